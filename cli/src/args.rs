@@ -313,6 +313,8 @@ pub struct TrainArgs {
     pub cpu: CpuArgs,
     #[command(flatten)]
     pub input: CsvArgs,
+    #[command(flatten)]
+    pub ranks: RanksArgs,
 }
 
 /// Where steps run.
@@ -339,6 +341,19 @@ pub struct CpuArgs {
     /// the same level
     #[arg(long, value_enum, value_name = "LEVEL")]
     pub isa: Option<IsaLevel>,
+}
+
+/// The ranks of a run that `mpirun` or another launcher has started.
+#[derive(Clone, Debug, Args)]
+pub struct RanksArgs {
+    /// The library for MPI, which `cargo xtask mpi` builds [default: DIN_MPI_LIBRARY, or
+    /// libdin_mpi.so beside the executable or in the system's folders]
+    #[arg(long, value_name = "FILE", help_heading = "Distributed")]
+    pub mpi_library: Option<PathBuf>,
+    /// All ranks end with an error so many seconds after one has stopped to make progress
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, help_heading = "Distributed",
+        value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub rank_timeout: u64,
 }
 
 /// How text data are read.
@@ -403,6 +418,8 @@ pub struct EvalArgs {
     pub cpu: CpuArgs,
     #[command(flatten)]
     pub input: CsvArgs,
+    #[command(flatten)]
+    pub ranks: RanksArgs,
 }
 
 #[derive(Debug, Args)]
@@ -428,6 +445,8 @@ pub struct PredictArgs {
     pub cpu: CpuArgs,
     #[command(flatten)]
     pub input: CsvArgs,
+    #[command(flatten)]
+    pub ranks: RanksArgs,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -11,7 +11,7 @@ use crate::terminal::Console;
 use din_program::Program;
 use din_program::cuda::Precision;
 use din_runtime::bundle::Bundle;
-use din_runtime::comm::LocalCommunicator;
+use din_runtime::comm::Communicator;
 use din_runtime::data::{Dataset, OpenOptions, ReadMode};
 use din_runtime::evaluate::evaluate;
 use din_runtime::fs::{metadata, not_an_input, write_atomically};
@@ -27,7 +27,7 @@ use std::sync::Arc;
 /// Rows that evaluation reads at a time if the batch size of training is not suitable.
 const LEAST_BATCH: u32 = 1024;
 
-pub fn din_train(console: &Console, args: &DinTrainArgs) -> Outcome {
+pub fn din_train(console: &Console, args: &DinTrainArgs, ranks: &Arc<dyn Communicator>) -> Outcome {
     let compiled = compile(console, &args.spec.model, &args.spec.sets)?;
     let resume = run_to_resume(&args.train)?;
     let asked = device::requested(&args.train.device, resume.as_ref())?;
@@ -43,16 +43,16 @@ pub fn din_train(console: &Console, args: &DinTrainArgs) -> Outcome {
     let memory = args.train.device.gpu_table_memory;
     let device = device::choose(console, asked, memory, |gpu| device::compiled(&compiled, precision, gpu))?;
     let program = Arc::new(compiled.program);
-    train_verb(console, &program, folder_of(&args.spec.model), &args.train, (resume, device))
+    train_verb(console, &program, folder_of(&args.spec.model), &args.train, (resume, device), ranks)
 }
 
-pub fn own_train(console: &Console, own: &Bundle, args: &TrainArgs) -> Outcome {
+pub fn own_train(console: &Console, own: &Bundle, args: &TrainArgs, ranks: &Arc<dyn Communicator>) -> Outcome {
     let resume = run_to_resume(args)?;
     let asked = device::requested(&args.device, resume.as_ref())?;
     let memory = args.device.gpu_table_memory;
     let device = device::choose(console, asked, memory, |gpu| device::carried(own.kernels.as_ref(), gpu))?;
     // Where the spec of an executable lay is not known.
-    train_verb(console, &own.program, Path::new(""), args, (resume, device))
+    train_verb(console, &own.program, Path::new(""), args, (resume, device), ranks)
 }
 
 /// The run that `--resume` continues.
@@ -66,6 +66,7 @@ fn train_verb(
     spec_folder: &Path,
     args: &TrainArgs,
     (resume, device): (Option<OpenedRun>, Device),
+    ranks: &Arc<dyn Communicator>,
 ) -> Outcome {
     let options = TrainingOptions {
         spec_folder: spec_folder.into(),
@@ -82,7 +83,7 @@ fn train_verb(
         list_separator: args.input.list_separator,
         checkpoint_every: args.checkpoint_every,
         profile: args.profile,
-        ranks: Arc::new(LocalCommunicator),
+        ranks: ranks.clone(),
     };
     let summary = train(console, program, &options)?;
     let at = args.out.display();
@@ -215,7 +216,7 @@ fn open(
     Ok(TrainedModel { session, record, checkpoint, batch })
 }
 
-pub fn eval(console: &Console, own: Option<&Bundle>, args: &EvalArgs) -> Outcome {
+pub fn eval(console: &Console, own: Option<&Bundle>, args: &EvalArgs, ranks: &Arc<dyn Communicator>) -> Outcome {
     let mut opened = open(console, own, &args.trained, &args.device, &cpu_options(&args.cpu))?;
     let options = OpenOptions {
         list_separator: opened.list_separator(console, args.input.list_separator),
@@ -226,8 +227,7 @@ pub fn eval(console: &Console, own: Option<&Bundle>, args: &EvalArgs) -> Outcome
     remark_of_left_out(console, &data);
     warn_of_reuse(console, &opened.record, &data);
     let mut progress = Progress::new(console);
-    let report =
-        evaluate(&mut opened.session, &data, opened.batch, &LocalCommunicator, &mut |event| progress.show_pass(event));
+    let report = evaluate(&mut opened.session, &data, opened.batch, &**ranks, &mut |event| progress.show_pass(event));
     drop(progress);
     warn_of_values(console, &data);
     let report = report?;
@@ -272,7 +272,7 @@ fn warn_of_values(console: &Console, data: &Dataset) {
     data.warnings().iter().for_each(|warning| console.warning(&warning.to_string()));
 }
 
-pub fn predict(console: &Console, own: Option<&Bundle>, args: &PredictArgs) -> Outcome {
+pub fn predict(console: &Console, own: Option<&Bundle>, args: &PredictArgs, ranks: &Arc<dyn Communicator>) -> Outcome {
     // What can be wrong with the output is found before anything is read.
     let format = OutputFormat::of(&args.out)?;
     if metadata(&args.out)?.is_some() && !args.force {
@@ -289,7 +289,7 @@ pub fn predict(console: &Console, own: Option<&Bundle>, args: &PredictArgs) -> O
     signal::install();
     let mut progress = Progress::new(console);
     let mut observe = |event| progress.show_pass(event);
-    let written = predict::predict(&mut opened.session, &data, &output, opened.batch, &LocalCommunicator, &mut observe);
+    let written = predict::predict(&mut opened.session, &data, &output, opened.batch, &**ranks, &mut observe);
     drop(progress);
     warn_of_values(console, &data);
     let written = written?;
