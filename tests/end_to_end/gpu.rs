@@ -264,7 +264,7 @@ fn resuming_goes_on_where_the_run_was() {
     let (whole, run, failed) = (bench.path("whole"), bench.path("run"), bench.path("failed"));
     bench.ranker("train {data} --out {own}/whole --device cuda:0").expect(0);
     bench.ranker("train {data} --out {own}/run --device auto --epochs 1").expect(0);
-    assert!(bench.din("info {own}/run").expect(0).out.contains("batch 64, on cuda sm_90 f32"));
+    assert!(bench.din("info {own}/run").expect(0).out.contains("batch 64, 16 leaves, on cuda sm_90 f32"));
     let ran = bench.ranker("train --out {own}/run --resume --epochs 2").expect(0).says("on GPU 0");
     assert!(!ran.err.contains("warning"), "{}", ran.err);
     assert_eq!(hashes(&run), hashes(&whole));

@@ -92,12 +92,14 @@ fn a_run_with_an_altered_number_is_refused() {
         &|run| resume(run, ""),
     ];
     let [eval, eval_last, info, resume] = verbs;
-    let cases: [(&str, &str, &[Verb<'_>]); 6] = [
+    let cases: [(&str, &str, &[Verb<'_>]); 8] = [
         ("run.json", "\"seed\"", &[eval, info, resume]),
         ("run.json", "\"batch\"", &[eval, info, resume]),
         ("metrics.jsonl", "\"valid\"", &[info, resume]),
         ("best.json", "\"value\"", &[eval, info]),
         (&last, "\"batch\": ", &[eval_last, resume]),
+        (&last, "\"ranks\"", &[eval_last, resume]),
+        ("run.json", "\"leaves\"", &[eval, info, resume]),
         (&last, "\"step\"", &[eval_last, resume]),
     ];
     for (k, (name, behind, verbs)) in cases.into_iter().enumerate() {

@@ -260,9 +260,28 @@ fn resuming_with_other_settings_is_refused() {
     };
     again("--seed 77").expect(1).says("the run began with seed 0, not 77");
     again("--batch 8").expect(1).says("the run began with batch 256, not 8");
+    again("--leaves 8").expect(1).says("the run began with leaves 16, not 8");
+    for leaves in ["0", "12", "2048", "two"] {
+        again(&format!("--leaves {leaves}")).expect(2).says("expected a power of two from 1 to 1024");
+    }
     again("--set lr=0.5").expect(1).says("another spec or other --set values");
     let other = data().join("test.parquet");
     again(&format!("--train {}", other.display())).expect(1).says("not those that the run began with");
+}
+
+#[test]
+fn leaves_are_recorded_like_the_batch() {
+    let folder = TempDir::new().unwrap();
+    let run = folder.path().join("run");
+    train(&run, "--epochs 1 --leaves 4").expect(0);
+    let last = run.join("checkpoints").join(names(&run.join("checkpoints")).pop().unwrap());
+    for file in [run.join("run.json"), last.join("manifest.json")] {
+        let found = json(&file);
+        assert_eq!((found["format"].as_u64(), found["leaves"].as_u64()), (Some(4), Some(4)), "{}", file.display());
+        assert_eq!(found["ranks"].as_u64(), Some(1));
+    }
+    assert!(din("info {run}", &[("run", &run)]).expect(0).out.contains(", 4 leaves, on "));
+    din("train {model} --out {run} --resume --epochs 2", &[("model", &small()), ("run", &run)]).expect(0);
 }
 
 #[test]

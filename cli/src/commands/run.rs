@@ -57,7 +57,7 @@ pub fn own_train(console: &Console, own: &Bundle, args: &TrainArgs, ranks: &Arc<
 
 /// The run that `--resume` continues.
 fn run_to_resume(args: &TrainArgs) -> Result<Option<OpenedRun>, Failure> {
-    Ok(if args.resume { Some(OpenedRun::to_resume(&args.out)?) } else { None })
+    Ok(if args.resume { Some(OpenedRun::to_resume(&args.out, &LocalCommunicator)?) } else { None })
 }
 
 fn train_verb(

@@ -10,6 +10,7 @@
 //!   sees to it that a rank which fails or hangs ends them all.
 //! - `in_process`: ranks that are threads of one process, for tests.
 //! - `reduce`: reductions over all samples, joined over ranks.
+//! - `outcome`: how a part of the work ended on every rank.
 
 mod connect;
 mod in_process;
@@ -26,8 +27,9 @@ pub use connect::{ConnectOptions, Reporter, connect};
 pub use in_process::in_process;
 pub use local::LocalCommunicator;
 pub use messages::{Messages, floats_as_words, ids, push_id, words_as_floats};
-pub use outcome::{any_rank, share_outcomes};
+pub use outcome::{any_rank, on_first_rank, share_outcomes};
 pub use reduce::RankReduction;
+pub(crate) use reduce::WHOLE_WORDS;
 pub use watch::{Ending, progress};
 
 use crate::{Error, Result};

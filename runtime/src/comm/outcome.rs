@@ -44,6 +44,24 @@ pub fn any_rank(ranks: &dyn Communicator, here: bool) -> Result<bool> {
     Ok(received.words.contains(&1))
 }
 
+/// Has the first rank do what only one may do, while the others wait; `None` on those.
+///
+/// # Errors
+/// On every rank that of the first.
+pub fn on_first_rank<T>(
+    ranks: &dyn Communicator,
+    channel: Channel,
+    work: impl FnOnce() -> Result<T>,
+) -> Result<Option<T>> {
+    let done = (ranks.rank() == 0).then(work);
+    let outcome = match &done {
+        Some(Err(error)) => Err(error.clone()),
+        Some(Ok(_)) | None => Ok(String::new()),
+    };
+    share_outcomes(ranks, channel, outcome)?;
+    done.transpose()
+}
+
 fn code(kind: ErrorKind) -> u32 {
     match kind {
         ErrorKind::User => 1,
@@ -77,6 +95,8 @@ mod tests {
                     let texts = ["", "a", "zwölf", "12345678"].map(String::from);
                     let said = share_outcomes(comm.as_ref(), Channel::Step, Ok(texts[comm.rank()].clone()));
                     assert_eq!(said.unwrap(), texts);
+                    let first = on_first_rank(comm.as_ref(), Channel::Step, || Ok(comm.rank()));
+                    assert_eq!(first.unwrap(), (comm.rank() == 0).then_some(0));
                     let own = match comm.rank() {
                         1 => Err(Error::machine("disk full").help("free some")),
                         3 => Err(Error::input("a wrong file")),

@@ -144,11 +144,17 @@ impl Binding {
     /// Entries `begin..end` of a list that are read.
     #[inline]
     pub fn kept(&self, sequence: usize, begin: usize, end: usize) -> (usize, usize) {
-        match self.schema.sequences[sequence].keep {
-            Some(Keep { last: true, count }) => (end - (end - begin).min(count as usize), end),
-            Some(Keep { last: false, count }) => (begin, begin + (end - begin).min(count as usize)),
-            None => (begin, end),
-        }
+        kept(self.schema.sequences[sequence].keep, begin, end)
+    }
+}
+
+/// Of the entries `begin..end` of a list those that are kept.
+#[inline]
+pub(crate) fn kept(keep: Option<Keep>, begin: usize, end: usize) -> (usize, usize) {
+    match keep {
+        Some(Keep { last: true, count }) => (end - (end - begin).min(count as usize), end),
+        Some(Keep { last: false, count }) => (begin, begin + (end - begin).min(count as usize)),
+        None => (begin, end),
     }
 }
 

@@ -49,6 +49,27 @@ pub(crate) trait FileFormat: fmt::Debug + Send + Sync {
         block: RowBlock,
         skip: u64,
     ) -> Result<Box<dyn RowBlockReader>, DataError>;
+
+    /// The same by columns, where each of them can be read by itself.
+    fn by_columns(&self) -> Option<&dyn ColumnFormat>;
+}
+
+/// A format whose columns can be read by themselves.
+pub(crate) trait ColumnFormat {
+    /// About how many bytes there are to decode of each required column of a block.
+    fn bytes(&self, block: RowBlock) -> Vec<u64>;
+
+    /// Starts reading some columns of a block, without its first `skip` rows. `columns` has, by
+    /// required column of `binding`, its index among those of the binding that the file was opened
+    /// with.
+    fn reader(
+        &self,
+        binding: &Binding,
+        columns: &[usize],
+        path: &Path,
+        block: RowBlock,
+        skip: u64,
+    ) -> Result<Box<dyn RowBlockReader>, DataError>;
 }
 
 /// Consecutive rows of one file that can be read by themselves.

@@ -6,7 +6,7 @@
 //! quote at fault opened.
 
 use super::bind::{BatchColumn, Binding, ColumnType, EXACT_INTEGERS, RequiredColumn};
-use super::block::{DataFile, FileFormat, RowBlock, RowBlockReader};
+use super::block::{ColumnFormat, DataFile, FileFormat, RowBlock, RowBlockReader};
 use super::decode::label_value;
 use super::error::{DataError, FaultKind, Location};
 use super::passthrough::{Observed, TextKind, Texts};
@@ -263,6 +263,11 @@ impl FileFormat for CsvFile {
             block.advance()?;
         }
         Ok(Box::new(block))
+    }
+
+    /// A record is read as a whole.
+    fn by_columns(&self) -> Option<&dyn ColumnFormat> {
+        None
     }
 }
 

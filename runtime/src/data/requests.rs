@@ -109,7 +109,8 @@ impl Flat {
     }
 }
 
-fn same(a: &KeyColumn, i: usize, b: &KeyColumn, j: usize) -> bool {
+/// Whether two rows have one key.
+pub(super) fn same(a: &KeyColumn, i: usize, b: &KeyColumn, j: usize) -> bool {
     match (a, b) {
         (KeyColumn::Int64(a), KeyColumn::Int64(b)) => a[i] == b[j],
         (KeyColumn::String(a), KeyColumn::String(b)) => a[i] == b[j],

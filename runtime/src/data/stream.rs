@@ -124,7 +124,7 @@ impl Batches {
             let produced = match ranks {
                 None => Producer::new(data, options, count).run(&ready_in, &used_out).map_err(StreamError::from),
                 Some((ranks, turn)) => {
-                    RankProducer::new(data, options, count, ranks).run(turn, &ready_in, &used_out, &unwanted)
+                    RankProducer::new(data, options, count, ranks, unwanted).run(turn, &ready_in, &used_out)
                 }
             };
             if let Err(error) = produced {

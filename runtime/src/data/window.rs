@@ -22,6 +22,14 @@ impl Window {
         self.parts.push(part);
     }
 
+    /// Puts all of another window behind this one, and empties it.
+    pub fn append(&mut self, other: &mut Window) {
+        let before = self.parts.len() as u32;
+        self.parts.append(&mut other.parts);
+        self.places.extend(other.places.drain(..).map(|(part, unit)| (before + part, unit)));
+        self.rows += std::mem::take(&mut other.rows);
+    }
+
     /// Empties the window; the parts are for the next rows.
     pub fn clear(&mut self, spare: &mut Vec<Batch>) {
         spare.append(&mut self.parts);

@@ -44,7 +44,7 @@ pub fn choose(table: &TableSpec, ranks: usize, asked: Option<Placement>) -> Plac
         TableKind::Dynamic { .. } => Placement::Sharded,
         TableKind::Fixed { size } => {
             let others = ranks.saturating_sub(1).max(1) as u64;
-            let words = u64::from(traffic::RECORD_WORDS + traffic::SUBTREE_WORDS + table.width);
+            let words = u64::from(traffic::ID_WORDS + traffic::POSITION_WORDS + table.width);
             match size.saturating_mul(4 * words).saturating_mul(others) <= REPLICATED {
                 true => Placement::Replicated,
                 false => Placement::Sharded,
@@ -96,9 +96,9 @@ impl ModelUse<'_> {
         (f64::from(batch) / self.candidates).round().max(1.0) as usize
     }
 
-    /// A part of a batch with so many units.
-    fn part(&self, units: usize) -> BatchPart {
-        BatchPart { samples: units as f64 * self.candidates, requests: units as f64 }
+    /// So many units of a batch, in so many leaves.
+    fn part(&self, units: usize, leaves: usize) -> BatchPart {
+        BatchPart { samples: units as f64 * self.candidates, requests: units as f64, leaves: leaves as f64 }
     }
 }
 
@@ -134,6 +134,12 @@ impl Division {
     /// Units of each subtree of a rank.
     fn subtrees(&self, rank: usize) -> Vec<usize> {
         subtrees(self.owned(rank)).map(|tree| self.units_of(&tree)).collect()
+    }
+
+    /// The rank's part of the batch.
+    fn part(&self, model: &ModelUse<'_>, rank: usize) -> BatchPart {
+        let owned = self.owned(rank);
+        model.part(self.units_of(&owned), owned.len())
     }
 
     /// The part of a sharded table's rows that a rank has.

@@ -15,6 +15,7 @@
 //! the hash in `run.json`, a checkpoint's tensors under those in its manifest.
 
 use crate::checkpoint::{self, LoadedCheckpoint, Manifest};
+use crate::comm::{Channel, Communicator, on_first_rank};
 use crate::document::{self, JsonLayout};
 use crate::error::{Error, Result};
 use crate::exec::Backend;
@@ -115,14 +116,31 @@ pub struct OpenedRun {
 }
 
 impl OpenedRun {
-    /// Opens a run directory and locks it for writing.
+    /// Opens a run directory; the first rank locks it for writing, the others read.
     ///
     /// # Errors
     /// It is no run, was altered, or another process is training into it.
-    pub fn to_resume(path: &Path) -> Result<Self> {
-        let directory = RunDirectory::open_to_write(path)?;
+    pub fn to_resume(path: &Path, ranks: &dyn Communicator) -> Result<Self> {
+        let directory = open_as_rank(path, ranks, || RunDirectory::open_to_write(path))?;
         let record = directory.record()?;
         Ok(Self { directory, record })
+    }
+}
+
+/// The run directory that the first rank gets for writing by `open`; the other ranks, when it is
+/// there, for reading.
+pub fn open_as_rank(
+    path: &Path,
+    ranks: &dyn Communicator,
+    open: impl FnOnce() -> Result<RunDirectory>,
+) -> Result<RunDirectory> {
+    match on_first_rank(ranks, Channel::Step, open)? {
+        Some(directory) => Ok(directory),
+        None => RunDirectory::open(path).map_err(|error| {
+            let message = error.message.lines().next().expect("an error has a message");
+            Error { message: format!("rank {}: {message}", ranks.rank()), ..error }
+                .help("choose an --out that all hosts of the run see under the same path")
+        }),
     }
 }
 

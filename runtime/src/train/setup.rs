@@ -4,14 +4,15 @@ use super::profile::Times;
 use super::watch::Watch;
 use super::{Event, choose, files_of};
 use crate::checkpoint::{self, Position};
-use crate::comm::{Channel, Communicator, share_outcomes};
+use crate::comm::{Channel, Communicator, on_first_rank, share_outcomes};
 use crate::data::{Batches, Dataset, OpenOptions, ReadMode};
 use crate::exec::Executor;
 use crate::fs::xxh3_file;
 use crate::leaves::DEFAULT_LEAVES;
 use crate::placement;
 use crate::run_dir::{
-    DataRecord, EpochLine, FORMAT, FileRecord, METRICS_HELP, OpenedRun, RunDirectory, RunRecord, same_spec,
+    DataRecord, EpochLine, FORMAT, FileRecord, METRICS_HELP, OpenedRun, RunDirectory, RunRecord, open_as_rank,
+    same_spec,
 };
 use crate::session::{CpuOptions, Device, ModelState, Session};
 use crate::table::{ShardPlan, Sharding};
@@ -196,12 +197,8 @@ fn begin(program: &Arc<Program>, options: &TrainingOptions, observe: &mut dyn Fn
             valid: valid.as_ref().map(|valid| record_of(valid, &threads)).transpose()?,
         })
     };
-    let made = on_first_rank(&*options.ranks, || RunDirectory::create(&options.out, program, &record()?))?;
-    let directory = match made {
-        Some(directory) => directory,
-        None => RunDirectory::open(&options.out)
-            .map_err(|error| error.help("the ranks of a run write into one folder: put it where all reach it"))?,
-    };
+    let create = || RunDirectory::create(&options.out, program, &record()?);
+    let directory = open_as_rank(&options.out, &*options.ranks, create)?;
     Ok(TrainingRun {
         program: program.clone(),
         program_hash,
@@ -276,8 +273,11 @@ fn resume(
             let data = open(&paths, &schema, mode, record.list_separator, observe)?;
             match had {
                 // Rank 0 looks at the contents; `check_alike` sees to it that all have the same.
-                Some(_) if options.ranks.rank() > 0 => Ok(Some(data)),
-                Some(had) => check_same(&data, had, &options.out, what, &threads).map(|()| Some(data)),
+                Some(had) => {
+                    let check = || check_same(&data, had, &options.out, what, &threads);
+                    on_first_rank(&*options.ranks, Channel::Step, check)?;
+                    Ok(Some(data))
+                }
                 None => {
                     Err(Error::input(format!("{at}: the run began without validation data")).help("leave --valid out"))
                 }
@@ -288,10 +288,14 @@ fn resume(
     let valid = data(&options.valid, record.valid.as_ref(), ReadMode::Evaluate, "validation")?;
     let executor = options.device.executor(program, &options.cpu, &threads)?;
     let plan = plan(program, record.leaves, &*options.ranks)?;
-    on_first_rank(&*options.ranks, || directory.clean())?;
+    on_first_rank(&*options.ranks, Channel::Step, || directory.clean())?;
     let (model, position, fresh) = match checkpoint::list(&directory.checkpoints())?.last() {
         Some(name) => {
-            let (_, loaded) = directory.load(name, program, record, &plan)?;
+            let loaded = directory.load(name, program, record, &plan);
+            // A rank reads files that the others do not look at.
+            let outcome = loaded.as_ref().map(|_| String::new()).map_err(Error::clone);
+            share_outcomes(&*options.ranks, Channel::Step, outcome)?;
+            let (_, loaded) = loaded?;
             (loaded.model, loaded.manifest.position, false)
         }
         None => {
@@ -308,7 +312,7 @@ fn resume(
             record.backend
         )));
     }
-    on_first_rank(&*options.ranks, || {
+    on_first_rank(&*options.ranks, Channel::Step, || {
         let mut lines = directory.epochs(position.step)?;
         restore_lines(directory, &mut lines, position)?;
         directory.write_epochs(&lines)?;
@@ -366,20 +370,6 @@ fn session(
         session.join_ranks(options.ranks.clone(), plan)?;
     }
     Ok(session)
-}
-
-/// Does something on rank 0 alone, while the others wait; `None` on those.
-///
-/// # Errors
-/// Those of `work`, on every rank, or another rank failed.
-fn on_first_rank<T>(ranks: &dyn Communicator, work: impl FnOnce() -> Result<T>) -> Result<Option<T>> {
-    let done = if ranks.rank() == 0 { Some(work()) } else { None };
-    let outcome = match &done {
-        Some(Err(error)) => Err(error.clone()),
-        Some(Ok(_)) | None => Ok(String::new()),
-    };
-    share_outcomes(ranks, Channel::Step, outcome)?;
-    done.transpose()
 }
 
 /// Refuses ranks that were started with different settings, or compute with different bits.

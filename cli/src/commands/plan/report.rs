@@ -166,34 +166,39 @@ impl Report<'_> {
     fn traffic(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let traffic = &self.plan.traffic;
         writeln!(f, "\nids and bytes per rank and step")?;
-        writeln!(
-            f,
-            "  {:<24} {:>12} {:>12} {:>14} {:>11} {:>11}",
-            "table", "ids", "distinct", "of all ranks", "sent", "received"
-        )?;
-        for table in &self.plan.tables {
+        let head = ["table", "ids", "distinct", "of all ranks", "sent", "received"].map(String::from);
+        let rows = self.plan.tables.iter().map(|table| {
             let sum = table.traffic.total();
-            writeln!(
-                f,
-                "  {:<24} {:>12} {:>12} {:>14} {:>11} {:>11}",
-                table.name,
+            [
+                table.name.clone(),
                 shown_count(table.entries),
                 shown_count(table.distinct),
                 shown_count(table.distinct_of_batch),
                 shown_bytes(sum.sent),
-                shown_bytes(sum.received)
-            )?;
+                shown_bytes(sum.received),
+            ]
+        });
+        for [name, entries, distinct, of_batch, sent, received] in std::iter::once(head).chain(rows) {
+            write!(f, "  {name:<24} {entries:>12} {distinct:>12} {of_batch:>14}")?;
+            match self.plan.ranks {
+                1 => writeln!(f)?,
+                _ => writeln!(f, " {sent:>11} {received:>11}")?,
+            }
+        }
+        if self.plan.ranks == 1 {
+            return Ok(());
         }
         let mut line = |name: &str, sum: &Traffic| {
             writeln!(f, "  {name:<65} {:>11} {:>11}", shown_bytes(sum.sent), shown_bytes(sum.received))
         };
-        line("gradients of the dense part", &traffic.dense)?;
-        line("moments, losses and other sums", &traffic.reductions)?;
+        line("reductions, in blocks", &traffic.blocks)?;
+        line("reductions, gathered", &traffic.gathered)?;
+        line("samples", &traffic.samples)?;
         line("together", &traffic.total)?;
         let tables = &traffic.tables;
         let parts = [("ids", tables.ids), ("rows", tables.rows), ("row gradients", tables.gradients)];
         let parts = parts.map(|(name, sum)| format!("{name} {}", shown_bytes(sum.sent)));
-        writeln!(f, "  sent for sharded tables: {}", parts.join(", "))
+        writeln!(f, "  sent for tables: {}", parts.join(", "))
     }
 
     fn time(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -217,10 +222,10 @@ impl Report<'_> {
             let mark = if part == time.bottleneck { "; the bottleneck" } else { "" };
             writeln!(f, "  {part:<24} {:>10}  {}{mark}", shown_time(seconds), what(part))?;
         }
-        if time.ids_ahead > 0.0 {
-            let mark = if time.bottleneck == "ids ahead" { "; the bottleneck" } else { "" };
-            let what = "ids of the next batch, at the same time";
-            writeln!(f, "  {:<24} {:>10}  {what}{mark}", "ids ahead", shown_time(time.ids_ahead))?;
+        if time.ahead > 0.0 {
+            let mark = if time.bottleneck == "ahead" { "; the bottleneck" } else { "" };
+            let what = "ids and samples of later batches, at the same time";
+            writeln!(f, "  {:<24} {:>10}  {what}{mark}", "ahead", shown_time(time.ahead))?;
         }
         let rate = HumanCount(self.plan.samples_per_second as u64);
         writeln!(f, "  {:<24} {:>10}  {rate} samples/s of all ranks", "step", shown_time(time.total))

@@ -12,7 +12,7 @@ mod pages;
 mod schema;
 
 use super::bind::{Binding, RequiredColumn};
-use super::block::{DataFile, FileFormat, RowBlock, RowBlockReader};
+use super::block::{ColumnFormat, DataFile, FileFormat, RowBlock, RowBlockReader};
 use super::decode::Decoder;
 use super::error::{DAMAGED_HELP, DataError, FaultKind, Location};
 use crate::batch::Batch;
@@ -241,11 +241,53 @@ impl FileFormat for ParquetFile {
         block: RowBlock,
         skip: u64,
     ) -> Result<Box<dyn RowBlockReader>, DataError> {
+        self.begin(binding, self.0.all_columns(), path, block, skip)
+    }
+
+    fn by_columns(&self) -> Option<&dyn ColumnFormat> {
+        Some(self)
+    }
+}
+
+impl ColumnFormat for ParquetFile {
+    fn bytes(&self, block: RowBlock) -> Vec<u64> {
+        let schema = self.0.metadata.file_metadata().schema_descr();
+        let chunks = self.0.metadata.row_group(block.index).columns();
+        let of_root = |root: usize| {
+            let leaves = chunks.iter().enumerate().filter(|&(leaf, _)| schema.get_column_root_idx(leaf) == root);
+            // A footer may say anything; it decides only who reads what.
+            leaves.map(|(_, chunk)| u64::try_from(chunk.uncompressed_size()).unwrap_or(0)).fold(0, u64::saturating_add)
+        };
+        self.0.columns.iter().map(|&column| of_root(self.0.projected[column].root)).collect()
+    }
+
+    fn reader(
+        &self,
+        binding: &Binding,
+        columns: &[usize],
+        path: &Path,
+        block: RowBlock,
+        skip: u64,
+    ) -> Result<Box<dyn RowBlockReader>, DataError> {
+        self.begin(binding, self.0.some_columns(columns), path, block, skip)
+    }
+}
+
+impl ParquetFile {
+    fn begin(
+        &self,
+        binding: &Binding,
+        columns: Columns,
+        path: &Path,
+        block: RowBlock,
+        skip: u64,
+    ) -> Result<Box<dyn RowBlockReader>, DataError> {
         let file = File::open(path).map_err(|e| DataError::failed(path, "open the file", &e))?;
         let mut reader = GroupReader {
             path: path.to_path_buf(),
             file: Arc::new(file),
             layout: self.0.clone(),
+            columns,
             block,
             piece: self.0.piece(block),
             readers: Vec::new(),
@@ -258,7 +300,37 @@ impl FileFormat for ParquetFile {
     }
 }
 
+/// Columns that are read together.
+#[derive(Debug)]
+struct Columns {
+    /// Indices among the projected ones, and what for.
+    read: Vec<(usize, Purpose)>,
+    /// By required column: its index in `read`.
+    required: Vec<usize>,
+    /// By column to pass through: its index in `read`.
+    passthrough: Vec<Option<usize>>,
+}
+
 impl ParquetLayout {
+    fn all_columns(&self) -> Columns {
+        let read = self.projected.iter().enumerate().map(|(index, column)| (index, column.purpose)).collect();
+        Columns { read, required: self.columns.clone(), passthrough: self.passthrough.clone() }
+    }
+
+    /// Some of the required columns, as all columns of a binding that passes none through.
+    fn some_columns(&self, columns: &[usize]) -> Columns {
+        let mut read: Vec<(usize, Purpose)> = Vec::new();
+        let place = |(index, &column): (usize, &usize)| {
+            let column = self.columns[column];
+            read.iter().position(|&(read, _)| read == column).unwrap_or_else(|| {
+                read.push((column, Purpose::Required(index)));
+                read.len() - 1
+            })
+        };
+        let required = columns.iter().enumerate().map(place).collect();
+        Columns { read, required, passthrough: Vec::new() }
+    }
+
     /// Rows of a row group to decode at once, if its lists are about equally long.
     fn piece(&self, block: RowBlock) -> usize {
         let group = self.metadata.row_group(block.index);
@@ -334,13 +406,14 @@ struct GroupReader {
     path: PathBuf,
     file: Arc<File>,
     layout: Arc<ParquetLayout>,
+    columns: Columns,
     block: RowBlock,
     /// Rows decoded at once.
     piece: usize,
-    /// By projected column, so that they are decoded side by side.
+    /// By column that is read, so that they are decoded side by side.
     readers: Vec<ColumnReader>,
     decoder: Decoder,
-    /// By projected column: decoded rows that are not yet appended; empty where there are none.
+    /// By column that is read: decoded rows that are not yet appended; empty where there are none.
     records: Vec<ArrayRef>,
     /// Row number in the file of the first of them.
     next_row: u64,
@@ -351,8 +424,8 @@ impl GroupReader {
     fn begin(&mut self, binding: &Binding) -> Result<(), DataError> {
         let skip = self.next_row - self.block.first_row;
         let left = self.left();
-        let column = |projected: &Projected| {
-            let purpose = projected.purpose;
+        let column = |&(column, purpose): &(usize, Purpose)| {
+            let projected = &self.layout.projected[column];
             let input = PositionedFile::new(self.file.clone(), self.layout.length);
             let excess = Arc::default();
             let pages = Pages {
@@ -374,7 +447,7 @@ impl GroupReader {
                 Err(what) => Err(unread(purpose.required(binding), &self.path, self.next_row, &input, what)),
             }
         };
-        self.readers = self.layout.projected.iter().map(column).collect::<Result<_, _>>()?;
+        self.readers = self.columns.read.iter().map(column).collect::<Result<_, _>>()?;
         Ok(())
     }
 
@@ -415,7 +488,7 @@ impl RowBlockReader for GroupReader {
         if left == 0 || limit == 0 {
             return Ok(0);
         }
-        if self.layout.projected.is_empty() {
+        if self.columns.read.is_empty() {
             // A schema without columns: rows are counted only.
             let rows = limit.min(left);
             out.rows += rows;
@@ -442,7 +515,7 @@ impl RowBlockReader for GroupReader {
         let rows = decoded.min(limit);
         let now: Vec<ArrayRef> = self.records.iter().map(|array| array.slice(0, rows)).collect();
         // ColumnType of a damaged page can be inconsistent in ways that only show here.
-        let columns = (&self.layout.columns[..], &self.layout.passthrough[..]);
+        let columns = (&self.columns.required[..], &self.columns.passthrough[..]);
         fenced(|| Ok(self.decoder.append(binding, &self.path, self.next_row, &now, columns, out))).unwrap_or_else(
             |what| {
                 Err(DataError::new(FaultKind::Damaged, &self.path, "readable rows", what)

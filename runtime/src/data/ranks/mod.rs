@@ -7,39 +7,41 @@
 //! are known to the rank that decoded them, and are told to all others window by window.
 //!
 //! Guarantees that the batches of all ranks, joined in the order of the ranks, are those of one rank
-//! that reads alone; that no block is decoded by two ranks; and that all ranks take part in the same
-//! exchanges. Every message begins with a word that says whether its rank goes on: where one does
-//! not, because its stream was dropped, all of them end after that exchange.
+//! that reads alone; that no column of a block is decoded by two ranks; and that no rank waits for
+//! another that has ended.
 //!
-//! - `blocks`: who decodes what. - `samples`: batches as messages. - `turns`: one stream at a time.
+//! - `blocks`: who decodes what, and where the units of a window lie. - `shared`: blocks that all
+//!   ranks decode together, by columns. - `columns`: which columns are whose.
+//! - `exchange`: messages between ranks. - `samples`: batches as messages. - `turns`: one stream at a
+//!   time.
 
 mod blocks;
+mod columns;
+mod exchange;
 mod samples;
+mod shared;
 mod turns;
 
 pub(crate) use turns::{Turn, Turns};
 
 use super::Inner;
+use super::block::RowBlock;
 use super::error::StreamError;
 use super::gather::gather;
 use super::source::Source;
 use super::stream::{CHUNK, Order, ReadingOrder, StreamOptions, permute_window};
-use super::window::{Window, runs};
+use super::window::Window;
 use crate::batch::Batch;
-use crate::comm::{Channel, Communicator, Messages};
-use crate::leaves::{LeafRange, leaf_begin, leaf_count, owned_leaves};
-use crate::{Error, Result};
-use blocks::{GlobalWindow, Segment, SharedBlocks};
+use crate::comm::Communicator;
+use blocks::{GlobalWindow, RankUnits, Reader, Segment, Share, SharedBlocks};
 use crossbeam_channel::{Receiver, Sender};
-use rayon::prelude::*;
-use std::ops::Range;
+use exchange::Exchange;
+use shared::SharedReader;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
-/// First word of a message: its rank goes on.
-const GOES_ON: u32 = 0;
-/// First word of a message: the stream was dropped.
-const DROPPED: u32 = 1;
+/// What a step of a stream on ranks gives: `None` where a rank does not go on.
+type Step<T> = std::result::Result<Option<T>, StreamError>;
 
 /// How many batches one exchange is for: of small ones more, the same number on all ranks.
 pub(super) fn abreast(options: &StreamOptions) -> usize {
@@ -50,6 +52,7 @@ pub(super) fn abreast(options: &StreamOptions) -> usize {
 /// Decodes a rank's blocks, and makes its batches.
 pub(super) struct RankProducer {
     source: Source,
+    shared: SharedReader,
     blocks: SharedBlocks,
     options: StreamOptions,
     order: ReadingOrder,
@@ -59,59 +62,81 @@ pub(super) struct RankProducer {
 }
 
 impl RankProducer {
+    /// Counts the rows that it reads in `decoded`; `dropped` is set where nobody wants more.
     pub fn new(
         data: Arc<Inner>,
         options: StreamOptions,
         decoded: Arc<AtomicU64>,
         ranks: Arc<dyn Communicator>,
+        dropped: Arc<AtomicBool>,
     ) -> RankProducer {
         let mut order = ReadingOrder::new(&data, &options, abreast(&options));
         let window_number = order.first_window();
-        let blocks = SharedBlocks::new(std::mem::take(&mut order.blocks), ranks.size(), order.position);
+        let blocks = std::mem::take(&mut order.blocks);
+        // A block with more rows than a quarter of a rank's share of a window is for all ranks: given
+        // to one, it would leave others without work.
+        let rows: u64 = blocks.iter().map(|block| block.rows).sum();
+        let largest = rows.min(order.window as u64) / (4 * ranks.size() as u64);
+        let by_columns = |block: &_| is_large(&data, block, largest);
+        let blocks = SharedBlocks::new(blocks, ranks.size(), order.position, by_columns);
         let (own, position) = blocks.of_rank(ranks.rank());
-        let exchange = Exchange::new(data.clone(), options.leaves, ranks);
+        let shared = SharedReader::new(data.clone(), blocks.of_all(), &*ranks, decoded.clone());
+        let exchange = Exchange::new(data.clone(), options.leaves, ranks, dropped);
         let source = Source::new(data, own, position, CHUNK, decoded);
         let options = StreamOptions { batch: options.batch.max(1), ..options };
-        RankProducer { source, blocks, options, order, window_number, exchange }
+        RankProducer { source, shared, blocks, options, order, window_number, exchange }
     }
 
-    /// Makes batches until the rows end, or `dropped` on some rank.
+    /// Makes batches until the rows end, or a stream is dropped on some rank.
     pub fn run(
         mut self,
         turn: Turn,
-        ready: &Sender<std::result::Result<Batch, StreamError>>,
+        ready: &Sender<Result<Batch, StreamError>>,
         used: &Receiver<Batch>,
-        dropped: &AtomicBool,
-    ) -> std::result::Result<(), StreamError> {
+    ) -> Result<(), StreamError> {
         let mut next = Window::default();
-        let (mut segments, mut goal) = self.plan();
+        let plan = self.plan();
         // Before it is this stream's turn: only what is decoded is told to others.
-        self.source.read(goal, &mut next)?;
+        self.source.read(plan.alone, &mut next)?;
+        self.shared.decode(u64::MAX)?;
         turn.wait().map_err(StreamError::Ranks)?;
-        if !self.exchange.agree(&self.options, dropped).map_err(StreamError::Ranks)? {
-            turn.pass();
-            return Ok(());
+        if self.exchange.agree(&self.options).map_err(StreamError::Ranks)? {
+            self.produce(plan, next, ready, used)?;
         }
+        turn.pass();
+        Ok(())
+    }
+
+    /// Makes batches, of which `next` has some of the first window's rows; `None` where a rank does
+    /// not go on.
+    fn produce(
+        &mut self,
+        mut plan: Plan,
+        mut next: Window,
+        ready: &Sender<Result<Batch, StreamError>>,
+        used: &Receiver<Batch>,
+    ) -> Step<()> {
         let (mut current, mut global) = (Window::default(), GlobalWindow::default());
         let (mut at, mut permutation) = (0, Vec::new());
+        // Where nobody takes batches any more, the next exchange says so.
+        let send = |made: Vec<Batch>| made.into_iter().for_each(|batch| drop(ready.send(Ok(batch))));
         loop {
-            if segments.is_empty() {
+            if plan.segments.is_empty() {
                 // The rows are at their end; what is left is the last batch.
                 let rest = at..global.len();
-                if !rest.is_empty()
-                    && self.order.discard == 0
-                    && let Some(batches) = self.exchange(&global, &current, &[rest], used, dropped)?
-                {
-                    batches.into_iter().for_each(|batch| drop(ready.send(Ok(batch))));
+                if !rest.is_empty() && self.order.discard == 0 {
+                    let made = self.exchange.batches(&global, &current, &[rest], used);
+                    made.map_err(StreamError::Ranks)?.into_iter().for_each(send);
                 }
-                turn.pass();
-                return Ok(());
+                return Ok(Some(()));
             }
-            self.source.read(goal, &mut next)?;
-            let Some(read) = self.join(&segments, &next, &mut permutation, dropped)? else {
-                turn.pass();
-                return Ok(());
-            };
+            self.source.read(plan.alone, &mut next)?;
+            while !self.shared.is_complete() {
+                if self.shared.step(&mut self.exchange, &mut self.source)?.is_none() {
+                    return Ok(None);
+                }
+            }
+            let Some(read) = self.join(&plan, &mut next, &mut permutation)? else { return Ok(None) };
             self.blocks.advance(read.rows);
             let before = std::mem::replace(&mut global, read);
             self.keep(&before, at, &current, &mut next);
@@ -119,7 +144,7 @@ impl RankProducer {
             at = std::mem::take(&mut self.order.begin);
             std::mem::swap(&mut current, &mut next);
             self.source.take_back(&mut next);
-            (segments, goal) = self.plan();
+            plan = self.plan();
             loop {
                 let mut batches = Vec::new();
                 while batches.len() < abreast(&self.options)
@@ -135,50 +160,60 @@ impl RankProducer {
                 self.order.discard -= discarded;
                 batches.drain(..discarded as usize);
                 // As much of the next window as was handed out of this one.
-                let due = (goal as u128 * at as u128 / global.len() as u128) as usize;
-                let due = if due >= next.rows + CHUNK { due } else { 0 };
-                let (source, exchange) = (&mut self.source, &mut self.exchange);
+                let due = |rows: u64| (u128::from(rows) * at as u128 / global.len() as u128) as u64;
+                let (alone, together) = (due(plan.alone as u64) as usize, due(self.shared.rows()));
+                let (source, shared, exchange) = (&mut self.source, &mut self.shared, &mut self.exchange);
                 let (made, read) = rayon::join(
-                    || exchange.batches(&global, &current, &batches, used, dropped),
-                    || source.read(due, &mut next),
+                    || exchange.batches(&global, &current, &batches, used),
+                    || {
+                        if alone >= next.rows + CHUNK {
+                            source.read(alone, &mut next)?;
+                        }
+                        shared.decode(together)
+                    },
                 );
-                let Some(made) = made.map_err(StreamError::Ranks)? else {
-                    turn.pass();
-                    return Ok(());
-                };
-                // Where nobody takes them any more, the next exchange says so.
-                made.into_iter().for_each(|batch| drop(ready.send(Ok(batch))));
+                let Some(made) = made.map_err(StreamError::Ranks)? else { return Ok(None) };
+                send(made);
                 read?;
+                while self.shared.has_step(together) {
+                    if self.shared.step(&mut self.exchange, &mut self.source)?.is_none() {
+                        return Ok(None);
+                    }
+                }
             }
         }
     }
 
-    /// What the next window is made of, and how many rows of it this rank decodes.
-    fn plan(&self) -> (Vec<Segment>, usize) {
+    /// Plans the next window.
+    fn plan(&mut self) -> Plan {
         let segments = self.blocks.window(self.order.window);
-        let rank = self.exchange.ranks.rank();
-        let own = segments.iter().filter(|segment| segment.rank == rank).map(|segment| segment.rows).sum::<u64>();
-        (segments, own as usize)
+        let own = Reader::Rank(self.exchange.ranks.rank());
+        let alone = segments.iter().filter(|segment| segment.reader == own).map(|segment| segment.rows).sum::<u64>();
+        self.shared.begin(segments.iter().filter(|segment| segment.reader == Reader::All).copied().collect());
+        Plan { segments, alone: alone as usize }
     }
 
-    /// All units of a window in the order of batches, of which `own` has this rank's in reading
-    /// order; `None` where a rank does not go on.
-    fn join(
-        &mut self,
-        segments: &[Segment],
-        own: &Window,
-        permutation: &mut Vec<u32>,
-        dropped: &AtomicBool,
-    ) -> std::result::Result<Option<GlobalWindow>, StreamError> {
+    /// All units of a window in the order of batches. `own` has those that this rank decoded alone,
+    /// and gets those that it put together.
+    fn join(&mut self, plan: &Plan, own: &mut Window, permutation: &mut Vec<u32>) -> Step<GlobalWindow> {
+        let shares = self.shares(plan);
+        let alone = own.len() as u32;
+        own.append(&mut self.shared.window);
         let mut window = if self.source.data.binding.schema.requests.is_some() {
             let samples = (0..own.len()).map(|unit| own.samples(unit) as u32);
-            let Some(samples) = self.exchange.gather(samples, dropped).map_err(StreamError::Ranks)? else {
-                return Ok(None);
-            };
-            let samples: Vec<&[u32]> = samples.iter().map(|message| &message[1..]).collect();
-            GlobalWindow::new(segments, Some(&samples))
+            let messages = self.exchange.gather(std::iter::once(alone).chain(samples)).map_err(StreamError::Ranks)?;
+            let Some(messages) = messages else { return Ok(None) };
+            let units = messages.into_iter().map(|message| {
+                let (&alone, samples) = message.split_first().expect("a message begins with the units decoded alone");
+                RankUnits { alone, samples: Some(samples) }
+            });
+            let units: Vec<_> = units.collect();
+            GlobalWindow::new(&shares, &units)
         } else {
-            GlobalWindow::new(segments, None)
+            let alone = |rank| shares.iter().filter(move |share| share.rank == rank && !share.by_columns);
+            let alone = |rank| alone(rank).map(|share| share.rows as u32).sum();
+            let units = (0..self.exchange.ranks.size()).map(|rank| RankUnits { alone: alone(rank), samples: None });
+            GlobalWindow::new(&shares, &units.collect::<Vec<_>>())
         };
         if let Order::Shuffled { seed, epoch } = self.options.order {
             permute_window(seed, epoch, self.window_number, window.len(), permutation);
@@ -186,6 +221,19 @@ impl RankProducer {
             self.window_number += 1;
         }
         Ok(Some(window))
+    }
+
+    /// Where the rows of a window lie that is read.
+    fn shares(&self, plan: &Plan) -> Vec<Share> {
+        let mut together = self.shared.shares().iter();
+        let mut shares = Vec::with_capacity(plan.segments.len());
+        for segment in &plan.segments {
+            match segment.reader {
+                Reader::Rank(rank) => shares.push(Share { rank, rows: segment.rows, by_columns: false }),
+                Reader::All => shares.extend(together.next().expect("every segment of all ranks has its shares")),
+            }
+        }
+        shares
     }
 
     /// Copies this rank's units from `from` on, which no batch has taken, behind those of the next
@@ -200,147 +248,16 @@ impl RankProducer {
             next.push(part);
         }
     }
-
-    fn exchange(
-        &mut self,
-        global: &GlobalWindow,
-        own: &Window,
-        batches: &[Range<usize>],
-        used: &Receiver<Batch>,
-        dropped: &AtomicBool,
-    ) -> std::result::Result<Option<Vec<Batch>>, StreamError> {
-        self.exchange.batches(global, own, batches, used, dropped).map_err(StreamError::Ranks)
-    }
 }
 
-/// What ranks say to each other.
-struct Exchange {
-    data: Arc<Inner>,
-    ranks: Arc<dyn Communicator>,
-    leaves: u32,
-    /// By rank, samples for it.
-    send: Vec<Batch>,
-    /// By rank, samples from it.
-    from: Vec<Batch>,
-    sent: Messages,
-    received: Messages,
+/// What a window is made of.
+struct Plan {
+    segments: Vec<Segment>,
+    /// Rows that this rank decodes alone.
+    alone: usize,
 }
 
-impl Exchange {
-    fn new(data: Arc<Inner>, leaves: u32, ranks: Arc<dyn Communicator>) -> Exchange {
-        let batches = vec![Batch::for_schema(&data.binding.schema); ranks.size()];
-        let (sent, received) = (Messages::default(), Messages::default());
-        Exchange { data, ranks, leaves, send: batches.clone(), from: batches, sent, received }
-    }
-
-    /// Gathers a message of each rank, behind its first word; `None` where a rank does not go on.
-    fn gather(&mut self, message: impl Iterator<Item = u32>, dropped: &AtomicBool) -> Result<Option<&Messages>> {
-        self.sent.clear();
-        self.sent.words.push(first_word(dropped));
-        self.sent.words.extend(message);
-        self.ranks.all_gather(Channel::Data, &self.sent.words, &mut self.received)?;
-        Ok(go_on(&self.received).then_some(&self.received))
-    }
-
-    /// Compares what all ranks are about to read; false where a rank does not go on.
-    ///
-    /// # Errors
-    /// They differ.
-    fn agree(&mut self, options: &StreamOptions, dropped: &AtomicBool) -> Result<bool> {
-        let StreamOptions { batch, order, skip, prefetch: _, window_rows, window_bytes, threads: _, part, leaves } =
-            *options;
-        let read = (self.data.fingerprint(), batch, order, skip, window_rows, window_bytes, part, leaves);
-        let digest = xxhash_rust::xxh3::xxh3_64(format!("{read:?}").as_bytes());
-        let Some(digests) = self.gather([digest as u32, (digest >> 32) as u32].into_iter(), dropped)? else {
-            return Ok(false);
-        };
-        match digests.iter().position(|other| other != digests.get(0)) {
-            None => Ok(true),
-            Some(rank) => Err(Error::input(format!("rank {rank} reads other data than rank 0, or in another way"))
-                .help("give all ranks the same files, with the same names, and the same options")),
-        }
-    }
-
-    /// Units of a batch that are a rank's.
-    fn units_of(&self, batch: &Range<usize>, rank: usize) -> Range<usize> {
-        let leaves = leaf_count(batch.len(), self.leaves);
-        let owned = owned_leaves(rank, self.ranks.size(), leaves);
-        let begin = |leaf| batch.start + leaf_begin(leaf, leaves, batch.len());
-        begin(owned.start)..begin(owned.end)
-    }
-
-    /// This rank's parts of some batches of a window, of which `own` has the units that it decoded;
-    /// `None` where a rank does not go on.
-    fn batches(
-        &mut self,
-        global: &GlobalWindow,
-        own: &Window,
-        batches: &[Range<usize>],
-        used: &Receiver<Batch>,
-        dropped: &AtomicBool,
-    ) -> Result<Option<Vec<Batch>>> {
-        if batches.is_empty() {
-            return Ok(Some(Vec::new()));
-        }
-        let data = self.data.clone();
-        let schema = &data.binding.schema;
-        let (rank, ranks) = (self.ranks.rank(), self.ranks.size());
-        let first = first_word(dropped);
-        let decoded = |to: usize| {
-            let units = batches.iter().flat_map(|batch| self.units_of(batch, to));
-            own.runs(units.map(|unit| global.place(unit)).filter(|(owner, _)| *owner == rank).map(|(_, index)| index))
-        };
-        let decoded: Vec<_> = (0..ranks).map(decoded).collect();
-        self.send.par_iter_mut().zip(decoded).for_each(|(batch, units)| {
-            batch.clear();
-            if first == GOES_ON {
-                gather(schema, &own.parts, &units, batch);
-            }
-        });
-        self.sent.clear();
-        for (to, batch) in self.send.iter().enumerate() {
-            self.sent.words.push(first);
-            if to != rank {
-                samples::encode(schema, batch, &mut self.sent.words);
-            }
-            self.sent.end_message();
-        }
-        self.ranks.all_to_all(Channel::Data, &self.sent, &mut self.received)?;
-        if !go_on(&self.received) {
-            return Ok(None);
-        }
-        let received = &self.received;
-        self.from.par_iter_mut().enumerate().filter(|(from, _)| *from != rank).for_each(|(from, batch)| {
-            batch.clear();
-            samples::decode(schema, &received.get(from)[1..], batch);
-        });
-        std::mem::swap(&mut self.send[rank], &mut self.from[rank]);
-        let mut next = vec![0; ranks];
-        let mut made = Vec::with_capacity(batches.len());
-        for batch in batches {
-            let place = |unit| {
-                let (from, _) = global.place(unit);
-                next[from] += 1;
-                (from, next[from] - 1)
-            };
-            let units = runs(self.units_of(batch, rank).map(place));
-            let mut to = used.try_recv().unwrap_or_else(|_| Batch::for_schema(schema));
-            to.clear();
-            to.leaves = LeafRange::of_rank(batch.len(), self.leaves, rank, ranks);
-            to.global_rows = global.samples(batch.clone());
-            made.push((to, units));
-        }
-        made.par_iter_mut().for_each(|(batch, units)| gather(schema, &self.from, units, batch));
-        Ok(Some(made.into_iter().map(|(batch, _)| batch).collect()))
-    }
-}
-
-/// What a message of this rank begins with.
-fn first_word(dropped: &AtomicBool) -> u32 {
-    if dropped.load(Ordering::Relaxed) { DROPPED } else { GOES_ON }
-}
-
-/// Whether all ranks go on.
-fn go_on(messages: &Messages) -> bool {
-    messages.iter().all(|message| message[0] == GOES_ON)
+/// Whether a block has more than so many rows, and columns that can be read by themselves.
+fn is_large(data: &Inner, block: &RowBlock, rows: u64) -> bool {
+    block.rows > rows && data.files[block.file].contents.by_columns().is_some()
 }

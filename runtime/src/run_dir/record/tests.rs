@@ -2,7 +2,7 @@
 use super::*;
 use crate::checkpoint::tests::{filled, manifest, program, whole};
 use crate::checkpoint::{MANIFEST_FORMAT, save};
-use crate::comm::LocalCommunicator;
+use crate::comm::{LocalCommunicator, in_process};
 use tempfile::TempDir;
 
 fn record(program: &Program) -> RunRecord {
@@ -195,4 +195,37 @@ fn a_best_without_its_checkpoint_is_an_error_that_names_the_others() {
     assert!(message.contains("expected checkpoint `step-0000000009`, found only step-0000000001"), "{message}");
     assert!(message.contains("help: name one of them by --checkpoint"), "{message}");
     made.load("last").unwrap();
+}
+
+/// Ranks are threads here; their folder is one.
+#[test]
+fn one_rank_writes_and_the_others_read() {
+    let folder = TempDir::new().unwrap();
+    let (program, path) = (program(), folder.path().join("run"));
+    let record = record(&program);
+    let on_ranks = |work: &(dyn Fn(&dyn Communicator) + Sync)| {
+        std::thread::scope(|scope| {
+            in_process(3).into_iter().for_each(|comm| drop(scope.spawn(move || work(comm.as_ref()))));
+        });
+    };
+    on_ranks(&|comm| {
+        let create = || RunDirectory::create(&path, &program, &record);
+        let run = open_as_rank(&path, comm, create).unwrap();
+        assert_eq!((run.made, run._lock.is_some()), (comm.rank() == 0, comm.rank() == 0));
+        assert_eq!(run.record().unwrap(), record);
+        // All ranks go on while the first holds the lock, and end before it gives it back.
+        crate::comm::share_outcomes(comm, Channel::Step, Ok(String::new())).unwrap();
+        // What the first rank cannot do, none does.
+        let again = open_as_rank(&path, comm, create).unwrap_err();
+        assert!(again.message.contains("another process is training into this folder"), "{again}");
+        crate::comm::share_outcomes(comm, Channel::Step, Ok(String::new())).unwrap();
+    });
+    on_ranks(&|comm| {
+        let opened = OpenedRun::to_resume(&path, comm).unwrap();
+        assert_eq!(opened.directory._lock.is_some(), comm.rank() == 0);
+        assert_eq!(opened.record, record);
+        crate::comm::share_outcomes(comm, Channel::Step, Ok(String::new())).unwrap();
+        opened.directory.clear_unless_begun();
+    });
+    assert!(path.join("run.json").exists(), "whoever resumes a run never clears it away");
 }

@@ -19,15 +19,17 @@ fn shard(comm: &dyn Communicator) -> Option<Sharding> {
 }
 
 /// By id: weights, frequency and updates.
-fn rows_by_id(table: &Table) -> BTreeMap<u64, (Vec<f32>, f32, f32)> {
+type Rows = BTreeMap<u64, (Vec<f32>, f32, f32)>;
+
+fn rows_by_id(table: &Table) -> Rows {
     let values = |at: u32| (row(table, at).to_vec(), table.frequency()[at as usize], table.updates()[at as usize]);
     table.in_key_order().into_iter().map(|(id, at, _)| (id, values(at))).collect()
 }
 
 /// The rows of all parts, none of which may be in two.
-fn joined(parts: Vec<BTreeMap<u64, (Vec<f32>, f32, f32)>>) -> BTreeMap<u64, (Vec<f32>, f32, f32)> {
+fn joined(parts: Vec<Rows>) -> Rows {
     let count: usize = parts.iter().map(BTreeMap::len).sum();
-    let all: BTreeMap<_, _> = parts.into_iter().flatten().collect();
+    let all: Rows = parts.into_iter().flatten().collect();
     assert_eq!(all.len(), count, "an id has rows on two ranks");
     all
 }
