@@ -60,7 +60,10 @@ fn settings_change_what_they_say() {
     let slow = plan("--ranks 4 --lengths visited=5 --bandwidth 125M --latency 50");
     assert!(number(&slow["time"]["all_to_all"]) > 5.0 * number(&few["time"]["all_to_all"]));
     let gpu = plan("--ranks 4 --device h100");
-    assert_eq!((&gpu["rates"]["source"], &gpu["memory"]["available"]), (&"published".into(), &80_000_000_000u64.into()));
+    assert_eq!(
+        (&gpu["rates"]["source"], &gpu["memory"]["available"]),
+        (&"published".into(), &80_000_000_000u64.into())
+    );
     assert!(number(&gpu["memory"]["device"]) < number(&gpu["memory"]["total"]));
     let idle = din("plan {model} --ranks 64", &[("model", &root().join("models/din.din"))]).expect(0).out;
     assert!(idle.contains("48 of 64 ranks have no samples: the batch has 16 leaves only"), "{idle}");
@@ -78,7 +81,9 @@ fn what_cannot_be_planned_says_why() {
     fails("--ranks 32 --leaves 16", 1).says("expected 16 ranks at most, one per leaf\n  help: --leaves 32");
     fails("--ranks 2 --device h100 --measure", 1).says("--measure times steps on this CPU");
     fails("--ranks 2 --stats nowhere", 1).says("nowhere: expected a run directory");
-    for wrong in ["--ranks 0", "--ranks 2000", "--ranks 2 --rows good=1.5", "--ranks 2 --leaves 12", "--ranks 2 --zipf x"] {
+    for wrong in
+        ["--ranks 0", "--ranks 2000", "--ranks 2 --rows good=1.5", "--ranks 2 --leaves 12", "--ranks 2 --zipf x"]
+    {
         fails(wrong, 2);
     }
     let ran = fails("--ranks 4 --rows good=1e10 --memory 64GiB", 1);
@@ -118,7 +123,8 @@ fn a_log_has_the_distinct_ids_that_were_expected() {
     for (name, (entries, distinct)) in sums {
         let (entries, distinct) = (entries as f64 / f64::from(parts), distinct as f64 / f64::from(parts));
         let expected = table(&plan, name);
-        let near = |found: &Value, mean: f64| assert!((number(found) / mean - 1.0).abs() < 0.03, "{name}: {found}, {mean}");
+        let near =
+            |found: &Value, mean: f64| assert!((number(found) / mean - 1.0).abs() < 0.03, "{name}: {found}, {mean}");
         near(&expected["entries"], entries);
         near(&expected["distinct"], distinct);
     }

@@ -29,7 +29,7 @@ const LEAST_BATCH: u32 = 1024;
 
 pub fn din_train(console: &Console, args: &DinTrainArgs, ranks: &Arc<dyn Communicator>) -> Outcome {
     let compiled = compile(console, &args.spec.model, &args.spec.sets)?;
-    let resume = run_to_resume(&args.train)?;
+    let resume = run_to_resume(&args.train, &**ranks)?;
     let asked = device::requested(&args.train.device, resume.as_ref())?;
     let precision = match (args.precision, &resume) {
         (Some(precision), _) => precision.into(),
@@ -47,7 +47,7 @@ pub fn din_train(console: &Console, args: &DinTrainArgs, ranks: &Arc<dyn Communi
 }
 
 pub fn own_train(console: &Console, own: &Bundle, args: &TrainArgs, ranks: &Arc<dyn Communicator>) -> Outcome {
-    let resume = run_to_resume(args)?;
+    let resume = run_to_resume(args, &**ranks)?;
     let asked = device::requested(&args.device, resume.as_ref())?;
     let memory = args.device.gpu_table_memory;
     let device = device::choose(console, asked, memory, |gpu| device::carried(own.kernels.as_ref(), gpu))?;
@@ -56,8 +56,8 @@ pub fn own_train(console: &Console, own: &Bundle, args: &TrainArgs, ranks: &Arc<
 }
 
 /// The run that `--resume` continues.
-fn run_to_resume(args: &TrainArgs) -> Result<Option<OpenedRun>, Failure> {
-    Ok(if args.resume { Some(OpenedRun::to_resume(&args.out, &LocalCommunicator)?) } else { None })
+fn run_to_resume(args: &TrainArgs, ranks: &dyn Communicator) -> Result<Option<OpenedRun>, Failure> {
+    Ok(if args.resume { Some(OpenedRun::to_resume(&args.out, ranks)?) } else { None })
 }
 
 fn train_verb(

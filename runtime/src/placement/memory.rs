@@ -82,7 +82,16 @@ pub(super) fn table(model: &ModelUse<'_>, division: &Division, table: usize, pla
     let state: Vec<(String, u64)> = slots.iter().map(|slot| (slot.name.clone(), 4 * values(slot.per))).collect();
     let (weights, each) = (4 * width * rows, 4 * rows);
     let total = weights + state.iter().map(|(_, bytes)| bytes).sum::<u64>() + 2 * each + index;
-    TableMemory { rows, weights, state, frequency: each, updates: each, index, total, transient: ordered.max(index / 2) }
+    TableMemory {
+        rows,
+        weights,
+        state,
+        frequency: each,
+        updates: each,
+        index,
+        total,
+        transient: ordered.max(index / 2),
+    }
 }
 
 /// Parameters with their optimizer's state, and states.

@@ -176,10 +176,8 @@ pub(super) fn of_rank(model: &ModelUse<'_>, division: &Division, tables: TableTr
             // Rank `p` joins block `p` of each sum; all ranks join the rest.
             let block = sums.map(|width| width * (rank + 1) / ranks - width * rank / ranks).sum::<usize>() as f64;
             let rest = (floats - summed) as f64;
-            plan.blocks.add(Traffic::words(
-                own * (summed as f64 - block + rest * to_all),
-                (all - own) * (block + rest),
-            ));
+            plan.blocks
+                .add(Traffic::words(own * (summed as f64 - block + rest * to_all), (all - own) * (block + rest)));
             plan.gathered.add(Traffic::words(block * to_all, summed as f64 - block));
             plan.exchanges += 1;
         } else {
@@ -205,7 +203,13 @@ fn samples(model: &ModelUse<'_>, division: &Division, rank: usize) -> Traffic {
     let features = schema.features.iter().map(|feature| {
         let each = match feature.kind {
             FeatureKind::Dynamic { .. } => f64::from(ID_WORDS),
-            FeatureKind::Fixed { size, .. } => if size <= 1 << 32 { 1.0 } else { f64::from(ID_WORDS) },
+            FeatureKind::Fixed { size, .. } => {
+                if size <= 1 << 32 {
+                    1.0
+                } else {
+                    f64::from(ID_WORDS)
+                }
+            }
             FeatureKind::Dense { width } => f64::from(width),
         };
         each * feature.sequence.map_or(1.0, |s| model.lengths[s as usize]) * per_sample(feature.common)
