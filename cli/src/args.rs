@@ -293,6 +293,11 @@ pub struct TrainArgs {
     /// Samples a step [default: the spec's]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub batch: Option<u32>,
+    /// Where the rows of a table are in a run of several ranks: TABLE=sharded or TABLE=replicated
+    /// [default: replicated where it is small, see `din plan`]
+    #[arg(long, value_name = "TABLE=PLACE", value_delimiter = ',', value_parser = plan::table_placement,
+        help_heading = "Distributed")]
+    pub placement: Vec<(String, PlacementArg)>,
     /// Leaves that a step is cut into at most, a power of two: as many ranks can share a step. Other
     /// leaves give other bits [default: 16]
     #[arg(long, value_name = "N", value_parser = leaves)]

@@ -15,6 +15,7 @@ use din_runtime::comm::Communicator;
 use din_runtime::data::{Dataset, OpenOptions, ReadMode};
 use din_runtime::evaluate::evaluate;
 use din_runtime::fs::{metadata, not_an_input, write_atomically};
+use din_runtime::placement::shard_plan;
 use din_runtime::predict::{self, OutputFormat, OutputOptions};
 use din_runtime::run_dir::{OpenedRun, RunDirectory, RunRecord, same_spec};
 use din_runtime::session::{CpuOptions, Device, Session};
@@ -83,6 +84,7 @@ fn train_verb(
         list_separator: args.input.list_separator,
         checkpoint_every: args.checkpoint_every,
         profile: args.profile,
+        placements: args.placement.iter().map(|(table, place)| (table.clone(), (*place).into())).collect(),
         ranks: ranks.clone(),
     };
     let summary = train(console, program, &options)?;
@@ -173,6 +175,7 @@ fn open(
     trained: &TrainedArgs,
     device_args: &DeviceArgs,
     cpu: &CpuOptions,
+    ranks: &Arc<dyn Communicator>,
 ) -> Result<TrainedModel, Failure> {
     let run = RunDirectory::open(&trained.run)?;
     let record = run.record()?;
@@ -198,8 +201,13 @@ fn open(
     let threads = cpu.start_threads()?;
     // The executor checks the program, which the checkpoint is read for.
     let executor = device.executor(&program, cpu, &threads)?;
-    let (checkpoint, loaded) =
-        run.load(&trained.checkpoint, &program, &record, &ShardPlan::whole(program.tables.len()))?;
+    // A GPU's steps read whole tables.
+    let divided = ranks.size() > 1 && executor.runs_on_host();
+    let plan = match divided {
+        true => shard_plan(&program, record.leaves, &**ranks, &[])?,
+        false => ShardPlan::whole(program.tables.len()),
+    };
+    let (checkpoint, loaded) = run.load(&trained.checkpoint, &program, &record, &plan)?;
     if own.is_some() && record.program != program.hash() && !same_spec(&run.program(&record)?, &program) {
         let help = "use the executable built from the spec that the run keeps in `spec/`, or `din` itself";
         return Err(Failure::user_error(format!(
@@ -211,13 +219,16 @@ fn open(
             program.hash(),
         )));
     }
-    let session = Session::with_model(executor, threads, loaded.model);
+    let mut session = Session::with_model(executor, threads, loaded.model);
+    if divided {
+        session.join_ranks(ranks.clone(), plan)?;
+    }
     let batch = record.batch.max(LEAST_BATCH) as usize;
     Ok(TrainedModel { session, record, checkpoint, batch })
 }
 
 pub fn eval(console: &Console, own: Option<&Bundle>, args: &EvalArgs, ranks: &Arc<dyn Communicator>) -> Outcome {
-    let mut opened = open(console, own, &args.trained, &args.device, &cpu_options(&args.cpu))?;
+    let mut opened = open(console, own, &args.trained, &args.device, &cpu_options(&args.cpu), ranks)?;
     let options = OpenOptions {
         list_separator: opened.list_separator(console, args.input.list_separator),
         ..OpenOptions::new(ReadMode::Evaluate)
@@ -279,7 +290,7 @@ pub fn predict(console: &Console, own: Option<&Bundle>, args: &PredictArgs, rank
         let help = "choose another --out, or pass --force to replace it";
         return Err(Failure::user_error(format!("{}: already exists\n  help: {help}", args.out.display())));
     }
-    let mut opened = open(console, own, &args.trained, &args.device, &cpu_options(&args.cpu))?;
+    let mut opened = open(console, own, &args.trained, &args.device, &cpu_options(&args.cpu), ranks)?;
     let program = opened.session.program().clone();
     let output = OutputOptions { path: args.out.clone(), format, logits: args.logits };
     let separator = opened.list_separator(console, args.input.list_separator);

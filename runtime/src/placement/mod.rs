@@ -23,8 +23,10 @@ pub use rates::{RateSource, Rates};
 pub use traffic::{TableTraffic, Traffic, TrafficPlan};
 pub use work::StepWork;
 
+use crate::comm::Communicator;
 use crate::leaves::{leaf_begin, leaf_count, owned_leaves, subtrees};
-use crate::table::Placement;
+use crate::table::{Placement, ShardPlan, Sharding};
+use crate::{Error, Result};
 use din_program::Program;
 use din_program::schema::{TableKind, TableSpec};
 use std::ops::Range;
@@ -51,6 +53,36 @@ pub fn choose(table: &TableSpec, ranks: usize, asked: Option<Placement>) -> Plac
             }
         }
     })
+}
+
+/// Where a rank of a run has the rows of a model's tables: see [`choose`]. `asked` has the tables,
+/// by name, whose place was asked for.
+///
+/// # Errors
+/// There are more ranks than leaves, or no table has one of the names.
+pub fn shard_plan(
+    program: &Program,
+    leaves: u32,
+    ranks: &dyn Communicator,
+    asked: &[(String, Placement)],
+) -> Result<ShardPlan> {
+    let size = ranks.size();
+    if size > leaves as usize {
+        return Err(Error::input(format!("{size} ranks: expected at most {leaves}, one for each leaf of a batch"))
+            .help(format!("start fewer ranks, or a new run with --leaves {}", size.next_power_of_two())));
+    }
+    if let Some((unknown, _)) = asked.iter().find(|(name, _)| program.tables.iter().all(|table| table.name != *name)) {
+        let names: Vec<&str> = program.tables.iter().map(|table| table.name.as_str()).collect();
+        return Err(Error::input(format!("{}: no table `{unknown}`", program.model))
+            .help(format!("its tables are {}", names.join(", "))));
+    }
+    let place = |table: &TableSpec| {
+        // Where a table is named twice, the last counts.
+        let asked = asked.iter().rev().find(|(name, _)| *name == table.name).map(|(_, placement)| *placement);
+        choose(table, size, asked)
+    };
+    let sharding = Sharding { buckets: leaves, rank: ranks.rank(), ranks: size };
+    Ok(ShardPlan { sharding, placements: program.tables.iter().map(place).collect() })
 }
 
 /// What is expected of the ids of a table.

@@ -12,12 +12,12 @@ mod profile;
 mod setup;
 mod watch;
 
-pub use profile::TrainingProfile;
+pub use profile::{RankProfile, TrainingProfile};
 pub use setup::TrainingOptions;
 
 use crate::batch::Batch;
 use crate::checkpoint::{self, Manifest, Position, describe};
-use crate::comm;
+use crate::comm::{self, MeasuredCommunicator};
 use crate::data::{Dataset, Order, StreamOptions};
 use crate::evaluate::{Report, evaluate};
 use crate::run_dir::{Best, EpochLine};
@@ -69,15 +69,26 @@ pub struct Summary {
 pub fn train(program: &Arc<Program>, options: &TrainingOptions, observe: &mut dyn FnMut(Event)) -> Result<Summary> {
     let leads = options.ranks.rank() == 0;
     let observe: &mut dyn FnMut(Event) = if leads { observe } else { &mut |_| {} };
-    let mut run = setup::prepare(program, options, observe)?;
-    let outcome = drive(&mut run, options, observe);
+    let measures = options.profile && options.ranks.size() > 1;
+    let measured = measures.then(|| Arc::new(MeasuredCommunicator::new(options.ranks.clone())));
+    let mut options = options.clone();
+    if let Some(measured) = &measured {
+        options.ranks = measured.clone();
+    }
+    let mut run = setup::prepare(program, &options, observe)?;
+    let outcome = drive(&mut run, &options, measured.as_deref(), observe);
     if outcome.is_err() {
         run.directory.clear_unless_begun();
     }
     outcome
 }
 
-fn drive(run: &mut TrainingRun, options: &TrainingOptions, observe: &mut dyn FnMut(Event)) -> Result<Summary> {
+fn drive(
+    run: &mut TrainingRun,
+    options: &TrainingOptions,
+    measured: Option<&MeasuredCommunicator>,
+    observe: &mut dyn FnMut(Event),
+) -> Result<Summary> {
     let mut stopped = run.fresh && !(check(run, observe)? && count(run, observe)?);
     run.session.set_profile(options.profile)?;
     while run.position.epoch < run.epochs && !stopped {
@@ -94,13 +105,17 @@ fn drive(run: &mut TrainingRun, options: &TrainingOptions, observe: &mut dyn FnM
     } else {
         prune(run)?;
     }
+    let profile = match options.profile {
+        true => Some(TrainingProfile::new(&run.session, run.times, &options.spec_folder, measured)?),
+        false => None,
+    };
     Ok(Summary {
         epochs: run.position.epoch,
         steps: run.position.step,
         best: if stopped || !run.leads() { None } else { run.directory.best()? },
         lines: std::mem::take(&mut run.lines),
         stopped,
-        profile: options.profile.then(|| TrainingProfile::new(&run.session, run.times, &options.spec_folder)),
+        profile,
     })
 }
 
