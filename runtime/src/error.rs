@@ -51,7 +51,7 @@ impl Error {
     #[must_use]
     pub fn of_rank(mut self, rank: usize, host: &str) -> Self {
         let named = self.message.strip_prefix("rank ").and_then(|rest| rest.split_once(" on "));
-        if !named.is_some_and(|(number, _)| number.parse::<usize>().is_ok()) {
+        if named.is_none_or(|(number, _)| number.parse::<usize>().is_err()) {
             self.message.insert_str(0, &format!("rank {rank} on {host}: "));
         }
         self

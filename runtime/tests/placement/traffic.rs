@@ -3,11 +3,11 @@
 use crate::{always, options, program};
 use din_program::schedule::GLOBAL;
 use din_program::schema::{TableKind, TableSpec};
-use din_runtime::Result;
-use din_runtime::comm::{Channel, Communicator, Messages, RankReduction, in_process};
+use din_runtime::comm::{Channel, Communicator, Ending, Messages, RankReduction, in_process};
 use din_runtime::leaves::{DEFAULT_LEAVES, owned_leaves, subtrees};
 use din_runtime::placement::{IdDistribution, Plan, Traffic, TrafficPlan, choose};
 use din_runtime::table::Placement;
+use din_runtime::{Error, Result};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -179,6 +179,18 @@ impl Communicator for CountingRank {
     fn all_gather(&self, channel: Channel, message: &[u32], received: &mut Messages) -> Result<()> {
         self.sent.fetch_add((message.len() * (self.size() - 1)) as u64, Ordering::Relaxed);
         self.inner.all_gather(channel, message, received)
+    }
+
+    fn host(&self, rank: usize) -> String {
+        self.inner.host(rank)
+    }
+
+    fn finish(&self) -> Result<()> {
+        self.inner.finish()
+    }
+
+    fn fail(&self, error: &Error) -> Ending {
+        self.inner.fail(error)
     }
 }
 
