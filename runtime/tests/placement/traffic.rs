@@ -117,17 +117,18 @@ fn products_and_times_are_those_of_the_model() {
     let program = program();
     let mut options = options(&program, 2);
     (options.rates.products, options.rates.values) = (1e9, 1e30);
-    (options.rates.bandwidth, options.rates.latency) = (1e6, 1.0);
+    (options.rates.bandwidth, options.rates.latency, options.rates.message) = (1e6, 1.0, 0.25);
     let plan = Plan::new(&always(&program, 1000), &options);
+    // Two operations each of 1.25 s, and their bytes.
+    let traffic = &plan.traffic;
+    let exchanged = (traffic.tables.rows.sent + traffic.tables.gradients.sent) / 1e6;
+    assert!((plan.time.all_to_all - (2.5 + exchanged)).abs() < 1e-9);
+    assert!((plan.time.gather - (2.5 + traffic.gathered.sent / 1e6)).abs() < 1e-9);
+    assert!((plan.time.ahead - (2.5 + (traffic.tables.ids.sent + traffic.samples.sent) / 1e6)).abs() < 1e-9);
     // Forward, weight gradient and operand gradient of 4 x 400, the first two of 400 x 1 (the third
     // is element-wise), for 2048 samples.
     assert_eq!(plan.work.product_flops, 2048.0 * 2.0 * (3.0 * 1600.0 + 2.0 * 400.0));
     assert!((plan.time.compute - plan.work.product_flops / 1e9).abs() < 1e-9);
-    let traffic = &plan.traffic;
-    let exchanged = (traffic.tables.rows.sent + traffic.tables.gradients.sent) / 1e6;
-    assert!((plan.time.all_to_all - (2.0 + exchanged)).abs() < 1e-9);
-    assert!((plan.time.gather - (2.0 + traffic.gathered.sent / 1e6)).abs() < 1e-9);
-    assert!((plan.time.ahead - (2.0 + (traffic.tables.ids.sent + traffic.samples.sent) / 1e6)).abs() < 1e-9);
     assert_eq!(plan.time.bottleneck, "gather");
     let sum: f64 = plan.time.parts().iter().map(|(_, seconds)| seconds).sum();
     assert_eq!(plan.time.total, sum);
