@@ -3,11 +3,11 @@
 use crate::{always, options, program};
 use din_program::schedule::GLOBAL;
 use din_program::schema::{TableKind, TableSpec};
-use din_runtime::Result;
-use din_runtime::comm::{Channel, Communicator, Messages, RankReduction, in_process};
+use din_runtime::comm::{Channel, Communicator, Ending, Messages, RankReduction, in_process};
 use din_runtime::leaves::{DEFAULT_LEAVES, owned_leaves, subtrees};
 use din_runtime::placement::{IdDistribution, Plan, Traffic, TrafficPlan, choose};
 use din_runtime::table::Placement;
+use din_runtime::{Error, Result};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -27,21 +27,23 @@ fn four_ranks_send_what_was_counted_by_hand() {
     assert_eq!((plan.leaves, plan.samples, plan.idle_ranks), (16, 1024.0, 0));
     let item = &plan.tables[0];
     assert_eq!((item.placement, item.entries, item.distinct), (Placement::Sharded, 11.0 * 1024.0, 5.0));
-    // Three quarters of 5 ids are another rank's; three ranks ask for a quarter of 5 each.
-    close(words(item.traffic.ids), (2.0 * 3.75, 2.0 * 3.75));
+    // Three quarters of 5 ids are another rank's; three ranks ask for a quarter of 5 each. One word
+    // in each message says how many they are.
+    close(words(item.traffic.ids), (2.0 * 3.75 + 3.0, 2.0 * 3.75 + 3.0));
     close(words(item.traffic.rows), (4.0 * 3.75, 4.0 * 3.75));
     // Gradients have 4 floats each, and one word in each message says how many there are.
     close(words(item.traffic.gradients), (4.0 * 3.75 + 3.0, 4.0 * 3.75 + 3.0));
     // 10 ids and their gradients of 2 floats, to three ranks.
     let kind = &plan.tables[1];
     assert_eq!(kind.placement, Placement::Replicated);
-    close(words(kind.traffic.ids), (60.0, 60.0));
+    close(words(kind.traffic.ids), (63.0, 63.0));
     assert_eq!(kind.traffic.rows, Traffic::default());
     close(words(kind.traffic.gradients), (63.0, 63.0));
     // Of 1024 samples, three quarters are decoded elsewhere: 11 ids of two words, one kind, a
     // length, and two bits of a label.
     close(words(plan.traffic.samples), (768.0 * 24.0625, 768.0 * 24.0625));
-    let sum = plan.tables.iter().map(|table| table.traffic.total().sent).sum::<f64>();
+    // Messages of ids and rows begin with a word.
+    let sum = plan.tables.iter().map(|table| table.traffic.total().sent).sum::<f64>() + 4.0 * 6.0;
     let TrafficPlan { blocks, gathered, samples, total, .. } = plan.traffic;
     close((total.sent, 0.0), (sum + blocks.sent + gathered.sent + samples.sent, 0.0));
 }
@@ -180,6 +182,18 @@ impl Communicator for CountingRank {
     fn all_gather(&self, channel: Channel, message: &[u32], received: &mut Messages) -> Result<()> {
         self.sent.fetch_add((message.len() * (self.size() - 1)) as u64, Ordering::Relaxed);
         self.inner.all_gather(channel, message, received)
+    }
+
+    fn host(&self, rank: usize) -> String {
+        self.inner.host(rank)
+    }
+
+    fn finish(&self) -> Result<()> {
+        self.inner.finish()
+    }
+
+    fn fail(&self, error: &Error) -> Ending {
+        self.inner.fail(error)
     }
 }
 
