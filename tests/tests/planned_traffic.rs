@@ -92,7 +92,7 @@ fn part(program: &Program, number: u64, rank: usize, ranks: usize) -> Batch {
     for (f, feature) in schema.features.iter().enumerate() {
         let entries = if feature.sequence.is_some() { LENGTH } else { 1 };
         let stream = Stream::new(number, "ids", f as u64);
-        let FeatureKind::Fixed { .. } | FeatureKind::Dynamic { .. } = feature.kind else { panic!("no ids") };
+        let (FeatureKind::Fixed { .. } | FeatureKind::Dynamic { .. }) = feature.kind else { panic!("no ids") };
         let ends = ends(if let FeatureKind::Fixed { size, .. } = feature.kind { size } else { ROWS });
         let total = ends.last().unwrap();
         batch.ids[f] = (samples.start * entries..samples.end * entries)

@@ -184,9 +184,11 @@ pub(super) fn of_rank(
     // Elements of every axis.
     plan.gather(program.train.axes.count(), to_all);
     // Updates that sum over the rows of sharded tables, phase by phase side by side.
-    let summed = program.tables.iter().zip(placements).filter(|(spec, placement)| {
-        **placement == Placement::Sharded && program.sums_over_rows(spec.update)
-    });
+    let summed = program
+        .tables
+        .iter()
+        .zip(placements)
+        .filter(|(spec, placement)| **placement == Placement::Sharded && program.sums_over_rows(spec.update));
     let mut phases: Vec<Vec<(Combine, usize)>> = Vec::new();
     for (spec, _) in summed.clone() {
         for (k, mut phase) in work::reductions(&program.updates[spec.update as usize].schedule).enumerate() {
@@ -227,10 +229,8 @@ impl TrafficPlan {
             // Rank `p` joins block `p` of each sum; all ranks join the rest.
             let block = sums.map(|width| width * (rank + 1) / ranks - width * rank / ranks).sum::<usize>() as f64;
             let rest = (floats - summed) as f64;
-            self.blocks.add(Traffic::words(
-                own * (summed as f64 - block + rest * to_all),
-                (all - own) * (block + rest),
-            ));
+            self.blocks
+                .add(Traffic::words(own * (summed as f64 - block + rest * to_all), (all - own) * (block + rest)));
             self.gathered.add(Traffic::words(block * to_all, summed as f64 - block));
             self.exchanges += 1;
         } else {
