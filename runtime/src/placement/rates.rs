@@ -38,8 +38,8 @@ pub struct Rates {
 }
 
 impl Rates {
-    /// A rank of so many cores, each as one core of an AMD EPYC was measured (AVX2, `models/din.din`
-    /// at batch 1024), and 100 Gbit/s Ethernet.
+    /// A rank of so many cores, each as one core of an AMD EPYC was measured (AVX2,
+    /// `models/din.din` at batch 1024), and 100 Gbit/s Ethernet.
     pub fn cpu(threads: u32) -> Self {
         let threads = f64::from(threads);
         Self {

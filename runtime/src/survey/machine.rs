@@ -22,9 +22,9 @@ const MOST_IDS: u64 = 10_000_000;
 /// The rates of a rank with these threads, by training steps on made batches of so many samples,
 /// whose ids are drawn as `model` expects them. What belongs to communication is that of `rates`.
 ///
-/// The time of a step is divided among the kinds of work of [`StepWork`](crate::placement::StepWork)
-/// by a profile; each rate is the work over its time. So a plan for one rank has the step time that
-/// was measured.
+/// The time of a step is divided among the kinds of work of
+/// [`StepWork`](crate::placement::StepWork) by a profile; each rate is the work over its time. So a
+/// plan for one rank has the step time that was measured.
 ///
 /// # Errors
 /// The program cannot run here, or there is no memory for its tables.

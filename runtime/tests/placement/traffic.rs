@@ -1,15 +1,9 @@
 //! Words between ranks, operations, seconds: small cases, computed by hand.
 
 use crate::{always, options, program};
-use din_program::schedule::GLOBAL;
 use din_program::schema::{TableKind, TableSpec};
-use din_runtime::comm::{Channel, Communicator, Ending, Messages, RankReduction, in_process};
-use din_runtime::leaves::{DEFAULT_LEAVES, owned_leaves, subtrees};
 use din_runtime::placement::{IdDistribution, Plan, Traffic, TrafficPlan, choose};
 use din_runtime::table::Placement;
-use din_runtime::{Error, Result};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 fn words(traffic: Traffic) -> (f64, f64) {
     (traffic.sent / 4.0, traffic.received / 4.0)
@@ -155,84 +149,4 @@ fn small_fixed_tables_are_replicated() {
     assert_eq!(choose(&program.tables[0], 2, None), Placement::Sharded);
     assert_eq!(choose(&program.tables[0], 2, Some(Placement::Replicated)), Placement::Replicated);
     assert_eq!(choose(&fixed(10), 2, Some(Placement::Sharded)), Placement::Sharded);
-}
-
-/// Counts the words that a rank sends to others.
-#[derive(Debug)]
-struct CountingRank {
-    inner: Arc<dyn Communicator>,
-    sent: AtomicU64,
-}
-
-impl Communicator for CountingRank {
-    fn rank(&self) -> usize {
-        self.inner.rank()
-    }
-
-    fn size(&self) -> usize {
-        self.inner.size()
-    }
-
-    fn all_to_all(&self, channel: Channel, send: &Messages, received: &mut Messages) -> Result<()> {
-        let words = send.words.len() - send.get(self.rank()).len();
-        self.sent.fetch_add(words as u64, Ordering::Relaxed);
-        self.inner.all_to_all(channel, send, received)
-    }
-
-    fn all_gather(&self, channel: Channel, message: &[u32], received: &mut Messages) -> Result<()> {
-        self.sent.fetch_add((message.len() * (self.size() - 1)) as u64, Ordering::Relaxed);
-        self.inner.all_gather(channel, message, received)
-    }
-
-    fn host(&self, rank: usize) -> String {
-        self.inner.host(rank)
-    }
-
-    fn finish(&self) -> Result<()> {
-        self.inner.finish()
-    }
-
-    fn fail(&self, error: &Error) -> Ending {
-        self.inner.fail(error)
-    }
-}
-
-/// Ranks that are threads join the reductions of the training schedule.
-#[test]
-fn reductions_send_what_was_predicted() {
-    let program = program();
-    for ranks in [2, 4, 8, 16] {
-        let leaves = DEFAULT_LEAVES as usize;
-        let counting = in_process(ranks).into_iter().map(|inner| {
-            let program = &program;
-            move || {
-                let rank = CountingRank { inner, sent: AtomicU64::new(0) };
-                let mut joined = RankReduction::default();
-                for phase in program.train.phases.iter().filter(|phase| phase.axis != GLOBAL) {
-                    if phase.reductions.is_empty() {
-                        continue;
-                    }
-                    joined.begin();
-                    for reduction in &phase.reductions {
-                        let width = program.train.buffers[reduction.partial.index()].width as usize;
-                        joined.add(reduction.combine, width);
-                        let trees = subtrees(owned_leaves(rank.rank(), ranks, leaves)).count();
-                        (0..trees).for_each(|_| joined.push(&vec![1.0; width]));
-                    }
-                    let add = |_, a: &mut [f32], b: &[f32]| a.iter_mut().zip(b).for_each(|(a, b)| *a += b);
-                    joined.join(&rank, Channel::Step, leaves, add).unwrap();
-                }
-                rank.sent.into_inner()
-            }
-        });
-        let sent: u64 = std::thread::scope(|scope| {
-            let running: Vec<_> = counting.map(|rank| scope.spawn(rank)).collect();
-            running.into_iter().map(|rank| rank.join().unwrap()).sum()
-        });
-        let plan = Plan::new(&always(&program, 1000), &options(&program, ranks));
-        let counts = ((ranks - 1) * program.train.axes.count()) as f64;
-        let predicted = (plan.traffic.blocks.sent + plan.traffic.gathered.sent) / 4.0 - counts;
-        let mean = sent as f64 / ranks as f64;
-        assert!((predicted / mean - 1.0).abs() < 0.02, "{ranks} ranks: {predicted} predicted, {mean} sent");
-    }
 }
