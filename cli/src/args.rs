@@ -293,6 +293,11 @@ pub struct TrainArgs {
     /// Samples a step [default: the spec's]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub batch: Option<u32>,
+    /// Where the rows of a table are in a run of several ranks: TABLE=sharded or TABLE=replicated
+    /// [default: replicated where it is small, see `din plan`]
+    #[arg(long, value_name = "TABLE=PLACE", value_delimiter = ',', value_parser = plan::table_placement,
+        help_heading = "Distributed")]
+    pub placement: Vec<(String, PlacementArg)>,
     /// Leaves that a step is cut into at most, a power of two: as many ranks can share a step. Other
     /// leaves give other bits [default: 16]
     #[arg(long, value_name = "N", value_parser = leaves)]
@@ -313,6 +318,8 @@ pub struct TrainArgs {
     pub cpu: CpuArgs,
     #[command(flatten)]
     pub input: CsvArgs,
+    #[command(flatten)]
+    pub ranks: RanksArgs,
 }
 
 /// Where steps run.
@@ -339,6 +346,19 @@ pub struct CpuArgs {
     /// the same level
     #[arg(long, value_enum, value_name = "LEVEL")]
     pub isa: Option<IsaLevel>,
+}
+
+/// The ranks of a run that `mpirun` or another launcher has started.
+#[derive(Clone, Debug, Args)]
+pub struct RanksArgs {
+    /// The library for MPI, which `cargo xtask mpi` builds [default: DIN_MPI_LIBRARY, or
+    /// libdin_mpi.so beside the executable or in the system's folders]
+    #[arg(long, value_name = "FILE", help_heading = "Distributed")]
+    pub mpi_library: Option<PathBuf>,
+    /// All ranks end with an error so many seconds after one has stopped to make progress
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, help_heading = "Distributed",
+        value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub rank_timeout: u64,
 }
 
 /// How text data are read.
@@ -403,6 +423,8 @@ pub struct EvalArgs {
     pub cpu: CpuArgs,
     #[command(flatten)]
     pub input: CsvArgs,
+    #[command(flatten)]
+    pub ranks: RanksArgs,
 }
 
 #[derive(Debug, Args)]
@@ -428,6 +450,8 @@ pub struct PredictArgs {
     pub cpu: CpuArgs,
     #[command(flatten)]
     pub input: CsvArgs,
+    #[command(flatten)]
+    pub ranks: RanksArgs,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -12,6 +12,7 @@ mod device;
 mod failure;
 mod profile;
 mod progress;
+mod ranks;
 mod sources;
 mod terminal;
 

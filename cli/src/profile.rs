@@ -1,6 +1,7 @@
 //! A profile as a table for the terminal.
 
-use din_runtime::train::TrainingProfile;
+use din_runtime::comm::Channel;
+use din_runtime::train::{RankProfile, TrainingProfile};
 use std::fmt::Write;
 
 /// Kernels of the table, slowest first; the rest is one line.
@@ -43,6 +44,27 @@ pub fn table(p: &TrainingProfile) -> String {
             100.0 * floor / kernels
         ));
     }
+    for (rank, r) in p.ranks.iter().enumerate() {
+        let of = |channel: Channel| r.traffic[channel.index()];
+        let (sent, received) = r.traffic.iter().fold((0, 0), |(s, r), t| (s + t.sent, r + t.received));
+        line(format_args!(
+            "rank {rank}: {:.2} ms per step; waiting for data and ids {:.2} ms, rows {:.2} ms, exchanges of the step \
+             {:.2} ms; {:.1} KiB sent and {:.1} KiB received per step",
+            r.training.as_secs_f64() * ms,
+            r.waiting.as_secs_f64() * ms,
+            r.lookups.as_secs_f64() * ms,
+            of(Channel::Step).time.as_secs_f64() * ms,
+            sent as f64 / steps / 1024.0,
+            received as f64 / steps / 1024.0
+        ));
+    }
+    if let Some(slowest) = p.ranks.iter().map(work).reduce(f64::max).filter(|&time| time > 0.0) {
+        let mean = p.ranks.iter().map(work).sum::<f64>() / p.ranks.len() as f64;
+        line(format_args!(
+            "imbalance: the busiest rank works {:.0} % longer than the mean",
+            100.0 * (slowest / mean - 1.0)
+        ));
+    }
     line(format_args!(
         "{:>7} {:>8} {:>9} {:>8} {:>7}  {:<28} {:<34} from",
         "share", "ms/step", "GFLOP/s", "of peak", "GB/s", "schedule", "kernel"
@@ -76,6 +98,12 @@ pub fn table(p: &TrainingProfile) -> String {
     t.trim_end().to_string()
 }
 
+/// Seconds that a rank does not wait for data or for other ranks.
+fn work(rank: &RankProfile) -> f64 {
+    let waits = rank.waiting + rank.traffic[Channel::Step.index()].time;
+    rank.training.saturating_sub(waits).as_secs_f64()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,6 +135,7 @@ mod tests {
             rows: vec![row],
             spans: vec![],
             roof: None,
+            ranks: vec![],
         };
         let text = table(&profile);
         assert!(

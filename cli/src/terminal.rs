@@ -14,6 +14,8 @@ pub struct Console {
     format: DiagnosticFormat,
     color: bool,
     bars: bool,
+    /// Says nothing: another rank speaks for all.
+    silent: bool,
     /// Why standard output no longer takes the result; shared by all clones.
     cut: Arc<OnceLock<io::Error>>,
 }
@@ -31,8 +33,15 @@ impl Console {
             format: terminal.format,
             color,
             bars: is_terminal && !terminal.quiet,
+            silent: false,
             cut: Arc::default(),
         }
+    }
+
+    /// The console of a rank: the first one speaks for all.
+    pub fn of_rank(&self, rank: usize) -> Self {
+        let silent = rank > 0;
+        Self { silent, quiet: self.quiet || silent, bars: self.bars && !silent, ..self.clone() }
     }
 
     /// Draws diagnostics; JSON goes to standard output, as it is the result then.
@@ -64,7 +73,7 @@ impl Console {
     /// Text of the result. The first failure is kept for [`Console::unwritten`], and nothing is
     /// written behind it.
     pub fn result_raw(&self, text: &str) {
-        if self.cut.get().is_some() {
+        if self.silent || self.cut.get().is_some() {
             return;
         }
         let mut out = io::stdout().lock();
@@ -88,6 +97,9 @@ impl Console {
     }
 
     fn remark_raw(&self, text: &str) {
+        if self.silent {
+            return;
+        }
         let _ = io::stderr().lock().write_all(text.as_bytes());
     }
 

@@ -242,6 +242,14 @@ impl Program {
         Ok(program)
     }
 
+    /// Whether an update sums over the rows that it updates, as one with a state per tensor does.
+    pub fn sums_over_rows(&self, update: u32) -> bool {
+        self.updates.get(update as usize).is_some_and(|update| {
+            let phases = &update.schedule.phases;
+            update.rows && phases.iter().any(|phase| phase.axis != schedule::GLOBAL && !phase.reductions.is_empty())
+        })
+    }
+
     /// What the update of this number keeps per weight, row or tensor.
     ///
     /// # Panics

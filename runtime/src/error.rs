@@ -47,6 +47,16 @@ impl Error {
         self
     }
 
+    /// Says which rank of a run met it, unless it says so already.
+    #[must_use]
+    pub fn of_rank(mut self, rank: usize, host: &str) -> Self {
+        let named = self.message.strip_prefix("rank ").and_then(|rest| rest.split_once(" on "));
+        if named.is_none_or(|(number, _)| number.parse::<usize>().is_err()) {
+            self.message.insert_str(0, &format!("rank {rank} on {host}: "));
+        }
+        self
+    }
+
     /// A failed operation on a file: a missing or wrong kind of file is the input's fault, the rest
     /// (permissions, a full or failing disk, too many open files) the machine's.
     pub fn file(doing: &str, path: &Path, error: &io::Error) -> Self {
@@ -85,6 +95,12 @@ impl std::error::Error for Error {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_rank_that_met_an_error_is_named_once() {
+        let error = Error::input("log.csv: line 3").of_rank(2, "north").of_rank(0, "south");
+        assert_eq!(error.message, "rank 2 on north: log.csv: line 3");
+    }
 
     #[test]
     fn what_the_system_refuses_is_the_machines_fault_and_names_the_call_and_the_file() {

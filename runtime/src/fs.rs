@@ -3,6 +3,7 @@
 //! name starts with a dot. Links are followed to the file that they name, and what is no regular
 //! file (a device, a pipe, a socket) is refused.
 
+use crate::comm;
 use crate::error::{Error, Result};
 use crate::identity::FileIdentity;
 use sha2::{Digest, Sha256};
@@ -246,7 +247,10 @@ fn read_in_pieces(path: &Path, mut take: impl FnMut(&[u8])) -> Result<()> {
     loop {
         match file.read(&mut piece) {
             Ok(0) => return Ok(()),
-            Ok(n) => take(piece.get(..n).expect("a read fills no more than it is given")),
+            Ok(n) => {
+                comm::progress();
+                take(piece.get(..n).expect("a read fills no more than it is given"));
+            }
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => return Err(Error::file("read", path, &e)),
         }

@@ -77,7 +77,7 @@ fn exit_codes_of_the_command_line() {
     din("train model.din --out run --set lr", &[]).expect(2).says("NAME=VALUE");
     din("check nowhere.din", &[]).expect(1).says("nowhere.din");
     assert!(din("--help", &[]).expect(0).out.contains("din demo"));
-    for verb in ["check", "fmt", "info", "emit", "build", "train", "eval", "predict", "synth", "demo"] {
+    for verb in ["check", "fmt", "info", "emit", "build", "train", "eval", "predict", "plan", "synth", "demo"] {
         let help = din(&format!("{verb} --help"), &[]).expect(0).out;
         assert!(help.contains("Example:") || verb == "demo", "{verb}: {help}");
     }

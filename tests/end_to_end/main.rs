@@ -8,6 +8,7 @@ mod faults;
 mod gpu;
 mod injection;
 mod outputs;
+mod plan;
 mod predictions;
 mod requests;
 mod runs;

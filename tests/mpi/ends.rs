@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 const RANKS: usize = 4;
 
 /// Starts ranks that communicate, and the processes that they are, by rank.
-fn waiting(mpi: Mpi) -> (Child, Vec<u32>) {
-    let mut child = mpi.play(RANKS, "wait").spawn().unwrap();
+fn waiting(mut command: Command) -> (Child, Vec<u32>) {
+    let mut child = command.spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut processes = vec![0; RANKS];
     while processes.contains(&0) {
@@ -37,15 +37,6 @@ fn one_message(mpi: Mpi, ended: &Ended, begin: &str) {
     assert_ne!(ended.code, Some(0), "{mpi:?} {ended:?}");
 }
 
-/// The run has the exit code of its ranks. MPICH's launcher kills the ranks that are left as soon as
-/// one has gone, and may mix 9, the number of that signal, in.
-#[track_caller]
-fn ended_with(mpi: Mpi, ended: &Ended, code: i32) {
-    let exact = ended.code == Some(code);
-    let killed = matches!(mpi, Mpi::Mpich) && (ended.code == Some(9) || ended.code == Some(code | 9));
-    assert!(exact || killed, "{mpi:?} {ended:?}");
-}
-
 fn host() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap().trim().to_string()
 }
@@ -54,7 +45,7 @@ fn host() -> String {
 fn a_rank_that_is_killed_ends_all_at_once() {
     for mpi in Mpi::BOTH {
         for victim in 0..RANKS {
-            let (child, processes) = waiting(mpi);
+            let (child, processes) = waiting(mpi.play_alone(RANKS, "wait"));
             signal("-KILL", processes[victim]);
             let ended = Ended::of(child);
             one_message(mpi, &ended, &format!("rank {victim} on {}: its process has ended", host()));
@@ -64,10 +55,19 @@ fn a_rank_that_is_killed_ends_all_at_once() {
 }
 
 #[test]
+fn a_launcher_that_kills_the_ranks_that_are_left_ends_them_too() {
+    let (child, processes) = waiting(Mpi::Mpich.play(RANKS, "wait"));
+    signal("-KILL", processes[1]);
+    let ended = Ended::of(child);
+    assert!(ended.errors().len() <= 1 && ended.code != Some(0), "{ended:?}");
+    assert!(ended.took < Duration::from_secs(4), "{ended:?}");
+}
+
+#[test]
 fn a_rank_that_is_stopped_ends_all_within_the_timeout() {
     for mpi in Mpi::BOTH {
         for victim in [0, 2] {
-            let (child, processes) = waiting(mpi);
+            let (child, processes) = waiting(mpi.play(RANKS, "wait"));
             let begin = Instant::now();
             signal("-STOP", processes[victim]);
             let ended = Ended::of(child);
@@ -82,10 +82,10 @@ fn a_rank_that_is_stopped_ends_all_within_the_timeout() {
 #[test]
 fn a_rank_that_computes_for_ever_ends_all() {
     for mpi in Mpi::BOTH {
-        let ended = ended(&mut mpi.play(2, "freeze=1"));
+        let ended = ended(&mut mpi.play_alone(2, "freeze=1"));
         assert!(ended.out.contains("frozen"), "progress was heeded: {mpi:?} {ended:?}");
         one_message(mpi, &ended, &format!("rank 1 on {}: it has made no progress", host()));
-        ended_with(mpi, &ended, 3);
+        assert_eq!(ended.code, Some(3), "{mpi:?} {ended:?}");
         assert!(ended.took < TIMEOUT * 3, "{mpi:?} {ended:?}");
     }
 }
@@ -94,10 +94,10 @@ fn a_rank_that_computes_for_ever_ends_all() {
 fn an_error_of_one_rank_is_reported_once_and_keeps_its_exit_code() {
     for mpi in Mpi::BOTH {
         for who in [0, 3] {
-            let ended = ended(&mut mpi.play(RANKS, &format!("fail={who}")));
+            let ended = ended(&mut mpi.play_alone(RANKS, &format!("fail={who}")));
             let message = format!("rank {who} on {}: log.csv: line 7: expected 0 or 1, found x", host());
             one_message(mpi, &ended, &message);
-            ended_with(mpi, &ended, 1);
+            assert_eq!(ended.code, Some(1), "{mpi:?} {ended:?}");
         }
     }
 }

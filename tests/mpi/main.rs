@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+mod command;
 mod ends;
 mod exchange;
 mod role;

@@ -268,3 +268,28 @@ fn more_ranks_and_more_leaves_change_nothing() {
         check(name, model, &[4200, 5], leaves, &[ranks]);
     }
 }
+
+/// An optimizer with a state per tensor sums over the rows of a table, which lie on several ranks
+/// and come in another order at every number of ranks; the table grows from step to step.
+#[test]
+fn sums_over_the_rows_of_a_table_have_the_bits_of_one_rank() {
+    let spec = |table: &str, rule: &str| {
+        format!(
+            "edition 2026\nuse std.activation.relu\nuse std.layer.linear\nuse std.loss.cross_entropy\n\
+             use std.metric.log_loss\nuse std.optimizer.sgd\nuse std.pooling.mean_pool\n\
+             optimizer trust(lr) per tensor {{\n    state norm = 0\n\
+             norm = 0.9 * norm + sqrt(sum(grad * grad)) + mean(weight * weight)\n\
+             weight = weight - lr * grad / (norm + 0.1)\n}}\n\
+             model unit {{\nfeatures one {{ e: {table} }}\nsequence many {{ e: {table} from many_e }}\nlabel y: binary\n\
+             embedding table [5] for one.e, many.e {{ optimizer trust(lr = 0.1) {rule} }}\n\
+             predict y ~ bernoulli(logit = linear(relu(table(one.e) * mean_pool(table(many.e))), 1))\n\
+             train {{ loss cross_entropy(y)  optimizer sgd(lr = 0.1)  batch 5  epochs 1 }}\nreport log_loss(y)\n}}\n"
+        )
+    };
+    for table in ["category", "category(70)"] {
+        for rule in ["", "with dense updates"] {
+            let model = specs::checked("unit.din", &spec(table, rule));
+            check(&format!("{table} {rule}"), &model, &SIZES, 16, &[2, 3, 8]);
+        }
+    }
+}

@@ -28,7 +28,9 @@ pub fn build(mpicc: &str) -> Outcome {
     command.arg(&target).args(["--", "-C", "link-arg=-Wl,--enable-new-dtags"]);
     // The library finds its MPI where that is now, in whatever folder it is installed.
     let folders = flags.split_whitespace().filter_map(|flag| flag.strip_prefix("-L"));
-    folders.for_each(|folder| drop(command.args(["-C", &format!("link-arg=-Wl,-rpath,{folder}")])));
+    for folder in folders {
+        command.args(["-C", &format!("link-arg=-Wl,-rpath,{folder}")]);
+    }
     run(command.env("MPICC", mpicc))?;
     let (from, to) = (target.join("release/libdin_mpi.so"), folder.join("libdin_mpi.so"));
     fs::copy(&from, &to).map_err(|why| format!("{}: {why}", from.display()))?;

@@ -4,6 +4,7 @@ use super::{IsaLevel, SpecArgs, name_value};
 use crate::device;
 use clap::{Args, ValueEnum};
 use din_runtime::leaves::MAX_LEAVES;
+use din_runtime::table::Placement;
 use std::path::PathBuf;
 
 pub const PLAN_EXAMPLES: &str = "Example:\n  din plan models/din.din --ranks 64 --rows good=1e9,shop=1e7 --batch 65536\n  \
@@ -90,6 +91,15 @@ pub enum PlacementArg {
     Replicated,
 }
 
+impl From<PlacementArg> for Placement {
+    fn from(asked: PlacementArg) -> Self {
+        match asked {
+            PlacementArg::Sharded => Self::Sharded,
+            PlacementArg::Replicated => Self::Replicated,
+        }
+    }
+}
+
 fn table_rows(text: &str) -> Result<(String, u64), String> {
     let expected = || "expected TABLE=N, such as good=1e9".to_string();
     let (name, value) = name_value(text).map_err(|_| expected())?;
@@ -100,7 +110,7 @@ fn table_rows(text: &str) -> Result<(String, u64), String> {
     }
 }
 
-fn table_placement(text: &str) -> Result<(String, PlacementArg), String> {
+pub(super) fn table_placement(text: &str) -> Result<(String, PlacementArg), String> {
     match name_value(text) {
         Ok((name, place)) if place == "sharded" => Ok((name, PlacementArg::Sharded)),
         Ok((name, place)) if place == "replicated" => Ok((name, PlacementArg::Replicated)),

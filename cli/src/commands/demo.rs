@@ -78,6 +78,7 @@ fn compare(console: &Console, args: &DemoArgs, folder: &std::path::Path) -> Outc
             list_separator: None,
             checkpoint_every: None,
             profile: false,
+            placements: Vec::new(),
             ranks: Arc::new(LocalCommunicator),
         };
         let summary = run::train_named(console, &program, &options, name)?;

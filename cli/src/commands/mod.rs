@@ -13,6 +13,7 @@ mod synth;
 
 use crate::args::{StandaloneVerb, Verb};
 use crate::failure::Outcome;
+use crate::ranks::on_ranks;
 use crate::terminal::Console;
 use din_runtime::bundle::Bundle;
 
@@ -24,9 +25,13 @@ pub fn din(console: &Console, verb: Verb) -> Outcome {
         Verb::Info(args) => info::info(console, &args),
         Verb::Emit(args) => emit::emit(console, &args),
         Verb::Build(args) => build::build(console, &args),
-        Verb::Train(args) => run::din_train(console, &args),
-        Verb::Eval(args) => run::eval(console, None, &args),
-        Verb::Predict(args) => run::predict(console, None, &args),
+        Verb::Train(args) => {
+            on_ranks(console, &args.train.ranks, |console, ranks| run::din_train(console, &args, ranks))
+        }
+        Verb::Eval(args) => on_ranks(console, &args.ranks, |console, ranks| run::eval(console, None, &args, ranks)),
+        Verb::Predict(args) => {
+            on_ranks(console, &args.ranks, |console, ranks| run::predict(console, None, &args, ranks))
+        }
         Verb::Plan(args) => plan::plan(console, &args),
         Verb::Synth(args) => synth::synth(console, &args),
         Verb::Demo(args) => demo::demo(console, &args),
@@ -36,9 +41,15 @@ pub fn din(console: &Console, verb: Verb) -> Outcome {
 /// Runs a verb of an executable that carries a program.
 pub fn standalone(console: &Console, bundle: &Bundle, verb: StandaloneVerb) -> Outcome {
     match verb {
-        StandaloneVerb::Train(args) => run::own_train(console, bundle, &args),
-        StandaloneVerb::Eval(args) => run::eval(console, Some(bundle), &args),
-        StandaloneVerb::Predict(args) => run::predict(console, Some(bundle), &args),
+        StandaloneVerb::Train(args) => {
+            on_ranks(console, &args.ranks, |console, ranks| run::own_train(console, bundle, &args, ranks))
+        }
+        StandaloneVerb::Eval(args) => {
+            on_ranks(console, &args.ranks, |console, ranks| run::eval(console, Some(bundle), &args, ranks))
+        }
+        StandaloneVerb::Predict(args) => {
+            on_ranks(console, &args.ranks, |console, ranks| run::predict(console, Some(bundle), &args, ranks))
+        }
         StandaloneVerb::Info(args) => info::show(console, &bundle.program, bundle.kernels.as_ref(), args.json),
     }
 }

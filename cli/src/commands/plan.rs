@@ -2,7 +2,7 @@
 
 mod report;
 
-use crate::args::{PlacementArg, PlanArgs, PlannedDevice};
+use crate::args::{PlanArgs, PlannedDevice};
 use crate::compile::compile;
 use crate::failure::{Failure, Outcome};
 use crate::sources::folder_of;
@@ -14,7 +14,6 @@ use din_runtime::leaves::DEFAULT_LEAVES;
 use din_runtime::placement::{IdDistribution, ModelUse, Plan, PlanOptions, Rates, TableIds};
 use din_runtime::session::CpuOptions;
 use din_runtime::survey::{self, LogSurvey};
-use din_runtime::table::Placement;
 use report::{Assumptions, Report};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -150,12 +149,7 @@ fn expected<'a>(
 fn options(program: &Program, args: &PlanArgs) -> Result<PlanOptions, Failure> {
     let names: Vec<&str> = program.tables.iter().map(|table| table.name.as_str()).collect();
     let placements = by_name(args, "--placement", "table", &args.placement, &names)?;
-    let placement = |name: &&str| {
-        placements.get(*name).map(|asked| match asked {
-            PlacementArg::Sharded => Placement::Sharded,
-            PlacementArg::Replicated => Placement::Replicated,
-        })
-    };
+    let placement = |name: &&str| placements.get(*name).map(|&asked| asked.into());
     let leaves = args.leaves.unwrap_or(DEFAULT_LEAVES.max(args.ranks.next_power_of_two()));
     if args.ranks > leaves {
         let ranks = args.ranks;

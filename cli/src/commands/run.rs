@@ -11,10 +11,11 @@ use crate::terminal::Console;
 use din_program::Program;
 use din_program::cuda::Precision;
 use din_runtime::bundle::Bundle;
-use din_runtime::comm::LocalCommunicator;
+use din_runtime::comm::Communicator;
 use din_runtime::data::{Dataset, OpenOptions, ReadMode};
 use din_runtime::evaluate::evaluate;
 use din_runtime::fs::{metadata, not_an_input, write_atomically};
+use din_runtime::placement::shard_plan;
 use din_runtime::predict::{self, OutputFormat, OutputOptions};
 use din_runtime::run_dir::{OpenedRun, RunDirectory, RunRecord, same_spec};
 use din_runtime::session::{CpuOptions, Device, Session};
@@ -27,9 +28,9 @@ use std::sync::Arc;
 /// Rows that evaluation reads at a time if the batch size of training is not suitable.
 const LEAST_BATCH: u32 = 1024;
 
-pub fn din_train(console: &Console, args: &DinTrainArgs) -> Outcome {
+pub fn din_train(console: &Console, args: &DinTrainArgs, ranks: &Arc<dyn Communicator>) -> Outcome {
     let compiled = compile(console, &args.spec.model, &args.spec.sets)?;
-    let resume = run_to_resume(&args.train)?;
+    let resume = run_to_resume(&args.train, &**ranks)?;
     let asked = device::requested(&args.train.device, resume.as_ref())?;
     let precision = match (args.precision, &resume) {
         (Some(precision), _) => precision.into(),
@@ -43,21 +44,21 @@ pub fn din_train(console: &Console, args: &DinTrainArgs) -> Outcome {
     let memory = args.train.device.gpu_table_memory;
     let device = device::choose(console, asked, memory, |gpu| device::compiled(&compiled, precision, gpu))?;
     let program = Arc::new(compiled.program);
-    train_verb(console, &program, folder_of(&args.spec.model), &args.train, (resume, device))
+    train_verb(console, &program, folder_of(&args.spec.model), &args.train, (resume, device), ranks)
 }
 
-pub fn own_train(console: &Console, own: &Bundle, args: &TrainArgs) -> Outcome {
-    let resume = run_to_resume(args)?;
+pub fn own_train(console: &Console, own: &Bundle, args: &TrainArgs, ranks: &Arc<dyn Communicator>) -> Outcome {
+    let resume = run_to_resume(args, &**ranks)?;
     let asked = device::requested(&args.device, resume.as_ref())?;
     let memory = args.device.gpu_table_memory;
     let device = device::choose(console, asked, memory, |gpu| device::carried(own.kernels.as_ref(), gpu))?;
     // Where the spec of an executable lay is not known.
-    train_verb(console, &own.program, Path::new(""), args, (resume, device))
+    train_verb(console, &own.program, Path::new(""), args, (resume, device), ranks)
 }
 
 /// The run that `--resume` continues.
-fn run_to_resume(args: &TrainArgs) -> Result<Option<OpenedRun>, Failure> {
-    Ok(if args.resume { Some(OpenedRun::to_resume(&args.out, &LocalCommunicator)?) } else { None })
+fn run_to_resume(args: &TrainArgs, ranks: &dyn Communicator) -> Result<Option<OpenedRun>, Failure> {
+    Ok(if args.resume { Some(OpenedRun::to_resume(&args.out, ranks)?) } else { None })
 }
 
 fn train_verb(
@@ -66,6 +67,7 @@ fn train_verb(
     spec_folder: &Path,
     args: &TrainArgs,
     (resume, device): (Option<OpenedRun>, Device),
+    ranks: &Arc<dyn Communicator>,
 ) -> Outcome {
     let options = TrainingOptions {
         spec_folder: spec_folder.into(),
@@ -82,7 +84,8 @@ fn train_verb(
         list_separator: args.input.list_separator,
         checkpoint_every: args.checkpoint_every,
         profile: args.profile,
-        ranks: Arc::new(LocalCommunicator),
+        placements: args.placement.iter().map(|(table, place)| (table.clone(), (*place).into())).collect(),
+        ranks: ranks.clone(),
     };
     let summary = train(console, program, &options)?;
     let at = args.out.display();
@@ -172,6 +175,7 @@ fn open(
     trained: &TrainedArgs,
     device_args: &DeviceArgs,
     cpu: &CpuOptions,
+    ranks: &Arc<dyn Communicator>,
 ) -> Result<TrainedModel, Failure> {
     let run = RunDirectory::open(&trained.run)?;
     let record = run.record()?;
@@ -197,8 +201,13 @@ fn open(
     let threads = cpu.start_threads()?;
     // The executor checks the program, which the checkpoint is read for.
     let executor = device.executor(&program, cpu, &threads)?;
-    let (checkpoint, loaded) =
-        run.load(&trained.checkpoint, &program, &record, &ShardPlan::whole(program.tables.len()))?;
+    // A GPU's steps read whole tables.
+    let divided = ranks.size() > 1 && executor.runs_on_host();
+    let plan = match divided {
+        true => shard_plan(&program, record.leaves, &**ranks, &[])?,
+        false => ShardPlan::whole(program.tables.len()),
+    };
+    let (checkpoint, loaded) = run.load(&trained.checkpoint, &program, &record, &plan)?;
     if own.is_some() && record.program != program.hash() && !same_spec(&run.program(&record)?, &program) {
         let help = "use the executable built from the spec that the run keeps in `spec/`, or `din` itself";
         return Err(Failure::user_error(format!(
@@ -210,13 +219,16 @@ fn open(
             program.hash(),
         )));
     }
-    let session = Session::with_model(executor, threads, loaded.model);
+    let mut session = Session::with_model(executor, threads, loaded.model);
+    if divided {
+        session.join_ranks(ranks.clone(), plan)?;
+    }
     let batch = record.batch.max(LEAST_BATCH) as usize;
     Ok(TrainedModel { session, record, checkpoint, batch })
 }
 
-pub fn eval(console: &Console, own: Option<&Bundle>, args: &EvalArgs) -> Outcome {
-    let mut opened = open(console, own, &args.trained, &args.device, &cpu_options(&args.cpu))?;
+pub fn eval(console: &Console, own: Option<&Bundle>, args: &EvalArgs, ranks: &Arc<dyn Communicator>) -> Outcome {
+    let mut opened = open(console, own, &args.trained, &args.device, &cpu_options(&args.cpu), ranks)?;
     let options = OpenOptions {
         list_separator: opened.list_separator(console, args.input.list_separator),
         ..OpenOptions::new(ReadMode::Evaluate)
@@ -226,8 +238,7 @@ pub fn eval(console: &Console, own: Option<&Bundle>, args: &EvalArgs) -> Outcome
     remark_of_left_out(console, &data);
     warn_of_reuse(console, &opened.record, &data);
     let mut progress = Progress::new(console);
-    let report =
-        evaluate(&mut opened.session, &data, opened.batch, &LocalCommunicator, &mut |event| progress.show_pass(event));
+    let report = evaluate(&mut opened.session, &data, opened.batch, &**ranks, &mut |event| progress.show_pass(event));
     drop(progress);
     warn_of_values(console, &data);
     let report = report?;
@@ -272,14 +283,14 @@ fn warn_of_values(console: &Console, data: &Dataset) {
     data.warnings().iter().for_each(|warning| console.warning(&warning.to_string()));
 }
 
-pub fn predict(console: &Console, own: Option<&Bundle>, args: &PredictArgs) -> Outcome {
+pub fn predict(console: &Console, own: Option<&Bundle>, args: &PredictArgs, ranks: &Arc<dyn Communicator>) -> Outcome {
     // What can be wrong with the output is found before anything is read.
     let format = OutputFormat::of(&args.out)?;
     if metadata(&args.out)?.is_some() && !args.force {
         let help = "choose another --out, or pass --force to replace it";
         return Err(Failure::user_error(format!("{}: already exists\n  help: {help}", args.out.display())));
     }
-    let mut opened = open(console, own, &args.trained, &args.device, &cpu_options(&args.cpu))?;
+    let mut opened = open(console, own, &args.trained, &args.device, &cpu_options(&args.cpu), ranks)?;
     let program = opened.session.program().clone();
     let output = OutputOptions { path: args.out.clone(), format, logits: args.logits };
     let separator = opened.list_separator(console, args.input.list_separator);
@@ -289,7 +300,7 @@ pub fn predict(console: &Console, own: Option<&Bundle>, args: &PredictArgs) -> O
     signal::install();
     let mut progress = Progress::new(console);
     let mut observe = |event| progress.show_pass(event);
-    let written = predict::predict(&mut opened.session, &data, &output, opened.batch, &LocalCommunicator, &mut observe);
+    let written = predict::predict(&mut opened.session, &data, &output, opened.batch, &**ranks, &mut observe);
     drop(progress);
     warn_of_values(console, &data);
     let written = written?;

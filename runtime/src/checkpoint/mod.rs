@@ -147,7 +147,7 @@ pub fn load(folder: &Path, program: &Arc<Program>, plan: &ShardPlan) -> Result<L
         }
         tables.push(table::restore(program, spec, &parts, manifest.seed, shard, folder)?);
     }
-    Ok(LoadedCheckpoint { manifest, model: ModelState::restored(program.clone(), state, tables) })
+    Ok(LoadedCheckpoint { manifest, model: ModelState::restored(program.clone(), state, tables, plan) })
 }
 
 /// The files of a table that may have rows of a rank's part (`None`: all rows), each with the part

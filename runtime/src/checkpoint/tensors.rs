@@ -1,6 +1,7 @@
 //! One safetensors file: written tensor by tensor without holding all of it, read by mapping,
 //! refused unless its SHA-256 is the expected one.
 
+use crate::comm;
 use crate::fs::{sha256, sha256_file};
 use crate::{Error, Result};
 use memmap2::Mmap;
@@ -65,6 +66,7 @@ impl View for Watched<'_, '_> {
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
+        comm::progress();
         let bytes = self.tensor.data();
         if self.tensor.dtype == Dtype::F32 && self.found.get().is_none() {
             let mut numbers = bytes.as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)).enumerate();

@@ -7,14 +7,19 @@ use super::watch::{Address, Listener, Watch, WatchOptions, exit_at_once};
 use super::{Channel, Communicator, LocalCommunicator, Messages};
 use crate::{Error, Result, signal};
 use std::fmt;
+use std::io;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// Before ranks are joined, the first one reports an error alone; the launcher ends the others
-/// when it goes: Open MPI's after two seconds.
-const PRECEDENCE: Duration = Duration::from_secs(6);
+/// Before ranks are joined, the one of a machine that speaks waits so long with an error, for the
+/// others to learn that it does.
+const GATHERING: Duration = Duration::from_secs(1);
+/// The others end so much later, unless the launcher ends them when the first has gone.
+const PRECEDENCE: Duration = Duration::from_secs(3);
 
 /// How an error that ends all ranks is shown.
 #[derive(Clone)]
@@ -82,13 +87,22 @@ impl Default for ConnectOptions {
 pub fn connect(options: &ConnectOptions) -> Result<Arc<dyn Communicator>> {
     match detect(&|name| std::env::var(name).ok())? {
         None | Some(Launch { size: Some(1), .. }) => Ok(Arc::new(LocalCommunicator)),
-        Some(launch) => join(options, launch).inspect_err(|_| give_precedence(launch.rank)),
+        Some(launch) => join(options, launch).inspect_err(speak_alone),
     }
 }
 
-fn give_precedence(rank: usize) {
-    if rank > 0 {
-        sleep(PRECEDENCE);
+/// An error before the ranks are joined is mostly one of all of them. On each machine one reports
+/// it, which is found out by a name that only one process can take; the others end in silence.
+fn speak_alone(error: &Error) {
+    let name = format!("din-{}", std::os::unix::process::parent_id());
+    let taken = SocketAddr::from_abstract_name(name).and_then(|address| UnixListener::bind_addr(&address));
+    match taken {
+        Err(why) if why.kind() == io::ErrorKind::AddrInUse => {
+            sleep(GATHERING + PRECEDENCE);
+            exit_at_once(error.exit_code());
+        }
+        // Where there are no such names, every rank speaks.
+        Ok(_) | Err(_) => sleep(GATHERING),
     }
 }
 
@@ -119,12 +133,12 @@ fn guard(options: &ConnectOptions, launch: Launch) -> mpsc::Sender<()> {
     let (timeout, reporter) = (options.rank_timeout, options.reporter.clone());
     std::thread::spawn(move || {
         if waits.recv_timeout(timeout) == Err(mpsc::RecvTimeoutError::Timeout) {
-            give_precedence(launch.rank);
             let rank = launch.rank;
             let why = format!("rank {rank}: MPI has not joined the ranks within {:.1} s", timeout.as_secs_f64());
             let error = Error::machine(why).help(
                 "see whether all ranks have started and their machines reach each other; --rank-timeout allows more",
             );
+            speak_alone(&error);
             reporter.report(&error);
             exit_at_once(error.exit_code());
         }

@@ -9,7 +9,7 @@
 //! - `mpi`: processes that `mpirun` or another launcher has started, which [`connect`] joins; `watch`
 //!   sees to it that a rank which fails or hangs ends them all.
 //! - `in_process`: ranks that are threads of one process, for tests.
-//! - `reduce`: reductions over all samples, joined over ranks.
+//! - `reduce`: reductions over all samples, joined over ranks. - `measured`: what is sent.
 //! - `outcome`: how a part of the work ended on every rank.
 
 mod connect;
@@ -17,6 +17,7 @@ mod in_process;
 mod launch;
 mod library;
 mod local;
+mod measured;
 mod messages;
 mod mpi;
 mod outcome;
@@ -26,9 +27,11 @@ mod watch;
 pub use connect::{ConnectOptions, Reporter, connect};
 pub use in_process::in_process;
 pub use local::LocalCommunicator;
+pub use measured::{ChannelTraffic, MeasuredCommunicator};
 pub use messages::{Messages, floats_as_words, ids, push_id, words_as_floats};
 pub use outcome::{any_rank, on_first_rank, share_outcomes};
 pub use reduce::RankReduction;
+pub(crate) use reduce::WHOLE_WORDS;
 pub use watch::{Ending, progress};
 
 use crate::{Error, Result};

@@ -9,6 +9,9 @@ use crate::{Error, ErrorKind, Result};
 /// # Errors
 /// On every rank the error of the first rank that failed, so that all stop for one cause.
 pub fn share_outcomes(ranks: &dyn Communicator, channel: Channel, own: Result<String>) -> Result<Vec<String>> {
+    if ranks.size() == 1 {
+        return own.map(|text| vec![text]);
+    }
     let (kind, text) = match &own {
         Ok(text) => (0, text),
         Err(error) => (code(error.kind), &error.message),
@@ -24,7 +27,8 @@ pub fn share_outcomes(ranks: &dyn Communicator, channel: Channel, own: Result<St
         // Where this rank has a reason of its own, that is what the user has to know.
         return Err(own.err().unwrap_or(error));
     }
-    received.iter().map(outcome).collect()
+    let said = |(rank, message)| outcome(message).map_err(|error| error.of_rank(rank, &ranks.host(rank)));
+    received.iter().enumerate().map(said).collect()
 }
 
 /// Whether it is so on any rank. Every rank asks.

@@ -13,7 +13,7 @@ use std::ops::Range;
 
 /// Up to so many words that every rank would receive, all values go to all ranks: one exchange. Of
 /// more, sums go in blocks, and each rank joins its own: two exchanges of less.
-const WHOLE_WORDS: usize = 16 * 1024;
+pub(crate) const WHOLE_WORDS: usize = 16 * 1024;
 
 /// Joins the reductions of one phase after the other; its buffers are used again.
 ///

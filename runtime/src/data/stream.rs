@@ -22,7 +22,7 @@ use super::ranks::{self, RankProducer};
 use super::source::Source;
 use super::window::Window;
 use crate::batch::Batch;
-use crate::comm::Communicator;
+use crate::comm::{self, Communicator};
 use crate::leaves::DEFAULT_LEAVES;
 use crate::random::Stream;
 use crossbeam_channel::{Receiver, RecvError, Sender, bounded};
@@ -144,7 +144,10 @@ impl Batches {
             return Ok(None);
         }
         match self.ready.as_ref().map(Receiver::recv) {
-            Some(Ok(Ok(batch))) => Ok(Some(batch)),
+            Some(Ok(Ok(batch))) => {
+                comm::progress();
+                Ok(Some(batch))
+            }
             Some(Ok(Err(error))) => {
                 self.done = true;
                 Err(error)

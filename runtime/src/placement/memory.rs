@@ -1,6 +1,6 @@
 //! Bytes that a rank needs.
 
-use super::{Division, ModelUse, PlanOptions};
+use super::{Division, ModelUse};
 use crate::table::{Placement, Table};
 use din_program::SlotScope;
 use din_program::schema::{FeatureKind, TableKind};
@@ -66,6 +66,9 @@ pub(super) fn table(model: &ModelUse<'_>, division: &Division, table: usize, pla
         Placement::Sharded => (model.tables[table].rows as f64 * division.largest_share()).ceil() as u64,
     };
     let (rows, index, ordered) = match spec.kind {
+        TableKind::Fixed { size } if placement == Placement::Sharded && division.ranks > 1 => {
+            (ids, Table::owned_ids_bytes(size, ids), 0)
+        }
         TableKind::Fixed { .. } => (ids, 0, 0),
         TableKind::Dynamic { .. } => (ids + 1, Table::index_bytes(ids), Table::ORDERED_ID_BYTES * ids),
     };
@@ -121,15 +124,7 @@ pub(super) fn reading(model: &ModelUse<'_>) -> u64 {
 
 /// The step's buffers on the busiest rank: the schedule's, fetched rows with their gradients, and
 /// messages of so many bytes.
-pub(super) fn step(
-    model: &ModelUse<'_>,
-    division: &Division,
-    options: &PlanOptions,
-    messages: f64,
-    fetched: f64,
-) -> u64 {
-    let owned = division.owned(division.busiest());
-    let part = model.part(division.units_of(&owned));
-    let tiles = f64::from(options.threads.saturating_sub(1)) * model.buffer_bytes(model.part(0), 0);
-    (model.buffer_bytes(part, owned.len()) + tiles + 2.0 * fetched + messages) as u64
+pub(super) fn step(model: &ModelUse<'_>, division: &Division, threads: u32, messages: f64, fetched: f64) -> u64 {
+    let part = division.part(model, division.busiest());
+    (model.buffer_bytes(part, threads) + 2.0 * fetched + messages) as u64
 }

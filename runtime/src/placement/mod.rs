@@ -23,8 +23,10 @@ pub use rates::{RateSource, Rates};
 pub use traffic::{TableTraffic, Traffic, TrafficPlan};
 pub use work::StepWork;
 
+use crate::comm::Communicator;
 use crate::leaves::{leaf_begin, leaf_count, owned_leaves, subtrees};
-use crate::table::Placement;
+use crate::table::{Placement, ShardPlan, Sharding};
+use crate::{Error, Result};
 use din_program::Program;
 use din_program::schema::{TableKind, TableSpec};
 use std::ops::Range;
@@ -44,13 +46,43 @@ pub fn choose(table: &TableSpec, ranks: usize, asked: Option<Placement>) -> Plac
         TableKind::Dynamic { .. } => Placement::Sharded,
         TableKind::Fixed { size } => {
             let others = ranks.saturating_sub(1).max(1) as u64;
-            let words = u64::from(traffic::RECORD_WORDS + traffic::SUBTREE_WORDS + table.width);
+            let words = u64::from(traffic::ID_WORDS + traffic::POSITION_WORDS + table.width);
             match size.saturating_mul(4 * words).saturating_mul(others) <= REPLICATED {
                 true => Placement::Replicated,
                 false => Placement::Sharded,
             }
         }
     })
+}
+
+/// Where a rank of a run has the rows of a model's tables: see [`choose`]. `asked` has the tables,
+/// by name, whose place was asked for.
+///
+/// # Errors
+/// There are more ranks than leaves, or no table has one of the names.
+pub fn shard_plan(
+    program: &Program,
+    leaves: u32,
+    ranks: &dyn Communicator,
+    asked: &[(String, Placement)],
+) -> Result<ShardPlan> {
+    let size = ranks.size();
+    if size > leaves as usize {
+        return Err(Error::input(format!("{size} ranks: expected at most {leaves}, one for each leaf of a batch"))
+            .help(format!("start fewer ranks, or a new run with --leaves {}", size.next_power_of_two())));
+    }
+    if let Some((unknown, _)) = asked.iter().find(|(name, _)| program.tables.iter().all(|table| table.name != *name)) {
+        let names: Vec<&str> = program.tables.iter().map(|table| table.name.as_str()).collect();
+        return Err(Error::input(format!("{}: no table `{unknown}`", program.model))
+            .help(format!("its tables are {}", names.join(", "))));
+    }
+    let place = |table: &TableSpec| {
+        // Where a table is named twice, the last counts.
+        let asked = asked.iter().rev().find(|(name, _)| *name == table.name).map(|(_, placement)| *placement);
+        choose(table, size, asked)
+    };
+    let sharding = Sharding { buckets: leaves, rank: ranks.rank(), ranks: size };
+    Ok(ShardPlan { sharding, placements: program.tables.iter().map(place).collect() })
 }
 
 /// What is expected of the ids of a table.
@@ -96,9 +128,9 @@ impl ModelUse<'_> {
         (f64::from(batch) / self.candidates).round().max(1.0) as usize
     }
 
-    /// A part of a batch with so many units.
-    fn part(&self, units: usize) -> BatchPart {
-        BatchPart { samples: units as f64 * self.candidates, requests: units as f64 }
+    /// So many units of a batch, in so many leaves.
+    fn part(&self, units: usize, leaves: usize) -> BatchPart {
+        BatchPart { samples: units as f64 * self.candidates, requests: units as f64, leaves: leaves as f64 }
     }
 }
 
@@ -134,6 +166,12 @@ impl Division {
     /// Units of each subtree of a rank.
     fn subtrees(&self, rank: usize) -> Vec<usize> {
         subtrees(self.owned(rank)).map(|tree| self.units_of(&tree)).collect()
+    }
+
+    /// The rank's part of the batch.
+    fn part(&self, model: &ModelUse<'_>, rank: usize) -> BatchPart {
+        let owned = self.owned(rank);
+        model.part(self.units_of(&owned), owned.len())
     }
 
     /// The part of a sharded table's rows that a rank has.

@@ -24,7 +24,10 @@ pub struct Plan {
     pub idle_ranks: usize,
     pub tables: Vec<TablePlan>,
     pub memory: MemoryPlan,
+    /// Of the rank that has most.
     pub traffic: TrafficPlan,
+    /// Its number.
+    pub rank: usize,
     pub work: StepWork,
     pub rates: Rates,
     pub time: StepTime,
@@ -66,14 +69,14 @@ pub struct StepTime {
     pub lookup: f64,
     /// The phases of the schedule.
     pub compute: f64,
-    /// Rows and row gradients of sharded tables, and blocks of dense gradients.
+    /// Rows, row gradients, and blocks of dense gradients.
     pub all_to_all: f64,
-    /// Reductions, joined blocks, and gradients of replicated tables.
+    /// Joined blocks, and reductions of few floats.
     pub gather: f64,
     /// Sums of row gradients, and optimizers.
     pub update: f64,
-    /// Ids of the next batch, which travel at the same time.
-    pub ids_ahead: f64,
+    /// Ids and samples of later batches, which travel at the same time.
+    pub ahead: f64,
     /// A step: all parts but the last, or the last where it is longer.
     pub total: f64,
     /// The longest part.
@@ -118,7 +121,7 @@ impl Plan {
         let of_rank = |rank: usize| {
             let mut sum = TableTraffic::default();
             (0..program.tables.len()).for_each(|table| sum.add(&of_table(table, rank)));
-            traffic::of_rank(model, &division, sum, rank)
+            traffic::of_rank(model, &division, &placements, sum, rank)
         };
         let all = (0..options.ranks).map(|rank| (rank, of_rank(rank)));
         let (rank, traffic) = all
@@ -126,7 +129,7 @@ impl Plan {
             .expect("there is a rank");
 
         let busiest = division.busiest();
-        let part = model.part(division.units_of(&division.owned(busiest)));
+        let part = division.part(model, busiest);
         let tables: Vec<TablePlan> = program
             .tables
             .iter()
@@ -139,7 +142,7 @@ impl Plan {
                 memory: memory::table(model, &division, table, placements[table]),
                 entries: model.entries(table, part),
                 distinct: fetched[table].rows[busiest],
-                distinct_of_batch: model.distinct(table, model.part(division.units)),
+                distinct_of_batch: model.distinct(table, model.part(division.units, division.leaves)),
                 traffic: of_table(table, rank),
             })
             .collect();
@@ -155,6 +158,7 @@ impl Plan {
             tables,
             memory,
             traffic,
+            rank,
             work,
             rates: options.rates,
             time,
@@ -178,7 +182,7 @@ fn work_of(
         let spec = &model.program.tables[table];
         let width = f64::from(4 * spec.width);
         // What other ranks ask for is looked up, and their gradients are joined.
-        let joined = plan.traffic.gradients.received + plan.traffic.replicated.received;
+        let joined = plan.traffic.gradients.received;
         work.ids += plan.entries + plan.traffic.ids.received / traffic::ID_BYTES;
         let updated = match (spec.update_rule, plan.placement) {
             (UpdateRule::Dense, Placement::Sharded | Placement::Replicated) => plan.memory.rows as f64,
@@ -207,7 +211,7 @@ fn memory_of(
     let of_tables: u64 = tables.iter().map(|table| table.memory.total).sum();
     let index: u64 = tables.iter().map(|table| table.memory.index).sum();
     let (dense, reading) = (memory::dense(model), memory::reading(model));
-    let step = memory::step(model, division, options, messages.sent + messages.received, fetched);
+    let step = memory::step(model, division, options.threads, messages.sent + messages.received, fetched);
     let transient = tables.iter().map(|table| table.memory.transient).max().unwrap_or(0);
     MemoryPlan {
         tables: of_tables,
@@ -229,10 +233,8 @@ fn time_of(work: &StepWork, traffic: &TrafficPlan, options: &PlanOptions) -> Ste
         RateSource::Default | RateSource::Measured => work.product_flops / rates.products,
     };
     let compute = products + work.value_bytes / rates.values;
-    // Blocks of dense gradients come in one half, and go back joined in the other.
-    let dense = traffic.dense.larger() / 2.0;
-    let exchanged = traffic.tables.rows.larger() + traffic.tables.gradients.larger() + dense;
-    let gathered = traffic.reductions.larger() + traffic.tables.replicated.larger() + dense;
+    let exchanged = traffic.tables.rows.larger() + traffic.tables.gradients.larger() + traffic.blocks.larger();
+    let gathered = traffic.gathered.larger();
     let one = |operations: u32, bytes: f64, time: &dyn Fn(f64) -> f64| match operations {
         0 => 0.0,
         more => time(bytes) + f64::from(more - 1) * time(0.0),
@@ -240,14 +242,15 @@ fn time_of(work: &StepWork, traffic: &TrafficPlan, options: &PlanOptions) -> Ste
     let (lookup, update) = (work.ids / rates.ids, work.row_bytes / rates.rows);
     let all_to_all = one(traffic.exchanges, exchanged, &|bytes| rates.all_to_all(ranks, bytes));
     let gather = one(traffic.gathers, gathered, &|bytes| rates.all_gather(ranks, bytes));
-    let ids = traffic.tables.ids.larger();
-    let ids_ahead = if ids > 0.0 { rates.all_to_all(ranks, ids) } else { 0.0 };
-    let mut time = StepTime { lookup, compute, all_to_all, gather, update, ids_ahead, total: 0.0, bottleneck: "" };
+    // One exchange of ids, and one of samples.
+    let early = traffic.tables.ids.larger() + traffic.samples.larger();
+    let ahead = one(if ranks > 1 { 2 } else { 0 }, early, &|bytes| rates.all_to_all(ranks, bytes));
+    let mut time = StepTime { lookup, compute, all_to_all, gather, update, ahead, total: 0.0, bottleneck: "" };
     let parts = time.parts();
     let sum: f64 = parts.iter().map(|(_, seconds)| seconds).sum();
-    time.total = sum.max(ids_ahead);
-    time.bottleneck = match ids_ahead > sum {
-        true => "ids ahead",
+    time.total = sum.max(ahead);
+    time.bottleneck = match ahead > sum {
+        true => "ahead",
         false => parts.iter().max_by(|a, b| a.1.total_cmp(&b.1)).expect("a step has parts").0,
     };
     time

@@ -1,29 +1,29 @@
 //! Bytes that a rank sends and receives in one step. What it sends to itself does not count.
 
-use super::work::{self, PhaseReduction};
+use super::work;
 use super::{Division, ModelUse};
+use crate::leaves::{owned_leaves, subtrees};
 use crate::table::Placement;
+use din_program::schedule::Combine;
+use din_program::schema::{FeatureKind, KeyType};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
 /// Words of an id.
-const ID_WORDS: u32 = 2;
-
+pub(super) const ID_WORDS: u32 = 2;
 pub(super) const ID_BYTES: f64 = 4.0 * ID_WORDS as f64;
 
-/// Words that the gradients of a row have once: the number of its subtrees; an id where the owner
-/// does not know it from having sent the row.
-const COUNT_WORDS: u32 = 1;
-pub(super) const RECORD_WORDS: u32 = ID_WORDS + COUNT_WORDS;
+/// Words that say which row a gradient is of, where not every row of a message has one.
+pub(super) const POSITION_WORDS: u32 = 1;
 
-/// Words of each subtree in which a row occurs, beside the gradient: its number.
-pub(super) const SUBTREE_WORDS: u32 = 1;
+/// A phase in which every rank would receive more floats than this joins its sums in blocks: see
+/// `comm::RankReduction`.
+const WHOLE_WORDS: usize = crate::comm::WHOLE_WORDS;
 
-/// A phase with more floats than this joins them in blocks, one per rank; with fewer, every rank
-/// sends all of them to all others.
-const FEW_FLOATS: f64 = 1024.0;
+/// Words of a string key, with its length.
+const STRING_WORDS: f64 = 5.0;
 
-/// Bytes of a step in one direction or the other.
+/// Bytes of a step in one direction and the other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Traffic {
     pub sent: f64,
@@ -49,21 +49,19 @@ impl Traffic {
 /// What a rank sends and receives for tables.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct TableTraffic {
-    /// Ids to the owners of their rows, ahead of the step.
+    /// Ids to the owners of their rows; to all ranks, of a replicated table.
     pub ids: Traffic,
-    /// Rows to those who asked for them.
+    /// Rows to those who asked for them; none of a replicated table.
     pub rows: Traffic,
-    /// Row gradients to the owners.
+    /// Row gradients to the owners of their rows.
     pub gradients: Traffic,
-    /// Row gradients of replicated tables, to all ranks.
-    pub replicated: Traffic,
 }
 
 impl TableTraffic {
     /// All of these.
     pub fn total(&self) -> Traffic {
         let mut total = self.ids;
-        [self.rows, self.gradients, self.replicated].into_iter().for_each(|part| total.add(part));
+        [self.rows, self.gradients].into_iter().for_each(|part| total.add(part));
         total
     }
 
@@ -72,7 +70,6 @@ impl TableTraffic {
         self.ids.add(other.ids);
         self.rows.add(other.rows);
         self.gradients.add(other.gradients);
-        self.replicated.add(other.replicated);
     }
 }
 
@@ -81,13 +78,15 @@ impl TableTraffic {
 pub struct TrafficPlan {
     /// Of all tables.
     pub tables: TableTraffic,
-    /// Gradients of dense parameters, in blocks.
-    pub dense: Traffic,
-    /// Moments, losses and other small sums.
-    pub reductions: Traffic,
+    /// Reductions whose sums are joined in blocks: values out, as an all-to-all.
+    pub blocks: Traffic,
+    /// The joined blocks, and values that all ranks get, as all-gathers.
+    pub gathered: Traffic,
+    /// Samples on their way to their ranks, ahead of the step.
+    pub samples: Traffic,
     /// All of these.
     pub total: Traffic,
-    /// All-to-all operations of a step, without that of ids.
+    /// All-to-all operations of a step, without those that are ahead of it.
     pub exchanges: u32,
     /// All-gather operations of a step.
     pub gathers: u32,
@@ -106,16 +105,24 @@ impl Fetched {
     pub fn new(model: &ModelUse<'_>, division: &Division, table: usize) -> Self {
         let mut known: BTreeMap<usize, f64> = BTreeMap::new();
         let mut distinct =
-            |units: usize| *known.entry(units).or_insert_with(|| model.distinct(table, model.part(units)));
+            |units: usize| *known.entry(units).or_insert_with(|| model.distinct(table, model.part(units, 1)));
         let ranks = 0..division.ranks;
         Self {
             rows: ranks.clone().map(|rank| distinct(division.units_of(&division.owned(rank)))).collect(),
             in_subtrees: ranks.map(|rank| division.subtrees(rank).into_iter().map(&mut distinct).sum()).collect(),
         }
     }
+
+    /// Words of the gradients of a rank's rows: their values, and where some rows are not in all
+    /// subtrees, which they are.
+    fn gradient_words(&self, division: &Division, rank: usize, width: u32) -> f64 {
+        let everywhere = division.subtrees(rank).len() as f64 * self.rows[rank];
+        let positions = if everywhere - self.in_subtrees[rank] < 0.5 { 0 } else { POSITION_WORDS };
+        self.in_subtrees[rank] * f64::from(width + positions)
+    }
 }
 
-/// What a rank sends and receives for a table: ids, rows, gradients.
+/// What a rank sends and receives for a table.
 pub(super) fn table(
     division: &Division,
     width: u32,
@@ -123,63 +130,147 @@ pub(super) fn table(
     fetched: &Fetched,
     rank: usize,
 ) -> TableTraffic {
+    let ranks = 0..division.ranks;
+    let gradients: Vec<f64> = ranks.clone().map(|rank| fetched.gradient_words(division, rank, width)).collect();
+    let trees: Vec<f64> = ranks.map(|rank| division.subtrees(rank).len() as f64).collect();
     let others = |of: &[f64]| of.iter().sum::<f64>() - of[rank];
-    let (own, own_trees) = (fetched.rows[rank], fetched.in_subtrees[rank]);
-    let (all, all_trees) = (others(&fetched.rows), others(&fetched.in_subtrees));
-    let (width, tree) = (f64::from(width), f64::from(SUBTREE_WORDS + width));
     let to_all = division.ranks as f64 - 1.0;
-    match placement {
-        Placement::Sharded => {
-            let (here, away) = (division.share(rank), 1.0 - division.share(rank));
-            let (id, count) = (f64::from(ID_WORDS), f64::from(COUNT_WORDS));
-            TableTraffic {
-                ids: Traffic::words(own * id * away, all * id * here),
-                rows: Traffic::words(all * width * here, own * width * away),
-                gradients: Traffic::words(
-                    (own * count + own_trees * tree) * away,
-                    (all * count + all_trees * tree) * here,
-                ),
-                replicated: Traffic::default(),
-            }
-        }
-        Placement::Replicated => {
-            let record = f64::from(RECORD_WORDS);
-            TableTraffic {
-                replicated: Traffic::words((own * record + own_trees * tree) * to_all, all * record + all_trees * tree),
-                ..TableTraffic::default()
-            }
-        }
+    // Of the rows that a rank has fetched, the part that is another's; and of those that another
+    // one has fetched, the part that is this rank's.
+    let (away, here) = match placement {
+        Placement::Sharded => (1.0 - division.share(rank), division.share(rank)),
+        Placement::Replicated => (to_all, 1.0),
+    };
+    let (id, values) = (f64::from(ID_WORDS), f64::from(width));
+    let own = fetched.rows[rank];
+    TableTraffic {
+        // One word says how many they are.
+        ids: Traffic::words(own * id * away + to_all, others(&fetched.rows) * id * here + to_all),
+        rows: match placement {
+            Placement::Sharded => Traffic::words(others(&fetched.rows) * values * here, own * values * away),
+            Placement::Replicated => Traffic::default(),
+        },
+        // One word per subtree says how many rows it has.
+        gradients: Traffic::words(
+            gradients[rank] * away + trees[rank] * to_all,
+            others(&gradients) * here + others(&trees),
+        ),
     }
 }
 
 /// Traffic of a rank, with `tables` the sum of [`table`] over tables.
-pub(super) fn of_rank(model: &ModelUse<'_>, division: &Division, tables: TableTraffic, rank: usize) -> TrafficPlan {
-    let mut plan = TrafficPlan { tables, ..TrafficPlan::default() };
+pub(super) fn of_rank(
+    model: &ModelUse<'_>,
+    division: &Division,
+    placements: &[Placement],
+    tables: TableTraffic,
+    rank: usize,
+) -> TrafficPlan {
     if division.ranks == 1 {
-        return plan;
+        return TrafficPlan::default();
     }
-    // Rows out, gradients back.
-    plan.exchanges = if tables.rows.larger() > 0.0 { 2 } else { 0 };
-    plan.gathers = u32::from(tables.replicated.larger() > 0.0);
-    let ranks = division.ranks as f64;
-    let trees = |rank: usize| division.subtrees(rank).len() as f64;
-    let own = trees(rank);
-    let others: f64 = (0..division.ranks).map(trees).sum::<f64>() - own;
-    for PhaseReduction { floats, moments } in work::reductions(&model.program.train) {
-        let (blocks, small) = if floats > FEW_FLOATS { (floats, moments) } else { (0.0, floats + moments) };
-        if blocks > 0.0 {
-            let (block, rest) = (blocks / ranks, blocks - blocks / ranks);
-            plan.dense.add(Traffic::words(own * rest + block * (ranks - 1.0), others * block + rest));
-            plan.exchanges += 1;
-            plan.gathers += 1;
-        }
-        if small > 0.0 {
-            plan.reductions.add(Traffic::words(own * small * (ranks - 1.0), others * small));
-            plan.gathers += 1;
+    let program = model.program;
+    let mut plan = TrafficPlan { tables, ..TrafficPlan::default() };
+    let to_all = division.ranks as f64 - 1.0;
+    if !placements.is_empty() {
+        // The first word of a message of ids or rows says whether its rank goes on.
+        plan.tables.ids.add(Traffic::words(to_all, to_all));
+        plan.tables.rows.add(Traffic::words(to_all, to_all));
+        plan.exchanges = 2;
+    }
+    for phase in work::reductions(&program.train) {
+        plan.reduce(&phase, rank, division.ranks, |rank| division.subtrees(rank).len());
+    }
+    // Elements of every axis.
+    plan.gather(program.train.axes.count(), to_all);
+    // Updates that sum over the rows of sharded tables, phase by phase side by side.
+    let summed = program
+        .tables
+        .iter()
+        .zip(placements)
+        .filter(|(spec, placement)| **placement == Placement::Sharded && program.sums_over_rows(spec.update));
+    let mut phases: Vec<Vec<(Combine, usize)>> = Vec::new();
+    for (spec, _) in summed.clone() {
+        for (k, mut phase) in work::reductions(&program.updates[spec.update as usize].schedule).enumerate() {
+            phases.resize_with(phases.len().max(k + 1), Vec::new);
+            phases[k].append(&mut phase);
         }
     }
-    plan.total = tables.total();
-    plan.total.add(plan.dense);
-    plan.total.add(plan.reductions);
+    for phase in &phases {
+        plan.reduce(phase, rank, division.ranks, |rank| {
+            subtrees(owned_leaves(rank, division.ranks, division.buckets)).count()
+        });
+    }
+    if summed.count() > 0 {
+        plan.gather(program.tables.len(), to_all);
+    }
+    plan.samples = samples(model, division, rank);
+    plan.total = plan.tables.total();
+    [plan.blocks, plan.gathered, plan.samples].into_iter().for_each(|part| plan.total.add(part));
     plan
+}
+
+impl TrafficPlan {
+    /// So many words of each rank to all others.
+    fn gather(&mut self, words: usize, to_all: f64) {
+        self.gathered.add(Traffic::words(words as f64 * to_all, words as f64 * to_all));
+        self.gathers += 1;
+    }
+
+    /// The reductions of a phase, of which each rank has one value per subtree.
+    fn reduce(&mut self, phase: &[(Combine, usize)], rank: usize, ranks: usize, trees: impl Fn(usize) -> usize) {
+        let own = trees(rank) as f64;
+        let all = (0..ranks).map(trees).sum::<usize>() as f64;
+        let to_all = ranks as f64 - 1.0;
+        let floats: usize = phase.iter().map(|(_, width)| width).sum();
+        let sums = phase.iter().filter(|(combine, _)| *combine == Combine::Sum).map(|(_, width)| *width);
+        let summed: usize = sums.clone().sum();
+        if summed > 0 && floats as f64 * all > WHOLE_WORDS as f64 {
+            // Rank `p` joins block `p` of each sum; all ranks join the rest.
+            let block = sums.map(|width| width * (rank + 1) / ranks - width * rank / ranks).sum::<usize>() as f64;
+            let rest = (floats - summed) as f64;
+            self.blocks
+                .add(Traffic::words(own * (summed as f64 - block + rest * to_all), (all - own) * (block + rest)));
+            self.gathered.add(Traffic::words(block * to_all, summed as f64 - block));
+            self.exchanges += 1;
+        } else {
+            self.gathered.add(Traffic::words(own * floats as f64 * to_all, (all - own) * floats as f64));
+        }
+        self.gathers += 1;
+    }
+}
+
+/// Samples of a batch that other ranks decode, as many as ranks have of each other's.
+fn samples(model: &ModelUse<'_>, division: &Division, rank: usize) -> Traffic {
+    let schema = &model.program.schema;
+    let candidates = model.candidates;
+    let per_sample = |common: bool| if common { 1.0 / candidates } else { 1.0 };
+    let features = schema.features.iter().map(|feature| {
+        let each = match feature.kind {
+            FeatureKind::Dynamic { .. } => f64::from(ID_WORDS),
+            FeatureKind::Fixed { size, .. } => {
+                if size <= 1 << 32 {
+                    1.0
+                } else {
+                    f64::from(ID_WORDS)
+                }
+            }
+            FeatureKind::Dense { width } => f64::from(width),
+        };
+        each * feature.sequence.map_or(1.0, |s| model.lengths[s as usize]) * per_sample(feature.common)
+    });
+    let lists = schema.sequences.iter().map(|sequence| per_sample(sequence.common));
+    let keys = schema.keys.iter().map(|key| match key.kind {
+        KeyType::Int64 => f64::from(ID_WORDS),
+        KeyType::String => STRING_WORDS,
+    });
+    let labels = schema.labels.len() as f64 * 2.0 / 32.0;
+    let requests = if schema.requests.is_some() { 1.0 / candidates } else { 0.0 };
+    let words = features.chain(lists).chain(keys).sum::<f64>() + labels + requests;
+    // Blocks of data are decoded by all ranks in turn, whoever has the samples.
+    let part = |rank: usize| division.part(model, rank).samples;
+    let ranks = division.ranks as f64;
+    let own = part(rank);
+    let all: f64 = (0..division.ranks).map(part).sum();
+    Traffic::words(words * (all - own) / ranks, words * own * (1.0 - 1.0 / ranks))
 }

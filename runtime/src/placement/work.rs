@@ -3,7 +3,7 @@
 
 use super::ModelUse;
 use din_program::axes::{AxisId, AxisKind, AxisTree};
-use din_program::schedule::{AbsorbedWeight, BufferId, Combine, Schedule, ScheduleRoot, Storage};
+use din_program::schedule::{AbsorbedWeight, BufferId, Combine, GLOBAL, Schedule, ScheduleRoot, Storage};
 use serde::Serialize;
 
 /// The part of a global batch that a rank has.
@@ -12,6 +12,16 @@ pub(super) struct BatchPart {
     pub samples: f64,
     /// As many as samples where the schema has none.
     pub requests: f64,
+    /// Leaves that it consists of.
+    pub leaves: f64,
+}
+
+impl BatchPart {
+    /// One of its leaves.
+    fn leaf(self) -> Self {
+        let leaves = self.leaves.max(1.0);
+        BatchPart { samples: self.samples / leaves, requests: self.requests / leaves, leaves: 1.0 }
+    }
 }
 
 /// What a step does on one rank.
@@ -50,12 +60,16 @@ impl ModelUse<'_> {
                 | AxisKind::Unique(_) => unreachable!("checked: pairs are of a sequence's entries"),
             },
             AxisKind::Unique(keys) => {
-                // Ids that come together mostly belong together, as an item and its brand do.
-                let entries = self.elements(axes, keys.over, part);
+                // Entries are joined within a leaf. Ids that come together mostly belong together,
+                // as an item and its brand do: there are as many combinations as ids of the key
+                // that has most.
+                let leaf = part.leaf();
+                let entries = self.elements(axes, keys.over, leaf);
                 let distinct = |&(table, _): &(u32, u32)| {
-                    self.tables[table as usize].distribution.distinct(self.draws(table as usize, part), entries)
+                    let draws = self.draws(table as usize, leaf);
+                    self.tables[table as usize].distribution.distinct(draws, entries)
                 };
-                keys.keys.iter().map(distinct).fold(0.0, f64::max).min(entries)
+                part.leaves.max(1.0) * keys.keys.iter().map(distinct).fold(0.0, f64::max).min(entries)
             }
         }
     }
@@ -120,9 +134,9 @@ impl ModelUse<'_> {
         each.sum()
     }
 
-    /// Bytes of the step's own buffers: the arena, the partial sums of so many leaves, and the tiles
-    /// of one thread.
-    pub(super) fn buffer_bytes(&self, part: BatchPart, leaves: usize) -> f64 {
+    /// Bytes of the step's own buffers: the arena, the partial sums of the part's leaves, and the
+    /// tiles of so many threads.
+    pub(super) fn buffer_bytes(&self, part: BatchPart, threads: u32) -> f64 {
         let train = &self.program.train;
         let arena: f64 = train
             .slots
@@ -133,30 +147,16 @@ impl ModelUse<'_> {
             train.buffers.iter().filter(|b| b.place == Storage::Partial).map(|b| f64::from(b.width)).sum();
         let tile = train.phases.iter().map(|phase| phase.tile_rows).max().map_or(0.0, f64::from);
         let tiles: f64 = train.tile_slots.iter().map(|slot| tile * f64::from(slot.width)).sum();
-        4.0 * (arena + partials * leaves as f64 + tiles)
+        4.0 * (arena + partials * part.leaves.max(1.0) + tiles * f64::from(threads))
     }
 }
 
-/// Floats that a phase reduces over all samples.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct PhaseReduction {
-    /// Of sums and maxima, which blocks of floats may join apart from each other.
-    pub floats: f64,
-    /// Of moments.
-    pub moments: f64,
-}
-
-/// The phases of a schedule that reduce something.
-pub(super) fn reductions(schedule: &Schedule) -> impl Iterator<Item = PhaseReduction> {
-    schedule.phases.iter().filter(|phase| !phase.reductions.is_empty()).map(|phase| {
-        let mut sums = PhaseReduction { floats: 0.0, moments: 0.0 };
-        for reduction in &phase.reductions {
-            let width = f64::from(schedule.buffers[reduction.partial.index()].width);
-            match reduction.combine {
-                Combine::Sum | Combine::Max => sums.floats += width,
-                Combine::Moments => sums.moments += width,
-            }
-        }
-        sums
+/// The reductions of each phase of a schedule that has some over samples: how values are joined,
+/// and floats of a value.
+pub(super) fn reductions(schedule: &Schedule) -> impl Iterator<Item = Vec<(Combine, usize)>> {
+    let phases = schedule.phases.iter().filter(|phase| phase.axis != GLOBAL && !phase.reductions.is_empty());
+    phases.map(|phase| {
+        let width = |partial: BufferId| schedule.buffers[partial.index()].width as usize;
+        phase.reductions.iter().map(|reduction| (reduction.combine, width(reduction.partial))).collect()
     })
 }

@@ -49,11 +49,13 @@ impl ModelState {
         for (t, spec) in program.tables.iter().enumerate() {
             tables.push(Table::of_shard(spec, program.slots(spec.update), seed, plan.shard(t), threads)?);
         }
+        keep_ids(&program, &mut tables, plan);
         Ok(Self { program, dense, tables, oov_filled: false })
     }
 
     /// A model as a checkpoint holds it, OOV rows included.
-    pub fn restored(program: Arc<Program>, dense: DenseState, tables: Vec<Table>) -> Self {
+    pub fn restored(program: Arc<Program>, dense: DenseState, mut tables: Vec<Table>, plan: &ShardPlan) -> Self {
+        keep_ids(&program, &mut tables, plan);
         Self { program, dense, tables, oov_filled: true }
     }
 
@@ -143,5 +145,14 @@ impl ModelState {
         let tables = program.tables.iter().map(|t| &t.name).zip(self.tables.iter().map(Table::weights));
         let diverged = |x: &f32| !x.is_finite() || x.abs() >= TOO_LARGE;
         dense.chain(tables).find_map(|(name, values)| Some((name.clone(), values.iter().copied().find(diverged)?)))
+    }
+}
+
+/// Tables whose updates sum over rows keep their ids.
+fn keep_ids(program: &Program, tables: &mut [Table], plan: &ShardPlan) {
+    for (spec, table) in program.tables.iter().zip(tables) {
+        if program.sums_over_rows(spec.update) {
+            table.keep_ids(plan.sharding.buckets);
+        }
     }
 }

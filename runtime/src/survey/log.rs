@@ -1,13 +1,14 @@
 //! How often ids occur in the training data of a run, and how long lists are.
 
 use crate::Result;
+use crate::batch::Batch;
 use crate::data::{Dataset, OpenOptions, Order, ReadMode, StreamOptions};
 use crate::placement::{IdDistribution, TableIds};
 use crate::run_dir::{RunDirectory, RunRecord};
 use crate::table::{ShardPlan, Table};
 use din_program::Program;
 use din_program::schema::TableSpec;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -24,7 +25,7 @@ pub struct LogSurvey {
     pub lengths: BTreeMap<String, f64>,
     /// Mean samples per request; 1 where the schema has no requests.
     pub candidates: f64,
-    /// Why lists and requests could not be measured: both are empty then.
+    /// Why no data could be read: then nothing is known of lists and requests.
     pub unread: Option<String>,
 }
 
@@ -40,63 +41,144 @@ impl LogSurvey {
         let program = Arc::new(run.program(&record)?);
         let (_, loaded) = run.load("last", &program, &record, &ShardPlan::whole(program.tables.len()))?;
         let steps = loaded.manifest.position.step;
-        let of_table = |(spec, table): (&TableSpec, &Table)| (spec.name.clone(), ids(spec, table, &record, steps));
-        let tables = program.tables.iter().zip(&loaded.model.tables).map(of_table).collect();
-        let (lengths, candidates, unread) = match lists(&program, &record) {
-            Ok((lengths, candidates)) => (lengths, candidates, None),
-            Err(error) => (BTreeMap::new(), 1.0, Some(error.to_string())),
+        let (sample, unread) = match Sample::read(&program, &record) {
+            Ok(sample) => (sample, None),
+            Err(error) => (Sample::new(&program), Some(error.to_string())),
         };
-        Ok(Self { tables, lengths, candidates, unread })
+        let of_table = |(k, table): (usize, &Table)| {
+            let spec = &program.tables[k];
+            (spec.name.clone(), ids(spec, table, &record, steps, &sample.tables[k], sample.samples))
+        };
+        let tables = loaded.model.tables.iter().enumerate().map(of_table).collect();
+        let sequences = program.schema.sequences.iter().zip(&sample.lists);
+        let lengths = sequences.filter(|(_, lists)| lists.0 > 0);
+        let lengths = lengths.map(|(sequence, lists)| (sequence.name.clone(), lists.1 as f64 / lists.0 as f64));
+        let candidates = if sample.requests > 0 { sample.samples as f64 / sample.requests as f64 } else { 1.0 };
+        Ok(Self { tables, lengths: lengths.collect(), candidates, unread })
     }
 }
 
-/// From frequencies where the run counted them, else from how many batches contained an id.
-fn ids(spec: &TableSpec, table: &Table, record: &RunRecord, steps: u64) -> TableIds {
-    let rows = usize::from(table.is_dynamic())..table.rows();
+/// Part of the batches that an id may be in, for its frequency to be estimated by it.
+const MOST_BATCHES: f64 = 0.9;
+
+/// From frequencies where the run counted them, else from how many batches contained an id; of an
+/// id that nearly every batch contains, from the samples that were read.
+fn ids(
+    spec: &TableSpec,
+    table: &Table,
+    record: &RunRecord,
+    steps: u64,
+    sample: &HashMap<u64, Occurring>,
+    samples: u64,
+) -> TableIds {
     let (counts, most) = match spec.reads_frequency {
-        true => (table.frequency(), record.train.rows as f64),
-        false => (table.updates(), steps as f64),
+        true => (table.frequency(), record.train.rows.max(1) as f64),
+        false => (table.updates(), steps.max(1) as f64),
     };
-    let mut groups: BTreeMap<u32, f64> = BTreeMap::new();
-    for &count in &counts[rows.clone()] {
-        *groups.entry(count as u32).or_default() += 1.0;
-    }
-    let per_sample = |count: u32| {
-        let part = (f64::from(count) / most.max(1.0)).min(1.0);
-        match spec.reads_frequency {
-            true => part,
-            // A batch contains it with probability `1 - (1 - p)^batch`. What every batch contains
-            // is in more of them than can be counted: half a batch is taken off.
-            false => -((1.0 - part.min(1.0 - 0.5 / most.max(1.0))).ln() / f64::from(record.batch)).exp_m1(),
+    let per_sample = |id: u64, count: f64| {
+        let part = count / most;
+        if spec.reads_frequency {
+            return part.min(1.0);
+        }
+        match sample.get(&id) {
+            Some(found) if part > MOST_BATCHES => found.samples as f64 / samples as f64,
+            // A batch contains it with probability `1 - (1 - p)^batch`. Without a sample, half a
+            // batch stands for those that do not contain it.
+            Some(_) | None => {
+                let absent = (1.0 - part).max(0.5 / most);
+                -(absent.ln() / f64::from(record.batch)).exp_m1()
+            }
         }
     };
-    let measured = groups.into_iter().map(|(count, ids)| (per_sample(count), ids)).collect();
-    TableIds { rows: rows.len() as u64, distribution: IdDistribution::Measured(measured) }
+    // Ids that are equally frequent are one group; the bits of positive numbers are in their order.
+    let mut groups: BTreeMap<u64, f64> = BTreeMap::new();
+    let order = table.in_key_order();
+    for &(id, row, _) in &order {
+        let p = per_sample(id, f64::from(counts[row as usize]));
+        *groups.entry(p.to_bits()).or_default() += 1.0;
+    }
+    let measured = groups.into_iter().map(|(bits, ids)| (f64::from_bits(bits), ids)).collect();
+    TableIds { rows: order.len() as u64, distribution: IdDistribution::Measured(measured) }
 }
 
-/// Mean entries of each sequence, and mean samples per request.
-fn lists(program: &Program, record: &RunRecord) -> Result<(BTreeMap<String, f64>, f64)> {
-    let mut options = OpenOptions::new(ReadMode::Train);
-    options.list_separator = record.list_separator;
-    let data = Dataset::open_with(&record.train.paths(), &program.schema, &options)?;
-    let mut stream = StreamOptions::new(BATCH, Order::Shuffled { seed: record.seed, epoch: 0 });
-    stream.window_rows = SAMPLES;
-    let mut batches = data.stream(stream)?;
-    let (mut samples, mut requests) = (0, 0);
-    let mut entries = vec![(0u64, 0u64); program.schema.sequences.len()];
-    while samples < SAMPLES
-        && let Some(batch) = batches.next()?
-    {
-        samples += batch.rows;
-        requests += batch.requests.len().saturating_sub(1);
-        for ((lists, total), offsets) in entries.iter_mut().zip(&batch.offsets) {
-            *lists += offsets.len().saturating_sub(1) as u64;
-            *total += u64::from(offsets.last().copied().unwrap_or(0));
+/// How often an id occurs.
+#[derive(Clone, Copy, Debug, Default)]
+struct Occurring {
+    /// Samples that contain it.
+    samples: u64,
+    /// The last of them, from 1.
+    last: u64,
+}
+
+/// Some of a run's training data.
+#[derive(Debug)]
+struct Sample {
+    samples: u64,
+    requests: u64,
+    /// By sequence: lists and their entries.
+    lists: Vec<(u64, u64)>,
+    /// By table.
+    tables: Vec<HashMap<u64, Occurring>>,
+}
+
+impl Sample {
+    /// No samples.
+    fn new(program: &Program) -> Self {
+        Self {
+            samples: 0,
+            requests: 0,
+            lists: vec![(0, 0); program.schema.sequences.len()],
+            tables: vec![HashMap::new(); program.tables.len()],
         }
-        batches.recycle(batch);
     }
-    let mean = |&(lists, total): &(u64, u64)| total as f64 / lists.max(1) as f64;
-    let names = program.schema.sequences.iter().map(|sequence| sequence.name.clone());
-    let candidates = if requests > 0 { samples as f64 / requests as f64 } else { 1.0 };
-    Ok((names.zip(entries.iter().map(mean)).collect(), candidates))
+
+    /// Up to [`SAMPLES`] samples.
+    fn read(program: &Program, record: &RunRecord) -> Result<Self> {
+        let mut options = OpenOptions::new(ReadMode::Train);
+        options.list_separator = record.list_separator;
+        let data = Dataset::open_with(&record.train.paths(), &program.schema, &options)?;
+        let mut stream = StreamOptions::new(BATCH, Order::Shuffled { seed: record.seed, epoch: 0 });
+        stream.window_rows = SAMPLES;
+        let mut batches = data.stream(stream)?;
+        let mut sample = Self::new(program);
+        while sample.samples < SAMPLES as u64
+            && let Some(batch) = batches.next()?
+        {
+            sample.add(program, &batch);
+            batches.recycle(batch);
+        }
+        Ok(sample)
+    }
+
+    fn add(&mut self, program: &Program, batch: &Batch) {
+        self.requests += batch.requests.len().saturating_sub(1) as u64;
+        for ((lists, entries), offsets) in self.lists.iter_mut().zip(&batch.offsets) {
+            *lists += offsets.len().saturating_sub(1) as u64;
+            *entries += u64::from(offsets.last().copied().unwrap_or(0));
+        }
+        let request_of = batch.request_of();
+        for number in 0..batch.rows {
+            self.samples += 1;
+            for (table, known) in program.tables.iter().zip(&mut self.tables) {
+                for &f in &table.features {
+                    let feature = &program.schema.features[f as usize];
+                    let request = request_of.get(number).map_or(0, |&request| request as usize);
+                    let unit = if feature.common { request } else { number };
+                    let range = match feature.sequence {
+                        Some(s) => {
+                            let offsets = &batch.offsets[s as usize];
+                            offsets[unit] as usize..offsets[unit + 1] as usize
+                        }
+                        None => unit..unit + 1,
+                    };
+                    for &id in &batch.ids[f as usize][range] {
+                        let found = known.entry(id).or_default();
+                        if found.last != self.samples {
+                            *found = Occurring { samples: found.samples + 1, last: self.samples };
+                        }
+                    }
+                }
+            }
+        }
+    }
 }

@@ -29,6 +29,7 @@
 //! - `region`: memory that grows without copying.
 //! - `index`: the hash index.
 //! - `field`: what is kept per row.
+//! - `order`: the order of rows in sums over them.
 //! - `occurrences`: which elements of a batch read which rows.
 //! - `frequency`: the counting pass of Eq. (9).
 //! - `oov`: the OOV row.
@@ -41,6 +42,7 @@ mod frequency;
 mod index;
 mod occurrences;
 mod oov;
+mod order;
 mod owned;
 mod region;
 mod resolve;
@@ -59,6 +61,7 @@ use crate::threads::Threads;
 use din_program::schema::{self, TableKind};
 use din_program::{SlotScope, UpdateSlot};
 use index::{Index, Mark};
+use order::KeptIds;
 use owned::OwnedIds;
 use region::Slab;
 use std::fmt;
@@ -118,6 +121,8 @@ pub struct Table {
     slots: Vec<TableSlot>,
     frequency: Slab,
     updates: Slab,
+    /// Where its update sums over rows.
+    kept_ids: Option<KeptIds>,
 }
 
 #[derive(Debug)]
@@ -222,6 +227,7 @@ impl Table {
                 .collect(),
             frequency: Slab::new(1),
             updates: Slab::new(1),
+            kept_ids: None,
         };
         for slot in table.slots.iter_mut().filter(|s| s.scope == SlotScope::Tensor) {
             slot.slab.extend_to(1)?;
@@ -295,6 +301,12 @@ impl Table {
         Index::bytes_for(ids)
     }
 
+    /// Bytes by which one rank finds its rows of a fixed table with `size` ids, where it owns so
+    /// many.
+    pub fn owned_ids_bytes(size: u64, owned: u64) -> u64 {
+        OwnedIds::bytes_for(size, owned)
+    }
+
     /// Bytes that rows, state and index take.
     pub fn bytes(&self) -> u64 {
         let numbers: usize = self.slots.iter().map(|s| s.slab.values.as_slice().len()).sum();
@@ -333,6 +345,9 @@ impl Table {
         Stream::keyed(self.stream, id).fill(self.init, self.weights.row_mut(row));
         if let Kind::Dynamic { index } = &mut self.kind {
             index.insert(id, row as u32, mark)?;
+            if let Some(kept) = &mut self.kept_ids {
+                kept.push(id);
+            }
         }
         Ok(row as u32)
     }

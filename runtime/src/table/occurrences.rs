@@ -103,6 +103,21 @@ impl Occurrences {
         self.rows.extend(0..table_rows as u32);
     }
 
+    /// Puts the rows into this order: the row that was at `order[i]` is the `i`th. Rows that `order`
+    /// leaves out go.
+    pub fn reorder(&mut self, order: &[u32]) {
+        let had = std::mem::take(self);
+        self.offsets.push(0);
+        for &at in order {
+            self.rows.push(had.rows[at as usize]);
+            self.items.extend_from_slice(had.of(at as usize));
+            self.offsets.push(self.items.len() as u32);
+        }
+        if !had.touched.is_empty() {
+            self.touched.extend(order.iter().map(|&at| had.touched[at as usize]));
+        }
+    }
+
     fn sort<const PASSES: usize>(&mut self, reads: &[RowReads<'_>], total: usize, digit: u32) {
         let (size, mask) = (1usize << digit, (1u64 << digit) - 1);
         self.counts.clear();

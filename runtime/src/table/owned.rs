@@ -18,6 +18,11 @@ pub(super) struct OwnedIds {
 /// About so many ids are in a group.
 const GROUP: u64 = 16;
 
+/// log2 of the numbers of a group, where a rank owns so many of `size` ids.
+fn group_bits(size: u64, owned: u64) -> u32 {
+    (GROUP.saturating_mul(size) / owned.max(1)).max(1).ilog2()
+}
+
 impl OwnedIds {
     /// Those of 0 to `size - 1`, which fit 32 bits.
     pub fn new(size: u64, sharding: &Sharding) -> Self {
@@ -25,7 +30,7 @@ impl OwnedIds {
         let owns = |&id: &u64| buckets.contains(&(sharding.bucket(id) as usize));
         let mut ids: Vec<u32> = (0..size).filter(owns).map(|id| id as u32).collect();
         ids.shrink_to_fit();
-        let shift = (GROUP * size / ids.len().max(1) as u64).max(1).ilog2();
+        let shift = group_bits(size, ids.len() as u64);
         let groups = (size >> shift) + 1;
         let mut begins = Vec::with_capacity(groups as usize + 1);
         let mut before = 0;
@@ -34,6 +39,11 @@ impl OwnedIds {
             begins.push(before as u32);
         }
         Self { ids, begins, shift }
+    }
+
+    /// Bytes for so many of `size` ids.
+    pub fn bytes_for(size: u64, owned: u64) -> u64 {
+        (owned + (size >> group_bits(size, owned)) + 2) * size_of::<u32>() as u64
     }
 
     pub fn len(&self) -> usize {

@@ -5,7 +5,7 @@
 //! over the rows of a table are made within each bucket, by ascending id, and joined by the tree
 //! over bucket numbers: they do not depend on ranks, nor on the order in which ids came.
 
-use crate::leaves::owned_leaves;
+use crate::leaves::{DEFAULT_LEAVES, owned_leaves};
 
 /// Where the rows of a table are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,7 +75,7 @@ pub struct ShardPlan {
 impl ShardPlan {
     /// All rows of so many tables in one process.
     pub fn whole(tables: usize) -> Self {
-        Self { sharding: Sharding::local(1), placements: vec![Placement::Replicated; tables] }
+        Self { sharding: Sharding::local(DEFAULT_LEAVES), placements: vec![Placement::Replicated; tables] }
     }
 
     /// The part of a table that the rank has; `None` where it has all rows.

@@ -12,12 +12,12 @@ mod profile;
 mod setup;
 mod watch;
 
-pub use profile::TrainingProfile;
+pub use profile::{RankProfile, TrainingProfile};
 pub use setup::TrainingOptions;
 
 use crate::batch::Batch;
 use crate::checkpoint::{self, Manifest, Position, describe};
-use crate::comm;
+use crate::comm::{self, MeasuredCommunicator};
 use crate::data::{Dataset, Order, StreamOptions};
 use crate::evaluate::{Report, evaluate};
 use crate::run_dir::{Best, EpochLine};
@@ -69,8 +69,15 @@ pub struct Summary {
 pub fn train(program: &Arc<Program>, options: &TrainingOptions, observe: &mut dyn FnMut(Event)) -> Result<Summary> {
     let leads = options.ranks.rank() == 0;
     let observe: &mut dyn FnMut(Event) = if leads { observe } else { &mut |_| {} };
-    let mut run = setup::prepare(program, options, observe)?;
-    let outcome = drive(&mut run, options, observe);
+    let measures = options.profile && options.ranks.size() > 1;
+    let measured = measures.then(|| Arc::new(MeasuredCommunicator::new(options.ranks.clone())));
+    let mut options = options.clone();
+    if let Some(measured) = &measured {
+        options.ranks = measured.clone();
+    }
+    let mut run = setup::prepare(program, &options, observe)?;
+    run.measured = measured;
+    let outcome = drive(&mut run, &options, observe);
     if outcome.is_err() {
         run.directory.clear_unless_begun();
     }
@@ -94,13 +101,17 @@ fn drive(run: &mut TrainingRun, options: &TrainingOptions, observe: &mut dyn FnM
     } else {
         prune(run)?;
     }
+    let profile = match options.profile {
+        true => Some(TrainingProfile::new(&run.session, run.times, &options.spec_folder, &*run.ranks)?),
+        false => None,
+    };
     Ok(Summary {
         epochs: run.position.epoch,
         steps: run.position.step,
         best: if stopped || !run.leads() { None } else { run.directory.best()? },
         lines: std::mem::take(&mut run.lines),
         stopped,
-        profile: options.profile.then(|| TrainingProfile::new(&run.session, run.times, &options.spec_folder)),
+        profile,
     })
 }
 
@@ -177,6 +188,7 @@ fn epoch(run: &mut TrainingRun, options: &TrainingOptions, observe: &mut dyn FnM
     let pass = DataPass::Training { epoch: number, epochs: run.epochs };
     observe(PassEvent::Begin { pass, rows: run.train.rows(), done: run.position.samples }.into());
     let begin = Instant::now();
+    let before = run.measured.as_ref().map(|measured| measured.traffic());
     let batches = match run.ahead.take() {
         Some(batches) => batches,
         None => run.train.stream_on(stream, run.ranks.clone())?,
@@ -223,6 +235,11 @@ fn epoch(run: &mut TrainingRun, options: &TrainingOptions, observe: &mut dyn FnM
     settle(run, &mut asked_for, 0, None, observe)?;
     run.watch.end_of_epoch(&run.program, observe);
     run.times.training += begin.elapsed();
+    if let (Some(measured), Some(before)) = (&run.measured, before) {
+        for (sum, (now, before)) in run.times.traffic.iter_mut().zip(measured.traffic().into_iter().zip(before)) {
+            sum.add(now.since(before));
+        }
+    }
     observe(PassEvent::End.into());
     let report = match &run.valid {
         Some(valid) => {

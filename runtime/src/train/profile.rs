@@ -1,5 +1,7 @@
 //! Where a training run's time went: `din train --profile`.
 
+use crate::Result;
+use crate::comm::{Channel, ChannelTraffic, Communicator, Messages, ids, push_id};
 use crate::exec::{Backend, CallSpan, ProfileRow, Roofline};
 use crate::session::Session;
 use din_program::schema::seen_from;
@@ -29,6 +31,43 @@ pub struct TrainingProfile {
     pub spans: Vec<CallSpan>,
     /// What a core does at most; of the CPU alone.
     pub roof: Option<Roofline>,
+    /// By rank, where there are several.
+    pub ranks: Vec<RankProfile>,
+}
+
+/// Where the time of one rank went, and what it sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RankProfile {
+    /// As those of [`TrainingProfile`].
+    pub training: Duration,
+    pub waiting: Duration,
+    pub lookups: Duration,
+    /// By channel.
+    pub traffic: [ChannelTraffic; Channel::ALL.len()],
+}
+
+impl RankProfile {
+    fn to_words(self) -> Vec<u32> {
+        let times = [self.training, self.waiting, self.lookups].map(|time| time.as_nanos() as u64);
+        let traffic = self.traffic.iter().flat_map(|t| [t.operations, t.sent, t.received, t.time.as_nanos() as u64]);
+        let mut words = Vec::new();
+        times.into_iter().chain(traffic).for_each(|number| push_id(&mut words, number));
+        words
+    }
+
+    fn from_words(words: &[u32]) -> Self {
+        let mut numbers = ids(words);
+        let mut next = || numbers.next().expect("ranks send what `to_words` makes");
+        let mut time = || Duration::from_nanos(next());
+        let (training, waiting, lookups) = (time(), time(), time());
+        let traffic = std::array::from_fn(|_| ChannelTraffic {
+            operations: next(),
+            sent: next(),
+            received: next(),
+            time: Duration::from_nanos(next()),
+        });
+        Self { training, waiting, lookups, traffic }
+    }
 }
 
 /// What training adds up while it runs.
@@ -38,16 +77,34 @@ pub(super) struct Times {
     pub samples: u64,
     pub training: Duration,
     pub waiting: Duration,
+    /// What was sent meanwhile, by channel; 0 on one rank.
+    pub traffic: [ChannelTraffic; Channel::ALL.len()],
 }
 
 impl TrainingProfile {
-    /// `spec_folder`: from where places in the spec are named.
-    pub(super) fn new(session: &Session, times: Times, spec_folder: &Path) -> TrainingProfile {
+    /// `spec_folder`: from where places in the spec are named. Every rank makes its profile.
+    ///
+    /// # Errors
+    /// Another rank failed.
+    pub(super) fn new(
+        session: &Session,
+        times: Times,
+        spec_folder: &Path,
+        communicator: &dyn Communicator,
+    ) -> Result<TrainingProfile> {
+        let mut ranks = Vec::new();
+        if communicator.size() > 1 {
+            let Times { training, waiting, traffic, .. } = times;
+            let own = RankProfile { training, waiting, lookups: session.lookups(), traffic };
+            let mut received = Messages::default();
+            communicator.all_gather(Channel::Step, &own.to_words(), &mut received)?;
+            ranks.extend(received.iter().map(RankProfile::from_words));
+        }
         let device = session.device();
         let (mut rows, mut spans) = session.profile();
         let locations = rows.iter_mut().map(|r| &mut r.location).chain(spans.iter_mut().map(|s| &mut s.location));
         locations.for_each(|location| *location = seen_from(spec_folder, location));
-        TrainingProfile {
+        Ok(TrainingProfile {
             steps: times.steps,
             samples: times.samples,
             threads: session.threads().count(),
@@ -57,8 +114,9 @@ impl TrainingProfile {
             rows: rows.into_iter().filter(|r| r.schedule != "infer").collect(),
             spans,
             roof: session.roofline(),
+            ranks,
             device,
-        }
+        })
     }
 
     /// Seconds of all kernels, over threads.

@@ -4,18 +4,18 @@ use super::profile::Times;
 use super::watch::Watch;
 use super::{Event, choose, files_of};
 use crate::checkpoint::{self, Position};
-use crate::comm::{Channel, Communicator, on_first_rank, share_outcomes};
+use crate::comm::{Channel, Communicator, MeasuredCommunicator, on_first_rank, share_outcomes};
 use crate::data::{Batches, Dataset, OpenOptions, ReadMode};
 use crate::exec::Executor;
 use crate::fs::xxh3_file;
 use crate::leaves::DEFAULT_LEAVES;
-use crate::placement;
+use crate::placement::shard_plan;
 use crate::run_dir::{
     DataRecord, EpochLine, FORMAT, FileRecord, METRICS_HELP, OpenedRun, RunDirectory, RunRecord, open_as_rank,
     same_spec,
 };
 use crate::session::{CpuOptions, Device, ModelState, Session};
-use crate::table::{ShardPlan, Sharding};
+use crate::table::{Placement, ShardPlan};
 use crate::threads::Threads;
 use crate::{Error, Result};
 use din_program::Program;
@@ -50,6 +50,9 @@ pub struct TrainingOptions {
     pub checkpoint_every: Option<u64>,
     /// Measure where time goes; the bits of the result do not depend on it.
     pub profile: bool,
+    /// Tables, by name, that are to be sharded or replicated whatever their size; the bits of the
+    /// result do not depend on it.
+    pub placements: Vec<(String, Placement)>,
     /// The ranks that train together; `LocalCommunicator` for one.
     pub ranks: Arc<dyn Communicator>,
 }
@@ -70,6 +73,8 @@ pub struct TrainingRun {
     pub batch: u32,
     pub leaves: u32,
     pub ranks: Arc<dyn Communicator>,
+    /// The same as `ranks`, where a profile of several is asked for.
+    pub measured: Option<Arc<MeasuredCommunicator>>,
     pub epochs: u32,
     /// No step has been done: counts are still to be made.
     pub fresh: bool,
@@ -175,7 +180,7 @@ fn begin(program: &Arc<Program>, options: &TrainingOptions, observe: &mut dyn Fn
     let leaves = options.leaves.unwrap_or(DEFAULT_LEAVES);
     let threads = options.cpu.start_threads()?;
     let executor = options.device.executor(program, &options.cpu, &threads)?;
-    let plan = plan(program, leaves, &*options.ranks)?;
+    let plan = shard_plan(program, leaves, &*options.ranks, &options.placements)?;
     let model = ModelState::of_shard(program.clone(), &threads, seed, &plan)?;
     let session = session(executor, &threads, model, plan, options, leaves)?;
     check_alike(&session, &train, (seed, batch, leaves), &*options.ranks)?;
@@ -213,6 +218,7 @@ fn begin(program: &Arc<Program>, options: &TrainingOptions, observe: &mut dyn Fn
         batch,
         leaves,
         ranks: options.ranks.clone(),
+        measured: None,
         epochs: options.epochs.unwrap_or(program.training.epochs),
         fresh: true,
         unproven: None,
@@ -287,7 +293,7 @@ fn resume(
         .ok_or_else(|| Error::input(format!("{at}: the run has no training data")))?;
     let valid = data(&options.valid, record.valid.as_ref(), ReadMode::Evaluate, "validation")?;
     let executor = options.device.executor(program, &options.cpu, &threads)?;
-    let plan = plan(program, record.leaves, &*options.ranks)?;
+    let plan = shard_plan(program, record.leaves, &*options.ranks, &options.placements)?;
     on_first_rank(&*options.ranks, Channel::Step, || directory.clean())?;
     let (model, position, fresh) = match checkpoint::list(&directory.checkpoints())?.last() {
         Some(name) => {
@@ -333,27 +339,13 @@ fn resume(
         batch: record.batch,
         leaves: record.leaves,
         ranks: options.ranks.clone(),
+        measured: None,
         epochs: options.epochs.unwrap_or(program.training.epochs),
         fresh,
         unproven: (!fresh).then_some(position.step),
         times: Times::default(),
         watch: Watch::new(program, position.batch == 0),
     })
-}
-
-/// Where a rank has the rows of tables.
-///
-/// # Errors
-/// There are more ranks than leaves.
-fn plan(program: &Program, leaves: u32, ranks: &dyn Communicator) -> Result<ShardPlan> {
-    let size = ranks.size();
-    if size > leaves as usize {
-        return Err(Error::input(format!("{size} ranks: expected at most {leaves}, one for each leaf of a batch"))
-            .help(format!("start fewer ranks, or a new run with --leaves {}", size.next_power_of_two())));
-    }
-    let sharding = Sharding { buckets: leaves, rank: ranks.rank(), ranks: size };
-    let placements = program.tables.iter().map(|table| placement::choose(table, size, None)).collect();
-    Ok(ShardPlan { sharding, placements })
 }
 
 fn session(

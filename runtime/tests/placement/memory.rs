@@ -1,9 +1,11 @@
 //! Predicted bytes against tables that hold so many ids, and what is said where they do not fit.
 
 use crate::{always, options, program};
+use din_program::schema::TableKind;
 use din_runtime::leaves::DEFAULT_LEAVES;
 use din_runtime::placement::Plan;
 use din_runtime::table::{Placement, Sharding, Table};
+use din_runtime::threads::Threads;
 use std::path::Path;
 
 /// The rows of one rank of several, as the hash divides them.
@@ -18,7 +20,8 @@ fn tables_take_what_was_predicted() {
         let most = (0..ranks)
             .map(|rank| {
                 let sharding = Sharding { buckets: DEFAULT_LEAVES, rank, ranks };
-                let mut table = Table::new(spec, program.slots(spec.update), 1).unwrap();
+                let slots = program.slots(spec.update);
+                let mut table = Table::of_shard(spec, slots, 1, Some(sharding), &Threads::caller()).unwrap();
                 let own: Vec<u64> = (0..ids).filter(|&id| sharding.owner(id) == rank).collect();
                 table.resolve_train(&own, &mut Vec::new()).unwrap();
                 table.bytes()
@@ -29,9 +32,31 @@ fn tables_take_what_was_predicted() {
         let error = predicted as f64 / most as f64 - 1.0;
         assert!(error.abs() < 0.05, "{ids} ids on {ranks} ranks: {predicted} predicted, {most} held");
     }
+    // Replicated.
     let fixed = &program.tables[1];
     let plan = Plan::new(&always(&program, 10), &options(&program, 2));
     assert_eq!(plan.tables[1].memory.total, Table::new(fixed, program.slots(fixed.update), 1).unwrap().bytes());
+}
+
+#[test]
+fn parts_of_fixed_tables_take_what_was_predicted() {
+    let mut program = program();
+    program.tables[1].kind = TableKind::Fixed { size: 300_000 };
+    let spec = &program.tables[1];
+    for ranks in [2, 3, 16] {
+        let mut model = always(&program, 10);
+        model.tables[1].rows = 300_000;
+        let plan = Plan::new(&model, &options(&program, ranks));
+        assert_eq!(plan.tables[1].placement, Placement::Sharded);
+        let bytes = (0..ranks).map(|rank| {
+            let sharding = Sharding { buckets: DEFAULT_LEAVES, rank, ranks };
+            let slots = program.slots(spec.update);
+            Table::of_shard(spec, slots, 1, Some(sharding), &Threads::caller()).unwrap().bytes()
+        });
+        let (predicted, most) = (plan.tables[1].memory.total, bytes.max().unwrap());
+        let error = predicted as f64 / most as f64 - 1.0;
+        assert!(error.abs() < 0.05, "{ranks} ranks: {predicted} predicted, {most} held");
+    }
 }
 
 #[test]

@@ -61,8 +61,12 @@ fn shown_time(seconds: f64) -> String {
     format!("{scaled:.digits$} {unit}")
 }
 
-fn plural(count: usize, one: &str) -> String {
-    format!("{} {one}{}", HumanCount(count as u64), if count == 1 { "" } else { "s" })
+fn plural(count: u64, one: &str) -> String {
+    format!("{} {one}{}", HumanCount(count), if count == 1 { "" } else { "s" })
+}
+
+fn leaves(count: usize) -> String {
+    if count == 1 { "one leaf".into() } else { format!("{count} leaves") }
 }
 
 impl fmt::Display for Report<'_> {
@@ -78,7 +82,7 @@ impl Report<'_> {
     fn head(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plan = &self.plan;
         let each = match self.device {
-            PlannedDevice::Cpu => plural(self.threads as usize, "thread"),
+            PlannedDevice::Cpu => plural(u64::from(self.threads), "thread"),
             PlannedDevice::H100 => "one H100".into(),
             PlannedDevice::H200 => "one H200".into(),
         };
@@ -86,9 +90,9 @@ impl Report<'_> {
             f,
             "model {} on {} of {each}: batch {} in {}, {} samples per rank",
             self.model,
-            plural(plan.ranks, "rank"),
+            plural(plan.ranks as u64, "rank"),
             HumanCount(u64::from(plan.batch)),
-            if plan.leaves == 1 { "one leaf".into() } else { format!("{} leaves", plan.leaves) },
+            leaves(plan.leaves),
             shown_count(plan.samples)
         )?;
         writeln!(
@@ -115,7 +119,7 @@ impl Report<'_> {
                 "{} of {} ranks have no samples: the batch has {} only; a larger --batch gives each rank one",
                 plan.idle_ranks,
                 plan.ranks,
-                if plan.leaves == 1 { "one leaf".into() } else { format!("{} leaves", plan.leaves) }
+                leaves(plan.leaves)
             )?;
         }
         Ok(())
@@ -138,11 +142,11 @@ impl Report<'_> {
                 .collect();
             writeln!(
                 f,
-                "  {:<24} {:>10}  {:<10} {:>14} rows: {}",
+                "  {:<24} {:>10}  {:<10} {:>18}: {}",
                 format!("{} [{}]", table.name, table.width),
                 shown_bytes(held.total as f64),
                 place(table),
-                HumanCount(held.rows).to_string(),
+                plural(held.rows, "row"),
                 parts.join(", ")
             )?;
         }
@@ -166,34 +170,39 @@ impl Report<'_> {
     fn traffic(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let traffic = &self.plan.traffic;
         writeln!(f, "\nids and bytes per rank and step")?;
-        writeln!(
-            f,
-            "  {:<24} {:>12} {:>12} {:>14} {:>11} {:>11}",
-            "table", "ids", "distinct", "of all ranks", "sent", "received"
-        )?;
-        for table in &self.plan.tables {
+        let head = ["table", "ids", "distinct", "in the batch", "sent", "received"].map(String::from);
+        let rows = self.plan.tables.iter().map(|table| {
             let sum = table.traffic.total();
-            writeln!(
-                f,
-                "  {:<24} {:>12} {:>12} {:>14} {:>11} {:>11}",
-                table.name,
+            [
+                table.name.clone(),
                 shown_count(table.entries),
                 shown_count(table.distinct),
                 shown_count(table.distinct_of_batch),
                 shown_bytes(sum.sent),
-                shown_bytes(sum.received)
-            )?;
+                shown_bytes(sum.received),
+            ]
+        });
+        for [name, entries, distinct, of_batch, sent, received] in std::iter::once(head).chain(rows) {
+            write!(f, "  {name:<24} {entries:>12} {distinct:>12} {of_batch:>14}")?;
+            match self.plan.ranks {
+                1 => writeln!(f)?,
+                _ => writeln!(f, " {sent:>11} {received:>11}")?,
+            }
+        }
+        if self.plan.ranks == 1 {
+            return Ok(());
         }
         let mut line = |name: &str, sum: &Traffic| {
             writeln!(f, "  {name:<65} {:>11} {:>11}", shown_bytes(sum.sent), shown_bytes(sum.received))
         };
-        line("gradients of the dense part", &traffic.dense)?;
-        line("moments, losses and other sums", &traffic.reductions)?;
+        line("reductions, in blocks", &traffic.blocks)?;
+        line("reductions, gathered", &traffic.gathered)?;
+        line("samples", &traffic.samples)?;
         line("together", &traffic.total)?;
         let tables = &traffic.tables;
         let parts = [("ids", tables.ids), ("rows", tables.rows), ("row gradients", tables.gradients)];
         let parts = parts.map(|(name, sum)| format!("{name} {}", shown_bytes(sum.sent)));
-        writeln!(f, "  sent for sharded tables: {}", parts.join(", "))
+        writeln!(f, "  sent for tables: {}", parts.join(", "))
     }
 
     fn time(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -205,8 +214,8 @@ impl Report<'_> {
                 let flops = work.product_flops / 1e9;
                 format!("{flops:.2} GFLOP of products, {} of other values", shown_bytes(work.value_bytes))
             }
-            "all-to-all" => format!("{} operations", self.plan.traffic.exchanges),
-            "gather" => format!("{} operations", self.plan.traffic.gathers),
+            "all-to-all" => plural(u64::from(self.plan.traffic.exchanges), "operation"),
+            "gather" => plural(u64::from(self.plan.traffic.gathers), "operation"),
             "update" => format!("{} of rows, gradients and optimizer state", shown_bytes(work.row_bytes)),
             other => unreachable!("a step has no part `{other}`"),
         };
@@ -217,10 +226,10 @@ impl Report<'_> {
             let mark = if part == time.bottleneck { "; the bottleneck" } else { "" };
             writeln!(f, "  {part:<24} {:>10}  {}{mark}", shown_time(seconds), what(part))?;
         }
-        if time.ids_ahead > 0.0 {
-            let mark = if time.bottleneck == "ids ahead" { "; the bottleneck" } else { "" };
-            let what = "ids of the next batch, at the same time";
-            writeln!(f, "  {:<24} {:>10}  {what}{mark}", "ids ahead", shown_time(time.ids_ahead))?;
+        if time.ahead > 0.0 {
+            let mark = if time.bottleneck == "ahead" { "; the bottleneck" } else { "" };
+            let what = "ids and samples of later batches, at the same time";
+            writeln!(f, "  {:<24} {:>10}  {what}{mark}", "ahead", shown_time(time.ahead))?;
         }
         let rate = HumanCount(self.plan.samples_per_second as u64);
         writeln!(f, "  {:<24} {:>10}  {rate} samples/s of all ranks", "step", shown_time(time.total))

@@ -73,7 +73,7 @@ impl Cause {
         let resume = "training goes on from its last checkpoint by the same command with --resume";
         match self {
             Self::Failed { rank, kind, message } => {
-                Error { kind: *kind, message: format!("{}: {message}", place(*rank)) }
+                Error { kind: *kind, message: message.clone() }.of_rank(*rank, &hosts[*rank])
             }
             Self::Died { rank } => {
                 let why = "its process has ended without a word: it was killed, perhaps for memory, or crashed";

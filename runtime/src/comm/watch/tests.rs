@@ -70,17 +70,22 @@ fn no_exit(code: u8) {
 fn any_exit(_: u8) {}
 
 /// Makes progress on some ranks until it is dropped.
-struct Working(mpsc::Sender<()>);
+struct Working {
+    /// Its end is the end of the work.
+    _work: mpsc::Sender<()>,
+}
 
 impl Working {
     fn on(counters: Vec<&'static AtomicU64>) -> Self {
-        let (sender, stopped) = mpsc::channel();
+        let (work, stopped) = mpsc::channel();
         std::thread::spawn(move || {
             while stopped.recv_timeout(Duration::from_millis(20)) == Err(mpsc::RecvTimeoutError::Timeout) {
-                counters.iter().for_each(|counter| drop(counter.fetch_add(1, Ordering::Relaxed)));
+                for counter in &counters {
+                    counter.fetch_add(1, Ordering::Relaxed);
+                }
             }
         });
-        Self(sender)
+        Self { _work: work }
     }
 }
 

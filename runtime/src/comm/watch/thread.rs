@@ -167,6 +167,8 @@ impl Watcher {
             if std::mem::replace(&mut self.observed[rank].running, false) {
                 let by_signal = self.signalled.is_some_and(|since| since.elapsed() >= SIGNALLED);
                 self.adopt(if by_signal { Cause::Stopped } else { Cause::Died { rank } });
+                // The launcher may be about to kill this rank too.
+                self.report();
             }
         }
     }

@@ -10,12 +10,12 @@
 //! which of them they are; then their sums.
 
 use super::bound_schedule::BoundSchedule;
-use super::{CpuExecutor, TRAIN};
+use super::{CpuExecutor, TRAIN, UPDATES};
 use crate::comm::{Channel, Messages, floats_as_words};
 use crate::exec::ExecError;
 use crate::exec::common::{FetchedRows, Layout, Lookup, StepInputs};
 use crate::kernels::{Microkernels, Occurrence, RowSegments, StridedRows};
-use crate::leaves::{owned_leaves, subtrees};
+use crate::leaves::{DEFAULT_LEAVES, owned_leaves, subtrees};
 use crate::table::{Occurrences, RowReads, Table};
 use crate::threads::ThreadPool;
 use din_program::schedule::BATCH;
@@ -31,6 +31,10 @@ pub(super) struct ExchangeBuffers {
     received: Messages,
     /// By table.
     arrivals: Vec<Arrivals>,
+    order: Vec<u32>,
+    /// By table: rows to update, of this rank, and of all where a table's update sums over them.
+    row_counts: Vec<u32>,
+    pub global_row_counts: Vec<u32>,
 }
 
 /// A table's row gradients, summed by row and subtree.
@@ -78,6 +82,29 @@ impl CpuExecutor {
             if spec.update_rule == UpdateRule::Dense {
                 occurrences.cover(table.rows());
             }
+        }
+        self.order_rows(tables, inputs)
+    }
+
+    /// Says in which leaves the rows of each table are updated: where its update sums over them, in
+    /// the order of their buckets and ids.
+    fn order_rows(&mut self, tables: &[Table], inputs: &StepInputs<'_>) -> Result<(), ExecError> {
+        self.exchange.row_counts.clear();
+        for (t, (table, occurrences)) in tables.iter().zip(&mut self.occurrences).enumerate() {
+            let (leaves, order) = (&mut self.row_leaves[t], &mut self.exchange.order);
+            let schedule = &mut self.schedules[UPDATES + t];
+            if self.program.sums_over_rows(self.program.tables[t].update) {
+                table.order_rows(&occurrences.rows, order, leaves);
+                occurrences.reorder(order);
+                schedule.over_ranks = inputs.fetched.is_some() && table.shard().is_some();
+            } else {
+                leaves.set_whole(occurrences.rows.len(), DEFAULT_LEAVES);
+            }
+            self.exchange.row_counts.push(occurrences.rows.len() as u32);
+        }
+        if self.schedules[UPDATES..][..tables.len()].iter().any(|schedule| schedule.over_ranks) {
+            self.exchange.global_row_counts.clone_from(&self.exchange.row_counts);
+            self.reducer.sum_counts(&mut self.exchange.global_row_counts)?;
         }
         Ok(())
     }

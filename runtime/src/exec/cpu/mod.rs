@@ -67,6 +67,8 @@ pub struct CpuExecutor {
     lookups: Vec<Vec<Lookup>>,
     /// Row numbers of each table's lookups; empty between steps, kept for their allocations.
     reads: Vec<Vec<RowReads<'static>>>,
+    /// By table: the leaves of its update.
+    row_leaves: Vec<LeafRange>,
     /// The leaves of what runs, where they are all.
     leaves: LeafRange,
     /// Elements by axis in the global batch, where it has other ranks.
@@ -167,6 +169,7 @@ impl CpuExecutor {
             schedules,
             occurrences: program.tables.iter().map(|_| Occurrences::new()).collect(),
             reads: lookups.iter().map(|_| Vec::new()).collect(),
+            row_leaves: vec![LeafRange::default(); program.tables.len()],
             leaves: LeafRange::default(),
             global_counts: Vec::new(),
             lookups,

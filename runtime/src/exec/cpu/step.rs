@@ -173,7 +173,11 @@ impl CpuExecutor {
         let (of_tables, of_params) = updates.split_at_mut(tables.len());
         for (t, (schedule, table)) in of_tables.iter_mut().zip(tables).enumerate() {
             let occurrences = &self.occurrences[t];
-            schedule.active = !occurrences.rows.is_empty();
+            // Where ranks sum over a table's rows together, one without rows takes part.
+            schedule.active = match schedule.over_ranks {
+                true => self.exchange.global_row_counts[t] > 0,
+                false => !occurrences.rows.is_empty(),
+            };
             if !schedule.active {
                 continue;
             }
@@ -192,8 +196,11 @@ impl CpuExecutor {
                 KernelArg::RowIndex => occurrences.rows.as_ptr().cast_mut().cast(),
                 other => unreachable!("validated: an update of rows has no {other:?}"),
             };
-            leaves.set_whole(occurrences.rows.len(), DEFAULT_LEAVES);
-            schedule.size(&BatchShape::rows(occurrences.rows.len(), leaves), &no_features, step)?;
+            let shape = BatchShape::rows(occurrences.rows.len(), &self.row_leaves[t]);
+            schedule.size(&shape, &no_features, step)?;
+            if schedule.over_ranks {
+                schedule.set_global_counts(&[1, self.exchange.global_row_counts[t]]);
+            }
             schedule.bind(&place, &source);
         }
         for (k, schedule) in of_params.iter_mut().enumerate() {
