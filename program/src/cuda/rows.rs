@@ -7,10 +7,12 @@
 //! numbered feature by feature, and those of all tables lie behind each other in
 //! [`RowsPointer::Keys`]. Each table's occurrences are sorted by row, stably, least significant
 //! digit first, and its distinct rows are listed. Then a segmented sum adds the gradients of each
-//! row in the order of its occurrences, in **pieces**: a fixed number of consecutive sorted
-//! occurrences is the work of one group of lanes, and a second kernel adds what one row has in
-//! several pieces, piece by piece. So a row that occurs a hundred thousand times keeps as many
-//! lanes busy as a hundred thousand rows, and the order of every sum depends on the batch alone.
+//! row in the order of its occurrences. The sorted occurrences are cut into **pieces** of a fixed
+//! number, and each row, from its own beginning on, into **parts** of that number. The parts that
+//! begin in a piece are the work of one group of lanes, and a second kernel adds the parts of one
+//! row, part by part. So a row that occurs a hundred thousand times keeps as many lanes busy as a
+//! hundred thousand rows, and the order of every sum depends on the batch alone: not on the rows'
+//! numbers, which a resumed run gives anew.
 //!
 //! All tables share every launch: blocks are assigned to the tables one after the other, and
 //! [`TableScalar`] says which blocks are whose.
@@ -220,10 +222,9 @@ pub enum TablePointer {
     Pieces,
     /// f32: summed gradients, in the order of the rows.
     Gradient,
-    /// f32, by piece: sums of its first row where that begins before it, and of its last where that
-    /// begins in it and goes on behind.
+    /// f32, by piece: sums of the part that begins in it, of a row that begins before it.
     FirstSums,
-    /// f32, by piece: sums of its last row where that begins in it and goes on behind.
+    /// f32, by piece: sums of the first part of its last row, where that has several.
     LastSums,
     /// f32, or 0: see `Storage::InBatch`.
     InBatch,

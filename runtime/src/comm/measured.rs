@@ -18,6 +18,26 @@ pub struct ChannelTraffic {
     pub time: Duration,
 }
 
+impl ChannelTraffic {
+    /// Adds what went through at another time.
+    pub fn add(&mut self, other: ChannelTraffic) {
+        self.operations += other.operations;
+        self.sent += other.sent;
+        self.received += other.received;
+        self.time += other.time;
+    }
+
+    /// What went through since `before`.
+    pub fn since(self, before: ChannelTraffic) -> ChannelTraffic {
+        ChannelTraffic {
+            operations: self.operations - before.operations,
+            sent: self.sent - before.sent,
+            received: self.received - before.received,
+            time: self.time - before.time,
+        }
+    }
+}
+
 /// A communicator that measures another.
 #[derive(Debug)]
 pub struct MeasuredCommunicator {

@@ -170,7 +170,8 @@ impl Batches {
         let _ = self.used.try_send(batch);
     }
 
-    /// Rows that this process has decoded so far; on several ranks, its share.
+    /// Rows that this process has decoded so far. On several ranks its share: of blocks that all of
+    /// them decode, each some columns, the rows that it has put together.
     pub fn decoded_rows(&self) -> u64 {
         self.decoded.load(Ordering::Relaxed)
     }

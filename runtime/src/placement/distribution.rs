@@ -26,8 +26,8 @@ impl IdDistribution {
     /// Expected number of distinct ids among `entries` entries that `samples` samples have.
     ///
     /// Of an id with probability `p` per draw, `n` draws contain it with probability
-    /// `1 - (1 - p)^n`; the expectation is the sum over ids. Draws are entries under Zipf's law, and
-    /// samples where the probabilities are those of samples.
+    /// `1 - (1 - p)^n`; the expectation is the sum over ids. Draws are entries under Zipf's law,
+    /// and samples where the probabilities are those of samples.
     pub fn distinct(&self, samples: f64, entries: f64) -> f64 {
         match self {
             Self::Zipf { rows, exponent } => {

@@ -24,7 +24,10 @@ pub struct Plan {
     pub idle_ranks: usize,
     pub tables: Vec<TablePlan>,
     pub memory: MemoryPlan,
+    /// Of the rank that has most.
     pub traffic: TrafficPlan,
+    /// Its number.
+    pub rank: usize,
     pub work: StepWork,
     pub rates: Rates,
     pub time: StepTime,
@@ -118,7 +121,7 @@ impl Plan {
         let of_rank = |rank: usize| {
             let mut sum = TableTraffic::default();
             (0..program.tables.len()).for_each(|table| sum.add(&of_table(table, rank)));
-            traffic::of_rank(model, &division, sum, rank)
+            traffic::of_rank(model, &division, &placements, sum, rank)
         };
         let all = (0..options.ranks).map(|rank| (rank, of_rank(rank)));
         let (rank, traffic) = all
@@ -155,6 +158,7 @@ impl Plan {
             tables,
             memory,
             traffic,
+            rank,
             work,
             rates: options.rates,
             time,

@@ -30,14 +30,16 @@ pub struct Rates {
     pub bandwidth: f64,
     /// Seconds before the first byte of a message arrives.
     pub latency: f64,
+    /// Seconds that a rank is busy with each message, however short.
+    pub message: f64,
     /// Bytes between the host, which sends, and the device that computes; `None` where they are
     /// one.
     pub staging: Option<f64>,
 }
 
 impl Rates {
-    /// A rank of so many cores, each as one core of an AMD EPYC was measured (AVX2, `models/din.din`
-    /// at batch 1024), and 100 Gbit/s Ethernet.
+    /// A rank of so many cores, each as one core of an AMD EPYC was measured (AVX2,
+    /// `models/din.din` at batch 1024), and 100 Gbit/s Ethernet.
     pub fn cpu(threads: u32) -> Self {
         let threads = f64::from(threads);
         Self {
@@ -48,6 +50,7 @@ impl Rates {
             ids: 60e6 * threads,
             bandwidth: 12.5e9,
             latency: 10e-6,
+            message: 1e-6,
             staging: None,
         }
     }
@@ -73,6 +76,7 @@ impl Rates {
             ids: 1.0 / 3.5e-9,
             bandwidth: 50e9,
             latency: 2e-6,
+            message: 1e-6,
             staging: Some(64e9),
         }
     }
@@ -83,15 +87,15 @@ impl Rates {
     }
 
     /// Seconds of a collective operation in which every rank has a message of its own for every
-    /// other one, which it sends one after the other.
+    /// other one. They are sent one after the other, and arrive side by side.
     pub(super) fn all_to_all(&self, ranks: usize, bytes: f64) -> f64 {
-        (ranks as f64 - 1.0) * self.latency + self.transfer(bytes)
+        self.latency + (ranks as f64 - 1.0) * self.message + self.transfer(bytes)
     }
 
     /// Seconds of a collective operation in which all ranks get the same: messages double in each
     /// of `log2(ranks)` rounds.
     pub(super) fn all_gather(&self, ranks: usize, bytes: f64) -> f64 {
-        (ranks as f64).log2().ceil() * self.latency + self.transfer(bytes)
+        (ranks as f64).log2().ceil() * (self.latency + self.message) + self.transfer(bytes)
     }
 
     /// `bytes`: the larger one of what is sent and received.

@@ -2,6 +2,7 @@
 
 use super::work;
 use super::{Division, ModelUse};
+use crate::leaves::{owned_leaves, subtrees};
 use crate::table::Placement;
 use din_program::schedule::Combine;
 use din_program::schema::{FeatureKind, KeyType};
@@ -48,7 +49,7 @@ impl Traffic {
 /// What a rank sends and receives for tables.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct TableTraffic {
-    /// Ids to the owners of their rows, ahead of the step; to all ranks, of a replicated table.
+    /// Ids to the owners of their rows; to all ranks, of a replicated table.
     pub ids: Traffic,
     /// Rows to those who asked for them; none of a replicated table.
     pub rows: Traffic,
@@ -143,7 +144,8 @@ pub(super) fn table(
     let (id, values) = (f64::from(ID_WORDS), f64::from(width));
     let own = fetched.rows[rank];
     TableTraffic {
-        ids: Traffic::words(own * id * away, others(&fetched.rows) * id * here),
+        // One word says how many they are.
+        ids: Traffic::words(own * id * away + to_all, others(&fetched.rows) * id * here + to_all),
         rows: match placement {
             Placement::Sharded => Traffic::words(others(&fetched.rows) * values * here, own * values * away),
             Placement::Replicated => Traffic::default(),
@@ -157,18 +159,69 @@ pub(super) fn table(
 }
 
 /// Traffic of a rank, with `tables` the sum of [`table`] over tables.
-pub(super) fn of_rank(model: &ModelUse<'_>, division: &Division, tables: TableTraffic, rank: usize) -> TrafficPlan {
+pub(super) fn of_rank(
+    model: &ModelUse<'_>,
+    division: &Division,
+    placements: &[Placement],
+    tables: TableTraffic,
+    rank: usize,
+) -> TrafficPlan {
     if division.ranks == 1 {
         return TrafficPlan::default();
     }
+    let program = model.program;
     let mut plan = TrafficPlan { tables, ..TrafficPlan::default() };
-    plan.exchanges = u32::from(tables.rows.larger() > 0.0) + u32::from(tables.gradients.larger() > 0.0);
-    let ranks = division.ranks;
-    let to_all = ranks as f64 - 1.0;
-    let trees = |rank: usize| division.subtrees(rank).len() as f64;
-    let own = trees(rank);
-    let all: f64 = (0..ranks).map(trees).sum();
-    for phase in work::reductions(&model.program.train) {
+    let to_all = division.ranks as f64 - 1.0;
+    if !placements.is_empty() {
+        // The first word of a message of ids or rows says whether its rank goes on.
+        plan.tables.ids.add(Traffic::words(to_all, to_all));
+        plan.tables.rows.add(Traffic::words(to_all, to_all));
+        plan.exchanges = 2;
+    }
+    for phase in work::reductions(&program.train) {
+        plan.reduce(&phase, rank, division.ranks, |rank| division.subtrees(rank).len());
+    }
+    // Elements of every axis.
+    plan.gather(program.train.axes.count(), to_all);
+    // Updates that sum over the rows of sharded tables, phase by phase side by side.
+    let summed = program
+        .tables
+        .iter()
+        .zip(placements)
+        .filter(|(spec, placement)| **placement == Placement::Sharded && program.sums_over_rows(spec.update));
+    let mut phases: Vec<Vec<(Combine, usize)>> = Vec::new();
+    for (spec, _) in summed.clone() {
+        for (k, mut phase) in work::reductions(&program.updates[spec.update as usize].schedule).enumerate() {
+            phases.resize_with(phases.len().max(k + 1), Vec::new);
+            phases[k].append(&mut phase);
+        }
+    }
+    for phase in &phases {
+        plan.reduce(phase, rank, division.ranks, |rank| {
+            subtrees(owned_leaves(rank, division.ranks, division.buckets)).count()
+        });
+    }
+    if summed.count() > 0 {
+        plan.gather(program.tables.len(), to_all);
+    }
+    plan.samples = samples(model, division, rank);
+    plan.total = plan.tables.total();
+    [plan.blocks, plan.gathered, plan.samples].into_iter().for_each(|part| plan.total.add(part));
+    plan
+}
+
+impl TrafficPlan {
+    /// So many words of each rank to all others.
+    fn gather(&mut self, words: usize, to_all: f64) {
+        self.gathered.add(Traffic::words(words as f64 * to_all, words as f64 * to_all));
+        self.gathers += 1;
+    }
+
+    /// The reductions of a phase, of which each rank has one value per subtree.
+    fn reduce(&mut self, phase: &[(Combine, usize)], rank: usize, ranks: usize, trees: impl Fn(usize) -> usize) {
+        let own = trees(rank) as f64;
+        let all = (0..ranks).map(trees).sum::<usize>() as f64;
+        let to_all = ranks as f64 - 1.0;
         let floats: usize = phase.iter().map(|(_, width)| width).sum();
         let sums = phase.iter().filter(|(combine, _)| *combine == Combine::Sum).map(|(_, width)| *width);
         let summed: usize = sums.clone().sum();
@@ -176,23 +229,15 @@ pub(super) fn of_rank(model: &ModelUse<'_>, division: &Division, tables: TableTr
             // Rank `p` joins block `p` of each sum; all ranks join the rest.
             let block = sums.map(|width| width * (rank + 1) / ranks - width * rank / ranks).sum::<usize>() as f64;
             let rest = (floats - summed) as f64;
-            plan.blocks
+            self.blocks
                 .add(Traffic::words(own * (summed as f64 - block + rest * to_all), (all - own) * (block + rest)));
-            plan.gathered.add(Traffic::words(block * to_all, summed as f64 - block));
-            plan.exchanges += 1;
+            self.gathered.add(Traffic::words(block * to_all, summed as f64 - block));
+            self.exchanges += 1;
         } else {
-            plan.gathered.add(Traffic::words(own * floats as f64 * to_all, (all - own) * floats as f64));
+            self.gathered.add(Traffic::words(own * floats as f64 * to_all, (all - own) * floats as f64));
         }
-        plan.gathers += 1;
+        self.gathers += 1;
     }
-    // Elements of every axis.
-    let axes = model.program.train.axes.count() as f64;
-    plan.gathered.add(Traffic::words(axes * to_all, axes * to_all));
-    plan.gathers += 1;
-    plan.samples = samples(model, division, rank);
-    plan.total = tables.total();
-    [plan.blocks, plan.gathered, plan.samples].into_iter().for_each(|part| plan.total.add(part));
-    plan
 }
 
 /// Samples of a batch that other ranks decode, as many as ranks have of each other's.

@@ -151,8 +151,8 @@ impl ModelUse<'_> {
     }
 }
 
-/// The reductions of each phase of a schedule that has some over samples: how values are joined, and
-/// floats of a value.
+/// The reductions of each phase of a schedule that has some over samples: how values are joined,
+/// and floats of a value.
 pub(super) fn reductions(schedule: &Schedule) -> impl Iterator<Item = Vec<(Combine, usize)>> {
     let phases = schedule.phases.iter().filter(|phase| phase.axis != GLOBAL && !phase.reductions.is_empty());
     phases.map(|phase| {

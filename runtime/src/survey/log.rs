@@ -162,7 +162,8 @@ impl Sample {
             for (table, known) in program.tables.iter().zip(&mut self.tables) {
                 for &f in &table.features {
                     let feature = &program.schema.features[f as usize];
-                    let unit = if feature.common { request_of[number] as usize } else { number };
+                    let request = request_of.get(number).map_or(0, |&request| request as usize);
+                    let unit = if feature.common { request } else { number };
                     let range = match feature.sequence {
                         Some(s) => {
                             let offsets = &batch.offsets[s as usize];

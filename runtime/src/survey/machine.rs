@@ -12,19 +12,19 @@ use std::time::{Duration, Instant};
 
 /// Batches that steps go through, again and again: their rows are known from the second time on.
 const BATCHES: u64 = 4;
-/// The passes that count take so long; the fastest one gives the rates.
+/// The passes that count take so long; the median one gives the rates.
 const TIME: Duration = Duration::from_millis(1500);
 /// Passes over the batches at least.
-const PASSES: u32 = 3;
+const LEAST_PASSES: usize = 3;
 /// Ids of a table that are drawn at most: more do not fit a machine's memory.
 const MOST_IDS: u64 = 10_000_000;
 
 /// The rates of a rank with these threads, by training steps on made batches of so many samples,
 /// whose ids are drawn as `model` expects them. What belongs to communication is that of `rates`.
 ///
-/// The time of a step is divided among the kinds of work of [`StepWork`](crate::placement::StepWork)
-/// by a profile; each rate is the work over its time. So a plan for one rank has the step time that
-/// was measured.
+/// The time of a step is divided among the kinds of work of
+/// [`StepWork`](crate::placement::StepWork) by a profile; each rate is the work over its time. So a
+/// plan for one rank has the step time that was measured.
 ///
 /// # Errors
 /// The program cannot run here, or there is no memory for its tables.
@@ -48,16 +48,13 @@ pub fn measure(
     for batch in &batches {
         step(&mut session, batch)?;
     }
-    let begin = Instant::now();
-    let (mut best, mut passes) = (timed_pass(&mut session, &batches)?, 1);
-    while passes < PASSES || begin.elapsed() < TIME {
-        let pass = timed_pass(&mut session, &batches)?;
-        passes += 1;
-        if pass.total() < best.total() {
-            best = pass;
-        }
+    let (begin, mut passes) = (Instant::now(), Vec::new());
+    while passes.len() < LEAST_PASSES || begin.elapsed() < TIME {
+        passes.push(timed_pass(&mut session, &batches)?);
     }
-    let StepSeconds { products, values, updates, ids } = best;
+    passes.sort_by(|a, b| a.total().total_cmp(&b.total()));
+    let median = passes.swap_remove(passes.len() / 2);
+    let StepSeconds { products, values, updates, ids } = median;
     let alone = PlanOptions {
         ranks: 1,
         batch: samples,

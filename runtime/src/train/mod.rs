@@ -76,19 +76,15 @@ pub fn train(program: &Arc<Program>, options: &TrainingOptions, observe: &mut dy
         options.ranks = measured.clone();
     }
     let mut run = setup::prepare(program, &options, observe)?;
-    let outcome = drive(&mut run, &options, measured.as_deref(), observe);
+    run.measured = measured;
+    let outcome = drive(&mut run, &options, observe);
     if outcome.is_err() {
         run.directory.clear_unless_begun();
     }
     outcome
 }
 
-fn drive(
-    run: &mut TrainingRun,
-    options: &TrainingOptions,
-    measured: Option<&MeasuredCommunicator>,
-    observe: &mut dyn FnMut(Event),
-) -> Result<Summary> {
+fn drive(run: &mut TrainingRun, options: &TrainingOptions, observe: &mut dyn FnMut(Event)) -> Result<Summary> {
     let mut stopped = run.fresh && !(check(run, observe)? && count(run, observe)?);
     run.session.set_profile(options.profile)?;
     while run.position.epoch < run.epochs && !stopped {
@@ -106,7 +102,7 @@ fn drive(
         prune(run)?;
     }
     let profile = match options.profile {
-        true => Some(TrainingProfile::new(&run.session, run.times, &options.spec_folder, measured)?),
+        true => Some(TrainingProfile::new(&run.session, run.times, &options.spec_folder, &*run.ranks)?),
         false => None,
     };
     Ok(Summary {
@@ -192,6 +188,7 @@ fn epoch(run: &mut TrainingRun, options: &TrainingOptions, observe: &mut dyn FnM
     let pass = DataPass::Training { epoch: number, epochs: run.epochs };
     observe(PassEvent::Begin { pass, rows: run.train.rows(), done: run.position.samples }.into());
     let begin = Instant::now();
+    let before = run.measured.as_ref().map(|measured| measured.traffic());
     let batches = match run.ahead.take() {
         Some(batches) => batches,
         None => run.train.stream_on(stream, run.ranks.clone())?,
@@ -238,6 +235,11 @@ fn epoch(run: &mut TrainingRun, options: &TrainingOptions, observe: &mut dyn FnM
     settle(run, &mut asked_for, 0, None, observe)?;
     run.watch.end_of_epoch(&run.program, observe);
     run.times.training += begin.elapsed();
+    if let (Some(measured), Some(before)) = (&run.measured, before) {
+        for (sum, (now, before)) in run.times.traffic.iter_mut().zip(measured.traffic().into_iter().zip(before)) {
+            sum.add(now.since(before));
+        }
+    }
     observe(PassEvent::End.into());
     let report = match &run.valid {
         Some(valid) => {

@@ -1,7 +1,7 @@
 //! Where a training run's time went: `din train --profile`.
 
 use crate::Result;
-use crate::comm::{Channel, ChannelTraffic, Communicator, MeasuredCommunicator, Messages, ids, push_id};
+use crate::comm::{Channel, ChannelTraffic, Communicator, Messages, ids, push_id};
 use crate::exec::{Backend, CallSpan, ProfileRow, Roofline};
 use crate::session::Session;
 use din_program::schema::seen_from;
@@ -42,7 +42,7 @@ pub struct RankProfile {
     pub training: Duration,
     pub waiting: Duration,
     pub lookups: Duration,
-    /// By channel, since the run began.
+    /// By channel.
     pub traffic: [ChannelTraffic; Channel::ALL.len()],
 }
 
@@ -77,11 +77,12 @@ pub(super) struct Times {
     pub samples: u64,
     pub training: Duration,
     pub waiting: Duration,
+    /// What was sent meanwhile, by channel; 0 on one rank.
+    pub traffic: [ChannelTraffic; Channel::ALL.len()],
 }
 
 impl TrainingProfile {
-    /// `spec_folder`: from where places in the spec are named. `measured`: what this rank sent, where
-    /// there are several; every rank then makes its profile.
+    /// `spec_folder`: from where places in the spec are named. Every rank makes its profile.
     ///
     /// # Errors
     /// Another rank failed.
@@ -89,14 +90,14 @@ impl TrainingProfile {
         session: &Session,
         times: Times,
         spec_folder: &Path,
-        measured: Option<&MeasuredCommunicator>,
+        communicator: &dyn Communicator,
     ) -> Result<TrainingProfile> {
         let mut ranks = Vec::new();
-        if let Some(measured) = measured {
-            let Times { training, waiting, .. } = times;
-            let own = RankProfile { training, waiting, lookups: session.lookups(), traffic: measured.traffic() };
+        if communicator.size() > 1 {
+            let Times { training, waiting, traffic, .. } = times;
+            let own = RankProfile { training, waiting, lookups: session.lookups(), traffic };
             let mut received = Messages::default();
-            measured.all_gather(Channel::Step, &own.to_words(), &mut received)?;
+            communicator.all_gather(Channel::Step, &own.to_words(), &mut received)?;
             ranks.extend(received.iter().map(RankProfile::from_words));
         }
         let device = session.device();

@@ -4,7 +4,7 @@ use super::profile::Times;
 use super::watch::Watch;
 use super::{Event, choose, files_of};
 use crate::checkpoint::{self, Position};
-use crate::comm::{Channel, Communicator, on_first_rank, share_outcomes};
+use crate::comm::{Channel, Communicator, MeasuredCommunicator, on_first_rank, share_outcomes};
 use crate::data::{Batches, Dataset, OpenOptions, ReadMode};
 use crate::exec::Executor;
 use crate::fs::xxh3_file;
@@ -73,6 +73,8 @@ pub struct TrainingRun {
     pub batch: u32,
     pub leaves: u32,
     pub ranks: Arc<dyn Communicator>,
+    /// The same as `ranks`, where a profile of several is asked for.
+    pub measured: Option<Arc<MeasuredCommunicator>>,
     pub epochs: u32,
     /// No step has been done: counts are still to be made.
     pub fresh: bool,
@@ -216,6 +218,7 @@ fn begin(program: &Arc<Program>, options: &TrainingOptions, observe: &mut dyn Fn
         batch,
         leaves,
         ranks: options.ranks.clone(),
+        measured: None,
         epochs: options.epochs.unwrap_or(program.training.epochs),
         fresh: true,
         unproven: None,
@@ -336,6 +339,7 @@ fn resume(
         batch: record.batch,
         leaves: record.leaves,
         ranks: options.ranks.clone(),
+        measured: None,
         epochs: options.epochs.unwrap_or(program.training.epochs),
         fresh,
         unproven: (!fresh).then_some(position.step),

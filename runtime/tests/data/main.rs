@@ -12,6 +12,8 @@ mod parquet_files;
 mod parts;
 mod pyarrow_log;
 mod ranks;
+mod ranks_ends;
+mod ranks_shared;
 mod requests;
 mod rounded;
 mod support;

@@ -12,6 +12,7 @@ use din_program::schedule::{AxisTree, Schedule};
 use din_runtime::table::{Occurrences, RowReads};
 use din_tests::cuda::{Device, FeatureRows, RowResults, TableRows, sum_rows};
 use din_tests::random_graph::Random;
+use std::collections::BTreeMap;
 
 /// The kernels alone: the source of an update that does nothing.
 fn device() -> (Device, Cuda) {
@@ -224,6 +225,35 @@ fn the_order_of_sums_is_fixed() {
     let mut drawn: Vec<Drawn> = cases().iter().map(|case| Drawn::new(case, &mut r, false)).collect();
     let found = run(&device, &cuda, &mut drawn, 0, 1);
     assert!(run(&device, &cuda, &mut drawn, 1000, 2) == found);
+}
+
+/// Row numbers say in which order ids came; a resumed run gives others. Numbers that round show
+/// that the sum of a row does not depend on which rows come before it.
+#[test]
+fn a_sum_does_not_depend_on_the_numbers_of_rows() {
+    let (device, cuda) = device();
+    for (k, case) in cases().iter().enumerate() {
+        // 101 is prime, and no number of rows is a multiple of it.
+        let count = case.table_rows as u32;
+        let renumbered = |row: u32| (101 * row + 7) % count;
+        let mut drawn = [Drawn::new(case, &mut Random::new(k as u64 + 40), false)];
+        let before = run(&device, &cuda, &mut drawn, 0, 1).remove(0);
+        for (rows, places, _) in &mut drawn[0].features {
+            rows.iter_mut().for_each(|row| *row = renumbered(*row));
+            *places = rows.iter().map(|&row| case.at(row)).collect();
+        }
+        let after = run(&device, &cuda, &mut drawn, 0, 1).remove(0);
+        let sums = |found: &Found| -> BTreeMap<u32, Vec<u32>> {
+            let rows = &found.index[..found.elements[0] as usize];
+            let bits = found.gradient.chunks(case.width).map(|row| row.iter().map(|x| x.to_bits()).collect());
+            rows.iter().copied().zip(bits).collect()
+        };
+        let (before, after) = (sums(&before), sums(&after));
+        assert_eq!(before.len(), after.len());
+        for row in 0..count {
+            assert_eq!(before.get(&case.at(row)), after.get(&case.at(renumbered(row))), "case {k}, row {row}");
+        }
+    }
 }
 
 #[test]

@@ -61,8 +61,12 @@ fn shown_time(seconds: f64) -> String {
     format!("{scaled:.digits$} {unit}")
 }
 
-fn plural(count: usize, one: &str) -> String {
-    format!("{} {one}{}", HumanCount(count as u64), if count == 1 { "" } else { "s" })
+fn plural(count: u64, one: &str) -> String {
+    format!("{} {one}{}", HumanCount(count), if count == 1 { "" } else { "s" })
+}
+
+fn leaves(count: usize) -> String {
+    if count == 1 { "one leaf".into() } else { format!("{count} leaves") }
 }
 
 impl fmt::Display for Report<'_> {
@@ -78,7 +82,7 @@ impl Report<'_> {
     fn head(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plan = &self.plan;
         let each = match self.device {
-            PlannedDevice::Cpu => plural(self.threads as usize, "thread"),
+            PlannedDevice::Cpu => plural(u64::from(self.threads), "thread"),
             PlannedDevice::H100 => "one H100".into(),
             PlannedDevice::H200 => "one H200".into(),
         };
@@ -86,9 +90,9 @@ impl Report<'_> {
             f,
             "model {} on {} of {each}: batch {} in {}, {} samples per rank",
             self.model,
-            plural(plan.ranks, "rank"),
+            plural(plan.ranks as u64, "rank"),
             HumanCount(u64::from(plan.batch)),
-            if plan.leaves == 1 { "one leaf".into() } else { format!("{} leaves", plan.leaves) },
+            leaves(plan.leaves),
             shown_count(plan.samples)
         )?;
         writeln!(
@@ -115,7 +119,7 @@ impl Report<'_> {
                 "{} of {} ranks have no samples: the batch has {} only; a larger --batch gives each rank one",
                 plan.idle_ranks,
                 plan.ranks,
-                if plan.leaves == 1 { "one leaf".into() } else { format!("{} leaves", plan.leaves) }
+                leaves(plan.leaves)
             )?;
         }
         Ok(())
@@ -138,11 +142,11 @@ impl Report<'_> {
                 .collect();
             writeln!(
                 f,
-                "  {:<24} {:>10}  {:<10} {:>14} rows: {}",
+                "  {:<24} {:>10}  {:<10} {:>18}: {}",
                 format!("{} [{}]", table.name, table.width),
                 shown_bytes(held.total as f64),
                 place(table),
-                HumanCount(held.rows).to_string(),
+                plural(held.rows, "row"),
                 parts.join(", ")
             )?;
         }
@@ -166,7 +170,7 @@ impl Report<'_> {
     fn traffic(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let traffic = &self.plan.traffic;
         writeln!(f, "\nids and bytes per rank and step")?;
-        let head = ["table", "ids", "distinct", "of all ranks", "sent", "received"].map(String::from);
+        let head = ["table", "ids", "distinct", "in the batch", "sent", "received"].map(String::from);
         let rows = self.plan.tables.iter().map(|table| {
             let sum = table.traffic.total();
             [
@@ -210,8 +214,8 @@ impl Report<'_> {
                 let flops = work.product_flops / 1e9;
                 format!("{flops:.2} GFLOP of products, {} of other values", shown_bytes(work.value_bytes))
             }
-            "all-to-all" => format!("{} operations", self.plan.traffic.exchanges),
-            "gather" => format!("{} operations", self.plan.traffic.gathers),
+            "all-to-all" => plural(u64::from(self.plan.traffic.exchanges), "operation"),
+            "gather" => plural(u64::from(self.plan.traffic.gathers), "operation"),
             "update" => format!("{} of rows, gradients and optimizer state", shown_bytes(work.row_bytes)),
             other => unreachable!("a step has no part `{other}`"),
         };

@@ -380,24 +380,43 @@ DIN_CALL unsigned din_piece(const DinTable& table, unsigned block, unsigned& col
     return block * (DIN_THREADS / lanes) + din_thread() / lanes;
 }
 
-// A group of lanes a piece, columns over the lanes. The sum of a row that is whole in the piece is
-// done; others are joined by the next kernel.
+// A group of lanes a piece, columns over the lanes. A row is cut into parts from its own beginning
+// on, as long as a piece; a group sums the parts that begin in its piece, the last of which may go
+// on behind it. So the order of a row's sum does not depend on the rows before it, whose numbers
+// say only in which order they came. The sum of a row of one part is done; others are joined by the
+// next kernel.
 extern "C" DIN_KERNEL(DIN_THREADS) din_rows_sum(DinPointers pointers, DinScalars scalars, DinPtr<float> scratch) {
     unsigned block, first_column;
     const DinTable table = din_table_of(pointers, DIN_FIRST_SUM, block);
     const unsigned p = din_piece(table, block, first_column), piece = table.word(DIN_PIECE), total = table.word(DIN_TOTAL);
     if (p >= (total + piece - 1u) / piece) return;
-    const unsigned width = table.word(DIN_WIDTH), lanes = table.word(DIN_LANES), begin = p * piece, end = din_min(begin + piece, total);
+    const unsigned width = table.word(DIN_WIDTH), lanes = table.word(DIN_LANES);
     const bool every = table.word(DIN_EVERY) != 0u;
     const DinPtr<const unsigned> keys = din_pointer<const unsigned>(pointers, DIN_KEYS) + table.word(DIN_FIRST);
     const DinPtr<const unsigned> places = din_pointer<const unsigned>(pointers, DIN_PLACES) + table.word(DIN_FIRST);
+    const DinPtr<const unsigned> begins = table.at<const unsigned>(DIN_BEGINS), pieces = table.at<const unsigned>(DIN_PIECES);
+    // The parts that begin in the piece lie here.
+    unsigned begin = p * piece, end = din_min(begin + piece, total);
+    bool began_here = true;
+    if (begin > 0u && keys[begin - 1u] == keys[begin]) {
+        const unsigned row = every ? keys[begin] : pieces[p] - 1u, from = begins[row], behind = begins[row + 1u];
+        const unsigned part = from + (begin - from + piece - 1u) / piece * piece;
+        began_here = part >= behind;
+        begin = din_min(part, behind);
+        if (begin >= end) return;
+    }
+    if (end < total) {
+        const unsigned row = every ? keys[end - 1u] : pieces[p + 1u] - 1u;
+        const unsigned last = begins[row] < begin ? begin : begins[row];
+        end = din_min(begins[row + 1u], last + piece);
+    }
     const DinPtr<float> gradient = table.at<float>(DIN_GRADIENT);
     const DinPtr<float> firsts = table.at<float>(DIN_FIRST_SUMS) + size_t(p) * width, lasts = table.at<float>(DIN_LAST_SUMS) + size_t(p) * width;
     const bool goes_on = end < total && keys[end] == keys[end - 1u];
     for (unsigned c = first_column; c < width; c += lanes) {
         // The row at hand, whether it began here, and its number among those that are listed.
-        unsigned key = keys[begin], at = table.at<const unsigned>(DIN_PIECES)[p];
-        bool began = begin == 0u || keys[begin - 1u] != key;
+        unsigned key = keys[begin], at = pieces[p];
+        bool began = began_here;
         float sum = 0.0f;
         for (unsigned i = begin; i < end; i += DIN_ROUNDS) {
             unsigned of[DIN_ROUNDS];
@@ -441,7 +460,7 @@ extern "C" DIN_KERNEL(DIN_THREADS) din_rows_sum(DinPointers pointers, DinScalars
     }
 }
 
-// The row that begins in a piece and goes on behind it.
+// The row that begins in a piece and has several parts: they begin in consecutive pieces.
 extern "C" DIN_KERNEL(DIN_THREADS) din_rows_join(DinPointers pointers, DinScalars scalars, DinPtr<float> scratch) {
     unsigned block, first_column;
     const DinTable table = din_table_of(pointers, DIN_FIRST_SUM, block);
@@ -453,7 +472,9 @@ extern "C" DIN_KERNEL(DIN_THREADS) din_rows_join(DinPointers pointers, DinScalar
     const unsigned key = keys[end - 1u];
     if (keys[end] != key || pieces[p + 1u] == pieces[p]) return;
     const unsigned row = table.word(DIN_EVERY) != 0u ? key : pieces[p + 1u] - 1u;
-    const unsigned last = (table.at<const unsigned>(DIN_BEGINS)[row + 1u] - 1u) / piece;
+    const DinPtr<const unsigned> begins = table.at<const unsigned>(DIN_BEGINS);
+    const unsigned last = p + (begins[row + 1u] - begins[row] - 1u) / piece;
+    if (last == p) return;
     const unsigned width = table.word(DIN_WIDTH), lanes = table.word(DIN_LANES);
     const DinPtr<const float> firsts = table.at<const float>(DIN_FIRST_SUMS), lasts = table.at<const float>(DIN_LAST_SUMS);
     for (unsigned c = first_column; c < width; c += lanes) {
