@@ -7,7 +7,8 @@ use crate::{Error, ErrorKind, Result};
 /// Gives what all of them said, by rank.
 ///
 /// # Errors
-/// On every rank the error of the first rank that failed, so that all stop for one cause.
+/// On every rank the error of the first rank that failed, so that all stop for one cause; it names
+/// the rank.
 pub fn share_outcomes(ranks: &dyn Communicator, channel: Channel, own: Result<String>) -> Result<Vec<String>> {
     if ranks.size() == 1 {
         return own.map(|text| vec![text]);
@@ -103,7 +104,8 @@ mod tests {
                         _ => Ok(String::new()),
                     };
                     let error = share_outcomes(comm.as_ref(), Channel::Step, own).unwrap_err();
-                    assert_eq!(error, Error::machine("disk full").help("free some"));
+                    let expected = Error::machine("disk full").help("free some");
+                    assert_eq!(error, expected.of_rank(1, &comm.host(1)));
                 });
             }
         });
