@@ -1,7 +1,7 @@
 //! Ranks that are processes, on an MPI library.
 
 use super::library::MpiLibrary;
-use super::watch::{Watch, progress};
+use super::watch::{RankWatch, progress};
 use super::{Channel, Communicator, Ending, Messages};
 use crate::{Error, Result};
 use std::ffi::c_int;
@@ -19,7 +19,7 @@ const FIRST: usize = 3 + SHORT;
 #[derive(Debug)]
 pub(super) struct MpiCommunicator {
     pub exchange: Exchange,
-    pub watch: Watch,
+    pub watch: RankWatch,
     /// The machines, by rank.
     pub hosts: Arc<[String]>,
 }
