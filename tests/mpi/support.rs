@@ -47,7 +47,7 @@ impl Mpi {
     }
 
     /// The option by which the launcher leaves the other ranks alone when one has gone: they end by
-    /// themselves. MPICH's kills them at once otherwise, at times before one has said a word.
+    /// themselves. MPICH's kills them otherwise, and may then end with the number of the signal.
     fn leaving_ranks_alone(self) -> &'static [&'static str] {
         match self {
             Mpi::Open => &[],
