@@ -7,10 +7,21 @@
 //! records, on nothing else. A rank owns consecutive leaves, so that what it has to say about a sum
 //! is one value for each subtree that lies in them.
 
+use din_program::Program;
 use std::ops::Range;
 
 /// Leaves of a batch that is large enough.
 pub const DEFAULT_LEAVES: u32 = 16;
+
+/// The same of a program that computes once per distinct id: it does so within each leaf, so more
+/// leaves are more work (`bench/results/2026-11-28-leaves.md`).
+pub const DEDUPLICATING_LEAVES: u32 = 4;
+
+/// Leaves of a program's batches, unless others are asked for.
+pub fn default_leaves(program: &Program) -> u32 {
+    let deduplicates = program.train.axes.uniques().next().is_some();
+    if deduplicates { DEDUPLICATING_LEAVES } else { DEFAULT_LEAVES }
+}
 
 /// Most leaves of a batch.
 pub const MAX_LEAVES: u32 = 1024;

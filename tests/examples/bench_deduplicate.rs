@@ -15,6 +15,7 @@ use din_compiler::{CompileOptions, compile};
 use din_runtime::batch::Batch;
 use din_runtime::cpu;
 use din_runtime::exec::cpu::CpuExecutor;
+use din_runtime::leaves::DEDUPLICATING_LEAVES;
 use din_runtime::random::Stream;
 use din_runtime::session::Session;
 use din_runtime::threads::Threads;
@@ -47,7 +48,7 @@ fn spec(on_list: bool, tower: &[usize], width: usize) -> String {
     )
 }
 
-fn session(text: &str, grouped: bool, threads: usize) -> Outcome<Session> {
+fn session(text: &str, grouped: bool, threads: usize, leaves: u32) -> Outcome<Session> {
     let checked = check("towers.din", text, &NoFiles, &CheckOptions::default());
     let model = checked.model.ok_or_else(|| format!("{:?}", checked.diagnostics))?;
     let without = if grouped { vec![] } else { vec!["deduplicate"] };
@@ -57,7 +58,9 @@ fn session(text: &str, grouped: bool, threads: usize) -> Outcome<Session> {
     }
     let threads = Threads::new(threads)?;
     let executor = CpuExecutor::new(Arc::new(program), threads.clone(), cpu::detect())?;
-    Ok(Session::new(Box::new(executor), threads, 1)?)
+    let mut session = Session::new(Box::new(executor), threads, 1)?;
+    session.set_leaves(leaves);
+    Ok(session)
 }
 
 fn batch(number: u64, distinct: usize) -> Batch {
@@ -81,13 +84,14 @@ fn batch(number: u64, distinct: usize) -> Batch {
 }
 
 fn main() -> Outcome<()> {
-    let (mut threads, mut steps) = (2, 15);
+    let (mut threads, mut steps, mut leaves) = (2, 15, DEDUPLICATING_LEAVES);
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let value = words.next().ok_or_else(|| format!("{word} needs a value"))?;
         match word.as_str() {
             "--threads" => threads = value.parse()?,
             "--steps" => steps = value.parse()?,
+            "--leaves" => leaves = value.parse()?,
             _ => return Err(format!("unexpected `{word}`").into()),
         }
     }
@@ -97,8 +101,8 @@ fn main() -> Outcome<()> {
         let elements = if on_list { IDS } else { SAMPLES };
         for (width, tower) in towers {
             let text = spec(on_list, tower, width);
-            let mut grouped = session(&text, true, threads)?;
-            let mut plain = session(&text, false, threads)?;
+            let mut grouped = session(&text, true, threads, leaves)?;
+            let mut plain = session(&text, false, threads, leaves)?;
             for share in [1, 2, 4, 16] {
                 let batches: Vec<Batch> = (1..=4).map(|n| batch(n, elements / share)).collect();
                 let mut seconds = [Vec::new(), Vec::new()];

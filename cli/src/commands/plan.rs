@@ -10,7 +10,7 @@ use crate::terminal::Console;
 use din_grammar::suggest::nearest;
 use din_program::Program;
 use din_program::schema::{TableKind, seen_from};
-use din_runtime::leaves::DEFAULT_LEAVES;
+use din_runtime::leaves::default_leaves;
 use din_runtime::placement::{IdDistribution, ModelUse, Plan, Rates, RunPlanOptions, TableIds};
 use din_runtime::session::CpuOptions;
 use din_runtime::survey::{self, LogSurvey};
@@ -150,7 +150,7 @@ fn options(program: &Program, args: &PlanArgs) -> Result<RunPlanOptions, Failure
     let names: Vec<&str> = program.tables.iter().map(|table| table.name.as_str()).collect();
     let placements = by_name(args, "--placement", "table", &args.placement, &names)?;
     let placement = |name: &&str| placements.get(*name).map(|&asked| asked.into());
-    let leaves = args.leaves.unwrap_or(DEFAULT_LEAVES.max(args.ranks.next_power_of_two()));
+    let leaves = args.leaves.unwrap_or_else(|| default_leaves(program).max(args.ranks.next_power_of_two()));
     if args.ranks > leaves {
         let ranks = args.ranks;
         return Err(Failure::user_error(format!(

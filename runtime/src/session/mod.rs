@@ -19,7 +19,7 @@ pub use ranks::{AskedRows, RowAsker};
 use crate::batch::Batch;
 use crate::comm::{Channel, Communicator, LocalCommunicator};
 use crate::exec::{Backend, BatchCut, CallSpan, Executor, FetchedRows, ProfileRow, Roofline, StepInputs};
-use crate::leaves::DEFAULT_LEAVES;
+use crate::leaves::default_leaves;
 use crate::table::{self, FrequencyCounter, IdFrequencies, Resolved, ShardPlan, Table};
 use crate::threads::Threads;
 use crate::{Error, Result};
@@ -106,6 +106,7 @@ impl Session {
     fn with(executor: Box<dyn Executor>, threads: Arc<Threads>, model: Model) -> Self {
         Self {
             program: executor.program().clone(),
+            leaves: default_leaves(executor.program()),
             row_numbers: model.get().row_numbers(),
             executor,
             threads,
@@ -113,7 +114,6 @@ impl Session {
             ahead: false,
             model,
             lookups: Duration::ZERO,
-            leaves: DEFAULT_LEAVES,
             ranks: None,
         }
     }

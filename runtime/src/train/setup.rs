@@ -8,7 +8,7 @@ use crate::comm::{Channel, Communicator, MeasuredCommunicator, on_first_rank, sh
 use crate::data::{Batches, Dataset, OpenOptions, ReadMode};
 use crate::exec::Executor;
 use crate::fs::xxh3_file;
-use crate::leaves::DEFAULT_LEAVES;
+use crate::leaves::default_leaves;
 use crate::placement::shard_plan;
 use crate::run_dir::{
     DataRecord, EpochLine, FORMAT, FileRecord, METRICS_HELP, OpenedRun, RunDirectory, RunRecord, open_as_rank,
@@ -177,7 +177,7 @@ fn begin(program: &Arc<Program>, options: &TrainingOptions, observe: &mut dyn Fn
     }
     let seed = options.seed.unwrap_or(program.training.seed);
     let batch = options.batch.unwrap_or(program.training.batch);
-    let leaves = options.leaves.unwrap_or(DEFAULT_LEAVES);
+    let leaves = options.leaves.unwrap_or_else(|| default_leaves(program));
     let threads = options.cpu.start_threads()?;
     let executor = options.device.executor(program, &options.cpu, &threads)?;
     let plan = shard_plan(program, leaves, &*options.ranks, &options.placements)?;
