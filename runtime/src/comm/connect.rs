@@ -1,9 +1,9 @@
 //! Joining the ranks of a run.
 
-use super::launch::{Launch, detect};
+use super::launch::{RankLaunch, detect};
 use super::library::{self, MpiLibrary, how_to_build};
-use super::mpi::{Exchange, MpiCommunicator};
-use super::watch::{Address, Listener, Watch, WatchOptions, exit_at_once};
+use super::mpi::{MpiCommunicator, MpiExchange};
+use super::watch::{Listener, RankAddress, RankWatch, WatchOptions, exit_at_once};
 use super::{Channel, Communicator, LocalCommunicator, Messages};
 use crate::{Error, Result, signal};
 use std::fmt;
@@ -86,7 +86,7 @@ impl Default for ConnectOptions {
 /// reach each other.
 pub fn connect(options: &ConnectOptions) -> Result<Arc<dyn Communicator>> {
     match detect(&|name| std::env::var(name).ok())? {
-        None | Some(Launch { size: Some(1), .. }) => Ok(Arc::new(LocalCommunicator)),
+        None | Some(RankLaunch { size: Some(1), .. }) => Ok(Arc::new(LocalCommunicator)),
         Some(launch) => join(options, launch).inspect_err(speak_alone),
     }
 }
@@ -106,7 +106,7 @@ fn speak_alone(error: &Error) {
     }
 }
 
-fn join(options: &ConnectOptions, launch: Launch) -> Result<Arc<dyn Communicator>> {
+fn join(options: &ConnectOptions, launch: RankLaunch) -> Result<Arc<dyn Communicator>> {
     let library = library::open(options.library.as_deref(), launch.launcher)?;
     let joined = guard(options, launch);
     library.start()?;
@@ -115,20 +115,20 @@ fn join(options: &ConnectOptions, launch: Launch) -> Result<Arc<dyn Communicator
         return Err(another_mpi(&library, launch, (rank, size)));
     }
     let listener = Listener::open()?;
-    let exchange = Exchange::new(library, (rank, size), options.round_words);
+    let exchange = MpiExchange::new(library, (rank, size), options.round_words);
     let addresses = addresses(&exchange, &listener.address)?;
     let hosts: Arc<[String]> = addresses.iter().map(|address| address.host.clone()).collect();
     let streams = listener.connect(rank, &addresses, Instant::now() + options.rank_timeout)?;
     signal::install();
     let watched = WatchOptions::of_process(rank, hosts.clone(), options.rank_timeout, options.reporter.clone());
-    let watch = Watch::start(streams, watched)?;
+    let watch = RankWatch::start(streams, watched)?;
     drop(joined);
     Ok(Arc::new(MpiCommunicator { exchange, watch, hosts }))
 }
 
 /// Ends the process if the ranks are not joined in time: MPI itself would wait for ever. Dropping
 /// what is returned says that they are.
-fn guard(options: &ConnectOptions, launch: Launch) -> mpsc::Sender<()> {
+fn guard(options: &ConnectOptions, launch: RankLaunch) -> mpsc::Sender<()> {
     let (joined, waits) = mpsc::channel::<()>();
     let (timeout, reporter) = (options.rank_timeout, options.reporter.clone());
     std::thread::spawn(move || {
@@ -147,8 +147,8 @@ fn guard(options: &ConnectOptions, launch: Launch) -> mpsc::Sender<()> {
 }
 
 /// MPI counts the ranks in another way than the launcher: the library is not made for it.
-fn another_mpi(library: &MpiLibrary, launch: Launch, (rank, size): (usize, usize)) -> Error {
-    let Launch { launcher, .. } = launch;
+fn another_mpi(library: &MpiLibrary, launch: RankLaunch, (rank, size): (usize, usize)) -> Error {
+    let RankLaunch { launcher, .. } = launch;
     let started = launch.size.map_or_else(|| "several ranks".to_string(), |size| format!("{size} ranks"));
     let found = library.description();
     let path = library.path.display();
@@ -165,7 +165,7 @@ fn another_mpi(library: &MpiLibrary, launch: Launch, (rank, size): (usize, usize
 }
 
 /// Where the ranks can be reached, by rank.
-fn addresses(exchange: &Exchange, own: &Address) -> Result<Vec<Address>> {
+fn addresses(exchange: &MpiExchange, own: &RankAddress) -> Result<Vec<RankAddress>> {
     let bytes = postcard::to_stdvec(own).expect("memory takes what is written");
     let words: Vec<u32> = bytes.iter().map(|&byte| u32::from(byte)).collect();
     let mut received = Messages::default();

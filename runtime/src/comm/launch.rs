@@ -30,7 +30,7 @@ impl fmt::Display for Launcher {
 
 /// What a launcher says of the processes that it started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Launch {
+pub(super) struct RankLaunch {
     pub launcher: Launcher,
     /// This process among them.
     pub rank: usize,
@@ -40,7 +40,7 @@ pub(super) struct Launch {
 
 /// Reads variables, by the function that gives the value of one. Nothing where no launcher has set
 /// any: this process runs by itself.
-pub(super) fn detect(variable: &dyn Fn(&str) -> Option<String>) -> Result<Option<Launch>> {
+pub(super) fn detect(variable: &dyn Fn(&str) -> Option<String>) -> Result<Option<RankLaunch>> {
     let number = |name: &str| match variable(name) {
         None => Ok(None),
         Some(text) => match text.trim().parse::<usize>() {
@@ -62,9 +62,9 @@ pub(super) fn detect(variable: &dyn Fn(&str) -> Option<String>) -> Result<Option
         (by_pmix, number("PMIX_RANK")?, step_size),
         (Launcher::Slurm, if step { number("SLURM_PROCID")? } else { None }, step_size),
     ];
-    let launch = found.into_iter().find_map(|(launcher, rank, size)| Some(Launch { launcher, rank: rank?, size }));
+    let launch = found.into_iter().find_map(|(launcher, rank, size)| Some(RankLaunch { launcher, rank: rank?, size }));
     match launch {
-        Some(Launch { launcher, rank, size: Some(size) }) if rank >= size => {
+        Some(RankLaunch { launcher, rank, size: Some(size) }) if rank >= size => {
             let why = format!("{launcher} says that this process is rank {rank} of {size}, which cannot be");
             Err(Error::input(why).help("unset the variables of the launcher to run as a single process"))
         }
@@ -76,7 +76,7 @@ pub(super) fn detect(variable: &dyn Fn(&str) -> Option<String>) -> Result<Option
 mod tests {
     use super::*;
 
-    fn detected(environment: &[(&str, &str)]) -> Result<Option<Launch>> {
+    fn detected(environment: &[(&str, &str)]) -> Result<Option<RankLaunch>> {
         detect(&|name| environment.iter().find(|(n, _)| *n == name).map(|(_, value)| value.to_string()))
     }
 
@@ -84,7 +84,7 @@ mod tests {
     fn launchers_are_known_by_what_they_set() {
         let slurm = [("SLURM_STEP_ID", "0"), ("SLURM_PROCID", "5"), ("SLURM_STEP_NUM_TASKS", "8")];
         let with = |more: &[(&'static str, &'static str)]| [&slurm[..], more].concat();
-        let launch = |launcher, rank, size| Some(Launch { launcher, rank, size });
+        let launch = |launcher, rank, size| Some(RankLaunch { launcher, rank, size });
         for (environment, expected) in [
             (vec![], None),
             (

@@ -1,7 +1,7 @@
 //! Ranks that are processes, on an MPI library.
 
 use super::library::MpiLibrary;
-use super::watch::{Watch, progress};
+use super::watch::{RankWatch, progress};
 use super::{Channel, Communicator, Ending, Messages};
 use crate::{Error, Result};
 use std::ffi::c_int;
@@ -18,8 +18,8 @@ const FIRST: usize = 3 + SHORT;
 /// A rank of a run under MPI.
 #[derive(Debug)]
 pub(super) struct MpiCommunicator {
-    pub exchange: Exchange,
-    pub watch: Watch,
+    pub exchange: MpiExchange,
+    pub watch: RankWatch,
     /// The machines, by rank.
     pub hosts: Arc<[String]>,
 }
@@ -76,7 +76,7 @@ impl Communicator for MpiCommunicator {
 /// How messages travel: first a block of fixed size from every rank to every other one, with the
 /// lengths and the messages if they are short; then the messages of any length, in rounds.
 #[derive(Debug)]
-pub(super) struct Exchange {
+pub(super) struct MpiExchange {
     pub library: MpiLibrary,
     pub rank: usize,
     pub size: usize,
@@ -157,7 +157,7 @@ fn take_short(first: &[u32], received: &mut Messages) {
     }
 }
 
-impl Exchange {
+impl MpiExchange {
     /// `round_words`: most words that a rank sends or receives at a time.
     pub fn new(library: MpiLibrary, (rank, size): (usize, usize), round_words: usize) -> Self {
         // MPI's counts and offsets are ints.

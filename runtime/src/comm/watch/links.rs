@@ -18,7 +18,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 
 /// Where a rank can be reached.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::comm) struct Address {
+pub(in crate::comm) struct RankAddress {
     /// The machine's name.
     pub host: String,
     /// The same for processes that reach each other by the loopback address: of one boot of one
@@ -35,7 +35,7 @@ pub(in crate::comm) struct Address {
 #[derive(Debug)]
 pub(in crate::comm) struct Listener {
     socket: TcpListener,
-    pub address: Address,
+    pub address: RankAddress,
 }
 
 impl Listener {
@@ -52,7 +52,7 @@ impl Listener {
         let port = socket.local_addr().map_err(refused)?.port();
         socket.set_nonblocking(true).map_err(refused)?;
         let random = || u128::from(RandomState::new().build_hasher().finish());
-        let address = Address {
+        let address = RankAddress {
             host: host_name(),
             network: network(),
             addresses: machine_addresses(),
@@ -67,7 +67,7 @@ impl Listener {
     ///
     /// # Errors
     /// One of them is not reached before `end`.
-    pub fn connect(self, rank: usize, all: &[Address], end: Instant) -> Result<Vec<Option<TcpStream>>> {
+    pub fn connect(self, rank: usize, all: &[RankAddress], end: Instant) -> Result<Vec<Option<TcpStream>>> {
         let mut streams: Vec<Option<TcpStream>> = all.iter().map(|_| None).collect();
         for (other, address) in all.iter().enumerate().take(rank) {
             streams[other] = Some(reach(rank, &self.address, other, address, end)?);
@@ -95,7 +95,7 @@ impl Listener {
     }
 }
 
-fn unreached(rank: usize, address: &Address, why: &str) -> Error {
+fn unreached(rank: usize, address: &RankAddress, why: &str) -> Error {
     Error::machine(format!("rank {rank} on {}: cannot be reached by TCP: {why}", address.host)).help(
         "ranks watch each other at ports that the system chooses: let TCP connections between the machines of a run \
          through",
@@ -103,7 +103,7 @@ fn unreached(rank: usize, address: &Address, why: &str) -> Error {
 }
 
 /// Connects to a rank at the first of its addresses that leads to it.
-fn reach(rank: usize, own: &Address, other: usize, address: &Address, end: Instant) -> Result<TcpStream> {
+fn reach(rank: usize, own: &RankAddress, other: usize, address: &RankAddress, end: Instant) -> Result<TcpStream> {
     let here = own.network.is_some() && own.network == address.network;
     let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST)];
     let addresses = if here { &loopback[..] } else { &address.addresses[..] };
@@ -125,7 +125,7 @@ fn reach(rank: usize, own: &Address, other: usize, address: &Address, end: Insta
 }
 
 /// Says who connects, and makes sure of whom it is connected to.
-fn introduce(mut stream: TcpStream, rank: usize, own: &Address, to: &Address) -> io::Result<TcpStream> {
+fn introduce(mut stream: TcpStream, rank: usize, own: &RankAddress, to: &RankAddress) -> io::Result<TcpStream> {
     stream.set_read_timeout(Some(ATTEMPT))?;
     stream.write_all(&to.token.to_le_bytes())?;
     stream.write_all(&(rank as u64).to_le_bytes())?;
@@ -138,7 +138,7 @@ fn introduce(mut stream: TcpStream, rank: usize, own: &Address, to: &Address) ->
 }
 
 /// The rank that has connected.
-fn admit(mut stream: &TcpStream, rank: usize, all: &[Address]) -> io::Result<usize> {
+fn admit(mut stream: &TcpStream, rank: usize, all: &[RankAddress]) -> io::Result<usize> {
     // Whether an accepted socket blocks is up to the system.
     stream.set_nonblocking(false)?;
     stream.set_read_timeout(Some(ATTEMPT))?;
@@ -220,7 +220,7 @@ mod tests {
     #[test]
     fn every_two_ranks_are_connected_though_strangers_call() {
         let listeners: Vec<Listener> = (0..4).map(|_| Listener::open().unwrap()).collect();
-        let all: Vec<Address> = listeners.iter().map(|listener| listener.address.clone()).collect();
+        let all: Vec<RankAddress> = listeners.iter().map(|listener| listener.address.clone()).collect();
         // One that hangs up, and one that says something else.
         drop(TcpStream::connect((Ipv4Addr::LOCALHOST, all[0].port)).unwrap());
         TcpStream::connect((Ipv4Addr::LOCALHOST, all[1].port)).unwrap().write_all(&[7; 64]).unwrap();
@@ -248,7 +248,7 @@ mod tests {
         let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         socket.set_nonblocking(true).unwrap();
         let port = socket.local_addr().unwrap().port();
-        let target = Listener { socket, address: Address { port, ..Listener::open().unwrap().address } };
+        let target = Listener { socket, address: RankAddress { port, ..Listener::open().unwrap().address } };
         let stranger = TcpListener::bind((Ipv4Addr::new(127, 0, 0, 2), target.address.port)).unwrap();
         std::thread::spawn(move || {
             let (mut stream, _) = stranger.accept().unwrap();

@@ -13,7 +13,7 @@ mod links;
 mod note;
 mod thread;
 
-pub(super) use links::{Address, Listener, host_name};
+pub(super) use links::{Listener, RankAddress, host_name};
 
 use super::{Channel, Reporter};
 use crate::{Error, Result};
@@ -132,7 +132,7 @@ impl Shared {
 /// The watch that a rank keeps. Dropped, it closes the connections: the others take this rank for
 /// dead, unless it has finished or the run ends anyway.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(super) struct RankWatch {
     options: WatchOptions,
     shared: Arc<Shared>,
     /// Wakes the thread.
@@ -140,7 +140,7 @@ pub(super) struct Watch {
     thread: Option<JoinHandle<()>>,
 }
 
-impl Watch {
+impl RankWatch {
     /// Watches the ranks at the other ends of the streams, by rank.
     pub fn start(streams: Vec<Option<TcpStream>>, options: WatchOptions) -> Result<Self> {
         let refused = |why: std::io::Error| Error::machine(format!("cannot watch the other ranks: {why}"));
@@ -213,7 +213,7 @@ impl Watch {
     }
 }
 
-impl Drop for Watch {
+impl Drop for RankWatch {
     fn drop(&mut self) {
         self.shared.lock().stop = true;
         self.wake();

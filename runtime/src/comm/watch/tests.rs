@@ -8,7 +8,7 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What the ranks of a test report, and the codes that their processes would end with.
 struct Run {
-    watches: Vec<Option<Watch>>,
+    watches: Vec<Option<RankWatch>>,
     progress: Vec<&'static AtomicU64>,
     reports: mpsc::Receiver<(usize, Error)>,
 }
@@ -16,7 +16,7 @@ struct Run {
 /// Ranks that watch each other. `exit` is a function of the test, which counts its calls.
 fn run(size: usize, exit: fn(u8)) -> Run {
     let listeners: Vec<Listener> = (0..size).map(|_| Listener::open().unwrap()).collect();
-    let all: Vec<Address> = listeners.iter().map(|listener| listener.address.clone()).collect();
+    let all: Vec<RankAddress> = listeners.iter().map(|listener| listener.address.clone()).collect();
     let hosts: Arc<[String]> = (0..size).map(|rank| format!("host{rank}")).collect();
     let (sender, reports) = mpsc::channel();
     let progress: Vec<&'static AtomicU64> = (0..size).map(|_| &*Box::leak(Box::default())).collect();
@@ -27,7 +27,7 @@ fn run(size: usize, exit: fn(u8)) -> Run {
                 let streams = listener.connect(rank, all, Instant::now() + Duration::from_secs(20)).unwrap();
                 let reporter = Reporter::new(move |error| sender.send((rank, error.clone())).unwrap());
                 let options = WatchOptions { rank, hosts, timeout: TIMEOUT, reporter, exit, progress };
-                Some(Watch::start(streams, options).unwrap())
+                Some(RankWatch::start(streams, options).unwrap())
             })
         };
         let threads: Vec<_> = listeners.into_iter().enumerate().map(start).collect();
@@ -37,7 +37,7 @@ fn run(size: usize, exit: fn(u8)) -> Run {
 }
 
 impl Run {
-    fn watch(&self, rank: usize) -> &Watch {
+    fn watch(&self, rank: usize) -> &RankWatch {
         self.watches[rank].as_ref().unwrap()
     }
 
@@ -170,7 +170,7 @@ fn a_silent_rank_is_named() {
         let hosts = ["a".to_string(), "b".to_string()].into();
         let progress: &'static AtomicU64 = Box::leak(Box::default());
         let options = WatchOptions { rank: 0, hosts, timeout: TIMEOUT, reporter, exit: any_exit, progress };
-        let watch = Watch::start(streams, options).unwrap();
+        let watch = RankWatch::start(streams, options).unwrap();
         let _waiting = watch.waiting(Channel::Step);
         let error = reports.recv_timeout(TIMEOUT).unwrap();
         assert!(error.message.starts_with("rank 1 on b: nothing came from it"), "{error}");
