@@ -10,7 +10,7 @@ use din_runtime::batch::{Batch, KeyColumn};
 use din_runtime::comm::{Channel, Communicator, Ending, Messages, in_process};
 use din_runtime::exec::cpu::CpuExecutor;
 use din_runtime::leaves::{DEFAULT_LEAVES, LeafRange};
-use din_runtime::placement::{IdDistribution, ModelUse, Plan, PlanOptions, Rates, TableIds, choose};
+use din_runtime::placement::{IdDistribution, ModelUse, Plan, Rates, RunPlanOptions, TableIds, choose};
 use din_runtime::random::Stream;
 use din_runtime::session::{ModelState, Session};
 use din_runtime::table::{ShardPlan, Sharding};
@@ -161,7 +161,7 @@ fn check(name: &str, model: &CheckedModel) {
             let running: Vec<_> = in_process(ranks).into_iter().map(run).collect();
             running.into_iter().map(|rank| rank.join().unwrap()).collect()
         });
-        let options = PlanOptions {
+        let options = RunPlanOptions {
             ranks,
             batch: BATCH as u32,
             leaves: DEFAULT_LEAVES,

@@ -133,7 +133,16 @@ fn part(schema: &Schema, whole: &Batch, most: u32, rank: usize, ranks: usize) ->
     part
 }
 
-/// What one rank has after training on its parts of the batches.
+/// What one rank has after training.
+#[derive(Clone)]
+struct TrainedRank {
+    losses: Vec<u32>,
+    dense: DenseState,
+    tables: Vec<BTreeMap<u64, Row>>,
+    per_tensor: Vec<u32>,
+}
+
+/// Trains on one rank's parts of the batches.
 fn train_rank(
     program: &Arc<Program>,
     batches: &[Batch],
@@ -141,7 +150,7 @@ fn train_rank(
     threads: usize,
     ranks: &Arc<dyn Communicator>,
     placement: Placement,
-) -> (Vec<u32>, DenseState, Vec<BTreeMap<u64, Row>>, Vec<u32>) {
+) -> TrainedRank {
     let threads = Threads::new(threads).unwrap();
     let executor = CpuExecutor::new(program.clone(), threads.clone(), cpu::detect()).unwrap();
     let (rank, size) = (ranks.rank(), ranks.size());
@@ -183,7 +192,8 @@ fn train_rank(
         let slots = (0..table.slot_count()).filter(|&k| table.slot_scope(k) == din_program::SlotScope::Tensor);
         slots.flat_map(|k| bits(table.slot(k))).collect::<Vec<_>>()
     });
-    (losses, model.dense.clone(), model.tables.iter().enumerate().map(rows).collect(), per_tensor.collect())
+    let tables = model.tables.iter().enumerate().map(rows).collect();
+    TrainedRank { losses, dense: model.dense.clone(), tables, per_tensor: per_tensor.collect() }
 }
 
 fn bits(values: &[f32]) -> Vec<u32> {
@@ -204,12 +214,12 @@ fn train(
         let handles: Vec<_> = comms.into_iter().map(run).collect();
         handles.into_iter().map(|handle| handle.join().unwrap()).collect()
     });
-    let (losses, dense, mut tables, per_tensor) = all[0].clone();
+    let TrainedRank { losses, dense, mut tables, per_tensor } = all[0].clone();
     for (rank, other) in all.iter().enumerate().skip(1) {
-        assert_eq!(other.0, losses, "losses of rank {rank}");
-        assert!(other.1 == dense, "dense values of rank {rank}");
-        assert_eq!(other.3, per_tensor, "per tensor, rank {rank}");
-        for (table, others) in tables.iter_mut().zip(&other.2) {
+        assert_eq!(other.losses, losses, "losses of rank {rank}");
+        assert!(other.dense == dense, "dense values of rank {rank}");
+        assert_eq!(other.per_tensor, per_tensor, "per tensor, rank {rank}");
+        for (table, others) in tables.iter_mut().zip(&other.tables) {
             for (&id, row) in others {
                 let there = table.insert(id, row.clone());
                 // Replicated rows, and OOV rows, are the same everywhere; others lie on one rank.

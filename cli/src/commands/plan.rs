@@ -11,10 +11,10 @@ use din_grammar::suggest::nearest;
 use din_program::Program;
 use din_program::schema::{TableKind, seen_from};
 use din_runtime::leaves::DEFAULT_LEAVES;
-use din_runtime::placement::{IdDistribution, ModelUse, Plan, PlanOptions, Rates, TableIds};
+use din_runtime::placement::{IdDistribution, ModelUse, Plan, Rates, RunPlanOptions, TableIds};
 use din_runtime::session::CpuOptions;
 use din_runtime::survey::{self, LogSurvey};
-use report::{Assumptions, Report};
+use report::{Assumptions, PlanReport};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -44,7 +44,7 @@ pub fn plan(console: &Console, args: &PlanArgs) -> Outcome {
     }
     let plan = Plan::new(&model, &options);
     plan.check(&model, &options, folder_of(&args.spec.model))?;
-    let report = Report { model: &program.model, device: args.device, threads: options.threads, assumptions, plan };
+    let report = PlanReport { model: &program.model, device: args.device, threads: options.threads, assumptions, plan };
     if args.json {
         console.result(json!(report).to_string());
     } else {
@@ -146,7 +146,7 @@ fn expected<'a>(
 }
 
 /// How the run is to be.
-fn options(program: &Program, args: &PlanArgs) -> Result<PlanOptions, Failure> {
+fn options(program: &Program, args: &PlanArgs) -> Result<RunPlanOptions, Failure> {
     let names: Vec<&str> = program.tables.iter().map(|table| table.name.as_str()).collect();
     let placements = by_name(args, "--placement", "table", &args.placement, &names)?;
     let placement = |name: &&str| placements.get(*name).map(|&asked| asked.into());
@@ -178,7 +178,7 @@ fn options(program: &Program, args: &PlanArgs) -> Result<PlanOptions, Failure> {
     if let Some(microseconds) = args.latency {
         rates.latency = 1e-6 * microseconds;
     }
-    Ok(PlanOptions {
+    Ok(RunPlanOptions {
         ranks: args.ranks as usize,
         batch: args.batch.unwrap_or(program.training.batch),
         leaves,
@@ -193,7 +193,7 @@ fn options(program: &Program, args: &PlanArgs) -> Result<PlanOptions, Failure> {
 fn measured(
     program: &Arc<Program>,
     model: &ModelUse<'_>,
-    options: &PlanOptions,
+    options: &RunPlanOptions,
     args: &PlanArgs,
 ) -> Result<Rates, Failure> {
     let samples = Plan::new(model, options).samples.round().max(1.0) as u32;

@@ -2,7 +2,7 @@
 
 use super::launch::{RankLaunch, detect};
 use super::library::{self, MpiLibrary, how_to_build};
-use super::mpi::{MpiCommunicator, MpiExchange};
+use super::mpi::{Exchange, MpiCommunicator};
 use super::watch::{Listener, RankAddress, RankWatch, WatchOptions, exit_at_once};
 use super::{Channel, Communicator, LocalCommunicator, Messages};
 use crate::{Error, Result, signal};
@@ -118,7 +118,7 @@ fn join(options: &ConnectOptions, launch: RankLaunch) -> Result<Arc<dyn Communic
         return Err(another_mpi(&library, launch, (rank, size)));
     }
     let listener = Listener::open()?;
-    let exchange = MpiExchange::new(library, (rank, size), options.round_words);
+    let exchange = Exchange::new(library, (rank, size), options.round_words);
     let addresses = addresses(&exchange, &listener.address)?;
     let hosts: Arc<[String]> = addresses.iter().map(|address| address.host.clone()).collect();
     let streams = listener.connect(rank, &addresses, Instant::now() + options.rank_timeout)?;
@@ -168,7 +168,7 @@ fn another_mpi(library: &MpiLibrary, launch: RankLaunch, (rank, size): (usize, u
 }
 
 /// Where the ranks can be reached, by rank.
-fn addresses(exchange: &MpiExchange, own: &RankAddress) -> Result<Vec<RankAddress>> {
+fn addresses(exchange: &Exchange, own: &RankAddress) -> Result<Vec<RankAddress>> {
     let bytes = postcard::to_stdvec(own).expect("memory takes what is written");
     let words: Vec<u32> = bytes.iter().map(|&byte| u32::from(byte)).collect();
     let mut received = Messages::default();

@@ -18,7 +18,7 @@ const FIRST: usize = 3 + SHORT;
 /// A rank of a run under MPI.
 #[derive(Debug)]
 pub(super) struct MpiCommunicator {
-    pub exchange: MpiExchange,
+    pub exchange: Exchange,
     pub watch: RankWatch,
     /// The machines, by rank.
     pub hosts: Arc<[String]>,
@@ -76,7 +76,7 @@ impl Communicator for MpiCommunicator {
 /// How messages travel: first a block of fixed size from every rank to every other one, with the
 /// lengths and the messages if they are short; then the messages of any length, in rounds.
 #[derive(Debug)]
-pub(super) struct MpiExchange {
+pub(super) struct Exchange {
     pub library: MpiLibrary,
     pub rank: usize,
     pub size: usize,
@@ -157,7 +157,7 @@ fn take_short(first: &[u32], received: &mut Messages) {
     }
 }
 
-impl MpiExchange {
+impl Exchange {
     /// `round_words`: most words that a rank sends or receives at a time.
     pub fn new(library: MpiLibrary, (rank, size): (usize, usize), round_words: usize) -> Self {
         // MPI's counts and offsets are ints.

@@ -1,6 +1,6 @@
 //! Whether a plan fits the memory of a rank, and what would.
 
-use super::{ModelUse, Plan, PlanOptions};
+use super::{ModelUse, Plan, RunPlanOptions};
 use crate::leaves::MAX_LEAVES;
 use crate::table::{Placement, Table};
 use crate::{Error, Result};
@@ -44,7 +44,7 @@ impl Plan {
     ///
     /// # Errors
     /// It says what is needed, which part of it is largest, and what would fit.
-    pub fn check(&self, model: &ModelUse<'_>, options: &PlanOptions, spec_folder: &Path) -> Result<()> {
+    pub fn check(&self, model: &ModelUse<'_>, options: &RunPlanOptions, spec_folder: &Path) -> Result<()> {
         if self.fits() {
             return Ok(());
         }
@@ -80,8 +80,8 @@ impl Plan {
 }
 
 /// What would fit: each way changes one thing.
-fn ways(model: &ModelUse<'_>, options: &PlanOptions, largest: Option<usize>) -> Vec<String> {
-    let fits = |options: &PlanOptions| Plan::new(model, options).fits();
+fn ways(model: &ModelUse<'_>, options: &RunPlanOptions, largest: Option<usize>) -> Vec<String> {
+    let fits = |options: &RunPlanOptions| Plan::new(model, options).fits();
     let mut ways = Vec::new();
     for (table, asked) in options.placements.iter().enumerate() {
         if *asked == Some(Placement::Replicated) {
@@ -95,7 +95,7 @@ fn ways(model: &ModelUse<'_>, options: &PlanOptions, largest: Option<usize>) -> 
     let more = (options.ranks + 1).next_power_of_two();
     let counts = std::iter::successors(Some(more), |ranks| Some(2 * ranks)).take_while(|&n| n <= MAX_LEAVES as usize);
     for ranks in counts {
-        let changed = PlanOptions { ranks, leaves: options.leaves.max(ranks as u32), ..options.clone() };
+        let changed = RunPlanOptions { ranks, leaves: options.leaves.max(ranks as u32), ..options.clone() };
         if fits(&changed) {
             ways.push(format!("--ranks {ranks}"));
             break;

@@ -107,7 +107,7 @@ pub struct ModelUse<'a> {
 
 /// How the model is to be trained.
 #[derive(Clone, Debug)]
-pub struct PlanOptions {
+pub struct RunPlanOptions {
     pub ranks: usize,
     /// Samples of the global batch.
     pub batch: u32,
@@ -147,7 +147,7 @@ struct Division {
 }
 
 impl Division {
-    fn new(model: &ModelUse<'_>, options: &PlanOptions) -> Self {
+    fn new(model: &ModelUse<'_>, options: &RunPlanOptions) -> Self {
         let units = model.units(options.batch);
         let leaves = leaf_count(units, options.leaves);
         Self { ranks: options.ranks, leaves, buckets: options.leaves as usize, units }

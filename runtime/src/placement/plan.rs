@@ -3,7 +3,7 @@
 use super::memory::{self, MemoryPlan, TableMemory};
 use super::traffic::{self, Fetched, TableTraffic, Traffic, TrafficPlan};
 use super::work::{BatchPart, StepWork};
-use super::{Division, ModelUse, PlanOptions, RateSource, Rates, choose};
+use super::{Division, ModelUse, RateSource, Rates, RunPlanOptions, choose};
 use crate::table::Placement;
 use din_program::schedule::AbsorbedWeight;
 use din_program::schema::UpdateRule;
@@ -102,7 +102,7 @@ impl Plan {
     /// # Panics
     /// `options` has no ranks, more ranks than leaves, or leaves that are no power of two; or the
     /// program contradicts itself, as an executor that accepted it has made sure it does not.
-    pub fn new(model: &ModelUse<'_>, options: &PlanOptions) -> Plan {
+    pub fn new(model: &ModelUse<'_>, options: &RunPlanOptions) -> Plan {
         assert!(options.ranks > 0 && options.ranks <= options.leaves as usize, "a rank has a leaf");
         assert!(options.leaves.is_power_of_two(), "the number of leaves is a power of two");
         let division = Division::new(model, options);
@@ -170,7 +170,7 @@ impl Plan {
 /// What the busiest rank does in a step.
 fn work_of(
     model: &ModelUse<'_>,
-    options: &PlanOptions,
+    options: &RunPlanOptions,
     division: &Division,
     tables: &[TablePlan],
     part: BatchPart,
@@ -201,7 +201,7 @@ fn work_of(
 
 fn memory_of(
     model: &ModelUse<'_>,
-    options: &PlanOptions,
+    options: &RunPlanOptions,
     division: &Division,
     tables: &[TablePlan],
     messages: Traffic,
@@ -225,7 +225,7 @@ fn memory_of(
     }
 }
 
-fn time_of(work: &StepWork, traffic: &TrafficPlan, options: &PlanOptions) -> StepTime {
+fn time_of(work: &StepWork, traffic: &TrafficPlan, options: &RunPlanOptions) -> StepTime {
     let (rates, ranks) = (&options.rates, options.ranks);
     let products = match rates.source {
         // No call is faster than its operands come.

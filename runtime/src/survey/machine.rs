@@ -1,7 +1,7 @@
 //! What this machine does per second: steps of the program itself, timed.
 
 use crate::batch::{Batch, KeyColumn};
-use crate::placement::{IdDistribution, ModelUse, Plan, PlanOptions, RateSource, Rates};
+use crate::placement::{IdDistribution, ModelUse, Plan, RateSource, Rates, RunPlanOptions};
 use crate::random::Stream;
 use crate::session::{CpuOptions, Device, Session};
 use crate::{Error, Result};
@@ -55,7 +55,7 @@ pub fn measure(
     passes.sort_by(|a, b| a.total().total_cmp(&b.total()));
     let median = passes.swap_remove(passes.len() / 2);
     let StepSeconds { products, values, updates, ids } = median;
-    let alone = PlanOptions {
+    let alone = RunPlanOptions {
         ranks: 1,
         batch: samples,
         leaves: 1,

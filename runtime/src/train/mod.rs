@@ -78,7 +78,9 @@ pub fn train(program: &Arc<Program>, options: &TrainingOptions, observe: &mut dy
     let mut run = setup::prepare(program, &options, observe)?;
     run.measured = measured;
     let outcome = drive(&mut run, &options, observe);
-    if outcome.is_err() {
+    if let Err(error) = &outcome {
+        // Before the data of the next epoch, which may be under way, are dropped: see `epoch`.
+        options.ranks.fail(error);
         run.directory.clear_unless_begun();
     }
     outcome
@@ -194,6 +196,45 @@ fn epoch(run: &mut TrainingRun, options: &TrainingOptions, observe: &mut dyn FnM
         None => run.train.stream_on(stream, run.ranks.clone())?,
     };
     let mut batches = StepBatches::start(batches, run.session.row_asker())?;
+    match steps(run, options, &mut batches, observe) {
+        Ok(true) => drop(batches),
+        Ok(false) => return Ok(false),
+        Err(error) => {
+            // The threads behind the batches may wait for ranks that wait for this one.
+            run.ranks.fail(&error);
+            return Err(error);
+        }
+    }
+    run.watch.end_of_epoch(&run.program, observe);
+    run.times.training += begin.elapsed();
+    if let (Some(measured), Some(before)) = (&run.measured, before) {
+        for (sum, (now, before)) in run.times.traffic.iter_mut().zip(measured.traffic().into_iter().zip(before)) {
+            sum.add(now.since(before));
+        }
+    }
+    observe(PassEvent::End.into());
+    let report = match &run.valid {
+        Some(valid) => {
+            let batch = run.batch as usize;
+            let report = evaluate(&mut run.session, valid, batch, &*run.ranks, &mut |event| observe(event.into()))?;
+            run.watch.columns(valid, observe);
+            Some(report)
+        }
+        None => None,
+    };
+    finish_epoch(run, number, report, observe)?;
+    Ok(true)
+}
+
+/// The steps of an epoch; false where Ctrl-C came between.
+fn steps(
+    run: &mut TrainingRun,
+    options: &TrainingOptions,
+    batches: &mut StepBatches,
+    observe: &mut dyn FnMut(Event),
+) -> Result<bool> {
+    let number = run.position.epoch + 1;
+    let window = order(run, number).window_rows as u64;
     // Steps whose losses are still to come.
     let mut asked_for = VecDeque::new();
     loop {
@@ -221,7 +262,7 @@ fn epoch(run: &mut TrainingRun, options: &TrainingOptions, observe: &mut dyn FnM
         let left = run.train.rows().saturating_sub(run.position.samples);
         batches.recycle(StepBatch { batch, asked });
         // All of this epoch is in memory: the next one's first window is read while it runs out.
-        if run.ahead.is_none() && number < run.epochs && left <= stream.window_rows as u64 {
+        if run.ahead.is_none() && number < run.epochs && left <= window {
             run.ahead = Some(run.train.stream_on(order(run, number), run.ranks.clone())?);
         }
         if stops {
@@ -233,24 +274,6 @@ fn epoch(run: &mut TrainingRun, options: &TrainingOptions, observe: &mut dyn FnM
         }
     }
     settle(run, &mut asked_for, 0, None, observe)?;
-    run.watch.end_of_epoch(&run.program, observe);
-    run.times.training += begin.elapsed();
-    if let (Some(measured), Some(before)) = (&run.measured, before) {
-        for (sum, (now, before)) in run.times.traffic.iter_mut().zip(measured.traffic().into_iter().zip(before)) {
-            sum.add(now.since(before));
-        }
-    }
-    observe(PassEvent::End.into());
-    let report = match &run.valid {
-        Some(valid) => {
-            let batch = run.batch as usize;
-            let report = evaluate(&mut run.session, valid, batch, &*run.ranks, &mut |event| observe(event.into()))?;
-            run.watch.columns(valid, observe);
-            Some(report)
-        }
-        None => None,
-    };
-    finish_epoch(run, number, report, observe)?;
     Ok(true)
 }
 

@@ -17,7 +17,8 @@ fn fetch(batch: &Columns, weights: &[f32]) -> (FetchedRows, Vec<Vec<Vec<u32>>>) 
     let values = numbers.iter().flat_map(|&n| weights[n as usize * D..(n as usize + 1) * D].to_vec()).collect();
     let place = |row: &u32| numbers.binary_search(row).unwrap() as u32;
     let renumbered = batch.row_numbers[0].iter().map(|rows| rows.iter().map(place).collect()).collect();
-    let (count, owned_by) = (numbers.len(), vec![0..numbers.len() as u32]);
+    let count = numbers.len();
+    let owned_by = std::iter::once(0..count as u32).collect();
     (FetchedRows { count, values, owned_by, served: vec![numbers] }, vec![renumbered])
 }
 

@@ -9,7 +9,7 @@ use din_compiler::front::{CheckOptions, NoFiles, check};
 use din_compiler::{CompileOptions, compile};
 use din_program::Program;
 use din_runtime::leaves::DEFAULT_LEAVES;
-use din_runtime::placement::{IdDistribution, ModelUse, PlanOptions, Rates, TableIds};
+use din_runtime::placement::{IdDistribution, ModelUse, Rates, RunPlanOptions, TableIds};
 
 /// One dynamic table of width 4 with two features, one of them a list, one fixed table of width 2,
 /// and two dense layers: 4 x 400 and 400 x 1, each with a bias.
@@ -44,8 +44,8 @@ pub fn always(program: &Program, items: u64) -> ModelUse<'_> {
     ModelUse { program, tables: vec![table(items, 5.0), table(10, 10.0)], lengths: vec![10.0], candidates: 1.0 }
 }
 
-pub fn options(program: &Program, ranks: usize) -> PlanOptions {
-    PlanOptions {
+pub fn options(program: &Program, ranks: usize) -> RunPlanOptions {
+    RunPlanOptions {
         ranks,
         batch: 4096,
         leaves: DEFAULT_LEAVES,

@@ -23,7 +23,7 @@ pub struct Assumptions {
 
 /// What is printed.
 #[derive(Debug, Serialize)]
-pub struct Report<'a> {
+pub struct PlanReport<'a> {
     pub model: &'a str,
     #[serde(serialize_with = "device_name")]
     pub device: PlannedDevice,
@@ -69,7 +69,7 @@ fn leaves(count: usize) -> String {
     if count == 1 { "one leaf".into() } else { format!("{count} leaves") }
 }
 
-impl fmt::Display for Report<'_> {
+impl fmt::Display for PlanReport<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.head(f)?;
         self.memory(f)?;
@@ -78,7 +78,7 @@ impl fmt::Display for Report<'_> {
     }
 }
 
-impl Report<'_> {
+impl PlanReport<'_> {
     fn head(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plan = &self.plan;
         let each = match self.device {

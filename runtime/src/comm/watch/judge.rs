@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// What is known of a rank, this one included.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct ObservedRank {
+pub(super) struct RankObservation {
     /// The last that it told.
     pub pulse: Pulse,
     /// How long nothing came from it.
@@ -20,7 +20,7 @@ pub(super) struct ObservedRank {
     pub running: bool,
 }
 
-impl ObservedRank {
+impl RankObservation {
     pub fn new() -> Self {
         Self { pulse: Pulse::default(), silent: Duration::ZERO, still: Duration::ZERO, running: true }
     }
@@ -44,8 +44,8 @@ impl ObservedRank {
 /// Why the run hangs, if one of the ranks hangs: it is silent for `limit`, or stands still for so
 /// long and is not waiting for another. Channel by channel, those that wait are excused by those
 /// that do not: training waits for the batches ahead, and those for the data.
-pub(super) fn judge(ranks: &[ObservedRank], limit: Duration) -> Option<Cause> {
-    let running: Vec<(usize, &ObservedRank)> =
+pub(super) fn judge(ranks: &[RankObservation], limit: Duration) -> Option<Cause> {
+    let running: Vec<(usize, &RankObservation)> =
         ranks.iter().enumerate().filter(|(_, observed)| observed.running).collect();
     let milliseconds = |time: Duration| time.as_millis() as u64;
     if let Some((rank, observed)) = running.iter().find(|(_, observed)| observed.silent >= limit) {
@@ -74,10 +74,10 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(10);
 
     /// A rank that was silent and still for so many seconds, and waits on these channels.
-    fn rank(silent: u64, still: u64, waits: &[Channel]) -> ObservedRank {
-        let mut observed = ObservedRank::new();
+    fn rank(silent: u64, still: u64, waits: &[Channel]) -> RankObservation {
+        let mut observed = RankObservation::new();
         waits.iter().for_each(|channel| observed.pulse.waits[channel.index()] = true);
-        ObservedRank { silent: Duration::from_secs(silent), still: Duration::from_secs(still), ..observed }
+        RankObservation { silent: Duration::from_secs(silent), still: Duration::from_secs(still), ..observed }
     }
 
     #[test]
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn a_rank_that_has_finished_may_be_silent() {
-        let done = ObservedRank { running: false, ..rank(99, 99, &[]) };
+        let done = RankObservation { running: false, ..rank(99, 99, &[]) };
         assert_eq!(judge(&[done, rank(0, 0, &[])], LIMIT), None);
         assert_eq!(judge(&[done, done], LIMIT), None);
     }

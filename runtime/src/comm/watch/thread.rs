@@ -1,6 +1,6 @@
 //! The thread that watches: what it reads from the other ranks, tells them and decides.
 
-use super::judge::{ObservedRank, judge};
+use super::judge::{RankObservation, judge};
 use super::note::{self, Cause, Note, Pulse};
 use super::{Shared, WatchOptions};
 use crate::signal;
@@ -67,7 +67,7 @@ struct End {
 /// All that the thread has.
 pub(super) struct Watcher {
     links: Vec<Option<Link>>,
-    observed: Vec<ObservedRank>,
+    observed: Vec<RankObservation>,
     woken: UnixStream,
     shared: Arc<Shared>,
     options: WatchOptions,
@@ -89,7 +89,7 @@ impl Watcher {
     ) -> Watcher {
         let link = |stream| Link { stream, incoming: Vec::new(), outgoing: Vec::new() };
         Watcher {
-            observed: vec![ObservedRank::new(); streams.len()],
+            observed: vec![RankObservation::new(); streams.len()],
             links: streams.into_iter().map(|stream| stream.map(link)).collect(),
             woken,
             shared,

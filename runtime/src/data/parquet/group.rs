@@ -22,7 +22,7 @@ impl ParquetFile {
     pub(super) fn begin(
         &self,
         binding: &Binding,
-        columns: Columns,
+        columns: ReadColumns,
         path: &Path,
         block: RowBlock,
         skip: u64,
@@ -47,7 +47,7 @@ impl ParquetFile {
 
 /// Columns that are read together.
 #[derive(Debug)]
-pub(super) struct Columns {
+pub(super) struct ReadColumns {
     /// Indices among the projected ones, and what for.
     pub read: Vec<(usize, Purpose)>,
     /// By required column: its index in `read`.
@@ -97,7 +97,7 @@ struct GroupReader {
     path: PathBuf,
     file: Arc<File>,
     layout: Arc<ParquetLayout>,
-    columns: Columns,
+    columns: ReadColumns,
     block: RowBlock,
     /// Rows decoded at once.
     piece: usize,

@@ -19,7 +19,7 @@ use super::block::{ColumnFormat, DataFile, FileFormat, RowBlock, RowBlockReader}
 use super::error::{DAMAGED_HELP, DataError, FaultKind, Location};
 use arrow_schema::{DataType, Field, Fields};
 use fence::{fenced, said};
-use group::Columns;
+use group::ReadColumns;
 use input::PositionedFile;
 use pages::ENTRIES;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
@@ -270,13 +270,13 @@ impl ColumnFormat for ParquetFile {
 }
 
 impl ParquetLayout {
-    fn all_columns(&self) -> Columns {
+    fn all_columns(&self) -> ReadColumns {
         let read = self.projected.iter().enumerate().map(|(index, column)| (index, column.purpose)).collect();
-        Columns { read, required: self.columns.clone(), passthrough: self.passthrough.clone() }
+        ReadColumns { read, required: self.columns.clone(), passthrough: self.passthrough.clone() }
     }
 
     /// Some of the required columns, as all columns of a binding that passes none through.
-    fn some_columns(&self, columns: &[usize]) -> Columns {
+    fn some_columns(&self, columns: &[usize]) -> ReadColumns {
         let mut read: Vec<(usize, Purpose)> = Vec::new();
         let place = |(index, &column): (usize, &usize)| {
             let column = self.columns[column];
@@ -286,7 +286,7 @@ impl ParquetLayout {
             })
         };
         let required = columns.iter().enumerate().map(place).collect();
-        Columns { read, required, passthrough: Vec::new() }
+        ReadColumns { read, required, passthrough: Vec::new() }
     }
 
     /// Rows of a row group to decode at once, if its lists are about equally long.

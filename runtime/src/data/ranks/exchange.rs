@@ -26,7 +26,7 @@ const GOES_ON: u32 = 0;
 const DROPPED: u32 = 1;
 
 /// What ranks say to each other.
-pub(super) struct Exchange {
+pub(super) struct SampleExchange {
     data: Arc<Inner>,
     pub ranks: Arc<dyn Communicator>,
     leaves: u32,
@@ -40,11 +40,16 @@ pub(super) struct Exchange {
     dropped: Arc<AtomicBool>,
 }
 
-impl Exchange {
-    pub fn new(data: Arc<Inner>, leaves: u32, ranks: Arc<dyn Communicator>, dropped: Arc<AtomicBool>) -> Exchange {
+impl SampleExchange {
+    pub fn new(
+        data: Arc<Inner>,
+        leaves: u32,
+        ranks: Arc<dyn Communicator>,
+        dropped: Arc<AtomicBool>,
+    ) -> SampleExchange {
         let batches = vec![Batch::for_schema(&data.binding.schema); ranks.size()];
         let (sent, received) = (Messages::default(), Messages::default());
-        Exchange { data, ranks, leaves, to: batches.clone(), from: batches, sent, received, dropped }
+        SampleExchange { data, ranks, leaves, to: batches.clone(), from: batches, sent, received, dropped }
     }
 
     /// Gathers a message of each rank; `None` where a rank does not go on.

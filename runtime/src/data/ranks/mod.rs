@@ -35,7 +35,7 @@ use crate::batch::Batch;
 use crate::comm::Communicator;
 use blocks::{GlobalWindow, RankUnits, Reader, Segment, Share, SharedBlocks};
 use crossbeam_channel::{Receiver, Sender};
-use exchange::Exchange;
+use exchange::SampleExchange;
 use shared::SharedReader;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -58,7 +58,7 @@ pub(super) struct RankProducer {
     order: ReadingOrder,
     /// Number of the window that is read next.
     window_number: u64,
-    exchange: Exchange,
+    exchange: SampleExchange,
 }
 
 impl RankProducer {
@@ -81,7 +81,7 @@ impl RankProducer {
         let blocks = SharedBlocks::new(blocks, ranks.size(), order.position, by_columns);
         let (own, position) = blocks.of_rank(ranks.rank());
         let shared = SharedReader::new(data.clone(), blocks.of_all(), &*ranks, decoded.clone());
-        let exchange = Exchange::new(data.clone(), options.leaves, ranks, dropped);
+        let exchange = SampleExchange::new(data.clone(), options.leaves, ranks, dropped);
         let source = Source::new(data, own, position, CHUNK, decoded);
         let options = StreamOptions { batch: options.batch.max(1), ..options };
         RankProducer { source, shared, blocks, options, order, window_number, exchange }

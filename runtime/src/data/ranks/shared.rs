@@ -8,7 +8,7 @@
 use super::Step;
 use super::blocks::{Segment, Share};
 use super::columns::{ColumnSet, ReceivedColumns, distribute, put_together};
-use super::exchange::Exchange;
+use super::exchange::SampleExchange;
 use crate::batch::Batch;
 use crate::comm::Communicator;
 use crate::data::Inner;
@@ -147,7 +147,7 @@ impl SharedReader {
 
     /// The next rows, which all ranks decode, distribute and put together: every rank calls this at
     /// the same time. There are none where a request goes on behind them.
-    pub fn step(&mut self, exchange: &mut Exchange, source: &mut Source) -> Step<()> {
+    pub fn step(&mut self, exchange: &mut SampleExchange, source: &mut Source) -> Step<()> {
         let segment = self.segments[self.complete];
         let (step, ranks) = (self.step_rows(), self.sets.len());
         let &mut OpenColumns { at, looked, .. } = self.open_block(segment)?;

@@ -121,7 +121,7 @@ impl<'a> PhasePartials<'a> {
 
     /// The reductions of which other ranks have leaves, in the order of the schedule, after the
     /// chunks' copies were joined. Each rank has the same ones, a rank without leaves too.
-    fn of_ranks<'p>(&'p self) -> impl Iterator<Item = RankPartial<impl Iterator<Item = &'p [f32]>>> {
+    fn of_ranks(&self) -> impl Iterator<Item = RankPartial<impl Iterator<Item = &[f32]>>> {
         reductions(self.runner, self.phase).filter(|(_, copies, _)| copies.over_ranks).map(|(r, copies, _)| {
             let numbers = copies.leaves.first..copies.leaves.first + copies.leaves.begins.len() - 1;
             let subtrees = subtrees(numbers).map(move |leaves| {
