@@ -2,6 +2,7 @@
 
 use din_runtime::Error;
 use din_runtime::comm::{Channel, Communicator, ConnectOptions, Messages, connect, progress};
+use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,7 +24,7 @@ fn a_rank() {
         options.round_words = argument;
     }
     let comm = connect(&options).unwrap_or_else(|error| {
-        eprintln!("error: {error}");
+        report(&error);
         std::process::exit(error.exit_code().into())
     });
     let outcome = match name {
@@ -39,13 +40,18 @@ fn a_rank() {
         Err(error) => {
             let ending = comm.fail(&error);
             if !ending.reported {
-                eprintln!("error: {}", ending.error);
+                report(&ending.error);
             }
             ending.error.exit_code()
         }
     };
     // The harness, whose main thread this is not, has nothing to add.
     std::process::exit(code.into());
+}
+
+/// In one write, since the launcher writes there too.
+fn report(error: &Error) {
+    std::io::stderr().write_all(format!("error: {error}\n").as_bytes()).unwrap();
 }
 
 /// Numbers that every rank makes alike.

@@ -7,7 +7,7 @@ use super::watch::{Listener, RankAddress, RankWatch, WatchOptions, exit_at_once}
 use super::{Channel, Communicator, LocalCommunicator, Messages};
 use crate::{Error, Result, signal};
 use std::fmt;
-use std::io;
+use std::io::{self, Write};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::PathBuf;
@@ -40,7 +40,10 @@ impl Reporter {
 /// On standard error.
 impl Default for Reporter {
     fn default() -> Self {
-        Self::new(|error| eprintln!("error: {error}"))
+        Self::new(|error| {
+            // In one write, since the launcher writes there too. Where it fails, nobody reads it.
+            let _ = io::stderr().write_all(format!("error: {error}\n").as_bytes());
+        })
     }
 }
 
