@@ -51,8 +51,8 @@ fn a_run_that_is_killed_at_random_moments_comes_to_the_same_bits() {
         loop {
             let ranks = RANKS[turn % RANKS.len()];
             let mpi = if turn % 2 == 0 { Mpi::Open } else { Mpi::Mpich };
-            // A run that was killed before it had a folder begins again.
-            let resume = if scene.at(&run).exists() { "--resume" } else { "" };
+            // A run that was killed before it had a record begins again.
+            let resume = if scene.at(&run).join("run.json").exists() { "--resume" } else { "" };
             let begin = Instant::now();
             let line = format!("{line} {SHARDED} --out {{folder}}/{run} {resume}");
             let mut running = match ranks {
