@@ -4,19 +4,24 @@
 use crate::args::RanksArgs;
 use crate::failure::{Failure, INTERRUPTED, Outcome, SYSTEM_ERROR};
 use crate::terminal::Console;
-use din_runtime::comm::{self, Communicator, ConnectOptions, Reporter};
+use din_runtime::comm::{self, Channel, Communicator, ConnectOptions, Reporter, check_agreement};
 use din_runtime::{Error, ErrorKind};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Runs a verb on the ranks that a launcher has started, or on the one that this process is.
+/// Runs a verb on the ranks that a launcher has started, or on the one that this process is. All
+/// ranks are to be asked for the same `task`.
 pub fn on_ranks(
     console: &Console,
     args: &RanksArgs,
+    task: &str,
     verb: impl FnOnce(&Console, &Arc<dyn Communicator>) -> Outcome,
 ) -> Outcome {
     let ranks = connect(console, args)?;
-    let outcome = verb(&console.of_rank(ranks.rank()), &ranks);
+    let task = format!("din {} {task}", env!("CARGO_PKG_VERSION"));
+    let outcome = check_agreement(&*ranks, Channel::Step, &[task])
+        .map_err(Failure::from)
+        .and_then(|()| verb(&console.of_rank(ranks.rank()), &ranks));
     match outcome {
         // Training that is stopped stops on all ranks at the same step.
         Err(Failure { code: INTERRUPTED, message }) if message.is_empty() => {

@@ -1,79 +1,140 @@
-//! `din` itself under `mpirun`.
+//! `din` itself under `mpirun`: the bits of one process.
 
-use crate::support::{Ended, Mpi, ended};
-use std::path::Path;
-use std::process::{Command, Stdio};
-use tempfile::TempDir;
+use crate::same::assert_same;
+use crate::scene::{SHARDED, Scene, TRAIN};
+use crate::support::{DIN, Ended, Mpi, ended};
+use std::fs;
+use std::process::Command;
 
-/// Runs `din` on a number of ranks; words are separated by spaces, `{data}` and so on are paths.
-fn din(mpi: Mpi, ranks: usize, line: &str, folder: &Path) -> Ended {
-    let mut command = mpi.run(ranks);
-    command.arg(env!("CARGO_BIN_EXE_din"));
-    let line = line.replace("{folder}", folder.to_str().unwrap());
-    ended(command.args(line.split_whitespace()).args(["--threads", "1"]))
+#[track_caller]
+fn went_well(ended: &Ended) {
+    assert_eq!(ended.code, Some(0), "{ended:?}");
 }
 
-/// A folder with a log.
-fn log() -> TempDir {
-    let folder = TempDir::new().unwrap();
-    let mut synth = Command::new(env!("CARGO_BIN_EXE_din"));
-    synth.args("synth --rows 4000 --users 150 --goods 200 --categories 10 --seed 3 --force --out".split(' '));
-    assert!(synth.arg(folder.path()).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success());
-    std::fs::copy(
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/end_to_end/small.din"),
-        folder.path().join("small.din"),
-    )
-    .unwrap();
-    folder
+/// Trains as one process into `one`.
+fn trained_alone(more: &str) -> Scene {
+    let scene = Scene::new();
+    went_well(&scene.alone(&format!("{TRAIN} --out {{folder}}/one {more}")));
+    scene
 }
-
-const TRAIN: &str = "train {folder}/small.din --train {folder}/train.parquet --valid {folder}/valid.parquet";
 
 #[test]
 fn ranks_train_evaluate_and_predict_like_one() {
-    let folder = log();
-    let one = ended(
-        Command::new(env!("CARGO_BIN_EXE_din"))
-            .args(TRAIN.replace("{folder}", folder.path().to_str().unwrap()).split(' '))
-            .arg("--out")
-            .arg(folder.path().join("one"))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped()),
-    );
-    assert_eq!(one.code, Some(0), "{one:?}");
-    for mpi in Mpi::BOTH {
-        for ranks in [1, 2, 4] {
-            let name = format!("{mpi:?}{ranks}");
-            let trained = din(mpi, ranks, &format!("{TRAIN} --out {{folder}}/{name}"), folder.path());
-            assert_eq!(trained.code, Some(0), "{name} {trained:?}");
-            let line = format!("{}: best", folder.path().join(&name).display());
-            assert_eq!(trained.out.matches(&line).count(), 1, "one rank speaks: {trained:?}");
-            let metrics = |run: &str| std::fs::read_to_string(folder.path().join(run).join("metrics.jsonl")).unwrap();
-            let auc = |text: &str| text.lines().map(|line| line.split("seconds").next().unwrap().to_string()).collect();
-            let (own, expected): (Vec<String>, Vec<String>) = (auc(&metrics(&name)), auc(&metrics("one")));
-            assert_eq!(own, expected, "{name}");
-            let line = format!("eval {{folder}}/{name} --data {{folder}}/test.parquet");
-            let evaluated = din(mpi, ranks, &line, folder.path());
-            assert_eq!(evaluated.code, Some(0), "{evaluated:?}");
-            let alone = din(mpi, 1, &line, folder.path());
-            assert_eq!(evaluated.out, alone.out, "{name}");
+    let scene = trained_alone("--epochs 3 --threads 2");
+    let eval = |run: &str| format!("eval {{folder}}/{run} --data {{log}}/test.parquet --json");
+    let predict = |run: &str| format!("predict {{folder}}/one --data {{log}}/test.parquet --out {{folder}}/{run}.csv");
+    went_well(&scene.alone(&predict("one")));
+    let predicted = fs::read(scene.at("one.csv")).unwrap();
+    for (mpi, ranks) in [(Mpi::Open, 2), (Mpi::Open, 3), (Mpi::Open, 4), (Mpi::Mpich, 1), (Mpi::Mpich, 2)] {
+        let name = format!("{mpi:?}{ranks}");
+        let trained = scene.on(mpi, ranks, &format!("{TRAIN} --out {{folder}}/{name} --epochs 3 {SHARDED}"));
+        went_well(&trained);
+        let line = format!("{}: best", scene.at(&name).display());
+        assert_eq!(trained.out.matches(&line).count(), 1, "one rank speaks: {trained:?}");
+        assert_same(&scene.at("one"), &scene.at(&name));
+        let last = scene.checkpoints(&name).pop().unwrap();
+        for table in ["good", "user.age_level"] {
+            let part =
+                scene.at(&name).join("checkpoints").join(&last).join(format!("table.{table}.1-of-{ranks}.safetensors"));
+            assert_eq!(part.exists(), ranks > 1, "{}", part.display());
         }
+
+        let (evaluated, alone) = (scene.on(mpi, ranks, &eval(&name)), scene.alone(&eval(&name)));
+        went_well(&evaluated);
+        assert_eq!(evaluated.out, alone.out, "{name}");
+        went_well(&scene.on(mpi, ranks, &predict(&name)));
+        let out = scene.at(&format!("{name}.csv"));
+        let joined = match ranks {
+            1 => fs::read(out).unwrap(),
+            _ => {
+                let part = |rank: usize| out.join(format!("part-{rank:05}-of-{ranks:05}.csv"));
+                (0..ranks).flat_map(|rank| fs::read(part(rank)).unwrap()).collect()
+            }
+        };
+        assert!(joined == predicted, "predictions of {name}");
     }
+}
+
+#[test]
+fn an_executable_trains_on_ranks() {
+    let scene = trained_alone("--threads 1");
+    went_well(&scene.alone("build {log}/small.din -o {folder}/ranker -q"));
+    let line = format!("{TRAIN} --out {{folder}}/ranks {SHARDED} --threads 1").replace(" {log}/small.din", "");
+    went_well(&ended(Mpi::Open.run(3).arg(scene.at("ranker")).args(scene.words(&line))));
+    assert_same(&scene.at("one"), &scene.at("ranks"));
+}
+
+#[test]
+fn a_run_goes_on_with_any_number_of_ranks() {
+    let scene = trained_alone("--epochs 4");
+    let line = format!("{TRAIN} --out {{folder}}/run {SHARDED} --epochs");
+    went_well(&scene.on(Mpi::Open, 3, &format!("{line} 1")));
+    went_well(&scene.on(Mpi::Mpich, 2, &format!("{line} 2 --resume")));
+    went_well(&scene.alone(&format!("{line} 3 --resume")));
+    went_well(&scene.on(Mpi::Open, 4, &format!("{line} 4 --resume")));
+    assert_same(&scene.at("one"), &scene.at("run"));
 }
 
 #[test]
 fn what_is_wrong_is_said_once() {
-    let folder = log();
+    let scene = Scene::new();
     for mpi in Mpi::BOTH {
         for (line, part) in [
             (format!("{TRAIN} --out {{folder}}/r --resume"), "r"),
-            ("train {folder}/none.din --train {folder}/train.parquet --valid {folder}/valid.parquet --out {folder}/r".into(), "none.din"),
-            ("eval {folder}/none --data {folder}/test.parquet".to_string(), "none"),
+            (format!("{TRAIN} --out {{folder}}/r").replace("small.din", "none.din"), "none.din"),
+            ("eval {folder}/none --data {log}/test.parquet".to_string(), "none"),
+            (
+                format!("{TRAIN} --out {{folder}}/r --leaves 2"),
+                "3 ranks: expected at most 2, one for each leaf of a batch",
+            ),
         ] {
-            let wrong = din(mpi, 3, &line, folder.path());
+            let wrong = scene.on(mpi, 3, &line);
             assert_eq!(wrong.errors().len(), 1, "{line}: {wrong:?}");
             assert!(wrong.errors()[0].contains(part), "{line}: {wrong:?}");
             assert!(matches!(mpi, Mpi::Mpich) || wrong.code == Some(1), "{line}: {wrong:?}");
+            assert!(!scene.at("r").exists(), "{line}");
         }
     }
+}
+
+/// Two ranks with one line, the third with another.
+fn unlike(scene: &Scene, line: &str, other: &str) -> Ended {
+    let mut command: Command = Mpi::Open.run(2);
+    command.arg(DIN).args(scene.words(line)).args([":", "-n", "1", DIN]).args(scene.words(other));
+    ended(&mut command)
+}
+
+#[test]
+fn ranks_that_were_started_differently_are_refused() {
+    let scene = trained_alone("--epochs 3");
+    let train = format!("{TRAIN} --out {{folder}}/r --threads 1");
+    let eval = "eval {folder}/one --data {log}/test.parquet --threads 1".to_string();
+    let predict = "predict {folder}/one --data {log}/test.parquet --out {folder}/p.csv --threads 1".to_string();
+    for (line, other, parts) in [
+        (&train, format!("{train} --seed 9"), ["seed 0", "seed 9"]),
+        (&train, format!("{train} --epochs 7"), ["epochs 2", "epochs 7"]),
+        (&train, format!("{train} --checkpoint-every 3"), ["after each epoch only", "a checkpoint every 3 steps"]),
+        (&train, format!("{train} --placement good=replicated"), ["table `good` sharded", "table `good` replicated"]),
+        (&train, format!("{train} --set lr=0.1"), ["program ", "program "]),
+        (&train, train.replace("valid.parquet", "test.parquet"), ["validation data ", "validation data "]),
+        (&train, train.replace("/train --", "/train/1train.parquet --"), ["training data ", "training data "]),
+        (&train, format!("{train} --profile"), ["no profile", "a profile"]),
+        (&train, format!("{train} --resume"), ["train", "train --resume"]),
+        (&train, eval.clone(), ["train", "eval"]),
+        (&eval, eval.replace("test.parquet", "valid.parquet"), ["data ", "data "]),
+        (&eval, format!("{eval} --checkpoint last"), ["checkpoint step-", "checkpoint step-"]),
+        (&predict, predict.replace("test.parquet", "valid.parquet"), ["data ", "data "]),
+        (&predict, format!("{predict} --logits"), ["no logits", "logits"]),
+    ] {
+        let refused = unlike(&scene, line, &other);
+        assert_eq!((refused.code, refused.errors().len()), (Some(1), 1), "{other}: {refused:?}");
+        let error = refused.errors()[0];
+        assert!(
+            error.contains(": expected the same") && parts.iter().all(|part| error.contains(part)),
+            "{other}: {error}"
+        );
+        assert!(!scene.at("r").exists() && !scene.at("p.csv").exists(), "{other}");
+    }
+    // Threads are each rank's own.
+    went_well(&unlike(&scene, &eval, &eval.replace("--threads 1", "--threads 2")));
 }

@@ -1,7 +1,7 @@
 //! A rank that dies, hangs or fails ends all of them, in time and with one message.
 
 use crate::role::TIMEOUT;
-use crate::support::{Ended, Mpi, ended};
+use crate::support::{Ended, Mpi, ended, host, signal};
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
@@ -26,19 +26,11 @@ fn waiting(mut command: Command) -> (Child, Vec<u32>) {
     (child, processes)
 }
 
-fn signal(name: &str, process: u32) {
-    assert!(Command::new("kill").args([name, &process.to_string()]).status().unwrap().success());
-}
-
 #[track_caller]
 fn one_message(mpi: Mpi, ended: &Ended, begin: &str) {
     let errors = ended.errors();
     assert!(errors.len() == 1 && errors[0].starts_with(&format!("error: {begin}")), "{mpi:?} {begin} {ended:?}");
     assert_ne!(ended.code, Some(0), "{mpi:?} {ended:?}");
-}
-
-fn host() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap().trim().to_string()
 }
 
 #[test]

@@ -9,5 +9,9 @@
 mod command;
 mod ends;
 mod exchange;
+mod failures;
+mod kills;
 mod role;
+mod same;
+mod scene;
 mod support;

@@ -4,6 +4,9 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+/// The command whose ranks most tests start.
+pub const DIN: &str = env!("CARGO_BIN_EXE_din");
+
 /// An MPI library that is tested.
 #[derive(Clone, Copy, Debug)]
 pub enum Mpi {
@@ -46,9 +49,22 @@ impl Mpi {
         command
     }
 
+    /// The variable by which the launcher tells a rank its number.
+    pub fn rank_variable(self) -> &'static str {
+        match self {
+            Mpi::Open => "OMPI_COMM_WORLD_RANK",
+            Mpi::Mpich => "PMI_RANK",
+        }
+    }
+
     /// The option by which the launcher leaves the other ranks alone when one has gone: they end by
+<<<<<<< HEAD
     /// themselves. MPICH's kills them otherwise, and may then end with the number of the signal.
     fn leaving_ranks_alone(self) -> &'static [&'static str] {
+=======
+    /// themselves. MPICH's kills them at once otherwise, at times before one has said a word.
+    pub fn leaving_ranks_alone(self) -> &'static [&'static str] {
+>>>>>>> h-fail
         match self {
             Mpi::Open => &[],
             Mpi::Mpich => &["-disable-auto-cleanup"],
@@ -96,6 +112,16 @@ impl Ended {
     pub fn errors(&self) -> Vec<&str> {
         self.err.lines().filter(|line| line.starts_with("error: ")).collect()
     }
+}
+
+/// Sends a signal to a process.
+pub fn signal(name: &str, process: u32) {
+    assert!(Command::new("kill").args([name, &process.to_string()]).status().unwrap().success());
+}
+
+/// The name by which errors call this machine.
+pub fn host() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap().trim().to_string()
 }
 
 /// Runs ranks to their end.

@@ -38,6 +38,14 @@ pub enum Task {
         #[arg(long, default_value = "mpicc")]
         mpicc: String,
     },
+    /// Kill ranks that train at random moments, and compare what the run comes to
+    ///
+    /// Needs what `cargo xtask test --mpi` needs.
+    Soak {
+        /// How often
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+        kills: u32,
+    },
     /// Build the documentation of the workspace's crates; a warning is an error
     Doc {
         /// Show it in a browser
@@ -185,6 +193,9 @@ mod tests {
         for (line, mpicc) in [("mpi", "mpicc"), ("mpi --mpicc mpicc.mpich", "mpicc.mpich")] {
             assert_eq!(parse(line).unwrap(), Task::Mpi { mpicc: mpicc.into() });
         }
+        for (line, kills) in [("soak", 50), ("soak --kills 3", 3)] {
+            assert_eq!(parse(line).unwrap(), Task::Soak { kills });
+        }
         assert_eq!(parse("bless --nvrtc").unwrap(), Task::Bless(BlessOptions { nvrtc: true }));
         assert_eq!(parse("doc --open").unwrap(), Task::Doc { open: true });
         assert_eq!(parse("fuzz").unwrap(), Task::Fuzz(FuzzOptions { target: None, arguments: vec![] }));
@@ -201,7 +212,17 @@ mod tests {
 
     #[test]
     fn wrong_command_lines_are_refused() {
-        for line in ["", "chekc", "check --fast", "test din", "release", "fuzz nothing", "fuzz csv 3", "doc now"] {
+        for line in [
+            "",
+            "chekc",
+            "check --fast",
+            "test din",
+            "release",
+            "fuzz nothing",
+            "fuzz csv 3",
+            "doc now",
+            "soak --kills 0",
+        ] {
             assert!(parse(line).is_err(), "{line}");
         }
     }

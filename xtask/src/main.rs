@@ -33,6 +33,7 @@ fn perform(task: Task) -> Outcome {
         Task::Bless(options) => test::bless(&options),
         Task::Bench { options } => bench::bench(&options),
         Task::Mpi { mpicc } => mpi::build(&mpicc),
+        Task::Soak { kills } => test::soak(kills),
         Task::Doc { open } => check::doc(open),
         Task::Release { version } => release::release(&version),
         Task::Fuzz(options) => nightly::fuzz(&options),

@@ -3,6 +3,7 @@
 use crate::arguments::{BlessOptions, TestOptions};
 use crate::command::{Outcome, cargo, run};
 use crate::mpi;
+use std::process::Command;
 
 /// The tests that compile CUDA with NVRTC; `cargo test` runs them only when it is asked to.
 const NVRTC: [&str; 9] = ["test", "--locked", "-p", "din-tests", "--test", "cuda", "nvrtc::", "--", "--ignored"];
@@ -17,10 +18,22 @@ pub fn test(options: &TestOptions) -> Outcome {
         run(&mut cargo(NVRTC))?;
     }
     if options.mpi {
-        mpi::TESTED.into_iter().try_for_each(mpi::build)?;
-        run(cargo(MPI).env("DIN_TEST_MPI", mpi::folder()))?;
+        run(&mut mpi_tests()?)?;
     }
     Ok(())
+}
+
+/// `cargo test` of the ranks, whose libraries it builds first.
+fn mpi_tests() -> Result<Command, String> {
+    mpi::TESTED.into_iter().try_for_each(mpi::build)?;
+    let mut tests = cargo(MPI);
+    tests.env("DIN_TEST_MPI", mpi::folder());
+    Ok(tests)
+}
+
+/// Kills ranks at random moments.
+pub fn soak(kills: u32) -> Outcome {
+    run(mpi_tests()?.args(["kills::", "--nocapture"]).env("DIN_TEST_KILLS", kills.to_string()))
 }
 
 pub fn bless(options: &BlessOptions) -> Outcome {

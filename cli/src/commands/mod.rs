@@ -11,7 +11,7 @@ mod plan;
 mod run;
 mod synth;
 
-use crate::args::{StandaloneVerb, Verb};
+use crate::args::{StandaloneVerb, TrainArgs, Verb};
 use crate::failure::Outcome;
 use crate::ranks::on_ranks;
 use crate::terminal::Console;
@@ -26,11 +26,14 @@ pub fn din(console: &Console, verb: Verb) -> Outcome {
         Verb::Emit(args) => emit::emit(console, &args),
         Verb::Build(args) => build::build(console, &args),
         Verb::Train(args) => {
-            on_ranks(console, &args.train.ranks, |console, ranks| run::din_train(console, &args, ranks))
+            let train = &args.train;
+            on_ranks(console, &train.ranks, train_task(train), |console, ranks| run::din_train(console, &args, ranks))
         }
-        Verb::Eval(args) => on_ranks(console, &args.ranks, |console, ranks| run::eval(console, None, &args, ranks)),
+        Verb::Eval(args) => {
+            on_ranks(console, &args.ranks, "eval", |console, ranks| run::eval(console, None, &args, ranks))
+        }
         Verb::Predict(args) => {
-            on_ranks(console, &args.ranks, |console, ranks| run::predict(console, None, &args, ranks))
+            on_ranks(console, &args.ranks, "predict", |console, ranks| run::predict(console, None, &args, ranks))
         }
         Verb::Plan(args) => plan::plan(console, &args),
         Verb::Synth(args) => synth::synth(console, &args),
@@ -41,15 +44,19 @@ pub fn din(console: &Console, verb: Verb) -> Outcome {
 /// Runs a verb of an executable that carries a program.
 pub fn standalone(console: &Console, bundle: &Bundle, verb: StandaloneVerb) -> Outcome {
     match verb {
-        StandaloneVerb::Train(args) => {
-            on_ranks(console, &args.ranks, |console, ranks| run::own_train(console, bundle, &args, ranks))
-        }
+        StandaloneVerb::Train(args) => on_ranks(console, &args.ranks, train_task(&args), |console, ranks| {
+            run::own_train(console, bundle, &args, ranks)
+        }),
         StandaloneVerb::Eval(args) => {
-            on_ranks(console, &args.ranks, |console, ranks| run::eval(console, Some(bundle), &args, ranks))
+            on_ranks(console, &args.ranks, "eval", |console, ranks| run::eval(console, Some(bundle), &args, ranks))
         }
-        StandaloneVerb::Predict(args) => {
-            on_ranks(console, &args.ranks, |console, ranks| run::predict(console, Some(bundle), &args, ranks))
-        }
+        StandaloneVerb::Predict(args) => on_ranks(console, &args.ranks, "predict", |console, ranks| {
+            run::predict(console, Some(bundle), &args, ranks)
+        }),
         StandaloneVerb::Info(args) => info::show(console, &bundle.program, bundle.kernels.as_ref(), args.json),
     }
+}
+
+fn train_task(args: &TrainArgs) -> &'static str {
+    if args.resume { "train --resume" } else { "train" }
 }

@@ -11,7 +11,7 @@ use crate::terminal::Console;
 use din_program::Program;
 use din_program::cuda::Precision;
 use din_runtime::bundle::Bundle;
-use din_runtime::comm::Communicator;
+use din_runtime::comm::{Channel, Communicator, check_agreement};
 use din_runtime::data::{Dataset, OpenOptions, ReadMode};
 use din_runtime::evaluate::evaluate;
 use din_runtime::fs::{metadata, not_an_input, write_atomically};
@@ -166,6 +166,18 @@ impl TrainedModel {
         }
         asked.unwrap_or(recorded)
     }
+
+    /// Refuses ranks that were asked for something else.
+    fn check_agreement(&self, data: &Dataset, more: &[String], ranks: &dyn Communicator) -> Outcome {
+        let mut own = vec![
+            format!("program {}", self.session.program().hash()),
+            format!("checkpoint {}", self.checkpoint),
+            format!("data {}", data.fingerprint()),
+            format!("back end {}", self.session.backend()),
+        ];
+        own.extend_from_slice(more);
+        Ok(check_agreement(ranks, Channel::Step, &own)?)
+    }
 }
 
 /// `own`: what a stand-alone executable carries; otherwise the run's own program is used.
@@ -235,6 +247,7 @@ pub fn eval(console: &Console, own: Option<&Bundle>, args: &EvalArgs, ranks: &Ar
     };
     let data =
         Dataset::open_with(&args.data, &opened.session.program().schema, &options).map_err(din_runtime::Error::from)?;
+    opened.check_agreement(&data, &[], &**ranks)?;
     remark_of_left_out(console, &data);
     warn_of_reuse(console, &opened.record, &data);
     let mut progress = Progress::new(console);
@@ -296,6 +309,8 @@ pub fn predict(console: &Console, own: Option<&Bundle>, args: &PredictArgs, rank
     let separator = opened.list_separator(console, args.input.list_separator);
     let data = predict::open(&program, &args.data, separator, &output)?;
     not_an_input(&args.out, data.files())?;
+    let logits = if args.logits { "logits" } else { "no logits" };
+    opened.check_agreement(&data, &[format!("output {}", args.out.display()), logits.into()], &**ranks)?;
     remark_of_left_out(console, &data);
     signal::install();
     let mut progress = Progress::new(console);

@@ -29,7 +29,7 @@ pub use in_process::in_process;
 pub use local::LocalCommunicator;
 pub use measured::{ChannelTraffic, MeasuredCommunicator};
 pub use messages::{Messages, floats_as_words, ids, push_id, words_as_floats};
-pub use outcome::{any_rank, on_first_rank, share_outcomes};
+pub use outcome::{any_rank, check_agreement, on_first_rank, share_outcomes};
 pub use reduce::RankReduction;
 pub(crate) use reduce::WHOLE_WORDS;
 pub use watch::{Ending, progress};

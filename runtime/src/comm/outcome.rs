@@ -32,6 +32,27 @@ pub fn share_outcomes(ranks: &dyn Communicator, channel: Channel, own: Result<St
     received.iter().enumerate().map(said).collect()
 }
 
+/// Refuses ranks that differ in what all must have in common: a line for each thing, such as
+/// `seed 7`.
+///
+/// # Errors
+/// On every rank, with the first line that differs.
+pub fn check_agreement(ranks: &dyn Communicator, channel: Channel, own: &[String]) -> Result<()> {
+    let all = share_outcomes(ranks, channel, Ok(own.join("\n")))?;
+    for (rank, other) in all.iter().enumerate() {
+        let others: Vec<&str> = other.lines().collect();
+        let differs = |k: &usize| own.get(*k).map(String::as_str) != others.get(*k).copied();
+        if let Some(k) = (0..own.len().max(others.len())).find(differs) {
+            let here = own.get(k).map_or("nothing of that", String::as_str);
+            let there = others.get(k).copied().unwrap_or("nothing of that");
+            let first = ranks.rank();
+            return Err(Error::input(format!("rank {first} has {here}, rank {rank} {there}: expected the same"))
+                .help("start all ranks by one command with the same files; where CPUs differ, pass --isa"));
+        }
+    }
+    Ok(())
+}
+
 /// Whether it is so on any rank. Every rank asks.
 ///
 /// # Errors
@@ -87,6 +108,28 @@ fn outcome(message: &[u32]) -> Result<String> {
 mod tests {
     use super::*;
     use crate::comm::in_process;
+
+    #[test]
+    fn the_first_line_that_differs_is_named() {
+        let check = |lines: [&[&str]; 3]| {
+            std::thread::scope(|scope| {
+                let checks = in_process(3).into_iter().map(|comm| {
+                    scope.spawn(move || {
+                        let own: Vec<String> = lines[comm.rank()].iter().map(|line| line.to_string()).collect();
+                        check_agreement(comm.as_ref(), Channel::Step, &own).map_err(|error| error.message)
+                    })
+                });
+                checks.collect::<Vec<_>>().into_iter().map(|check| check.join().unwrap()).collect::<Vec<_>>()
+            })
+        };
+        assert_eq!(check([&["seed 1", "batch 2"]; 3]), [Ok(()), Ok(()), Ok(())]);
+        let said = check([&["seed 1", "batch 2"], &["seed 1", "batch 2"], &["seed 1", "batch 3"]]);
+        let begins = |rank: usize, begin: &str| said[rank].as_ref().is_err_and(|message| message.starts_with(begin));
+        assert!(begins(0, "rank 0 has batch 2, rank 2 batch 3: expected the same"), "{said:?}");
+        assert!(begins(1, "rank 1 has batch 2, rank 2 batch 3"), "{said:?}");
+        assert!(begins(2, "rank 2 has batch 3, rank 0 batch 2"), "{said:?}");
+        assert!(check([&["train"], &["train", "--resume"], &["train"]]).iter().all(Result::is_err));
+    }
 
     #[test]
     fn all_ranks_hear_all_texts_or_the_error_of_the_first_that_failed() {

@@ -4,7 +4,7 @@ use super::profile::Times;
 use super::watch::Watch;
 use super::{Event, choose, files_of};
 use crate::checkpoint::{self, Position};
-use crate::comm::{Channel, Communicator, MeasuredCommunicator, on_first_rank, share_outcomes};
+use crate::comm::{Channel, Communicator, MeasuredCommunicator, check_agreement, on_first_rank, share_outcomes};
 use crate::data::{Batches, Dataset, OpenOptions, ReadMode};
 use crate::exec::Executor;
 use crate::fs::xxh3_file;
@@ -19,7 +19,7 @@ use crate::table::{Placement, ShardPlan};
 use crate::threads::Threads;
 use crate::{Error, Result};
 use din_program::Program;
-use din_program::schema::Schema;
+use din_program::schema::{Schema, TableSpec};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -182,8 +182,8 @@ fn begin(program: &Arc<Program>, options: &TrainingOptions, observe: &mut dyn Fn
     let executor = options.device.executor(program, &options.cpu, &threads)?;
     let plan = shard_plan(program, leaves, &*options.ranks, &options.placements)?;
     let model = ModelState::of_shard(program.clone(), &threads, seed, &plan)?;
-    let session = session(executor, &threads, model, plan, options, leaves)?;
-    check_alike(&session, &train, (seed, batch, leaves), &*options.ranks)?;
+    let session = session(executor, &threads, model, plan.clone(), options, leaves)?;
+    check_alike(&session, (&train, valid.as_ref()), (seed, batch, leaves), &plan, options)?;
     let program_hash = program.hash();
     let record = || -> Result<RunRecord> {
         Ok(RunRecord {
@@ -309,8 +309,9 @@ fn resume(
             (ModelState::of_shard(program.clone(), &threads, record.seed, &plan)?, Position::default(), true)
         }
     };
-    let session = session(executor, &threads, model, plan, options, record.leaves)?;
-    check_alike(&session, &train, (record.seed, record.batch, record.leaves), &*options.ranks)?;
+    let session = session(executor, &threads, model, plan.clone(), options, record.leaves)?;
+    let settings = (record.seed, record.batch, record.leaves);
+    check_alike(&session, (&train, valid.as_ref()), settings, &plan, options)?;
     let backend = session.backend();
     if backend != record.backend {
         observe(Event::Warning(format!(
@@ -367,27 +368,31 @@ fn session(
 /// Refuses ranks that were started with different settings, or compute with different bits.
 fn check_alike(
     session: &Session,
-    train: &Dataset,
+    (train, valid): (&Dataset, Option<&Dataset>),
     (seed, batch, leaves): (u64, u32, u32),
-    ranks: &dyn Communicator,
+    plan: &ShardPlan,
+    options: &TrainingOptions,
 ) -> Result<()> {
-    let own = [
-        format!("program {}", session.program().hash()),
+    let program = session.program();
+    let placement = |(table, placement): (&TableSpec, &Placement)| match placement {
+        Placement::Sharded => format!("table `{}` sharded", table.name),
+        Placement::Replicated => format!("table `{}` replicated", table.name),
+    };
+    let every = |steps: u64| format!("a checkpoint every {steps} steps");
+    let mut own = vec![
+        format!("program {}", program.hash()),
         format!("training data {}", train.fingerprint()),
+        valid.map_or_else(|| "no validation data".into(), |valid| format!("validation data {}", valid.fingerprint())),
         format!("seed {seed}"),
         format!("batch {batch}"),
         format!("leaves {leaves}"),
+        format!("epochs {}", options.epochs.unwrap_or(program.training.epochs)),
+        options.checkpoint_every.map_or_else(|| "a checkpoint after each epoch only".into(), every),
+        if options.profile { "a profile" } else { "no profile" }.into(),
         format!("back end {}", session.backend()),
     ];
-    let all = share_outcomes(ranks, Channel::Step, Ok(own.join("\n")))?;
-    for (rank, other) in all.iter().enumerate() {
-        if let Some((here, there)) = own.iter().zip(other.lines()).find(|(here, there)| here != there) {
-            let (first, second) = (ranks.rank(), rank);
-            return Err(Error::input(format!("rank {first} has {here}, rank {second} {there}: expected the same"))
-                .help("start all ranks by one command with the same files; where CPUs differ, pass --isa"));
-        }
-    }
-    Ok(())
+    own.extend(program.tables.iter().zip(&plan.placements).map(placement));
+    check_agreement(&*options.ranks, Channel::Step, &own)
 }
 
 /// A crash between a checkpoint and its line of metrics lost only the line: its metrics are in the
