@@ -58,13 +58,8 @@ impl Mpi {
     }
 
     /// The option by which the launcher leaves the other ranks alone when one has gone: they end by
-<<<<<<< HEAD
-    /// themselves. MPICH's kills them otherwise, and may then end with the number of the signal.
-    fn leaving_ranks_alone(self) -> &'static [&'static str] {
-=======
     /// themselves. MPICH's kills them at once otherwise, at times before one has said a word.
     pub fn leaving_ranks_alone(self) -> &'static [&'static str] {
->>>>>>> h-fail
         match self {
             Mpi::Open => &[],
             Mpi::Mpich => &["-disable-auto-cleanup"],
