@@ -7,7 +7,8 @@ use din_compiler::{CompileOptions, compile};
 use din_program::Program;
 use din_program::schema::{FeatureKind, KeyType};
 use din_runtime::batch::{Batch, KeyColumn};
-use din_runtime::comm::{Channel, Communicator, Ending, Messages, in_process};
+use din_runtime::comm::{Communicator, MeasuredCommunicator, in_process};
+use din_runtime::cpu;
 use din_runtime::exec::cpu::CpuExecutor;
 use din_runtime::leaves::{DEFAULT_LEAVES, LeafRange};
 use din_runtime::placement::{IdDistribution, ModelUse, Plan, Rates, RunPlanOptions, TableIds, choose};
@@ -15,56 +16,14 @@ use din_runtime::random::Stream;
 use din_runtime::session::{ModelState, Session};
 use din_runtime::table::{ShardPlan, Sharding};
 use din_runtime::threads::Threads;
-use din_runtime::{Error, Result, cpu};
 use din_tests::specs;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 const BATCH: usize = 2048;
 const LENGTH: usize = 12;
 const ROWS: u64 = 20_000;
 const EXPONENT: f64 = 1.05;
 const STEPS: u64 = 3;
-
-/// Counts the words that a rank sends to others.
-#[derive(Debug)]
-struct CountingRank {
-    inner: Arc<dyn Communicator>,
-    sent: Arc<AtomicU64>,
-}
-
-impl Communicator for CountingRank {
-    fn rank(&self) -> usize {
-        self.inner.rank()
-    }
-
-    fn size(&self) -> usize {
-        self.inner.size()
-    }
-
-    fn all_to_all(&self, channel: Channel, send: &Messages, received: &mut Messages) -> Result<()> {
-        let words = send.words.len() - send.get(self.rank()).len();
-        self.sent.fetch_add(words as u64, Ordering::Relaxed);
-        self.inner.all_to_all(channel, send, received)
-    }
-
-    fn all_gather(&self, channel: Channel, message: &[u32], received: &mut Messages) -> Result<()> {
-        self.sent.fetch_add((message.len() * (self.size() - 1)) as u64, Ordering::Relaxed);
-        self.inner.all_gather(channel, message, received)
-    }
-
-    fn host(&self, rank: usize) -> String {
-        self.inner.host(rank)
-    }
-
-    fn finish(&self) -> Result<()> {
-        self.inner.finish()
-    }
-
-    fn fail(&self, error: &Error) -> Ending {
-        self.inner.fail(error)
-    }
-}
 
 /// Ids drawn by Zipf's law: of each, the part of all draws that it or a more frequent one has.
 fn ends(rows: u64) -> Vec<f64> {
@@ -118,8 +77,8 @@ fn part(program: &Program, number: u64, rank: usize, ranks: usize) -> Batch {
 /// Bytes that a rank sends in a step.
 fn sent(program: &Arc<Program>, inner: Arc<dyn Communicator>) -> f64 {
     let (rank, ranks) = (inner.rank(), inner.size());
-    let sent = Arc::new(AtomicU64::new(0));
-    let counting: Arc<dyn Communicator> = Arc::new(CountingRank { inner, sent: sent.clone() });
+    let measured = Arc::new(MeasuredCommunicator::new(inner));
+    let sent = || measured.traffic().iter().map(|traffic| traffic.sent).sum::<u64>();
     let threads = Threads::new(1).unwrap();
     let executor = CpuExecutor::new(program.clone(), threads.clone(), cpu::detect()).unwrap();
     let plan = ShardPlan {
@@ -129,18 +88,18 @@ fn sent(program: &Arc<Program>, inner: Arc<dyn Communicator>) -> f64 {
     let model = ModelState::of_shard(program.clone(), &threads, 1, &plan).unwrap();
     let mut session = Session::with_model(Box::new(executor), threads, model);
     session.set_leaves(DEFAULT_LEAVES);
-    session.join_ranks(counting, plan).unwrap();
+    session.join_ranks(measured.clone(), plan).unwrap();
     let parts: Vec<Batch> = (0..STEPS).map(|number| part(program, number, rank, ranks)).collect();
     let mut counted = session.id_frequencies();
     for (_, frequencies) in &mut counted {
         parts.iter().for_each(|part| frequencies.add(&program.schema, part));
     }
     session.join_frequencies(counted).unwrap();
-    sent.store(0, Ordering::Relaxed);
+    let before = sent();
     for part in &parts {
         assert!(session.train(part).unwrap().is_finite());
     }
-    4.0 * sent.load(Ordering::Relaxed) as f64 / STEPS as f64
+    (sent() - before) as f64 / STEPS as f64
 }
 
 fn check(name: &str, model: &CheckedModel) {

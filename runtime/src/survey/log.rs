@@ -5,10 +5,10 @@ use crate::batch::Batch;
 use crate::data::{Dataset, OpenOptions, Order, ReadMode, StreamOptions};
 use crate::placement::{IdDistribution, TableIds};
 use crate::run_dir::{RunDirectory, RunRecord};
-use crate::table::{ShardPlan, Table};
+use crate::table::{IdFrequencies, ShardPlan, Table};
 use din_program::Program;
 use din_program::schema::TableSpec;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -68,7 +68,7 @@ fn ids(
     table: &Table,
     record: &RunRecord,
     steps: u64,
-    sample: &HashMap<u64, Occurring>,
+    sample: &IdFrequencies,
     samples: u64,
 ) -> TableIds {
     let (counts, most) = match spec.reads_frequency {
@@ -80,8 +80,8 @@ fn ids(
         if spec.reads_frequency {
             return part.min(1.0);
         }
-        match sample.get(&id) {
-            Some(found) if part > MOST_BATCHES => found.samples as f64 / samples as f64,
+        match sample.samples_with(id) {
+            Some(found) if part > MOST_BATCHES => found as f64 / samples as f64,
             // A batch contains it with probability `1 - (1 - p)^batch`. Without a sample, half a
             // batch stands for those that do not contain it.
             Some(_) | None => {
@@ -101,15 +101,6 @@ fn ids(
     TableIds { rows: order.len() as u64, distribution: IdDistribution::Measured(measured) }
 }
 
-/// How often an id occurs.
-#[derive(Clone, Copy, Debug, Default)]
-struct Occurring {
-    /// Samples that contain it.
-    samples: u64,
-    /// The last of them, from 1.
-    last: u64,
-}
-
 /// Some of a run's training data.
 #[derive(Debug)]
 struct Sample {
@@ -118,7 +109,7 @@ struct Sample {
     /// By sequence: lists and their entries.
     lists: Vec<(u64, u64)>,
     /// By table.
-    tables: Vec<HashMap<u64, Occurring>>,
+    tables: Vec<IdFrequencies>,
 }
 
 impl Sample {
@@ -128,7 +119,7 @@ impl Sample {
             samples: 0,
             requests: 0,
             lists: vec![(0, 0); program.schema.sequences.len()],
-            tables: vec![HashMap::new(); program.tables.len()],
+            tables: program.tables.iter().map(|table| IdFrequencies::new(&table.features)).collect(),
         }
     }
 
@@ -156,29 +147,7 @@ impl Sample {
             *lists += offsets.len().saturating_sub(1) as u64;
             *entries += u64::from(offsets.last().copied().unwrap_or(0));
         }
-        let request_of = batch.request_of();
-        for number in 0..batch.rows {
-            self.samples += 1;
-            for (table, known) in program.tables.iter().zip(&mut self.tables) {
-                for &f in &table.features {
-                    let feature = &program.schema.features[f as usize];
-                    let request = request_of.get(number).map_or(0, |&request| request as usize);
-                    let unit = if feature.common { request } else { number };
-                    let range = match feature.sequence {
-                        Some(s) => {
-                            let offsets = &batch.offsets[s as usize];
-                            offsets[unit] as usize..offsets[unit + 1] as usize
-                        }
-                        None => unit..unit + 1,
-                    };
-                    for &id in &batch.ids[f as usize][range] {
-                        let found = known.entry(id).or_default();
-                        if found.last != self.samples {
-                            *found = Occurring { samples: found.samples + 1, last: self.samples };
-                        }
-                    }
-                }
-            }
-        }
+        self.samples += batch.rows as u64;
+        self.tables.iter_mut().for_each(|frequencies| frequencies.add(&program.schema, batch));
     }
 }

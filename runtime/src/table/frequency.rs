@@ -125,6 +125,11 @@ impl IdFrequencies {
         self.samples += batch.rows as u64;
     }
 
+    /// Samples so far that contain an id; `None` where none does.
+    pub fn samples_with(&self, id: u64) -> Option<u64> {
+        self.counts.get(&id).map(|count| count.samples)
+    }
+
     /// A message for each rank: the ids that it has rows for, ascending, each with its count
     /// ([`id_counts`] reads it). `shard` is the table's, `None` for one that every rank has whole.
     pub fn into_messages(self, shard: Option<&Sharding>, ranks: usize) -> Messages {
