@@ -129,6 +129,16 @@ fn ranks_that_die_together_are_reported_once() {
 }
 
 #[test]
+fn a_rank_that_dies_when_the_others_have_finished_is_reported_once() {
+    let mut run = run(4, any_exit);
+    (0..3).for_each(|rank| run.watch(rank).finished());
+    sleep(Duration::from_millis(300));
+    run.watches[3] = None;
+    let (by, error) = run.report();
+    assert!(by == 0 && error.message.starts_with("rank 3 on host3: its process has ended"), "{by}: {error}");
+}
+
+#[test]
 fn a_rank_that_stands_still_is_named_though_others_wait_for_it() {
     static CODE: AtomicU64 = AtomicU64::new(0);
     let run = run(3, |code| CODE.store(code.into(), Ordering::Relaxed));

@@ -255,9 +255,10 @@ impl Watcher {
         }
         let mute = end.cause.mute();
         loop {
+            // One that has finished still answers, until it closes its connection.
             let in_turn = |rank: &usize| {
-                let runs = self.observed[*rank].running && mute != Some(*rank);
-                runs && !end.passed_over.contains(rank)
+                let answers = *rank == own || self.links[*rank].is_some();
+                answers && mute != Some(*rank) && !end.passed_over.contains(rank)
             };
             match (0..self.observed.len()).find(in_turn) {
                 Some(rank) if rank != own && end.turn.elapsed() < self.options.turn() => return,
