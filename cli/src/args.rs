@@ -300,8 +300,8 @@ pub struct TrainArgs {
     #[arg(long, value_name = "TABLE=PLACE", value_delimiter = ',', value_parser = plan::table_placement,
         help_heading = "Distributed")]
     pub placement: Vec<(String, PlacementArg)>,
-    /// Leaves that a step is cut into at most, a power of two: as many ranks can share a step. Other
-    /// leaves give other bits [default: 16; 4 where towers are computed once per distinct id]
+    /// Leaves that a step is cut into at most, a power of two: as many ranks can share a step.
+    /// Other leaves give other bits [default: 16; 4 where towers are computed once per distinct id]
     #[arg(long, value_name = "N", value_parser = leaves)]
     pub leaves: Option<u32>,
     /// Seed of initial weights and order [default: the spec's]

@@ -16,8 +16,9 @@
 //! lie in the tile.
 //!
 //! A [`Storage::Partial`] buffer has one copy per chunk, zeroed (or set to its identity) before the
-//! chunk's first tile; after the phase the copies are combined pairwise, first those of a leaf, then
-//! by a tree over leaf numbers, into the buffer `into`. So no result depends on threads or ranks.
+//! chunk's first tile; after the phase the copies are combined pairwise, first those of a leaf,
+//! then by a tree over leaf numbers, into the buffer `into`. So no result depends on threads or
+//! ranks.
 //!
 //! # Calling a kernel
 //!

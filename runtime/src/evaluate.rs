@@ -56,9 +56,9 @@ impl Report {
     }
 }
 
-/// Evaluates all of `data`, which was opened with [`crate::data::ReadMode::Evaluate`]. Every rank of
-/// the run calls it and evaluates a part of the rows; all get the report of one rank that evaluates
-/// them all, to the last bit. Rank 0 observes, and holds what a run of one rank would:
+/// Evaluates all of `data`, which was opened with [`crate::data::ReadMode::Evaluate`]. Every rank
+/// of the run calls it and evaluates a part of the rows; all get the report of one rank that
+/// evaluates them all, to the last bit. Rank 0 observes, and holds what a run of one rank would:
 /// [`Metrics`].
 ///
 /// # Errors

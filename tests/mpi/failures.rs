@@ -1,5 +1,5 @@
-//! Training on ranks that goes wrong ends in time, with one message and a valid checkpoint, and goes
-//! on with another number of ranks to the bits of an undisturbed run.
+//! Training on ranks that goes wrong ends in time, with one message and a valid checkpoint, and
+//! goes on with another number of ranks to the bits of an undisturbed run.
 
 use crate::same::assert_same;
 use crate::scene::{Running, SHARDED, Scene, TRAIN};
@@ -82,8 +82,8 @@ fn a_stopped_rank_ends_training_within_the_timeout() {
     }
 }
 
-/// The kinds of signal that ask ranks to stop: from Ctrl-C in the terminal of the launcher, and from
-/// a batch system.
+/// The kinds of signal that ask ranks to stop: from Ctrl-C in the terminal of the launcher, and
+/// from a batch system.
 #[test]
 fn a_signal_to_the_launcher_stops_all_ranks_behind_one_step() {
     for (mpi, name, ranks) in

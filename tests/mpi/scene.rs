@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// The training that the tests compare, with the tables whose place is chosen: rows of a dynamic and
-/// of a fixed table are divided, those of the others are on every rank.
+/// The training that the tests compare, with the tables whose place is chosen: rows of a dynamic
+/// and of a fixed table are divided, those of the others are on every rank.
 pub const TRAIN: &str = "train {log}/small.din --train {log}/train --valid {log}/valid.parquet";
 
 /// The same for `placement`, which one process by itself takes no notice of.

@@ -26,7 +26,8 @@ pub struct PlanArgs {
     /// Samples per step, of all ranks together [default: the spec's]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub batch: Option<u32>,
-    /// Leaves that a batch is cut into, a power of two [default: that of training, or as many as ranks]
+    /// Leaves that a batch is cut into, a power of two [default: that of training, or as many as
+    /// ranks]
     #[arg(long, value_name = "N", value_parser = leaves)]
     pub leaves: Option<u32>,
     /// A run directory: how often ids occur is read from its last checkpoint, and how long lists

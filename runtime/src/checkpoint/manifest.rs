@@ -57,7 +57,8 @@ pub struct Manifest {
     pub seed: u64,
     /// Samples per step.
     pub batch: u32,
-    /// Leaves of a batch at most: see [`crate::leaves`]. Also the buckets by which tables are divided.
+    /// Leaves of a batch at most: see [`crate::leaves`]. Also the buckets by which tables are
+    /// divided.
     pub leaves: u32,
     /// Ranks that wrote it.
     pub ranks: u32,

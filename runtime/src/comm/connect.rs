@@ -78,8 +78,9 @@ impl Default for ConnectOptions {
     }
 }
 
-/// Joins the ranks that a launcher (`mpirun`, `srun`) has started: this process becomes one of them.
-/// A process that was started by itself is the only rank of its run, and no library is opened.
+/// Joins the ranks that a launcher (`mpirun`, `srun`) has started: this process becomes one of
+/// them. A process that was started by itself is the only rank of its run, and no library is
+/// opened.
 ///
 /// Where there are several, SIGTERM, Ctrl-C and SIGHUP from now on ask to stop (see [`signal`]),
 /// since launchers send them to the ranks that are left.

@@ -6,8 +6,8 @@
 //! the way, since the order of such a sum would be the library's.
 //!
 //! - `local`: one rank.
-//! - `mpi`: processes that `mpirun` or another launcher has started, which [`connect`] joins; `watch`
-//!   sees to it that a rank which fails or hangs ends them all.
+//! - `mpi`: processes that `mpirun` or another launcher has started, which [`connect`] joins;
+//!   `watch` sees to it that a rank which fails or hangs ends them all.
 //! - `in_process`: ranks that are threads of one process, for tests.
 //! - `reduce`: reductions over all samples, joined over ranks. - `measured`: what is sent.
 //! - `outcome`: how a part of the work ended on every rank.
@@ -92,7 +92,7 @@ pub trait Communicator: fmt::Debug + Send + Sync {
     fn finish(&self) -> Result<()>;
 
     /// Ends the run on every rank because of an error: one of this rank, or one that an operation
-    /// returned. The error that came first is what the run ends with, and one rank reports it. To be
-    /// called before the process ends, except after [`Communicator::finish`].
+    /// returned. The error that came first is what the run ends with, and one rank reports it. To
+    /// be called before the process ends, except after [`Communicator::finish`].
     fn fail(&self, error: &Error) -> Ending;
 }

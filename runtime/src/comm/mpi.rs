@@ -271,9 +271,10 @@ impl Exchange {
         check: &dyn Fn() -> Result<()>,
     ) -> Result<()> {
         let (sent, taken) = (&buffers.sent, &buffers.taken);
-        // SAFETY: the pieces are one per rank and lie inside the two. All stay as they are until the
-        // operation is complete, since `complete` waits for that; where it does not come to that,
-        // MPI is called no more, and what other processes may still write to is given up below.
+        // SAFETY: the pieces are one per rank and lie inside the two. All stay as they are until
+        // the operation is complete, since `complete` waits for that; where it does not come to
+        // that, MPI is called no more, and what other processes may still write to is given up
+        // below.
         let started = unsafe {
             (self.library.all_to_all)(
                 channel.index() as c_int,

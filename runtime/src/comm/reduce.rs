@@ -1,9 +1,9 @@
 //! Reductions over all samples, joined over the ranks of a run.
 //!
-//! Each rank has one value for each largest subtree of its leaves ([`crate::leaves::subtrees`]). The
-//! subtrees of all ranks, in the order of ranks, cut the tree over leaf numbers once, so every rank
-//! can finish it: two siblings become their parent, the earlier one first. Which rank had which
-//! leaves changes no bit.
+//! Each rank has one value for each largest subtree of its leaves ([`crate::leaves::subtrees`]).
+//! The subtrees of all ranks, in the order of ranks, cut the tree over leaf numbers once, so every
+//! rank can finish it: two siblings become their parent, the earlier one first. Which rank had
+//! which leaves changes no bit.
 
 use super::{Channel, Communicator, Messages, floats_as_words, words_as_floats};
 use crate::Result;
@@ -17,8 +17,8 @@ pub(crate) const WHOLE_WORDS: usize = 16 * 1024;
 
 /// Joins the reductions of one phase after the other; its buffers are used again.
 ///
-/// [`RankReduction::begin`], then for each reduction [`RankReduction::add`] and, for each subtree of
-/// this rank's leaves in their order, [`RankReduction::push`]; then [`RankReduction::join`].
+/// [`RankReduction::begin`], then for each reduction [`RankReduction::add`] and, for each subtree
+/// of this rank's leaves in their order, [`RankReduction::push`]; then [`RankReduction::join`].
 #[derive(Debug, Default)]
 pub struct RankReduction {
     reductions: Vec<Width>,

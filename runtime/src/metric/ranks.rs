@@ -15,8 +15,8 @@ use std::ops::Range;
 const ROUND_ROWS: usize = 4 << 20;
 
 impl Metrics {
-    /// The values over the rows of all ranks, the same on every rank: those of one rank to which the
-    /// rows were pushed in the order of ranks. Every rank of the run calls it.
+    /// The values over the rows of all ranks, the same on every rank: those of one rank to which
+    /// the rows were pushed in the order of ranks. Every rank of the run calls it.
     ///
     /// # Errors
     /// Another rank failed.

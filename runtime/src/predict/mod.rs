@@ -103,9 +103,9 @@ pub fn open(
 /// absent.
 ///
 /// Every rank of a run calls it. Of several, each writes the consecutive rows of its part
-/// ([`Dataset::part_rows`]) into a file `part-RANK-of-RANKS` of a folder that is whole or absent; the
-/// files one after the other have the rows of the one file, and its bytes if they are CSV: only the
-/// first has a header. The summary counts the rows of all ranks; rank 0 observes.
+/// ([`Dataset::part_rows`]) into a file `part-RANK-of-RANKS` of a folder that is whole or absent;
+/// the files one after the other have the rows of the one file, and its bytes if they are CSV: only
+/// the first has a header. The summary counts the rows of all ranks; rank 0 observes.
 ///
 /// # Errors
 /// Data that cannot be read, a prediction that is not a number, an output that cannot be written, a

@@ -476,9 +476,9 @@ impl RunDirectory {
     }
 
     /// Reads checkpoint `wanted`, `best`, `last` or one of the names in `checkpoints/`, for
-    /// `program`, the rows that `plan` gives to this rank; gives its name too. Another process may be training into the run: where a
-    /// checkpoint is removed before it is read, the newer one that has taken its place is looked up
-    /// and read.
+    /// `program`, the rows that `plan` gives to this rank; gives its name too. Another process may
+    /// be training into the run: where a checkpoint is removed before it is read, the newer one
+    /// that has taken its place is looked up and read.
     ///
     /// # Errors
     /// No such checkpoint; one that is damaged, of another structure, or that belongs to another

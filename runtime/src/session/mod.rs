@@ -1,6 +1,7 @@
 //! A model in memory and what runs its steps: for training, evaluation and prediction.
 //!
-//! - `model`: the values. - `ranks`: rows that other ranks own. - `device`: where steps run. - `inference`: a data set through a model.
+//! - `model`: the values. - `ranks`: rows that other ranks own. - `device`: where steps run. -
+//!   `inference`: a data set through a model.
 //! - `undefined`: predictions that are not a number. - `error`: whose fault an error is.
 
 mod device;

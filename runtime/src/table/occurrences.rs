@@ -103,8 +103,8 @@ impl Occurrences {
         self.rows.extend(0..table_rows as u32);
     }
 
-    /// Puts the rows into this order: the row that was at `order[i]` is the `i`th. Rows that `order`
-    /// leaves out go.
+    /// Puts the rows into this order: the row that was at `order[i]` is the `i`th. Rows that
+    /// `order` leaves out go.
     pub fn reorder(&mut self, order: &[u32]) {
         let had = std::mem::take(self);
         self.offsets.push(0);

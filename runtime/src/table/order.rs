@@ -46,8 +46,8 @@ impl Table {
         self.kept_ids.as_ref().expect("a table whose rows are summed keeps their ids")
     }
 
-    /// Puts the positions of `rows` (row numbers, each once) into the order of sums, without the OOV
-    /// row, and says where the buckets lie in them. After [`Table::keep_ids`].
+    /// Puts the positions of `rows` (row numbers, each once) into the order of sums, without the
+    /// OOV row, and says where the buckets lie in them. After [`Table::keep_ids`].
     pub fn order_rows(&self, rows: &[u32], order: &mut Vec<u32>, buckets: &mut LeafRange) {
         let sharding = self.kept().sharding;
         let mut keyed: Vec<(u32, u64, u32)> = (0..)

@@ -2,18 +2,18 @@
 //! global batch.
 //!
 //! The order of blocks and the permutation of a window are functions that every rank computes. So
-//! each of them knows which rank decodes a unit, which batch it is in, and which rank owns its leaf:
-//! nobody asks for samples, they are sent. Where the schema has requests, the samples of each one
-//! are known to the rank that decoded them, and are told to all others window by window.
+//! each of them knows which rank decodes a unit, which batch it is in, and which rank owns its
+//! leaf: nobody asks for samples, they are sent. Where the schema has requests, the samples of each
+//! one are known to the rank that decoded them, and are told to all others window by window.
 //!
-//! Guarantees that the batches of all ranks, joined in the order of the ranks, are those of one rank
-//! that reads alone; that no column of a block is decoded by two ranks; and that no rank waits for
-//! another that has ended.
+//! Guarantees that the batches of all ranks, joined in the order of the ranks, are those of one
+//! rank that reads alone; that no column of a block is decoded by two ranks; and that no rank waits
+//! for another that has ended.
 //!
 //! - `blocks`: who decodes what, and where the units of a window lie. - `shared`: blocks that all
 //!   ranks decode together, by columns. - `columns`: which columns are whose.
-//! - `exchange`: messages between ranks. - `samples`: batches as messages. - `turns`: one stream at a
-//!   time.
+//! - `exchange`: messages between ranks. - `samples`: batches as messages. - `turns`: one stream at
+//!   a time.
 
 mod blocks;
 mod columns;
@@ -73,8 +73,8 @@ impl RankProducer {
         let mut order = ReadingOrder::new(&data, &options, abreast(&options));
         let window_number = order.first_window();
         let blocks = std::mem::take(&mut order.blocks);
-        // A block with more rows than a quarter of a rank's share of a window is for all ranks: given
-        // to one, it would leave others without work.
+        // A block with more rows than a quarter of a rank's share of a window is for all ranks:
+        // given to one, it would leave others without work.
         let rows: u64 = blocks.iter().map(|block| block.rows).sum();
         let largest = rows.min(order.window as u64) / (4 * ranks.size() as u64);
         let by_columns = |block: &_| is_large(&data, block, largest);

@@ -1,6 +1,6 @@
-//! Blocks that all ranks decode together: each its columns, some thousand rows at a time. These rows
-//! are then distributed, about equally many to each rank, which puts their columns together and has
-//! them as if it had decoded them alone.
+//! Blocks that all ranks decode together: each its columns, some thousand rows at a time. These
+//! rows are then distributed, about equally many to each rank, which puts their columns together
+//! and has them as if it had decoded them alone.
 //!
 //! Guarantees that all ranks cut rows at the same places. Where the schema has requests, the rank
 //! that decodes their key tells where they begin, so that none is cut.

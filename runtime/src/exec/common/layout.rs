@@ -51,8 +51,8 @@ impl Layout {
         }
     }
 
-    /// A batch of `samples`, in one leaf: `requests` as [`super::StepInputs::requests`], `sequences`
-    /// the offsets of each sequence.
+    /// A batch of `samples`, in one leaf: `requests` as [`super::StepInputs::requests`],
+    /// `sequences` the offsets of each sequence.
     pub fn set(&mut self, samples: usize, requests: &[u32], sequences: &[Vec<u32>]) {
         self.samples = samples;
         self.requests.clear();

@@ -139,8 +139,8 @@ impl CpuExecutor {
                         }
                     };
                     let first = elements.start as u32;
-                    // SAFETY: the reads are dropped below, before the borrows of `inputs` and of the
-                    // layout end.
+                    // SAFETY: the reads are dropped below, before the borrows of `inputs` and of
+                    // the layout end.
                     let rows = unsafe { std::mem::transmute::<&[u32], &'static [u32]>(&rows[elements]) };
                     reads.push(RowReads { rows, feature: number as u16, leaf: (first_leaf + leaf) as u16, first });
                 }

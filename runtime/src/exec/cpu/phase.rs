@@ -118,8 +118,8 @@ impl<'a> PhaseRunner<'a> {
         let copies = schedule.partials.pointer().wrapping_add(chunk * schedule.prepared.partial_floats);
         for partial in &p.partials {
             if let Some(start) = partial.start {
-                // SAFETY: the partials hold `partial_floats` floats for each chunk, and this chunk is
-                // this thread's.
+                // SAFETY: the partials hold `partial_floats` floats for each chunk, and this chunk
+                // is this thread's.
                 unsafe { std::slice::from_raw_parts_mut(copies.add(partial.offset), partial.width).fill(start) };
             }
         }

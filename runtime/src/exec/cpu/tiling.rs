@@ -1,5 +1,5 @@
-//! Cutting the leaves of an axis into tiles and chunks. All depend on the batch alone, so results do
-//! not depend on threads or ranks.
+//! Cutting the leaves of an axis into tiles and chunks. All depend on the batch alone, so results
+//! do not depend on threads or ranks.
 
 use crate::exec::common::{ElementRange, Layout};
 use din_program::schedule::{AxisId, AxisKind, AxisTree};
