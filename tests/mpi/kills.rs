@@ -4,12 +4,13 @@
 //! `cargo xtask soak` raises the number of kills, which `DIN_TEST_KILLS` names.
 
 use crate::same::assert_same;
-use crate::scene::{SHARDED, Scene, TRAIN};
+use crate::scene::{Running, SHARDED, Scene, TRAIN};
 use crate::support::{Ended, Mpi, host};
 use std::time::{Duration, Instant};
 
 /// Ranks of the runs, in turn; one is a process by itself.
 const RANKS: [usize; 3] = [1, 2, 4];
+const EPOCHS: u64 = 30;
 /// All ranks have ended so long after one was killed, and their launcher too.
 const DEADLINE: Duration = Duration::from_secs(8);
 
@@ -33,71 +34,82 @@ fn at_most_one_message(ended: &Ended, victim: usize) -> bool {
     errors.len() == 1
 }
 
+/// When a rank is to be killed.
+#[derive(Clone, Copy, Debug)]
+enum Moment {
+    /// So long after the start.
+    Starting(Duration),
+    /// So long after a checkpoint that the run has not had at the start.
+    Training(Duration),
+}
+
+/// Kills a rank at a moment, unless the run ends before.
+fn kill(running: &mut Running, scene: &Scene, run: &str, rank: usize, moment: Moment) -> bool {
+    let had = scene.checkpoints(run).pop();
+    let Some(process) = running.process(rank) else { return false };
+    let wait = match moment {
+        Moment::Starting(wait) => wait,
+        Moment::Training(wait) => {
+            while running.runs(process) && scene.checkpoints(run).pop() == had {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            wait
+        }
+    };
+    std::thread::sleep(wait);
+    running.kill(process)
+}
+
 #[test]
 fn a_run_that_is_killed_at_random_moments_comes_to_the_same_bits() {
     let kills: usize = std::env::var("DIN_TEST_KILLS").map_or(4, |kills| kills.parse().expect("a number of kills"));
     let mut numbers = Numbers(kills as u64);
     let scene = Scene::new();
-    let line = format!("{TRAIN} --epochs 8 --checkpoint-every 4 --rank-timeout 5");
+    let line = format!("{TRAIN} --epochs {EPOCHS} --checkpoint-every 4 --rank-timeout 5");
     let begin = Instant::now();
     let undisturbed = scene.alone(&format!("{line} --out {{folder}}/one"));
     assert_eq!(undisturbed.code, Some(0), "{undisturbed:?}");
-    // By number of ranks: how long a whole run takes.
-    let mut took = RANKS.map(|_| begin.elapsed());
-    let (mut killed, mut messages, mut ends) = (0, 0, 0);
-    let mut turn = 0;
-    for number in 0.. {
+    let took = begin.elapsed().as_micros() as u64;
+    let (mut killed, mut messages, mut turn) = (0, 0, 0);
+    let mut number = 0;
+    while number == 0 || killed < kills {
         let run = format!("run{number}");
         loop {
             let ranks = RANKS[turn % RANKS.len()];
-            let mpi = if turn % 2 == 0 { Mpi::Open } else { Mpi::Mpich };
+            let mpi = Mpi::BOTH[turn % 2];
+            turn += 1;
             // A run that was killed before it had a record begins again.
             let resume = if scene.at(&run).join("run.json").exists() { "--resume" } else { "" };
-            let begin = Instant::now();
             let line = format!("{line} {SHARDED} --out {{folder}}/{run} {resume}");
             let mut running = match ranks {
                 1 => scene.start_alone(&line),
                 _ => scene.start(mpi, ranks, &[], &line),
             };
-            let mut victim = None;
-            if killed < kills {
-                let wait = Duration::from_millis(numbers.below(took[turn % RANKS.len()].as_millis() as u64));
-                let rank = numbers.below(ranks as u64) as usize;
-                let process = running.process(rank);
-                std::thread::sleep(wait.saturating_sub(begin.elapsed()));
-                // It may have ended by itself.
-                if process.is_some_and(|process| running.kill(process)) {
-                    victim = Some(rank);
-                }
-            }
-            let ended = running.ended_within(if victim.is_some() { DEADLINE } else { Duration::from_secs(120) });
+            let victim = numbers.below(ranks as u64) as usize;
+            let moment = match numbers.below(4) {
+                0 => Moment::Starting(Duration::from_micros(numbers.below(took / 2))),
+                _ => Moment::Training(Duration::from_micros(numbers.below(took / 3))),
+            };
+            let disturbed = killed < kills && kill(&mut running, &scene, &run, victim, moment);
+            let ended = running.ended_within(if disturbed { DEADLINE } else { Duration::from_secs(120) });
             // It may have ended by itself at that moment.
-            let victim = victim.filter(|_| ended.code != Some(0));
+            let disturbed = disturbed && ended.code != Some(0);
             let step = scene.checkpoints(&run).pop().unwrap_or_else(|| "the beginning".into());
-            let place = format!("{run}, {ranks} ranks, {mpi:?}, victim {victim:?}, at {step}");
-            println!("{place}: {:?} after {:.1} s", ended.code, begin.elapsed().as_secs_f64());
-            if let Some(victim) = victim {
-                killed += 1;
-                messages += usize::from(ranks > 1 && at_most_one_message(&ended, victim));
-                if !scene.checkpoints(&run).is_empty() {
-                    scene.last_is_valid(&run);
-                }
-            } else {
+            let what = if disturbed { format!("rank {victim} killed at {moment:?}") } else { "left alone".into() };
+            let place = format!("{run}, {ranks} ranks, {mpi:?}, {what}: {step}, {:?}", ended.code);
+            println!("{place}, {} messages", ended.errors().len());
+            if !disturbed {
                 assert_eq!(ended.code, Some(0), "{place}: {ended:?}");
-                took[turn % RANKS.len()] = begin.elapsed();
-            }
-            turn += 1;
-            if victim.is_none() {
                 break;
+            }
+            killed += 1;
+            messages += usize::from(ranks > 1 && at_most_one_message(&ended, victim));
+            if !scene.checkpoints(&run).is_empty() {
+                scene.last_is_valid(&run);
             }
         }
         assert_same(&scene.at("one"), &scene.at(&run));
-        ends += 1;
-        if killed == kills {
-            break;
-        }
+        number += 1;
     }
-    println!(
-        "{kills} kills, {messages} of them reported by the ranks that were left; {ends} runs came to the same bits"
-    );
+    println!("{killed} kills, {messages} reported by ranks that were left; {number} runs came to the same bits");
 }

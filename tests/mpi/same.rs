@@ -1,5 +1,6 @@
 //! Whether two runs have the same bits, whatever ranks have written them.
 
+use crate::scene::{Scene, TRAIN};
 use safetensors::SafeTensors;
 use std::collections::BTreeMap;
 use std::fs;
@@ -88,4 +89,31 @@ pub fn tensors(checkpoint: &Path) -> BTreeMap<String, Vec<u8>> {
     }
     assert!(all.len() > 4, "{} has tensors", checkpoint.display());
     all
+}
+
+#[test]
+fn another_seed_makes_another_value_of_every_kind() {
+    let scene = Scene::new();
+    let made = [0, 1].map(|seed| {
+        let trained = scene.alone(&format!("{TRAIN} --epochs 1 --out {{folder}}/{seed} --seed {seed}"));
+        assert_eq!(trained.code, Some(0), "{trained:?}");
+        tensors(&scene.at(&seed.to_string()).join("checkpoints/step-0000000016"))
+    });
+    let [one, other] = made;
+    let differ: Vec<&str> =
+        one.iter().filter(|(name, values)| other[*name] != **values).map(|(name, _)| &**name).collect();
+    let tensors = [
+        "dense/click.weight",
+        "dense/click.weight.slot.m",
+        "dense/state.hidden.0.var",
+        "table.cate/slot.v",
+        "table.good/updates",
+        "table.good/weight",
+        "table.user.age_level/weight",
+    ];
+    for name in tensors {
+        assert!(differ.contains(&name), "{name} of {differ:?}");
+    }
+    // Its values are of the data, whatever their order is.
+    assert!(one.contains_key("table.good/frequency") && !differ.contains(&"table.good/frequency"), "{differ:?}");
 }

@@ -155,12 +155,16 @@ impl Running {
         }
     }
 
+    /// Whether a process of the run still exists.
+    pub fn runs(&mut self, process: u32) -> bool {
+        // One whose end its parent has not taken yet has no environment.
+        let there = std::fs::read(format!("/proc/{process}/environ")).is_ok_and(|bytes| !bytes.is_empty());
+        there && self.child.try_wait().unwrap().is_none()
+    }
+
     /// Kills a process; whether it was still there.
     pub fn kill(&mut self, process: u32) -> bool {
-        // The launcher, or this process, has not yet taken the end of it.
-        let runs =
-            |process: u32| std::fs::read(format!("/proc/{process}/environ")).is_ok_and(|bytes| !bytes.is_empty());
-        let there = self.child.try_wait().unwrap().is_none() && runs(process);
+        let there = self.runs(process);
         if there {
             // It may end at this very moment.
             let _ = Command::new("kill").args(["-KILL", &process.to_string()]).stderr(Stdio::null()).status();
