@@ -30,7 +30,7 @@ pub enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },
-    /// Build the library through which `din` calls MPI, target/mpi/<openmpi or mpich>/libdin_mpi.so
+    /// Build the library through which `din` calls MPI, target/mpi/openmpi or target/mpi/mpich
     ///
     /// Needs the development files of an MPI library, and libclang.
     Mpi {
