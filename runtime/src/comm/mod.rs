@@ -6,7 +6,7 @@
 //! the way, since the order of such a sum would be the library's.
 //!
 //! - `local`: one rank.
-//! - `mpi`: processes that `mpirun` or another launcher has started, which [`connect`] joins;
+//! - `mpi`: processes that `mpirun` or another launcher has started, which [`connect()`] joins;
 //!   `watch` sees to it that a rank which fails or hangs ends them all.
 //! - `in_process`: ranks that are threads of one process, for tests.
 //! - `reduce`: reductions over all samples, joined over ranks. - `measured`: what is sent.
