@@ -50,8 +50,26 @@ fn checked(code: c_int) -> Result<(), c_int> {
     if code == ffi::MPI_SUCCESS as c_int { Ok(()) } else { Err(code) }
 }
 
+/// What a function answers: 0, or the code of an error.
 fn code(outcome: Result<(), c_int>) -> c_int {
-    outcome.err().unwrap_or(0)
+    match outcome {
+        Ok(()) => 0,
+        Err(code) => code,
+    }
+}
+
+/// Starts an operation of a channel that has none under way. `operation` is MPI's.
+fn start_operation(channel: c_int, operation: impl FnOnce(ffi::MPI_Comm, &mut ffi::MPI_Request) -> c_int) -> c_int {
+    with_channel(channel, |communicator, under_way| {
+        if under_way.is_some() {
+            return Err(BUSY);
+        }
+        // SAFETY: a constant that is initialised with the library.
+        let mut request = unsafe { ffi::RSMPI_REQUEST_NULL };
+        checked(operation(communicator, &mut request))?;
+        *under_way = Some(request);
+        Ok(())
+    })
 }
 
 /// Something done with a channel, between the start and the end of MPI.
@@ -147,28 +165,20 @@ pub unsafe extern "C" fn din_mpi_all_to_all(
     received_counts: *const c_int,
     received_offsets: *const c_int,
 ) -> c_int {
-    with_channel(channel, |communicator, under_way| {
-        if under_way.is_some() {
-            return Err(BUSY);
-        }
-        // SAFETY: as the caller vouches.
-        unsafe {
-            let mut request = ffi::RSMPI_REQUEST_NULL;
-            checked(ffi::MPI_Ialltoallv(
-                send.cast(),
-                counts,
-                offsets,
-                ffi::RSMPI_UINT32_T,
-                received.cast(),
-                received_counts,
-                received_offsets,
-                ffi::RSMPI_UINT32_T,
-                communicator,
-                &mut request,
-            ))?;
-            *under_way = Some(request);
-        }
-        Ok(())
+    // SAFETY: as the caller vouches.
+    start_operation(channel, |communicator, request| unsafe {
+        ffi::MPI_Ialltoallv(
+            send.cast(),
+            counts,
+            offsets,
+            ffi::RSMPI_UINT32_T,
+            received.cast(),
+            received_counts,
+            received_offsets,
+            ffi::RSMPI_UINT32_T,
+            communicator,
+            request,
+        )
     })
 }
 
@@ -186,27 +196,19 @@ pub unsafe extern "C" fn din_mpi_all_gather(
     received_counts: *const c_int,
     received_offsets: *const c_int,
 ) -> c_int {
-    with_channel(channel, |communicator, under_way| {
-        if under_way.is_some() {
-            return Err(BUSY);
-        }
-        // SAFETY: as the caller vouches.
-        unsafe {
-            let mut request = ffi::RSMPI_REQUEST_NULL;
-            checked(ffi::MPI_Iallgatherv(
-                send.cast(),
-                count,
-                ffi::RSMPI_UINT32_T,
-                received.cast(),
-                received_counts,
-                received_offsets,
-                ffi::RSMPI_UINT32_T,
-                communicator,
-                &mut request,
-            ))?;
-            *under_way = Some(request);
-        }
-        Ok(())
+    // SAFETY: as the caller vouches.
+    start_operation(channel, |communicator, request| unsafe {
+        ffi::MPI_Iallgatherv(
+            send.cast(),
+            count,
+            ffi::RSMPI_UINT32_T,
+            received.cast(),
+            received_counts,
+            received_offsets,
+            ffi::RSMPI_UINT32_T,
+            communicator,
+            request,
+        )
     })
 }
 
@@ -279,7 +281,7 @@ pub unsafe extern "C" fn din_mpi_library(to: *mut c_char, capacity: usize) {
     let mut length = 0;
     // SAFETY: may be called at any time; the buffer has the size that MPI asks for.
     unsafe { ffi::MPI_Get_library_version(text.as_mut_ptr().cast(), &mut length) };
-    text.truncate(usize::try_from(length).unwrap_or(0));
+    text.truncate(usize::try_from(length).expect("MPI gives the length of a text"));
     // SAFETY: as the caller vouches.
     unsafe { write(&text, to, capacity) };
 }
@@ -308,7 +310,7 @@ pub unsafe extern "C" fn din_mpi_error(code: c_int, to: *mut c_char, capacity: u
     let mut length = 0;
     // SAFETY: the code came of MPI; the buffer has the size that MPI asks for.
     unsafe { ffi::MPI_Error_string(code, text.as_mut_ptr().cast(), &mut length) };
-    text.truncate(usize::try_from(length).unwrap_or(0));
+    text.truncate(usize::try_from(length).expect("MPI gives the length of a text"));
     // SAFETY: as the caller vouches.
     unsafe { write(&text, to, capacity) };
 }

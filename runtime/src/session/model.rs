@@ -4,8 +4,9 @@ use crate::Result;
 use crate::batch::Batch;
 use crate::comm::Communicator;
 use crate::exec::DenseState;
+use crate::leaves::default_leaves;
 use crate::random::Stream;
-use crate::table::{self, FrequencyCounter, IdFrequencies, Resolved, ShardPlan, Table};
+use crate::table::{self, FrequencyCounter, IdFrequencies, Resolved, ShardPlan, Sharding, Table};
 use crate::threads::Threads;
 use din_program::Program;
 use std::sync::Arc;
@@ -29,7 +30,8 @@ impl ModelState {
     /// # Errors
     /// There is no memory for the tables.
     pub fn new(program: Arc<Program>, threads: &Threads, seed: u64) -> Result<Self> {
-        let plan = ShardPlan::whole(program.tables.len());
+        let sharding = Sharding::local(default_leaves(&program));
+        let plan = ShardPlan { sharding, ..ShardPlan::whole(program.tables.len()) };
         Self::of_shard(program, threads, seed, &plan)
     }
 

@@ -263,6 +263,7 @@ impl SharedReader {
         // With the block ends its last request.
         let block_end = (row == open.block.rows).then_some(count);
         let begins: Vec<u32> = begins.chain(block_end).map(|row| row as u32).collect();
+        // None may be known to be whole yet: then no row is distributed.
         let last = begins.iter().find(|&&row| open.at + u64::from(row) >= end).or(begins.last()).copied().unwrap_or(0);
         let ranks = self.sets.len() as u64;
         let cut = |rank: u64| {
