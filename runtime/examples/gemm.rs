@@ -1,14 +1,35 @@
 //! Speed of the products at the sizes of the shipped models, one thread: `cargo run --release -p
-//! din-runtime --example gemm [v2|v3|v4]`.
+//! din-runtime --example gemm [v2|v3|v4]`. The second table has products with weights that absorb a
+//! vector of each sample, by the length of the samples' histories.
 
 use din_program::Isa;
 use din_runtime::cpu;
-use din_runtime::kernels::{MatMul, Microkernels, Outer};
+use din_runtime::kernels::{
+    AbsorbedGradient, AbsorbedProduct, MatMul, Microkernels, Outer, VectorGradient, WeightGradientSums, panel_floats,
+};
 use std::hint::black_box;
 use std::time::Instant;
 
-fn filled(n: usize) -> Vec<f32> {
-    (0..n).map(|i| ((i * 7919) % 1000) as f32 / 500.0 - 1.0).collect()
+/// Floats that begin at a cache line, as the buffers of a step do.
+struct Floats {
+    values: Vec<f32>,
+    first: usize,
+}
+
+impl Floats {
+    fn filled(n: usize) -> Floats {
+        let values: Vec<f32> = (0..n + 16).map(|i| ((i * 7919) % 1000) as f32 / 500.0 - 1.0).collect();
+        let first = values.as_ptr().align_offset(64);
+        Floats { values, first }
+    }
+
+    fn pointer(&self) -> *const f32 {
+        self.values[self.first..].as_ptr()
+    }
+
+    fn pointer_mut(&mut self) -> *mut f32 {
+        self.values[self.first..].as_mut_ptr()
+    }
 }
 
 /// Best time of a call out of many, in seconds.
@@ -50,17 +71,17 @@ fn main() {
         (64, 200, 80),
         (1024, 512, 512),
     ] {
-        let (x, w, g) = (filled(rows * k), filled(k * n), filled(rows * n));
-        let (mut out, mut sum) = (vec![0.0f32; rows * n], vec![0.0f32; k * n]);
+        let (x, w, g) = (Floats::filled(rows * k), Floats::filled(k * n), Floats::filled(rows * n));
+        let (mut out, mut sum) = (Floats::filled(rows * n), Floats::filled(k * n));
         let m = MatMul {
             rows,
             k,
             n,
-            x: x.as_ptr(),
+            x: x.pointer(),
             x_stride: k,
-            w: w.as_ptr(),
+            w: w.pointer(),
             w_stride: n,
-            out: out.as_mut_ptr(),
+            out: out.pointer_mut(),
             out_stride: n,
             accumulate: false,
         };
@@ -68,11 +89,11 @@ fn main() {
             rows,
             k,
             n,
-            x: x.as_ptr(),
+            x: x.pointer(),
             x_stride: k,
-            g: g.as_ptr(),
+            g: g.pointer(),
             g_stride: n,
-            out: sum.as_mut_ptr(),
+            out: sum.pointer_mut(),
             out_stride: n,
             accumulate: true,
         };
@@ -82,5 +103,63 @@ fn main() {
         // SAFETY: the vectors have these sizes.
         let outers = time(|| unsafe { kernels.outer(black_box(&o)) });
         println!("{rows:>5} {k:>5} {n:>5}  {:>8.1} {:>8.1}", flops / products, flops / outers);
+    }
+    absorbed(&kernels, 48, 80);
+}
+
+/// The first layer of an activation unit: `e` floats per entry, `n` outputs.
+fn absorbed(kernels: &Microkernels, e: usize, n: usize) {
+    println!("absorbed {e}x{n}\n{:>7}  {:>8} {:>8} {:>8}", "entries", "forward", "towards x", "outer");
+    for entries in [1, 2, 3, 4, 5, 6, 8, 12, 16, 31, 64, 100, 400] {
+        let samples = (512 / entries).max(1);
+        let rows = samples * entries;
+        let offsets: Vec<u32> = (0..=samples).map(|i| (i * entries) as u32).collect();
+        let (x, g, q, w) = (
+            Floats::filled(rows * e),
+            Floats::filled(rows * n),
+            Floats::filled(samples * e),
+            Floats::filled(2 * e * n),
+        );
+        let (mut out, mut back) = (Floats::filled(rows * n), Floats::filled(rows * e));
+        let (mut sums, mut towards_q) = (Floats::filled(2 * e * n), Floats::filled(samples * e));
+        let mut scratch = Floats::filled(panel_floats(e, n));
+        let product = |transposed| AbsorbedProduct {
+            offsets: &offsets,
+            x: if transposed { g.pointer() } else { x.pointer() },
+            x_stride: if transposed { n } else { e },
+            q: q.pointer(),
+            q_stride: e,
+            w: w.pointer(),
+            transposed,
+            e,
+            n,
+            out: std::ptr::null_mut(),
+            out_stride: if transposed { e } else { n },
+        };
+        let forward = AbsorbedProduct { out: out.pointer_mut(), ..product(false) };
+        let backward = AbsorbedProduct { out: back.pointer_mut(), ..product(true) };
+        let outer = AbsorbedGradient {
+            offsets: &offsets,
+            x: x.pointer(),
+            x_stride: e,
+            g: g.pointer(),
+            g_stride: n,
+            e,
+            n,
+            weight: Some(WeightGradientSums { q: q.pointer(), q_stride: e, out: sums.pointer_mut() }),
+            sample: Some(VectorGradient {
+                w: w.pointer().wrapping_add(e * n),
+                out: towards_q.pointer_mut(),
+                out_stride: e,
+            }),
+        };
+        let flops = 2.0 * (rows * e * n) as f64 * 1e-9;
+        // SAFETY: the vectors have these sizes.
+        let forward = time(|| unsafe { kernels.absorbed_matmul(black_box(&forward), scratch.pointer_mut()) });
+        // SAFETY: the vectors have these sizes.
+        let backward = time(|| unsafe { kernels.absorbed_matmul(black_box(&backward), scratch.pointer_mut()) });
+        // SAFETY: the vectors have these sizes.
+        let outer = time(|| unsafe { kernels.absorbed_outer(black_box(&outer)) });
+        println!("{entries:>7}  {:>8.1} {:>8.1} {:>8.1}", flops / forward, flops / backward, flops / outer);
     }
 }

@@ -1,19 +1,20 @@
 //! The bodies compiled once for each ISA level, and the table through which they are called.
 
-use super::body::{self, RegisterTile};
+use super::absorbed::{DOT_FLOATS, PANEL_COLUMNS};
+use super::body::{self, AbsorbedOuterTile, AbsorbedPanel, RegisterTile};
 use super::simd::{self, Simd};
 use super::{RowSegments, StridedRows};
 
 pub(super) type TileFn = unsafe fn(&RegisterTile);
 
-/// Register tiles with one number of vectors across: `(rows, function)`, most rows first, down to
-/// one row.
-pub(super) type TileSet = &'static [(usize, TileFn)];
+/// Register tiles with one number of vectors across, by rows, less 1.
+pub(super) type TileSet = &'static [TileFn];
+
+pub(super) type AbsorbedTileFn = unsafe fn(&RegisterTile, &AbsorbedPanel, Option<*mut f32>);
+
+pub(super) type AbsorbedOuterFn = unsafe fn(&AbsorbedOuterTile<'_>);
 
 pub(super) type SumRowsFn = unsafe fn(RowSegments<'_>, (usize, usize), &[Option<StridedRows>], usize, *mut f32);
-
-pub(super) type AbsorbBackwardFn =
-    unsafe fn(*const f32, usize, usize, Option<(*const f32, *mut f32)>, Option<(*const f32, *mut f32)>);
 
 /// Everything of one level.
 pub(super) struct Level {
@@ -26,12 +27,21 @@ pub(super) struct Level {
     pub moments: unsafe fn(*const f32, usize, usize, usize, *mut f32, *mut f32),
     pub join: unsafe fn(*mut f32, *const f32, usize, bool),
     pub sum_rows: SumRowsFn,
-    pub absorb: unsafe fn(*const f32, *const f32, usize, usize, bool, *mut f32),
-    pub absorb_backward: AbsorbBackwardFn,
+    /// Tiles that make their weight, by vectors across, then by rows, less 1 each.
+    pub absorbed_whole: &'static [&'static [AbsorbedTileFn]],
+    /// The same for tiles whose last vector is masked.
+    pub absorbed_masked: &'static [&'static [AbsorbedTileFn]],
+    pub absorbed_column: unsafe fn(&AbsorbedPanel, usize, *mut f32),
+    /// Tiles of their gradients, by vectors across, then by rows, less 1 each.
+    pub absorbed_outer_whole: &'static [&'static [AbsorbedOuterFn]],
+    /// The same for tiles whose last vector is masked.
+    pub absorbed_outer_masked: &'static [&'static [AbsorbedOuterFn]],
+    pub lane_sums: unsafe fn(*const f32, usize, *mut f32),
 }
 
 macro_rules! level {
-    ($name:ident, $simd:ty, [$($feature:literal)?], [$($columns:literal: $($rows:literal)*, $($narrow:literal)*;)*]) => {
+    ($name:ident, $simd:ty, [$($feature:literal)?], [$($columns:literal: $($rows:literal)*, $($narrow:literal)*, $($absorbed:literal)*;)*],
+     [$($outer_columns:literal: $($outer_rows:literal)*;)*]) => {
         pub(super) mod $name {
             use super::*;
 
@@ -72,66 +82,98 @@ macro_rules! level {
                 unsafe { body::sum_rows::<$simd>(segments, range, rows, width, out) }
             }
             $(#[target_feature(enable = $feature)])?
-            unsafe fn absorb(w: *const f32, q: *const f32, e: usize, n: usize, transposed: bool, out: *mut f32) {
-                // SAFETY: the caller vouches for the level's features (see `Microkernels::new`) and
-                // for the addresses.
-                unsafe { body::absorb::<$simd>(w, q, e, n, transposed, out) }
-            }
-            $(#[target_feature(enable = $feature)])?
-            unsafe fn absorb_backward(
-                m: *const f32,
-                e: usize,
-                n: usize,
-                weight: Option<(*const f32, *mut f32)>,
-                sample: Option<(*const f32, *mut f32)>,
+            unsafe fn absorbed<const R: usize, const C: usize, const WHOLE: bool>(
+                t: &RegisterTile,
+                panel: &AbsorbedPanel,
+                keep: Option<*mut f32>,
             ) {
                 // SAFETY: the caller vouches for the level's features (see `Microkernels::new`) and
                 // for the addresses.
-                unsafe { body::absorb_backward::<$simd>(m, e, n, weight, sample) }
+                unsafe { body::absorbed_tile::<$simd, R, C, WHOLE>(t, panel, keep) }
+            }
+            $(#[target_feature(enable = $feature)])?
+            unsafe fn absorbed_column(panel: &AbsorbedPanel, steps: usize, out: *mut f32) {
+                // SAFETY: the caller vouches for the level's features (see `Microkernels::new`) and
+                // for the addresses.
+                unsafe { body::absorbed_column::<$simd>(panel, steps, out) }
+            }
+            $(#[target_feature(enable = $feature)])?
+            unsafe fn absorbed_outer<const R: usize, const C: usize, const WHOLE: bool>(t: &AbsorbedOuterTile<'_>) {
+                // SAFETY: the caller vouches for the level's features (see `Microkernels::new`) and
+                // for the addresses.
+                unsafe { body::absorbed_outer_tile::<$simd, R, C, WHOLE>(t) }
+            }
+            $(#[target_feature(enable = $feature)])?
+            unsafe fn lane_sums(vectors: *const f32, count: usize, out: *mut f32) {
+                // SAFETY: the caller vouches for the level's features (see `Microkernels::new`) and
+                // for the addresses.
+                unsafe { body::lane_sums::<$simd>(vectors, count, out) }
             }
 
             pub(in crate::kernels) static LEVEL: Level = Level {
                 lanes: <$simd as Simd>::LANES,
-                whole: &[$(&[$(($rows, tile::<$rows, $columns, true> as TileFn)),*]),*],
-                masked: &[$(&[$(($narrow, tile::<$narrow, $columns, false> as TileFn)),*]),*],
+                whole: &[$(&[$(tile::<$rows, $columns, true> as TileFn),*]),*],
+                masked: &[$(&[$(tile::<$narrow, $columns, false> as TileFn),*]),*],
                 dot,
                 moments,
                 join,
                 sum_rows,
-                absorb,
-                absorb_backward,
+                absorbed_whole: &[$(&[$(absorbed::<$absorbed, $columns, true> as AbsorbedTileFn),*]),*],
+                absorbed_masked: &[$(&[$(absorbed::<$absorbed, $columns, false> as AbsorbedTileFn),*]),*],
+                absorbed_column,
+                absorbed_outer_whole:
+                    &[$(&[$(absorbed_outer::<$outer_rows, $outer_columns, true> as AbsorbedOuterFn),*]),*],
+                absorbed_outer_masked:
+                    &[$(&[$(absorbed_outer::<$outer_rows, $outer_columns, false> as AbsorbedOuterFn),*]),*],
+                lane_sums,
             };
             const _: () = assert!(LEVEL_COLUMNS == <$simd as Simd>::COLUMNS);
             const LEVEL_COLUMNS: usize = [$($columns),*].len();
+            const _: () = assert!(LEVEL_COLUMNS * <$simd as Simd>::LANES <= PANEL_COLUMNS);
+            const _: () = assert!(LEVEL.absorbed_outer_whole[0].len() * <$simd as Simd>::LANES <= DOT_FLOATS);
         }
     };
 }
 
-// Vectors across, then rows of whole and of masked tiles. Rows times columns accumulators, one
+// Vectors across, then rows: of whole tiles, of masked ones, and of tiles that make their weight; in
+// the second list those of tiles of absorbed weights' gradients. Rows times columns accumulators, one
 // vector of `w` a column and one of `x` (and the mask, where it takes a vector register: AVX2) fit
-// the registers: 32, 16 and 16 of them.
+// the registers: 32, 16 and 16 of them. Making a weight takes one or two more.
 #[cfg(target_arch = "x86_64")]
 level!(v4, simd::Avx512, ["avx512f,avx512dq,avx512bw,avx512vl,avx2,fma"], [
-    1: 8 4 2 1, 8 4 2 1;
-    2: 8 4 2 1, 8 4 2 1;
-    3: 8 4 2 1, 8 4 2 1;
-    4: 6 4 2 1, 6 4 2 1;
-    5: 5 4 2 1, 5 4 2 1;
+    1: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
+    2: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
+    3: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
+    4: 1 2 3 4 5 6, 1 2 3 4 5 6, 1 2 3 4 5 6;
+    5: 1 2 3 4 5, 1 2 3 4 5, 1 2 3 4 5;
+], [
+    1: 1 2 3 4 5 6 7 8;
+    2: 1 2 3 4 5 6 7 8;
+    3: 1 2 3 4 5 6 7 8;
 ]);
 #[cfg(target_arch = "x86_64")]
 level!(v3, simd::Avx2, ["avx2,fma"], [
-    1: 8 4 2 1, 8 4 2 1;
-    2: 6 4 2 1, 5 2 1;
-    3: 4 2 1, 3 2 1;
+    1: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
+    2: 1 2 3 4 5 6, 1 2 3 4 5, 1 2 3 4 5;
+    3: 1 2 3 4, 1 2 3, 1 2 3;
+], [
+    1: 1 2 3 4 5 6;
+    2: 1 2 3 4 5 6;
 ]);
 #[cfg(target_arch = "x86_64")]
 level!(v2, simd::Sse, [], [
-    1: 8 4 2 1, 8 4 2 1;
-    2: 4 2 1, 4 2 1;
-    3: 4 2 1, 4 2 1;
+    1: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
+    2: 1 2 3 4, 1 2 3 4, 1 2 3 4;
+    3: 1 2 3 4, 1 2 3 4, 1 2 3 4;
+], [
+    1: 1 2 3 4;
+    2: 1 2 3 4;
 ]);
 #[cfg(not(target_arch = "x86_64"))]
 level!(portable, simd::Portable, [], [
-    1: 4 2 1, 4 2 1;
-    2: 4 2 1, 4 2 1;
+    1: 1 2 3 4, 1 2 3 4, 1 2 3 4;
+    2: 1 2 3 4, 1 2 3 4, 1 2 3 4;
+], [
+    1: 1 2 3 4;
+    2: 1 2 3 4;
 ]);

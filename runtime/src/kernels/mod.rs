@@ -6,9 +6,12 @@
 //! row lies in its tile. Levels differ in the last bits (lanes of dot products, fused
 //! multiply-add). Nothing is packed: a weight of these sizes lies in L1 or L2.
 
+mod absorbed;
 mod body;
 mod level;
 mod simd;
+
+pub use absorbed::{AbsorbedGradient, AbsorbedProduct, VectorGradient, WeightGradientSums, panel_floats};
 
 use body::{RegisterTile, StoreMode};
 use din_program::Isa;
@@ -196,23 +199,20 @@ impl Microkernels {
                 let column = first * lanes;
                 let last = (columns - column).min((end - first) * lanes) - (end - first - 1) * lanes;
                 let set = if last == lanes { whole } else { masked };
-                let mut row = 0;
-                for &(height, tile) in set[end - first - 1] {
-                    while row + height <= rows {
-                        // SAFETY: the tile lies inside `rows x columns`; the caller vouches for
-                        // those and for the features.
-                        unsafe {
-                            tile(&RegisterTile {
-                                x: t.x.wrapping_add(row * t.x_row + step * t.x_step),
-                                w: t.w.wrapping_add(step * t.w_row + column),
-                                out: t.out.wrapping_add(row * t.out_row + column),
-                                steps,
-                                last,
-                                mode,
-                                ..t
-                            });
-                        }
-                        row += height;
+                let set = set[end - first - 1];
+                for (row, height) in runs(rows, set.len()) {
+                    // SAFETY: the tile lies inside `rows x columns`; the caller vouches for those
+                    // and for the features.
+                    unsafe {
+                        set[height - 1](&RegisterTile {
+                            x: t.x.wrapping_add(row * t.x_row + step * t.x_step),
+                            w: t.w.wrapping_add(step * t.w_row + column),
+                            out: t.out.wrapping_add(row * t.out_row + column),
+                            steps,
+                            last,
+                            mode,
+                            ..t
+                        });
                     }
                 }
             }
@@ -241,37 +241,6 @@ impl Microkernels {
         // SAFETY: the caller vouches for the addresses; `Microkernels::new` made sure of the
         // features.
         unsafe { (self.level.moments)(x, x_stride, rows, width, mean, m2) }
-    }
-
-    /// `W1 + diag(q) W2`, `w` holding W1 over W2, `2 e x n`: `out` is `e x n`. Or its transpose,
-    /// `w` being `n x 2 e`: `out` is `n x e`.
-    ///
-    /// # Safety
-    ///
-    /// All are valid for these sizes, and `out` overlaps none of the others.
-    pub unsafe fn absorb(&self, w: *const f32, q: *const f32, e: usize, n: usize, transposed: bool, out: *mut f32) {
-        // SAFETY: the caller vouches for the addresses; `Microkernels::new` made sure of the
-        // features.
-        unsafe { (self.level.absorb)(w, q, e, n, transposed, out) }
-    }
-
-    /// From a sample's outer product `m`, `e x n`: `weight`, (q, sums `2 e x n`), gains m over
-    /// diag(q) m; `sample`, (W2, out), becomes the sum of `m * W2` by row.
-    ///
-    /// # Safety
-    ///
-    /// All are valid for these sizes and do not overlap.
-    pub unsafe fn absorb_backward(
-        &self,
-        m: *const f32,
-        e: usize,
-        n: usize,
-        weight: Option<(*const f32, *mut f32)>,
-        sample: Option<(*const f32, *mut f32)>,
-    ) {
-        // SAFETY: the caller vouches for the addresses; `Microkernels::new` made sure of the
-        // features.
-        unsafe { (self.level.absorb_backward)(m, e, n, weight, sample) }
     }
 
     /// For each segment of `range`, the sum of its occurrences' rows to the next `width` floats of
@@ -317,6 +286,14 @@ impl Microkernels {
         // features.
         unsafe { (self.level.join)(out, x, count, true) }
     }
+}
+
+/// Cuts `rows` into the fewest runs of at most `most`, each with its first row and its height. Heights
+/// are nearly equal: a low tile has too few sums under way to hide the latency of an addition.
+fn runs(rows: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
+    let count = rows.div_ceil(most);
+    let (height, higher) = if count == 0 { (0, 0) } else { (rows / count, rows % count) };
+    (0..count).map(move |i| (i * height + i.min(higher), height + usize::from(i < higher)))
 }
 
 /// `out = w^T`: `w` is `k x n` with row stride `w_stride`, `out` is `n x k`, contiguous.

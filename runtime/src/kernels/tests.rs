@@ -179,6 +179,147 @@ fn rows_do_not_depend_on_their_place() {
     }
 }
 
+/// Offsets of some samples' entries, some without any.
+fn samples(random: &mut Random) -> Vec<u32> {
+    let mut offsets = vec![random.below(3) as u32];
+    for _ in 0..1 + random.below(40) {
+        let entries = [0, 1, 2, 3, 7, 8, 13, 31][random.below(8)];
+        offsets.push(offsets[offsets.len() - 1] + entries);
+    }
+    offsets
+}
+
+/// Sizes of an absorbed weight; both are at least 1.
+fn weight_sizes(random: &mut Random) -> (usize, usize) {
+    (size(random).max(1), size(random).max(1))
+}
+
+#[test]
+fn absorbed_products_are_products_with_the_samples_weights() {
+    let mut random = Random(6);
+    for round in 0..120 {
+        let (offsets, (e, n)) = (samples(&mut random), weight_sizes(&mut random));
+        let transposed = round % 2 == 1;
+        let (k, columns) = if transposed { (n, e) } else { (e, n) };
+        let entries = offsets[offsets.len() - 1] as usize;
+        let (xs, os, qs) = (k + random.below(2) * 7, columns + random.below(2) * 3, e + random.below(2) * 5);
+        let (x, q) = (random.floats(entries * xs), random.floats(offsets.len() * qs));
+        let w = random.floats(2 * e * n);
+        for isa in levels() {
+            let mut out = vec![GUARD; entries * os];
+            let mut scratch = vec![0.0; panel_floats(e, n)];
+            let product = AbsorbedProduct {
+                offsets: &offsets,
+                x: x.as_ptr(),
+                x_stride: xs,
+                q: q.as_ptr(),
+                q_stride: qs,
+                w: w.as_ptr(),
+                transposed,
+                e,
+                n,
+                out: out.as_mut_ptr(),
+                out_stride: os,
+            };
+            // SAFETY: the vectors have these sizes.
+            unsafe { Microkernels::new(isa).absorbed_matmul(&product, scratch.as_mut_ptr()) };
+            assert!(out[..offsets[0] as usize * os].iter().all(|&v| v == GUARD));
+            for (sample, range) in offsets.windows(2).enumerate() {
+                for i in range[0] as usize..range[1] as usize {
+                    assert!(out[i * os + columns..(i + 1) * os].iter().all(|&v| v == GUARD), "{isa:?} {e}x{n}");
+                    for j in 0..columns {
+                        let (mut sum, mut size) = (0.0, 0.0);
+                        for p in 0..k {
+                            let (row, column) = if transposed { (j, p) } else { (p, j) };
+                            let at = |half: usize| match transposed {
+                                true => w[column * 2 * e + half * e + row],
+                                false => w[(half * e + row) * n + column],
+                            };
+                            let absorbed = f64::from(at(0)) + f64::from(q[sample * qs + row]) * f64::from(at(1));
+                            sum += f64::from(x[i * xs + p]) * absorbed;
+                            size += f64::from(x[i * xs + p]).abs() * (f64::from(at(0)).abs() + f64::from(at(1)).abs());
+                        }
+                        close(out[i * os + j], sum, size, &format!("{isa:?} {e}x{n} {transposed} at {i},{j}"));
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn absorbed_gradients_are_sums_over_samples() {
+    let mut random = Random(7);
+    for round in 0..120 {
+        let (offsets, (e, n)) = (samples(&mut random), weight_sizes(&mut random));
+        let entries = offsets[offsets.len() - 1] as usize;
+        let (xs, gs, qs) = (e + random.below(2) * 7, n + random.below(2) * 3, e + random.below(2) * 5);
+        let (x, g, q) = (random.floats(entries * xs), random.floats(entries * gs), random.floats(offsets.len() * qs));
+        let (w, start) = (random.floats(e * n), random.floats(2 * e * n));
+        let (mut sums, mut sizes) = (vec![0.0; 2 * e * n], vec![0.0; 2 * e * n]);
+        let (mut vectors, mut vector_sizes) = (vec![0.0; offsets.len() * e], vec![0.0; offsets.len() * e]);
+        for (i, first) in start.iter().enumerate() {
+            (sums[i], sizes[i]) = (f64::from(*first), f64::from(first.abs()));
+        }
+        for (sample, range) in offsets.windows(2).enumerate() {
+            for i in range[0] as usize..range[1] as usize {
+                for r in 0..e {
+                    for c in 0..n {
+                        let m = f64::from(x[i * xs + r]) * f64::from(g[i * gs + c]);
+                        let (factor, weight) = (f64::from(q[sample * qs + r]), f64::from(w[r * n + c]));
+                        for (at, term) in [(r * n + c, m), ((e + r) * n + c, factor * m)] {
+                            sums[at] += term;
+                            sizes[at] += term.abs();
+                        }
+                        vectors[sample * e + r] += m * weight;
+                        vector_sizes[sample * e + r] += (m * weight).abs();
+                    }
+                }
+            }
+        }
+        for isa in levels() {
+            let mut out = start.clone();
+            let mut towards_q = vec![GUARD; offsets.len() * qs];
+            let gradient = AbsorbedGradient {
+                offsets: &offsets,
+                x: x.as_ptr(),
+                x_stride: xs,
+                g: g.as_ptr(),
+                g_stride: gs,
+                e,
+                n,
+                weight: (round % 3 != 1).then_some(WeightGradientSums {
+                    q: q.as_ptr(),
+                    q_stride: qs,
+                    out: out.as_mut_ptr(),
+                }),
+                sample: (round % 3 != 2).then_some(VectorGradient {
+                    w: w.as_ptr(),
+                    out: towards_q.as_mut_ptr(),
+                    out_stride: qs,
+                }),
+            };
+            // SAFETY: the vectors have these sizes.
+            unsafe { Microkernels::new(isa).absorbed_outer(&gradient) };
+            for i in 0..2 * e * n {
+                let (want, size) = if round % 3 == 1 { (f64::from(start[i]), 0.0) } else { (sums[i], sizes[i]) };
+                close(out[i], want, size, &format!("{isa:?} {e}x{n} weight at {i}"));
+            }
+            for sample in 0..offsets.len() {
+                for r in 0..qs {
+                    let got = towards_q[sample * qs + r];
+                    if r >= e || sample + 1 == offsets.len() || round % 3 == 2 {
+                        assert_eq!(got, GUARD, "{isa:?} {e}x{n} sample {sample} at {r}");
+                    } else {
+                        let at = sample * e + r;
+                        close(got, vectors[at], vector_sizes[at], &format!("{isa:?} {e}x{n} sample {sample} at {r}"));
+                    }
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn transpose_swaps() {
     let mut random = Random(4);

@@ -4,7 +4,9 @@ use super::prepare::{AbsorbedMatMul, AbsorbedOuter, PreparedOp, SegmentSum, Stri
 use super::reduce::join_moments;
 use super::tiling::BatchTiling;
 use crate::exec::common::{ElementRange, Layout};
-use crate::kernels::{MatMul, Microkernels, Outer, transpose};
+use crate::kernels::{
+    AbsorbedGradient, AbsorbedProduct, MatMul, Microkernels, Outer, VectorGradient, WeightGradientSums, transpose,
+};
 use din_program::schedule::{AxisId, BATCH};
 
 /// One call for one tile.
@@ -22,8 +24,8 @@ pub(super) struct TileCall<'a> {
     pub layout: &'a Layout,
     /// Room for twice the widest moments.
     pub moments: *mut f32,
-    /// Room for the largest absorbed weight.
-    pub matrix: *mut f32,
+    /// Room for the widest panel of an absorbed weight.
+    pub panel: *mut f32,
 }
 
 impl TileCall<'_> {
@@ -114,77 +116,63 @@ impl TileCall<'_> {
         }
     }
 
-    /// The tile's samples, each with its first entry and their number. The call is over a sequence.
-    fn samples(&self) -> impl Iterator<Item = (usize, usize, usize)> {
+    /// The tile's first sample, and where its samples' entries begin and the last one's end. The call
+    /// is over a sequence.
+    fn samples(&self) -> (usize, &[u32]) {
         let (first, end) = self.tiling.range(self.tile, BATCH, self.layout);
-        let entries = &self.layout.offsets(self.axis)[first..=end];
-        entries.windows(2).enumerate().map(move |(k, e)| (first + k, e[0] as usize, (e[1] - e[0]) as usize))
+        (first, &self.layout.offsets(self.axis)[first..=end])
     }
 
     /// # Safety
     ///
-    /// The arguments are valid for the tile's samples and entries; `matrix` has room for `e x n`.
+    /// The arguments are valid for the tile's samples and entries; `panel` has room.
     unsafe fn absorbed_matmul(&self, op: AbsorbedMatMul) {
         let AbsorbedMatMul { x, q, w, transposed, out, e, n } = op;
-        let (from, to) = if transposed { (n, e) } else { (e, n) };
-        for (sample, begin, rows) in self.samples().filter(|&(_, _, rows)| rows > 0) {
-            let m = MatMul {
-                rows,
-                k: from,
-                n: to,
-                x: self.row(x, begin),
-                x_stride: x.stride,
-                w: self.matrix,
-                w_stride: to,
-                out: self.row(out, begin),
-                out_stride: out.stride,
-                accumulate: false,
-            };
-            // SAFETY: columns, strides and sizes were checked against the buffers; the matrix is `e
-            // x n`.
-            unsafe {
-                self.kernels.absorb(self.base(w), self.row(q, sample), e, n, transposed, self.matrix);
-                self.kernels.matmul(&m);
-            }
-        }
+        let (first, offsets) = self.samples();
+        let product = AbsorbedProduct {
+            offsets,
+            x: self.base(x),
+            x_stride: x.stride,
+            q: self.row(q, first),
+            q_stride: q.stride,
+            w: self.base(w),
+            transposed,
+            e,
+            n,
+            out: self.base(out),
+            out_stride: out.stride,
+        };
+        // SAFETY: columns, strides and sizes were checked against the buffers.
+        unsafe { self.kernels.absorbed_matmul(&product, self.panel) }
     }
 
     /// # Safety
     ///
-    /// The arguments are valid for the tile's samples and entries; `matrix` has room for `e x n`.
+    /// The arguments are valid for the tile's samples and entries.
     unsafe fn absorbed_outer(&self, op: AbsorbedOuter) {
-        let AbsorbedOuter { x, g, weight, sample: sample_gradient, e, n } = op;
-        for (sample, begin, rows) in self.samples() {
-            let o = Outer {
-                rows,
-                k: e,
-                n,
-                x: self.row(x, begin),
-                x_stride: x.stride,
-                g: self.row(g, begin),
-                g_stride: g.stride,
-                out: self.matrix,
-                out_stride: n,
-                accumulate: false,
-            };
-            let weight = weight.map(|weight| (self.row(weight.q, sample).cast_const(), self.base(weight.out)));
-            let towards_q = sample_gradient.map(|gradient| {
-                let second_half = self.base(gradient.w).wrapping_add(e * n);
-                (second_half.cast_const(), self.row(gradient.out, sample))
-            });
-            // SAFETY: columns, strides and sizes were checked against the buffers; the matrix is `e
-            // x n`.
-            unsafe {
-                if rows == 0 {
-                    if let Some((_, out)) = towards_q {
-                        std::slice::from_raw_parts_mut(out, e).fill(0.0);
-                    }
-                    continue;
-                }
-                self.kernels.outer(&o);
-                self.kernels.absorb_backward(self.matrix, e, n, weight, towards_q);
-            }
-        }
+        let AbsorbedOuter { x, g, weight, sample, e, n } = op;
+        let (first, offsets) = self.samples();
+        let gradient = AbsorbedGradient {
+            offsets,
+            x: self.base(x),
+            x_stride: x.stride,
+            g: self.base(g),
+            g_stride: g.stride,
+            e,
+            n,
+            weight: weight.map(|weight| WeightGradientSums {
+                q: self.row(weight.q, first),
+                q_stride: weight.q.stride,
+                out: self.base(weight.out),
+            }),
+            sample: sample.map(|sample| VectorGradient {
+                w: self.base(sample.w).wrapping_add(e * n),
+                out: self.row(sample.out, first),
+                out_stride: sample.out.stride,
+            }),
+        };
+        // SAFETY: columns, strides and sizes were checked against the buffers.
+        unsafe { self.kernels.absorbed_outer(&gradient) }
     }
 
     /// Sums over the samples of each request, or over what each element of a unique axis stands

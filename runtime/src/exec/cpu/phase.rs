@@ -20,8 +20,8 @@ pub(super) struct ThreadScratch {
     tile: StepMemory,
     gradient: StepMemory,
     moments: StepMemory,
-    /// A sample's absorbed weight, or its gradient.
-    matrix: StepMemory,
+    /// Columns of a sample's absorbed weight.
+    panel: StepMemory,
     args: Vec<*mut u8>,
     pub clock: Clock,
 }
@@ -34,7 +34,7 @@ impl ThreadScratch {
     pub fn fit(&mut self, schedule: &BoundSchedule) -> Result<(), ExecError> {
         self.tile.reserve(schedule.tile_floats)?;
         self.moments.reserve(2 * schedule.prepared.moments)?;
-        self.matrix.reserve(schedule.prepared.matrix_floats)?;
+        self.panel.reserve(schedule.prepared.panel_floats)?;
         if let Some(update) = &schedule.rows {
             let sizes = schedule.prepared.tilings.iter().filter(|t| t.0 != GLOBAL).map(|t| t.1 as usize);
             // An update whose phases are all global sums no row gradients.
@@ -180,7 +180,7 @@ impl<'a> PhaseRunner<'a> {
                     tiling,
                     layout,
                     moments: scratch.moments.pointer(),
-                    matrix: scratch.matrix.pointer(),
+                    panel: scratch.panel.pointer(),
                 };
                 // SAFETY: the schedule was checked, sized for this batch and its addresses bound,
                 // so the operation stays inside its buffers; generated code is trusted to do so.

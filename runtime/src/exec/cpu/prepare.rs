@@ -4,6 +4,7 @@
 use crate::exec::ExecError;
 use crate::exec::common::{ScheduleRole, Validator};
 use crate::jit::KernelFn;
+use crate::kernels;
 use din_program::Program;
 use din_program::schedule::{
     AbsorbedWeight, AxisId, AxisTree, Buffer, BufferId, BufferUse, Call, Combine, Extent, GLOBAL, KernelArg, Operation,
@@ -201,8 +202,8 @@ pub(super) struct PreparedSchedule {
     pub most_args: usize,
     /// Widest moments.
     pub moments: usize,
-    /// Floats of the largest absorbed weight of a sample.
-    pub matrix_floats: usize,
+    /// Floats of the largest panel of an absorbed weight.
+    pub panel_floats: usize,
 }
 
 impl PreparedSchedule {
@@ -230,7 +231,7 @@ impl PreparedSchedule {
             partial_floats: 0,
             most_args: 0,
             moments: 0,
-            matrix_floats: 0,
+            panel_floats: 0,
         };
         let rows = matches!(role, ScheduleRole::Rows { .. });
         for phase in &schedule.phases {
@@ -297,7 +298,7 @@ impl PreparedSchedule {
         phase: &Phase,
         call: &Call,
         rows: bool,
-        kernels: &[KernelFn],
+        functions: &[KernelFn],
         p: &mut PreparedPhase,
     ) {
         let args = p.args.len();
@@ -322,7 +323,7 @@ impl PreparedSchedule {
         let mut next = || operands.next().expect("an operation's uses list each of its operands, in order");
         let (op, name) = match call.op {
             Operation::Kernel { kernel, .. } => {
-                let function = kernels[kernel.index()];
+                let function = functions[kernel.index()];
                 (PreparedOp::Kernel { function, args }, program.kernels[kernel.index()].name.clone())
             }
             Operation::Fill { buffer, value } => {
@@ -336,14 +337,13 @@ impl PreparedSchedule {
             }
             Operation::AbsorbedMatMul { transposed, e, n, .. } => {
                 let (e, n) = (e as usize, n as usize);
-                self.matrix_floats = self.matrix_floats.max(e * n);
+                self.panel_floats = self.panel_floats.max(kernels::panel_floats(e, n));
                 let op = AbsorbedMatMul { x: next(), q: next(), w: next(), transposed, out: next(), e, n };
                 let (from, to) = if transposed { (n, e) } else { (e, n) };
                 (PreparedOp::AbsorbedMatMul(op), format!("absorbed matmul {from}x{to}"))
             }
             Operation::AbsorbedOuter { weight, sample, e, n, .. } => {
                 let (e, n) = (e as usize, n as usize);
-                self.matrix_floats = self.matrix_floats.max(e * n);
                 let op = AbsorbedOuter {
                     x: next(),
                     g: next(),

@@ -2,6 +2,13 @@
 //! `#[inline(always)]`: they exist only inside the functions of `level.rs`, which enable the
 //! features.
 
+mod absorbed;
+
+pub(super) use absorbed::{
+    AbsorbedOuterTile, AbsorbedPanel, AbsorbedVectorSums, AbsorbedWeightSums, absorbed_column, absorbed_outer_tile,
+    absorbed_tile, lane_sums,
+};
+
 use super::simd::Simd;
 use super::{Occurrence, RowSegments, StridedRows};
 
@@ -284,81 +291,5 @@ pub(super) unsafe fn sum_rows<S: Simd>(
             c += S::LANES;
         }
         at += terms.len();
-    }
-}
-
-/// See [`super::Microkernels::absorb`].
-///
-/// # Safety
-///
-/// The CPU has `S`'s features, and all addresses are valid.
-#[inline(always)]
-pub(super) unsafe fn absorb<S: Simd>(
-    w: *const f32,
-    q: *const f32,
-    e: usize,
-    n: usize,
-    transposed: bool,
-    out: *mut f32,
-) {
-    let (rows, columns) = if transposed { (n, e) } else { (e, n) };
-    // From W1's number to W2's, and from one row to the next.
-    let (second, stride) = if transposed { (e, 2 * e) } else { (e * n, n) };
-    for r in 0..rows {
-        let (from, to) = (w.wrapping_add(r * stride), out.wrapping_add(r * columns));
-        // SAFETY: the caller vouches for the features and addresses; columns beyond the last are
-        // neither read nor written.
-        unsafe {
-            let row = S::splat(if transposed { 0.0 } else { *q.add(r) });
-            let mut c = 0;
-            while c < columns {
-                let mask = S::mask((columns - c).min(S::LANES));
-                let (a, b) = (S::load_first(from.add(c), mask), S::load_first(from.add(second + c), mask));
-                let factor = if transposed { S::load_first(q.add(c), mask) } else { row };
-                S::store_first(to.add(c), mask, S::fma(factor, b, a));
-                c += S::LANES;
-            }
-        }
-    }
-}
-
-/// See [`super::Microkernels::absorb_backward`].
-///
-/// # Safety
-///
-/// The CPU has `S`'s features, and all addresses are valid.
-#[inline(always)]
-pub(super) unsafe fn absorb_backward<S: Simd>(
-    m: *const f32,
-    e: usize,
-    n: usize,
-    weight: Option<(*const f32, *mut f32)>,
-    sample: Option<(*const f32, *mut f32)>,
-) {
-    for r in 0..e {
-        // SAFETY: the caller vouches for the features and addresses; columns beyond the last are
-        // neither read nor written.
-        unsafe {
-            let mut dot = S::splat(0.0);
-            let mut c = 0;
-            while c < n {
-                let mask = S::mask((n - c).min(S::LANES));
-                let g = S::load_first(m.add(r * n + c), mask);
-                if let Some((q, sums)) = weight {
-                    let (first, second) = (sums.add(r * n + c), sums.add((e + r) * n + c));
-                    S::store_first(first, mask, S::add(S::load_first(first, mask), g));
-                    let scaled = S::fma(S::splat(*q.add(r)), g, S::load_first(second, mask));
-                    S::store_first(second, mask, scaled);
-                }
-                if let Some((w, _)) = sample {
-                    dot = S::fma(g, S::load_first(w.add(r * n + c), mask), dot);
-                }
-                c += S::LANES;
-            }
-            if let Some((_, out)) = sample {
-                let zero = S::splat(0.0);
-                *out.add(r) = S::sum4([dot, zero, zero, zero])[0];
-            }
-        }
     }
 }

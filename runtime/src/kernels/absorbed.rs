@@ -1,0 +1,235 @@
+//! Products with weights that absorb a vector of each sample, and their gradients: the activation unit
+//! of the paper, whose first layer reads `concat(k, k * q)` (Section 4.2), for a sequence of entries
+//! `k` and one candidate `q` per sample.
+
+use super::body::{AbsorbedOuterTile, AbsorbedPanel, AbsorbedVectorSums, AbsorbedWeightSums, RegisterTile, StoreMode};
+use super::{MatMul, Microkernels, runs};
+
+/// Most samples whose gradients are summed at a time.
+const GROUP: usize = 16;
+
+/// Floats of the entries of such a group: they are read once per tile, and should stay in the
+/// first-level cache.
+const GROUP_FLOATS: usize = 4 << 10;
+
+/// Most columns of a tile's vectors, and most floats of one vector per row of a gradient's tile, at
+/// any level.
+pub(super) const PANEL_COLUMNS: usize = 80;
+pub(super) const DOT_FLOATS: usize = 8 * 16;
+
+/// Floats of scratch for [`Microkernels::absorbed_matmul`] with a weight of `2 e x n`.
+pub fn panel_floats(e: usize, n: usize) -> usize {
+    e.max(n) * PANEL_COLUMNS
+}
+
+/// `out_i = x_i (W1 + diag(q_s) W2)` for the entries `i` of each sample `s`; or, transposed,
+/// `out_i = x_i (W1 + diag(q_s) W2)^T`.
+#[derive(Clone, Copy, Debug)]
+pub struct AbsorbedProduct<'a> {
+    /// Where each sample's entries begin, and where the last one's end.
+    pub offsets: &'a [u32],
+    /// Entry 0 of the batch, not of the first sample; `e` floats, transposed `n`.
+    pub x: *const f32,
+    pub x_stride: usize,
+    /// The first sample's vector, `e` floats.
+    pub q: *const f32,
+    pub q_stride: usize,
+    /// W1 over W2, `2 e x n`; transposed, the transpose of that, `n x 2 e`.
+    pub w: *const f32,
+    pub transposed: bool,
+    pub e: usize,
+    pub n: usize,
+    /// Entry 0 of the batch; `n` floats, transposed `e`.
+    pub out: *mut f32,
+    pub out_stride: usize,
+}
+
+/// The gradients of such a product towards its weight and its vectors. With `m_s = sum_i x_i^T g_i`
+/// over the entries of sample `s`, W1's is the sum of `m_s` over samples, W2's that of
+/// `diag(q_s) m_s`, and that of `q_s` the sum of `m_s * W2` by row.
+#[derive(Clone, Copy, Debug)]
+pub struct AbsorbedGradient<'a> {
+    /// Where each sample's entries begin, and where the last one's end.
+    pub offsets: &'a [u32],
+    /// Entry 0 of the batch, not of the first sample; `e` floats.
+    pub x: *const f32,
+    pub x_stride: usize,
+    /// Entry 0 of the batch; `n` floats.
+    pub g: *const f32,
+    pub g_stride: usize,
+    pub e: usize,
+    pub n: usize,
+    pub weight: Option<WeightGradientSums>,
+    pub sample: Option<VectorGradient>,
+}
+
+/// Towards the weight.
+#[derive(Clone, Copy, Debug)]
+pub struct WeightGradientSums {
+    /// The first sample's vector, `e` floats.
+    pub q: *const f32,
+    pub q_stride: usize,
+    /// `2 e x n`; the gradient is added.
+    pub out: *mut f32,
+}
+
+/// Towards the vectors.
+#[derive(Clone, Copy, Debug)]
+pub struct VectorGradient {
+    /// W2, `e x n`.
+    pub w: *const f32,
+    /// The first sample's gradient, `e` floats.
+    pub out: *mut f32,
+    pub out_stride: usize,
+}
+
+impl Microkernels {
+    /// # Safety
+    ///
+    /// The addresses of `m` are valid for its sizes and strides, `scratch` for [`panel_floats`], and
+    /// what is written overlaps nothing else.
+    pub unsafe fn absorbed_matmul(&self, m: &AbsorbedProduct<'_>, scratch: *mut f32) {
+        let (k, columns) = if m.transposed { (m.n, m.e) } else { (m.e, m.n) };
+        let lanes = self.level.lanes;
+        let vectors = columns.div_ceil(lanes);
+        let blocks = vectors.div_ceil(self.level.whole.len());
+        for block in 0..blocks {
+            let (first, end) = (block * vectors / blocks, (block + 1) * vectors / blocks);
+            let (column, across) = (first * lanes, end - first);
+            let last = (columns - column).min(across * lanes) - (across - 1) * lanes;
+            let (absorbing, tiles) = if last == lanes {
+                (self.level.absorbed_whole[across - 1], self.level.whole[across - 1])
+            } else {
+                (self.level.absorbed_masked[across - 1], self.level.masked[across - 1])
+            };
+            for (sample, entries) in m.offsets.windows(2).enumerate() {
+                let (begin, rows) = (entries[0] as usize, (entries[1] - entries[0]) as usize);
+                if rows == 0 {
+                    continue;
+                }
+                let x = m.x.wrapping_add(begin * m.x_stride);
+                let out = m.out.wrapping_add(begin * m.out_stride + column);
+                let q = m.q.wrapping_add(sample * m.q_stride);
+                let panel = AbsorbedPanel {
+                    w: m.w.wrapping_add(column),
+                    w_row: if m.transposed { 2 * m.e } else { m.n },
+                    half: if m.transposed { m.e } else { m.e * m.n },
+                    q: if m.transposed { q.wrapping_add(column) } else { q },
+                    transposed: m.transposed,
+                };
+                // SAFETY: the caller vouches for the addresses; blocks and runs lie inside `rows x
+                // columns`; `Microkernels::new` made sure of the features.
+                unsafe {
+                    if columns == 1 {
+                        (self.level.absorbed_column)(&panel, k, scratch);
+                        self.matmul(&MatMul {
+                            rows,
+                            k,
+                            n: 1,
+                            x,
+                            x_stride: m.x_stride,
+                            w: scratch,
+                            w_stride: 1,
+                            out,
+                            out_stride: m.out_stride,
+                            accumulate: false,
+                        });
+                        continue;
+                    }
+                    for (row, height) in runs(rows, tiles.len().min(absorbing.len())) {
+                        let tile = RegisterTile {
+                            x: x.wrapping_add(row * m.x_stride),
+                            x_row: m.x_stride,
+                            x_step: 1,
+                            w: scratch,
+                            w_row: across * lanes,
+                            out: out.wrapping_add(row * m.out_stride),
+                            out_row: m.out_stride,
+                            steps: k,
+                            last,
+                            mode: StoreMode::Store,
+                        };
+                        if row == 0 {
+                            absorbing[height - 1](&tile, &panel, (height < rows).then_some(scratch));
+                        } else {
+                            tiles[height - 1](&tile);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// The addresses of `o` are valid for its sizes and strides, and what is written overlaps nothing
+    /// else.
+    pub unsafe fn absorbed_outer(&self, o: &AbsorbedGradient<'_>) {
+        let AbsorbedGradient { e, n, .. } = *o;
+        let lanes = self.level.lanes;
+        let (whole, masked) = (self.level.absorbed_outer_whole, self.level.absorbed_outer_masked);
+        let vectors = n.div_ceil(lanes);
+        let blocks = vectors.div_ceil(whole.len());
+        let most_rows = whole[0].len();
+        let mut dots = [0.0f32; GROUP * DOT_FLOATS];
+        let samples = o.offsets.len().saturating_sub(1);
+        let mut first = 0;
+        while first < samples {
+            let end = self.group_end(o, first);
+            let offsets = &o.offsets[first..=end];
+            for (row, height) in runs(e, most_rows) {
+                dots[..(end - first) * height * lanes].fill(0.0);
+                for block in 0..blocks {
+                    let (left, right) = (block * vectors / blocks, (block + 1) * vectors / blocks);
+                    let (column, across) = (left * lanes, right - left);
+                    let last = (n - column).min(across * lanes) - (across - 1) * lanes;
+                    let set = if last == lanes { whole } else { masked };
+                    let at = row * n + column;
+                    // SAFETY: the tile lies inside `e x n`; the caller vouches for the addresses;
+                    // `Microkernels::new` made sure of the features.
+                    unsafe {
+                        set[across - 1][height - 1](&AbsorbedOuterTile {
+                            offsets,
+                            x: o.x.wrapping_add(row),
+                            x_row: o.x_stride,
+                            g: o.g.wrapping_add(column),
+                            g_row: o.g_stride,
+                            last,
+                            n,
+                            weight: o.weight.map(|weight| AbsorbedWeightSums {
+                                q: weight.q.wrapping_add(first * weight.q_stride + row),
+                                q_row: weight.q_stride,
+                                first: weight.out.wrapping_add(at),
+                                second: weight.out.wrapping_add(e * n + at),
+                            }),
+                            sample: o.sample.map(|sample| AbsorbedVectorSums {
+                                w: sample.w.wrapping_add(at),
+                                dots: dots.as_mut_ptr(),
+                            }),
+                        });
+                    }
+                }
+                let Some(sample) = o.sample else { continue };
+                for i in first..end {
+                    let vectors = dots[(i - first) * height * lanes..].as_ptr();
+                    // SAFETY: as above.
+                    unsafe {
+                        (self.level.lane_sums)(vectors, height, sample.out.wrapping_add(i * sample.out_stride + row))
+                    }
+                }
+            }
+            first = end;
+        }
+    }
+
+    /// The end of the group of samples that begins with `first`.
+    fn group_end(&self, o: &AbsorbedGradient<'_>, first: usize) -> usize {
+        let samples = o.offsets.len() - 1;
+        let most = (GROUP_FLOATS / (o.e + o.n)) as u32;
+        let mut end = first + 1;
+        while end < samples && end - first < GROUP && o.offsets[end + 1] - o.offsets[first] <= most {
+            end += 1;
+        }
+        end
+    }
+}

@@ -1,0 +1,240 @@
+//! The loops for weights that absorb a vector of each sample: `W1 + diag(q) W2`.
+
+use super::RegisterTile;
+use crate::kernels::simd::Simd;
+
+/// Columns of `W1 + diag(q) W2`, or of its transpose, for one sample.
+#[derive(Clone, Copy)]
+pub(in crate::kernels) struct AbsorbedPanel {
+    /// W1 at the first column; rows are `w_row` floats apart.
+    pub w: *const f32,
+    pub w_row: usize,
+    /// Floats from a number of W1 to that of W2.
+    pub half: usize,
+    /// One factor per row; of a transpose, one per column, from the first column on.
+    pub q: *const f32,
+    pub transposed: bool,
+}
+
+/// The register tile `t` with the panel for its weight, which is made on the way. If `keep`, it is
+/// written to `t.w` too, for the tiles of further entries.
+///
+/// # Safety
+///
+/// The CPU has `S`'s features, and all addresses are valid.
+#[inline(always)]
+pub(in crate::kernels) unsafe fn absorbed_tile<S: Simd, const R: usize, const C: usize, const WHOLE: bool>(
+    t: &RegisterTile,
+    panel: &AbsorbedPanel,
+    keep: Option<*mut f32>,
+) {
+    // SAFETY: the caller vouches for the features and addresses; columns beyond `last` are neither
+    // read nor written.
+    unsafe {
+        let mask = S::mask(t.last);
+        let cut = |c: usize| !WHOLE && c + 1 == C;
+        let load = |from: *const f32, c: usize| {
+            let from = from.add(c * S::LANES);
+            if cut(c) { S::load_first(from, mask) } else { S::load(from) }
+        };
+        let store = |to: *mut f32, c: usize, v: S::V| {
+            let to = to.add(c * S::LANES);
+            if cut(c) {
+                S::store_first(to, mask, v);
+            } else {
+                S::store(to, v);
+            }
+        };
+        let mut sums = [[S::splat(0.0); C]; R];
+        let mut x = t.x;
+        let mut w = panel.w;
+        for p in 0..t.steps {
+            let mut b = [S::splat(0.0); C];
+            if panel.transposed {
+                for (c, b) in b.iter_mut().enumerate() {
+                    *b = S::fma(load(panel.q, c), load(w.add(panel.half), c), load(w, c));
+                }
+            } else {
+                let factor = S::splat(*panel.q.add(p));
+                for (c, b) in b.iter_mut().enumerate() {
+                    *b = S::fma(factor, load(w.add(panel.half), c), load(w, c));
+                }
+            }
+            if let Some(out) = keep {
+                for (c, b) in b.iter().enumerate() {
+                    store(out.add(p * t.w_row), c, *b);
+                }
+            }
+            for (r, row) in sums.iter_mut().enumerate() {
+                let a = S::splat(*x.add(r * t.x_row));
+                for (sum, b) in row.iter_mut().zip(b) {
+                    *sum = S::fma(a, b, *sum);
+                }
+            }
+            x = x.wrapping_add(t.x_step);
+            w = w.wrapping_add(panel.w_row);
+        }
+        for (r, row) in sums.iter().enumerate() {
+            for (c, sum) in row.iter().enumerate() {
+                store(t.out.add(r * t.out_row), c, *sum);
+            }
+        }
+    }
+}
+
+/// The panel of a weight with one column, `steps` floats.
+///
+/// # Safety
+///
+/// All addresses are valid.
+#[inline(always)]
+pub(in crate::kernels) unsafe fn absorbed_column<S: Simd>(panel: &AbsorbedPanel, steps: usize, out: *mut f32) {
+    // SAFETY: the caller vouches for the features and addresses; the mask selects one float.
+    unsafe {
+        let mask = S::mask(1);
+        for p in 0..steps {
+            let w = panel.w.add(p * panel.w_row);
+            let factor = S::splat(*if panel.transposed { panel.q } else { panel.q.add(p) });
+            let sum = S::fma(factor, S::load_first(w.add(panel.half), mask), S::load_first(w, mask));
+            S::store_first(out.add(p), mask, sum);
+        }
+    }
+}
+
+/// A tile of the gradients of an absorbed weight, for some samples. With `m = sum_i x_i^T g_i` over
+/// the entries of a sample, W1's gradient is the sum of `m` over samples, W2's that of `diag(q) m`,
+/// and that of `q` the sum of `m * W2` by row.
+#[derive(Clone, Copy)]
+pub(in crate::kernels) struct AbsorbedOuterTile<'a> {
+    /// Where each sample's entries begin, and where the last one's end.
+    pub offsets: &'a [u32],
+    /// Entry 0 of the batch at the tile's first row.
+    pub x: *const f32,
+    pub x_row: usize,
+    /// Entry 0 of the batch at the tile's first column.
+    pub g: *const f32,
+    pub g_row: usize,
+    /// Columns of the last vector.
+    pub last: usize,
+    /// Floats of a row of W1 and W2, and of the sums of their gradients.
+    pub n: usize,
+    pub weight: Option<AbsorbedWeightSums>,
+    pub sample: Option<AbsorbedVectorSums>,
+}
+
+/// The sums of the weight's gradient.
+#[derive(Clone, Copy)]
+pub(in crate::kernels) struct AbsorbedWeightSums {
+    /// The first sample's factor for the tile's first row.
+    pub q: *const f32,
+    pub q_row: usize,
+    /// Those of W1 and of W2 at the tile's first row and column.
+    pub first: *mut f32,
+    pub second: *mut f32,
+}
+
+/// The sums of the gradient of `q`.
+#[derive(Clone, Copy)]
+pub(in crate::kernels) struct AbsorbedVectorSums {
+    /// W2 at the tile's first row and column.
+    pub w: *const f32,
+    /// One vector per sample and row of the tile: the sums of its lanes so far.
+    pub dots: *mut f32,
+}
+
+/// Adds the tile of `R` rows and `C` vectors of columns. `WHOLE` says that the last one has all its
+/// columns.
+///
+/// # Safety
+///
+/// The CPU has `S`'s features, and all addresses are valid.
+#[inline(always)]
+pub(in crate::kernels) unsafe fn absorbed_outer_tile<S: Simd, const R: usize, const C: usize, const WHOLE: bool>(
+    t: &AbsorbedOuterTile<'_>,
+) {
+    // SAFETY: the caller vouches for the features and addresses; columns beyond `last` are neither
+    // read nor written.
+    unsafe {
+        let mask = S::mask(t.last);
+        let cut = |c: usize| !WHOLE && c + 1 == C;
+        let load = |from: *const f32, c: usize| {
+            let from = from.add(c * S::LANES);
+            if cut(c) { S::load_first(from, mask) } else { S::load(from) }
+        };
+        let store = |to: *mut f32, c: usize, v: S::V| {
+            let to = to.add(c * S::LANES);
+            if cut(c) {
+                S::store_first(to, mask, v);
+            } else {
+                S::store(to, v);
+            }
+        };
+        for (sample, entries) in t.offsets.windows(2).enumerate() {
+            let count = (entries[1] - entries[0]) as usize;
+            if count == 0 {
+                continue;
+            }
+            let mut sums = [[S::splat(0.0); C]; R];
+            let mut x = t.x.add(entries[0] as usize * t.x_row);
+            let mut g = t.g.add(entries[0] as usize * t.g_row);
+            for _ in 0..count {
+                let mut b = [S::splat(0.0); C];
+                for (c, b) in b.iter_mut().enumerate() {
+                    *b = load(g, c);
+                }
+                for (r, row) in sums.iter_mut().enumerate() {
+                    let a = S::splat(*x.add(r));
+                    for (sum, b) in row.iter_mut().zip(b) {
+                        *sum = S::fma(a, b, *sum);
+                    }
+                }
+                x = x.wrapping_add(t.x_row);
+                g = g.wrapping_add(t.g_row);
+            }
+            if let Some(weight) = t.weight {
+                let q = weight.q.add(sample * weight.q_row);
+                for (r, row) in sums.iter().enumerate() {
+                    let factor = S::splat(*q.add(r));
+                    let (first, second) = (weight.first.add(r * t.n), weight.second.add(r * t.n));
+                    for (c, sum) in row.iter().enumerate() {
+                        store(first, c, S::add(load(first, c), *sum));
+                        store(second, c, S::fma(factor, *sum, load(second, c)));
+                    }
+                }
+            }
+            if let Some(vector) = t.sample {
+                for (r, row) in sums.iter().enumerate() {
+                    let at = vector.dots.add((sample * R + r) * S::LANES);
+                    let mut dot = S::load(at);
+                    for (c, sum) in row.iter().enumerate() {
+                        dot = S::fma(*sum, load(vector.w.add(r * t.n), c), dot);
+                    }
+                    S::store(at, dot);
+                }
+            }
+        }
+    }
+}
+
+/// `out[i]` becomes the sum of the lanes of vector `i`.
+///
+/// # Safety
+///
+/// The CPU has `S`'s features, `vectors` holds `count` vectors, and `out` as many floats.
+#[inline(always)]
+pub(in crate::kernels) unsafe fn lane_sums<S: Simd>(vectors: *const f32, count: usize, out: *mut f32) {
+    // SAFETY: the caller vouches for the features and addresses; a vector beyond the last is
+    // replaced by the last one.
+    unsafe {
+        let mut i = 0;
+        while i < count {
+            let most = (count - i).min(4);
+            let at = |k: usize| vectors.add((i + k.min(most - 1)) * S::LANES);
+            let sums = S::sum4([S::load(at(0)), S::load(at(1)), S::load(at(2)), S::load(at(3))]);
+            for (k, sum) in sums.into_iter().enumerate().take(most) {
+                *out.add(i + k) = sum;
+            }
+            i += most;
+        }
+    }
+}
