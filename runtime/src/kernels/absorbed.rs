@@ -3,13 +3,14 @@
 //! `k` and one candidate `q` per sample.
 
 use super::body::{AbsorbedOuterTile, AbsorbedPanel, AbsorbedVectorSums, AbsorbedWeightSums, RegisterTile, StoreMode};
-use super::{MatMul, Microkernels, runs};
+use super::{ColumnBlock, MatMul, Microkernels, column_blocks, runs};
+use std::ops::Range;
 
-/// Most samples whose gradients are summed at a time.
+/// Most samples of a group.
 const GROUP: usize = 16;
 
-/// Floats of the entries of such a group: they are read once per tile, and should stay in the
-/// first-level cache.
+/// Floats of the entries of a group: they are read once per block of the weight, and should stay in
+/// the first-level cache.
 const GROUP_FLOATS: usize = 4 << 10;
 
 /// Most columns of a tile's vectors, and most floats of one vector per row of a gradient's tile, at
@@ -90,71 +91,76 @@ impl Microkernels {
     /// what is written overlaps nothing else.
     pub unsafe fn absorbed_matmul(&self, m: &AbsorbedProduct<'_>, scratch: *mut f32) {
         let (k, columns) = if m.transposed { (m.n, m.e) } else { (m.e, m.n) };
-        let lanes = self.level.lanes;
-        let vectors = columns.div_ceil(lanes);
-        let blocks = vectors.div_ceil(self.level.whole.len());
-        for block in 0..blocks {
-            let (first, end) = (block * vectors / blocks, (block + 1) * vectors / blocks);
-            let (column, across) = (first * lanes, end - first);
-            let last = (columns - column).min(across * lanes) - (across - 1) * lanes;
-            let (absorbing, tiles) = if last == lanes {
-                (self.level.absorbed_whole[across - 1], self.level.whole[across - 1])
-            } else {
-                (self.level.absorbed_masked[across - 1], self.level.masked[across - 1])
-            };
-            for (sample, entries) in m.offsets.windows(2).enumerate() {
-                let (begin, rows) = (entries[0] as usize, (entries[1] - entries[0]) as usize);
-                if rows == 0 {
-                    continue;
+        for group in groups(m.offsets, k) {
+            for block in column_blocks(columns, self.level.lanes, self.level.whole.len()) {
+                for sample in group.clone().filter(|&s| m.offsets[s] < m.offsets[s + 1]) {
+                    // SAFETY: the caller vouches for the addresses.
+                    unsafe { self.absorbed_block(m, sample, &block, scratch) }
                 }
-                let x = m.x.wrapping_add(begin * m.x_stride);
-                let out = m.out.wrapping_add(begin * m.out_stride + column);
-                let q = m.q.wrapping_add(sample * m.q_stride);
-                let panel = AbsorbedPanel {
-                    w: m.w.wrapping_add(column),
-                    w_row: if m.transposed { 2 * m.e } else { m.n },
-                    half: if m.transposed { m.e } else { m.e * m.n },
-                    q: if m.transposed { q.wrapping_add(column) } else { q },
-                    transposed: m.transposed,
+            }
+        }
+    }
+
+    /// Some columns of the product for the entries of one sample, of which there are some.
+    ///
+    /// # Safety
+    ///
+    /// As for the product.
+    unsafe fn absorbed_block(&self, m: &AbsorbedProduct<'_>, sample: usize, block: &ColumnBlock, scratch: *mut f32) {
+        let &ColumnBlock { column, vectors, last } = block;
+        let (k, columns) = if m.transposed { (m.n, m.e) } else { (m.e, m.n) };
+        let (begin, end) = (m.offsets[sample] as usize, m.offsets[sample + 1] as usize);
+        let x = m.x.wrapping_add(begin * m.x_stride);
+        let out = m.out.wrapping_add(begin * m.out_stride + column);
+        let q = m.q.wrapping_add(sample * m.q_stride);
+        let panel = AbsorbedPanel {
+            w: m.w.wrapping_add(column),
+            w_row: if m.transposed { 2 * m.e } else { m.n },
+            half: if m.transposed { m.e } else { m.e * m.n },
+            q: if m.transposed { q.wrapping_add(column) } else { q },
+            transposed: m.transposed,
+        };
+        let rows = end - begin;
+        // SAFETY: the caller vouches for the addresses; the block and runs lie inside `rows x columns`;
+        // `Microkernels::new` made sure of the features.
+        unsafe {
+            if columns == 1 {
+                (self.level.absorbed_column)(&panel, k, scratch);
+                return self.matmul(&MatMul {
+                    rows,
+                    k,
+                    n: 1,
+                    x,
+                    x_stride: m.x_stride,
+                    w: scratch,
+                    w_stride: 1,
+                    out,
+                    out_stride: m.out_stride,
+                    accumulate: false,
+                });
+            }
+            let (absorbing, tiles) = if last == self.level.lanes {
+                (self.level.absorbed_whole[vectors - 1], self.level.whole[vectors - 1])
+            } else {
+                (self.level.absorbed_masked[vectors - 1], self.level.masked[vectors - 1])
+            };
+            for (row, height) in runs(rows, tiles.len().min(absorbing.len())) {
+                let tile = RegisterTile {
+                    x: x.wrapping_add(row * m.x_stride),
+                    x_row: m.x_stride,
+                    x_step: 1,
+                    w: scratch,
+                    w_row: vectors * self.level.lanes,
+                    out: out.wrapping_add(row * m.out_stride),
+                    out_row: m.out_stride,
+                    steps: k,
+                    last,
+                    mode: StoreMode::Store,
                 };
-                // SAFETY: the caller vouches for the addresses; blocks and runs lie inside `rows x
-                // columns`; `Microkernels::new` made sure of the features.
-                unsafe {
-                    if columns == 1 {
-                        (self.level.absorbed_column)(&panel, k, scratch);
-                        self.matmul(&MatMul {
-                            rows,
-                            k,
-                            n: 1,
-                            x,
-                            x_stride: m.x_stride,
-                            w: scratch,
-                            w_stride: 1,
-                            out,
-                            out_stride: m.out_stride,
-                            accumulate: false,
-                        });
-                        continue;
-                    }
-                    for (row, height) in runs(rows, tiles.len().min(absorbing.len())) {
-                        let tile = RegisterTile {
-                            x: x.wrapping_add(row * m.x_stride),
-                            x_row: m.x_stride,
-                            x_step: 1,
-                            w: scratch,
-                            w_row: across * lanes,
-                            out: out.wrapping_add(row * m.out_stride),
-                            out_row: m.out_stride,
-                            steps: k,
-                            last,
-                            mode: StoreMode::Store,
-                        };
-                        if row == 0 {
-                            absorbing[height - 1](&tile, &panel, (height < rows).then_some(scratch));
-                        } else {
-                            tiles[height - 1](&tile);
-                        }
-                    }
+                if row == 0 {
+                    absorbing[height - 1](&tile, &panel, (height < rows).then_some(scratch));
+                } else {
+                    tiles[height - 1](&tile);
                 }
             }
         }
@@ -168,27 +174,20 @@ impl Microkernels {
         let AbsorbedGradient { e, n, .. } = *o;
         let lanes = self.level.lanes;
         let (whole, masked) = (self.level.absorbed_outer_whole, self.level.absorbed_outer_masked);
-        let vectors = n.div_ceil(lanes);
-        let blocks = vectors.div_ceil(whole.len());
         let most_rows = whole[0].len();
         let mut dots = [0.0f32; GROUP * DOT_FLOATS];
-        let samples = o.offsets.len().saturating_sub(1);
-        let mut first = 0;
-        while first < samples {
-            let end = self.group_end(o, first);
-            let offsets = &o.offsets[first..=end];
+        for group in groups(o.offsets, e + n) {
+            let first = group.start;
+            let offsets = &o.offsets[first..=group.end];
             for (row, height) in runs(e, most_rows) {
-                dots[..(end - first) * height * lanes].fill(0.0);
-                for block in 0..blocks {
-                    let (left, right) = (block * vectors / blocks, (block + 1) * vectors / blocks);
-                    let (column, across) = (left * lanes, right - left);
-                    let last = (n - column).min(across * lanes) - (across - 1) * lanes;
+                dots[..group.len() * height * lanes].fill(0.0);
+                for ColumnBlock { column, vectors, last } in column_blocks(n, lanes, whole.len()) {
                     let set = if last == lanes { whole } else { masked };
                     let at = row * n + column;
                     // SAFETY: the tile lies inside `e x n`; the caller vouches for the addresses;
                     // `Microkernels::new` made sure of the features.
                     unsafe {
-                        set[across - 1][height - 1](&AbsorbedOuterTile {
+                        set[vectors - 1][height - 1](&AbsorbedOuterTile {
                             offsets,
                             x: o.x.wrapping_add(row),
                             x_row: o.x_stride,
@@ -210,7 +209,7 @@ impl Microkernels {
                     }
                 }
                 let Some(sample) = o.sample else { continue };
-                for i in first..end {
+                for i in group.clone() {
                     let vectors = dots[(i - first) * height * lanes..].as_ptr();
                     // SAFETY: as above.
                     unsafe {
@@ -218,18 +217,25 @@ impl Microkernels {
                     }
                 }
             }
-            first = end;
         }
     }
+}
 
-    /// The end of the group of samples that begins with `first`.
-    fn group_end(&self, o: &AbsorbedGradient<'_>, first: usize) -> usize {
-        let samples = o.offsets.len() - 1;
-        let most = (GROUP_FLOATS / (o.e + o.n)) as u32;
-        let mut end = first + 1;
-        while end < samples && end - first < GROUP && o.offsets[end + 1] - o.offsets[first] <= most {
-            end += 1;
+/// Consecutive samples that are processed together, block by block of the weight: at most [`GROUP`], or
+/// as many as have entries of [`GROUP_FLOATS`] floats in all, `width` each.
+fn groups(offsets: &[u32], width: usize) -> impl Iterator<Item = Range<usize>> {
+    let samples = offsets.len().saturating_sub(1);
+    let most = (GROUP_FLOATS / width) as u32;
+    let mut first = 0;
+    std::iter::from_fn(move || {
+        let begin = first;
+        if begin == samples {
+            return None;
         }
-        end
-    }
+        first += 1;
+        while first < samples && first - begin < GROUP && offsets[first + 1] - offsets[begin] <= most {
+            first += 1;
+        }
+        Some(begin..first)
+    })
 }

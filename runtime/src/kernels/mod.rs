@@ -181,10 +181,9 @@ impl Microkernels {
         }
         let lanes = self.level.lanes;
         let (whole, masked) = (self.level.whole, self.level.masked);
-        let vectors = columns.div_ceil(lanes);
-        let blocks = vectors.div_ceil(whole.len());
         // Passes of equal depth: a short one would spend its time on the sums' loads and stores.
-        let most = (PASS / (vectors.div_ceil(blocks) * lanes)).max(1);
+        let widest = column_blocks(columns, lanes, whole.len()).map(|block| block.vectors).max();
+        let most = (PASS / (widest.expect("there are columns") * lanes)).max(1);
         let depth = t.steps.div_ceil(t.steps.div_ceil(most).max(1));
         let mut step = 0;
         loop {
@@ -193,13 +192,8 @@ impl Microkernels {
                 StoreMode::Store if step > 0 => StoreMode::Continue,
                 mode => mode,
             };
-            for block in 0..blocks {
-                // Blocks of nearly equal widths.
-                let (first, end) = (block * vectors / blocks, (block + 1) * vectors / blocks);
-                let column = first * lanes;
-                let last = (columns - column).min((end - first) * lanes) - (end - first - 1) * lanes;
-                let set = if last == lanes { whole } else { masked };
-                let set = set[end - first - 1];
+            for ColumnBlock { column, vectors, last } in column_blocks(columns, lanes, whole.len()) {
+                let set = if last == lanes { whole[vectors - 1] } else { masked[vectors - 1] };
                 for (row, height) in runs(rows, set.len()) {
                     // SAFETY: the tile lies inside `rows x columns`; the caller vouches for those
                     // and for the features.
@@ -286,6 +280,26 @@ impl Microkernels {
         // features.
         unsafe { (self.level.join)(out, x, count, true) }
     }
+}
+
+/// Neighbouring columns that one tile covers: their first, how many vectors they take, and the columns
+/// of the last of these.
+struct ColumnBlock {
+    column: usize,
+    vectors: usize,
+    last: usize,
+}
+
+/// Cuts `columns` into the fewest blocks of at most `most` vectors, of nearly equal widths.
+fn column_blocks(columns: usize, lanes: usize, most: usize) -> impl Iterator<Item = ColumnBlock> {
+    let vectors = columns.div_ceil(lanes);
+    let blocks = vectors.div_ceil(most);
+    (0..blocks).map(move |block| {
+        let (first, end) = (block * vectors / blocks, (block + 1) * vectors / blocks);
+        let column = first * lanes;
+        let last = (columns - column).min((end - first) * lanes) - (end - first - 1) * lanes;
+        ColumnBlock { column, vectors: end - first, last }
+    })
 }
 
 /// Cuts `rows` into the fewest runs of at most `most`, each with its first row and its height. Heights
