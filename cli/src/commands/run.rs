@@ -281,19 +281,19 @@ fn remark_of_left_out(console: &Console, data: &Dataset) {
 fn warn_of_reuse(console: &Console, record: &RunRecord, data: &Dataset) {
     let shared = |had: &[PathBuf]| had.iter().find(|file| data.holds(file)).cloned();
     if let Some(file) = shared(&record.train.paths()) {
-        console.warning(&format!(
+        console.warning(format!(
             "{}: the run was trained on this file; the figures say nothing of new data",
             file.display()
         ));
     }
     if let Some(file) = record.valid.as_ref().and_then(|valid| shared(&valid.paths())) {
         let why = "the best checkpoint was chosen on this file; the figures are too good for new data";
-        console.warning(&format!("{}: {why}", file.display()));
+        console.warning(format!("{}: {why}", file.display()));
     }
 }
 
 fn warn_of_values(console: &Console, data: &Dataset) {
-    data.warnings().iter().for_each(|warning| console.warning(&warning.to_string()));
+    data.warnings().iter().for_each(|warning| console.warning(warning));
 }
 
 pub fn predict(console: &Console, own: Option<&Bundle>, args: &PredictArgs, ranks: &Arc<dyn Communicator>) -> Outcome {

@@ -2,7 +2,7 @@
 
 use super::library::MpiLibrary;
 use super::watch::{RankWatch, progress};
-use super::{Channel, Communicator, Ending, Messages};
+use super::{Channel, Communicator, Ending, Messages, RankWarning};
 use crate::{Error, Result};
 use std::ffi::c_int;
 use std::ops::Range;
@@ -60,10 +60,16 @@ impl Communicator for MpiCommunicator {
         self.hosts[rank].clone()
     }
 
+    fn warn(&self, warning: &RankWarning) -> bool {
+        self.watch.warn(warning);
+        true
+    }
+
     fn finish(&self) -> Result<()> {
         // No rank says that it goes before all have come so far.
         self.all_gather(Channel::Step, &[], &mut Messages::default())?;
         self.watch.finished();
+        self.watch.settle();
         self.exchange.library.finish()
     }
 
