@@ -53,7 +53,7 @@ fn begun(scene: &Scene, mpi: Mpi, options: &[&str]) -> Running {
 fn a_killed_rank_ends_training_at_once() {
     for (mpi, victim, ranks) in [(Mpi::Open, 0, 4), (Mpi::Mpich, 2, 2)] {
         let scene = Scene::new();
-        let mut running = begun(&scene, mpi, mpi.leaving_ranks_alone());
+        let mut running = begun(&scene, mpi, &[]);
         let process = running.process(victim).unwrap();
         signal("-KILL", process);
         let ended = running.ended_within(Duration::from_secs(4));
@@ -112,7 +112,7 @@ fn a_signal_to_the_launcher_stops_all_ranks_behind_one_step() {
 fn a_signal_to_one_rank_stops_all() {
     for (mpi, victim, ranks) in [(Mpi::Open, 1, 1), (Mpi::Mpich, 0, 4)] {
         let scene = Scene::new();
-        let mut running = begun(&scene, mpi, mpi.leaving_ranks_alone());
+        let mut running = begun(&scene, mpi, &[]);
         let process = running.process(victim).unwrap();
         signal("-TERM", process);
         let ended = running.ended_within(Duration::from_secs(20));
@@ -155,7 +155,7 @@ fn a_wrong_row_that_one_rank_reads_is_reported_once_with_its_place() {
     for mpi in Mpi::BOTH {
         for line in lines {
             let mut command = mpi.run(3);
-            command.args(mpi.leaving_ranks_alone()).arg(DIN).args(scene.words(line));
+            command.arg(DIN).args(scene.words(line));
             let ended = ended(command.args(["--threads", "1", "--rank-timeout", "5"]));
             let errors = ended.errors();
             assert_eq!((ended.code, errors.len()), (Some(1), 1), "{mpi:?} {line}: {ended:?}");
@@ -210,7 +210,7 @@ fn a_full_disk_under_one_rank_ends_all_and_leaves_no_half_checkpoint() {
             calls().display()
         );
         let mut command = mpi.run(3);
-        command.args(mpi.leaving_ranks_alone()).args(["sh", "-c", &script, DIN]);
+        command.args(["sh", "-c", &script, DIN]);
         command.args(scene.words(&line())).args(["--threads", "1"]);
         command.env("DIN_INJECT_BELOW", scene.at("run/checkpoints")).env("DIN_INJECT_LOG", &log);
         command

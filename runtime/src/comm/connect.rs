@@ -1,9 +1,10 @@
 //! Joining the ranks of a run.
 
+use super::keeper::ConnectionKeeper;
 use super::launch::{RankLaunch, detect};
 use super::library::{self, MpiLibrary, how_to_build};
 use super::mpi::{Exchange, MpiCommunicator};
-use super::watch::{Listener, RankAddress, RankWatch, WatchOptions, exit_at_once};
+use super::watch::{Listener, RankAddress, RankWatch, WatchOptions, exit_at_once, time_to_end};
 use super::{Channel, Communicator, LocalCommunicator, Messages};
 use crate::{Error, Result, signal};
 use std::fmt;
@@ -125,6 +126,7 @@ fn speak_alone(error: &Error) {
 
 fn join(options: &ConnectOptions, launch: RankLaunch) -> Result<Arc<dyn Communicator>> {
     let library = library::open(options.library.as_deref(), launch.launcher)?;
+    let keeper = ConnectionKeeper::start(launch.launcher, time_to_end(options.rank_timeout));
     let joined = guard(options, launch);
     library.start()?;
     let (rank, size) = library.rank()?;
@@ -140,7 +142,7 @@ fn join(options: &ConnectOptions, launch: RankLaunch) -> Result<Arc<dyn Communic
     let watched = WatchOptions::of_process(rank, hosts.clone(), options.rank_timeout, options.reporter.clone());
     let watch = RankWatch::start(streams, watched)?;
     drop(joined);
-    Ok(Arc::new(MpiCommunicator { exchange, watch, hosts }))
+    Ok(Arc::new(MpiCommunicator { exchange, watch, hosts, keeper }))
 }
 
 /// Ends the process if the ranks are not joined in time: MPI itself would wait for ever. Dropping

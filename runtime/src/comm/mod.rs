@@ -7,13 +7,15 @@
 //!
 //! - `local`: one rank.
 //! - `mpi`: processes that `mpirun` or another launcher has started, which [`connect()`] joins;
-//!   `watch` sees to it that a rank which fails or hangs ends them all.
+//!   `watch` sees to it that a rank which fails or hangs ends them all, and `keeper` that they have
+//!   the time to.
 //! - `in_process`: ranks that are threads of one process, for tests.
 //! - `reduce`: reductions over all samples, joined over ranks. - `measured`: what is sent.
 //! - `outcome`: how a part of the work ended on every rank. - `warning`: what a rank warns of.
 
 mod connect;
 mod in_process;
+mod keeper;
 mod launch;
 mod library;
 mod local;

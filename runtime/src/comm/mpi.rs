@@ -1,5 +1,6 @@
 //! Ranks that are processes, on an MPI library.
 
+use super::keeper::ConnectionKeeper;
 use super::library::MpiLibrary;
 use super::watch::{RankWatch, progress};
 use super::{Channel, Communicator, Ending, Messages, RankWarning};
@@ -22,6 +23,8 @@ pub(super) struct MpiCommunicator {
     pub watch: RankWatch,
     /// The machines, by rank.
     pub hosts: Arc<[String]>,
+    /// Of the launcher's connection, where it needs one.
+    pub keeper: Option<ConnectionKeeper>,
 }
 
 impl MpiCommunicator {
@@ -70,7 +73,9 @@ impl Communicator for MpiCommunicator {
         self.all_gather(Channel::Step, &[], &mut Messages::default())?;
         self.watch.finished();
         self.watch.settle();
-        self.exchange.library.finish()
+        self.exchange.library.finish()?;
+        self.keeper.iter().for_each(ConnectionKeeper::dismiss);
+        Ok(())
     }
 
     fn fail(&self, error: &Error) -> Ending {
