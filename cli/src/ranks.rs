@@ -23,10 +23,10 @@ pub fn on_ranks(
         .map_err(Failure::from)
         .and_then(|()| verb(&console.of_rank(&ranks), &ranks));
     match outcome {
-        // Training that is stopped stops on all ranks at the same step.
-        Err(Failure { code: INTERRUPTED, message }) if message.is_empty() => {
+        // What is stopped by a signal stops on all ranks at the same place.
+        Err(failure) if failure.code == INTERRUPTED => {
             finish(&*ranks)?;
-            Err(Failure::reported(INTERRUPTED))
+            Err(if ranks.rank() == 0 { failure } else { Failure::reported(INTERRUPTED) })
         }
         Ok(()) => finish(&*ranks),
         Err(failure) => Err(end(&*ranks, failure)),

@@ -78,6 +78,7 @@ fn a_run_goes_on_with_any_number_of_ranks() {
 /// A spec whose feature is a number.
 const NUMBERS: &str = "edition 2026
 use std.loss.cross_entropy
+use std.metric.auc
 use std.optimizer.sgd
 fn shifted(v: [1]) -> [1] {
     param b: [1] = 0
@@ -88,6 +89,7 @@ model m {
     label click: binary
     predict click ~ bernoulli(logit = shifted(a.x))
     train { loss cross_entropy(click)  optimizer sgd(lr = 0.1)  batch 256  epochs 1 }
+    report auc(click)
 }
 ";
 

@@ -18,7 +18,7 @@ use din_runtime::fs::{metadata, not_an_input, write_atomically};
 use din_runtime::placement::shard_plan;
 use din_runtime::predict::{self, OutputFormat, OutputOptions};
 use din_runtime::run_dir::{OpenedRun, RunDirectory, RunRecord, same_spec};
-use din_runtime::session::{CpuOptions, Device, Session};
+use din_runtime::session::{CpuOptions, Device, OnSignal, Session};
 use din_runtime::signal;
 use din_runtime::table::ShardPlan;
 use din_runtime::train::{self, Summary, TrainingOptions};
@@ -251,7 +251,8 @@ pub fn eval(console: &Console, own: Option<&Bundle>, args: &EvalArgs, ranks: &Ar
     remark_of_left_out(console, &data);
     warn_of_reuse(console, &opened.record, &data);
     let mut progress = Progress::new(console);
-    let report = evaluate(&mut opened.session, &data, opened.batch, &**ranks, &mut |event| progress.show_pass(event));
+    let mut observe = |event| progress.show_pass(event);
+    let report = evaluate(&mut opened.session, &data, opened.batch, OnSignal::Stop, &**ranks, &mut observe);
     drop(progress);
     warn_of_values(console, &data);
     let report = report?;

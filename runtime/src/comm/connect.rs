@@ -4,7 +4,7 @@ use super::keeper::ConnectionKeeper;
 use super::launch::{RankLaunch, detect};
 use super::library::{self, MpiLibrary, how_to_build};
 use super::mpi::{Exchange, MpiCommunicator};
-use super::watch::{Listener, RankAddress, RankWatch, WatchOptions, exit_at_once, time_to_end};
+use super::watch::{Listener, RankAddress, RankWatch, WatchOptions, exit_at_once};
 use super::{Channel, Communicator, LocalCommunicator, Messages};
 use crate::{Error, Result, signal};
 use std::fmt;
@@ -126,7 +126,7 @@ fn speak_alone(error: &Error) {
 
 fn join(options: &ConnectOptions, launch: RankLaunch) -> Result<Arc<dyn Communicator>> {
     let library = library::open(options.library.as_deref(), launch.launcher)?;
-    let keeper = ConnectionKeeper::start(launch.launcher, time_to_end(options.rank_timeout));
+    let keeper = ConnectionKeeper::start(launch.launcher, hold(options.rank_timeout));
     let joined = guard(options, launch);
     library.start()?;
     let (rank, size) = library.rank()?;
@@ -143,6 +143,12 @@ fn join(options: &ConnectOptions, launch: RankLaunch) -> Result<Arc<dyn Communic
     let watch = RankWatch::start(streams, watched)?;
     drop(joined);
     Ok(Arc::new(MpiCommunicator { exchange, watch, hosts, keeper }))
+}
+
+/// The launcher's connection to a rank that has ended stays open so long, for the others to end by
+/// themselves.
+fn hold(timeout: Duration) -> Duration {
+    (timeout / 8).clamp(Duration::from_millis(500), Duration::from_secs(2))
 }
 
 /// Ends the process if the ranks are not joined in time: MPI itself would wait for ever. Dropping

@@ -13,6 +13,7 @@ use super::passthrough::{Observed, TextKind, Texts};
 use super::records::{CsvRecord, LineEnd, Malformed, Problem, RecordError, Records, Start};
 use super::string_id;
 use crate::batch::{Batch, KeyColumn};
+use crate::comm;
 use std::fs::File;
 use std::io::{Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -74,6 +75,7 @@ pub(crate) fn open(
             field.iter().for_each(|&field| observed.see(trimmed(record.field(field))));
         }
         if rows % BLOCK == 0 {
+            comm::progress();
             blocks.push(record.start);
             sizes.push(0);
         }

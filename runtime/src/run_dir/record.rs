@@ -19,7 +19,7 @@ use crate::comm::{Channel, Communicator, on_first_rank};
 use crate::document::{self, JsonLayout};
 use crate::error::{Error, Result};
 use crate::exec::Backend;
-use crate::fs::{metadata, parent, sha256, sync_folder, write_atomically};
+use crate::fs::{metadata, parent, remove_folder, sha256, sync_folder, write_atomically};
 use crate::leaves;
 use crate::table::ShardPlan;
 use din_program::Program;
@@ -360,7 +360,7 @@ impl RunDirectory {
     fn clear(&self) {
         for name in NAMES {
             let path = self.path.join(name);
-            let _ = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            let _ = if path.is_dir() { remove_folder(&path) } else { fs::remove_file(&path) };
         }
         if let Ok(entries) = fs::read_dir(&self.path) {
             for path in entries.flatten().map(|entry| entry.path()).filter(|path| is_temporary(path)) {

@@ -21,7 +21,7 @@ use crate::comm::{self, MeasuredCommunicator, RankWarning};
 use crate::data::{Dataset, Order, StreamOptions};
 use crate::evaluate::{Report, evaluate};
 use crate::run_dir::{Best, EpochLine};
-use crate::session::{DataPass, PassEvent};
+use crate::session::{DataPass, OnSignal, PassEvent};
 use crate::signal;
 use crate::{Error, Result};
 use ahead::{StepBatch, StepBatches};
@@ -225,7 +225,8 @@ fn epoch(run: &mut TrainingRun, options: &TrainingOptions, observe: &mut dyn FnM
     let report = match &run.valid {
         Some(valid) => {
             let batch = run.batch as usize;
-            let report = evaluate(&mut run.session, valid, batch, &*run.ranks, &mut |event| observe(event.into()))?;
+            let mut pass = |event: PassEvent| observe(event.into());
+            let report = evaluate(&mut run.session, valid, batch, OnSignal::GoOn, &*run.ranks, &mut pass)?;
             run.watch.columns(valid, observe);
             Some(report)
         }

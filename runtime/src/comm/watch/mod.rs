@@ -69,7 +69,7 @@ impl WatchOptions {
 
     /// For the main thread to end the process by itself.
     fn grace(&self) -> Duration {
-        time_to_end(self.timeout)
+        (self.timeout / 15).clamp(Duration::from_millis(100), Duration::from_secs(2))
     }
 
     /// For a rank to report before the next one does.
@@ -81,11 +81,6 @@ impl WatchOptions {
     fn limit(&self) -> Duration {
         self.timeout.saturating_sub(self.interval() * 2 + self.grace() + self.turn()).max(self.interval() * 3)
     }
-}
-
-/// For the main thread of a rank to end its process once the run has ended, at a `--rank-timeout`.
-pub(super) fn time_to_end(timeout: Duration) -> Duration {
-    (timeout / 15).clamp(Duration::from_millis(100), Duration::from_secs(2))
 }
 
 /// Ends this process without the cleaning up that a stuck thread could hold up.
