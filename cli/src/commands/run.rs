@@ -30,7 +30,7 @@ const LEAST_BATCH: u32 = 1024;
 
 pub fn din_train(console: &Console, args: &DinTrainArgs, ranks: &Arc<dyn Communicator>) -> Outcome {
     let compiled = compile(console, &args.spec.model, &args.spec.sets)?;
-    let resume = run_to_resume(&args.train, &**ranks)?;
+    let resume = run_to_resume(console, &args.train, &**ranks)?;
     let asked = device::requested(&args.train.device, resume.as_ref())?;
     let precision = match (args.precision, &resume) {
         (Some(precision), _) => precision.into(),
@@ -48,7 +48,7 @@ pub fn din_train(console: &Console, args: &DinTrainArgs, ranks: &Arc<dyn Communi
 }
 
 pub fn own_train(console: &Console, own: &Bundle, args: &TrainArgs, ranks: &Arc<dyn Communicator>) -> Outcome {
-    let resume = run_to_resume(args, &**ranks)?;
+    let resume = run_to_resume(console, args, &**ranks)?;
     let asked = device::requested(&args.device, resume.as_ref())?;
     let memory = args.device.gpu_table_memory;
     let device = device::choose(console, asked, memory, |gpu| device::carried(own.kernels.as_ref(), gpu))?;
@@ -56,9 +56,16 @@ pub fn own_train(console: &Console, own: &Bundle, args: &TrainArgs, ranks: &Arc<
     train_verb(console, &own.program, Path::new(""), args, (resume, device), ranks)
 }
 
-/// The run that `--resume` continues.
-fn run_to_resume(args: &TrainArgs, ranks: &dyn Communicator) -> Result<Option<OpenedRun>, Failure> {
-    Ok(if args.resume { Some(OpenedRun::to_resume(&args.out, ranks)?) } else { None })
+/// The run that `--resume` continues, if there is one.
+fn run_to_resume(console: &Console, args: &TrainArgs, ranks: &dyn Communicator) -> Result<Option<OpenedRun>, Failure> {
+    if !args.resume {
+        return Ok(None);
+    }
+    let found = OpenedRun::to_resume(&args.out, ranks)?;
+    if found.is_none() {
+        console.remark(format!("{}: no run yet; starting from the beginning", args.out.display()));
+    }
+    Ok(found)
 }
 
 fn train_verb(
