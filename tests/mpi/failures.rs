@@ -184,7 +184,8 @@ fn calls() -> &'static Path {
     path
 }
 
-/// A call of the system by one rank, on a file below a folder: the `at`-th of its kind is disturbed.
+/// A call of the system by one rank, on a file below a folder: the `at`-th of its kind is
+/// disturbed.
 struct Call<'a> {
     below: &'a Path,
     kind: &'a str,

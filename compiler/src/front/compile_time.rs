@@ -1,5 +1,5 @@
-//! Values that are known at compile time: arithmetic of numbers, and what a number, a size or a list
-//! is expected to be.
+//! Values that are known at compile time: arithmetic of numbers, and what a number, a size or a
+//! list is expected to be.
 
 use super::elaborator::Elaborator;
 use super::value::ExprValue;

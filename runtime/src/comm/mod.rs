@@ -89,7 +89,8 @@ pub trait Communicator: fmt::Debug + Send + Sync {
     fn host(&self, rank: usize) -> String;
 
     /// Passes a warning of this rank on to the first rank, which shows it soon: one of several
-    /// ranks about the same once. `false` where the ranks have no such way, and the caller is to show it.
+    /// ranks about the same once. `false` where the ranks have no such way, and the caller is to
+    /// show it.
     fn warn(&self, warning: &RankWarning) -> bool;
 
     /// The run is over on this rank: waits until it is on every rank, and ends communication. To be

@@ -31,7 +31,10 @@ pub(super) struct Level {
 }
 
 macro_rules! level {
-    ($name:ident, $simd:ty, [$($feature:literal)?], [$($columns:literal: $($rows:literal)*, $($narrow:literal)*;)*]) => {
+    (
+        $name:ident, $simd:ty, [$($feature:literal)?],
+        [$($columns:literal: $($rows:literal)*, $($narrow:literal)*;)*]
+    ) => {
         pub(super) mod $name {
             use super::*;
 

@@ -108,8 +108,8 @@ pub fn open(
 ///
 /// # Errors
 /// Data that cannot be read, a prediction that is not a number, an output that cannot be written, a
-/// signal that asks to stop (on all ranks, an error of kind `Stopped`), or another rank failed. Then
-/// nothing is written.
+/// signal that asks to stop (on all ranks, an error of kind `Stopped`), or another rank failed.
+/// Then nothing is written.
 pub fn predict(
     session: &mut Session,
     data: &Dataset,

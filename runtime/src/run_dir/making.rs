@@ -180,8 +180,8 @@ impl RunDirectory {
     }
 
     /// Removes what a run directory consists of. [`MAKING`] is there from the first to the last, so
-    /// that a stop in between leaves what is cleared the next time. What cannot be removed stays; the caller has its own error to
-    /// report, or sees that the folder is not empty.
+    /// that a stop in between leaves what is cleared the next time. What cannot be removed stays;
+    /// the caller has its own error to report, or sees that the folder is not empty.
     fn clear(&self) {
         let _ = File::create(self.path.join(MAKING));
         for name in NAMES {

@@ -54,8 +54,8 @@ pub(crate) struct InferenceOptions {
 }
 
 /// Predicts every row of a data set, and calls `each` with every batch and the logits of each
-/// prediction; gives the number of rows, or `None` where a signal has stopped the pass on all ranks.
-/// The results do not depend on the rows at a time.
+/// prediction; gives the number of rows, or `None` where a signal has stopped the pass on all
+/// ranks. The results do not depend on the rows at a time.
 ///
 /// Every rank of the run calls it, and predicts the rows of its part
 /// ([`Dataset::part_rows`](crate::data::Dataset::part_rows)); rows are counted, and observed by
