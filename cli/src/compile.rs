@@ -28,7 +28,7 @@ pub fn again(console: &Console, program: &Program, run: &Path) -> Result<Compile
     if compiled.program.hash() != program.hash() {
         let name = run.display();
         console
-            .warning(&format!("{name}: the run began with a program of another compiler version; its bits may differ"));
+            .warning(format!("{name}: the run began with a program of another compiler version; its bits may differ"));
     }
     Ok(compiled)
 }

@@ -66,10 +66,7 @@ impl<'c> Progress<'c> {
                 }
                 self.console.remark(text);
             }
-            Event::Warning(message) => match &self.bar {
-                Some(bar) => bar.suspend(|| self.console.warning(&message)),
-                None => self.console.warning(&message),
-            },
+            Event::Warning(warning) => self.console.warning(warning),
             Event::Note(message) => self.console.remark(message),
         }
     }

@@ -4,7 +4,7 @@
 use crate::args::RanksArgs;
 use crate::failure::{Failure, INTERRUPTED, Outcome, SYSTEM_ERROR};
 use crate::terminal::Console;
-use din_runtime::comm::{self, Channel, Communicator, ConnectOptions, Reporter, check_agreement};
+use din_runtime::comm::{self, Channel, Communicator, ConnectOptions, Notice, Reporter, check_agreement};
 use din_runtime::{Error, ErrorKind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,12 +21,12 @@ pub fn on_ranks(
     let task = format!("din {} {task}", env!("CARGO_PKG_VERSION"));
     let outcome = check_agreement(&*ranks, Channel::Step, &[task])
         .map_err(Failure::from)
-        .and_then(|()| verb(&console.of_rank(ranks.rank()), &ranks));
+        .and_then(|()| verb(&console.of_rank(&ranks), &ranks));
     match outcome {
-        // Training that is stopped stops on all ranks at the same step.
-        Err(Failure { code: INTERRUPTED, message }) if message.is_empty() => {
+        // What is stopped by a signal stops on all ranks at the same place.
+        Err(failure) if failure.code == INTERRUPTED => {
             finish(&*ranks)?;
-            Err(Failure::reported(INTERRUPTED))
+            Err(if ranks.rank() == 0 { failure } else { Failure::reported(INTERRUPTED) })
         }
         Ok(()) => finish(&*ranks),
         Err(failure) => Err(end(&*ranks, failure)),
@@ -39,7 +39,10 @@ pub fn connect(console: &Console, args: &RanksArgs) -> Result<Arc<dyn Communicat
     let options = ConnectOptions {
         library: args.mpi_library.clone(),
         rank_timeout: Duration::from_secs(args.rank_timeout),
-        reporter: Reporter::new(move |error| shown.error(&error.message)),
+        reporter: Reporter::new(move |notice| match notice {
+            Notice::Error(error) => shown.error(&error.message),
+            Notice::Warning(warning) => shown.show_warning(warning),
+        }),
         ..ConnectOptions::default()
     };
     Ok(comm::connect(&options)?)

@@ -3,9 +3,11 @@
 
 use crate::args::{Color, DiagnosticFormat, TerminalArgs};
 use din_grammar::{Diagnostic, SourceMap, Style};
-use indicatif::{HumanCount, ProgressBar, ProgressState, ProgressStyle};
+use din_runtime::comm::{Communicator, RankWarning};
+use indicatif::{HumanCount, ProgressBar, ProgressState, ProgressStyle, WeakProgressBar};
+use std::fmt;
 use std::io::{self, IsTerminal, Write};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// The user's side of a verb.
 #[derive(Clone, Debug)]
@@ -16,8 +18,29 @@ pub struct Console {
     bars: bool,
     /// Says nothing: another rank speaks for all.
     silent: bool,
+    /// The ranks of the run, the first of which shows the warnings of all.
+    ranks: Option<Arc<dyn Communicator>>,
+    /// The bar that is drawn, if one is; shared by all clones.
+    drawn: DrawnBar,
     /// Why standard output no longer takes the result; shared by all clones.
     cut: Arc<OnceLock<io::Error>>,
+}
+
+/// The bar that is drawn, as long as it lives; the thread that watches the ranks writes above it
+/// too.
+#[derive(Clone, Default)]
+struct DrawnBar(Arc<Mutex<WeakProgressBar>>);
+
+impl DrawnBar {
+    fn lock(&self) -> MutexGuard<'_, WeakProgressBar> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for DrawnBar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DrawnBar")
+    }
 }
 
 impl Console {
@@ -34,14 +57,17 @@ impl Console {
             color,
             bars: is_terminal && !terminal.quiet,
             silent: false,
+            ranks: None,
+            drawn: DrawnBar::default(),
             cut: Arc::default(),
         }
     }
 
     /// The console of a rank: the first one speaks for all.
-    pub fn of_rank(&self, rank: usize) -> Self {
-        let silent = rank > 0;
-        Self { silent, quiet: self.quiet || silent, bars: self.bars && !silent, ..self.clone() }
+    pub fn of_rank(&self, ranks: &Arc<dyn Communicator>) -> Self {
+        let silent = ranks.rank() > 0;
+        let (quiet, bars, ranks) = (self.quiet || silent, self.bars && !silent, Some(ranks.clone()));
+        Self { silent, quiet, bars, ranks, ..self.clone() }
     }
 
     /// Draws diagnostics; JSON goes to standard output, as it is the result then.
@@ -96,15 +122,31 @@ impl Console {
         }
     }
 
+    /// Text on standard error, above the bar if one is drawn.
     fn remark_raw(&self, text: &str) {
         if self.silent {
             return;
         }
-        let _ = io::stderr().lock().write_all(text.as_bytes());
+        let write = || {
+            let _ = io::stderr().lock().write_all(text.as_bytes());
+        };
+        match self.drawn.lock().upgrade() {
+            Some(bar) => bar.suspend(write),
+            None => write(),
+        }
     }
 
-    /// `warning: …`, also with --quiet.
-    pub fn warning(&self, message: &str) {
+    /// `warning: …`, also with --quiet. On any rank: the first one shows it, once.
+    pub fn warning(&self, warning: impl Into<RankWarning>) {
+        let warning = warning.into();
+        let passed_on = self.ranks.as_ref().is_some_and(|ranks| ranks.warn(&warning));
+        if !passed_on {
+            self.show_warning(&warning.text);
+        }
+    }
+
+    /// The same, by this process.
+    pub fn show_warning(&self, message: &str) {
         self.remark_raw(&format!("{} {message}\n", self.paint("33;1", "warning:")));
     }
 
@@ -130,6 +172,7 @@ impl Console {
         let style = ProgressStyle::with_template(template).expect("the template is well formed");
         bar.set_style(style.progress_chars("━╸ ").with_key("rate", rate));
         bar.set_prefix(what.to_string());
+        *self.drawn.lock() = bar.downgrade();
         bar
     }
 }

@@ -342,7 +342,10 @@ proptest! {
     }
 
     #[test]
-    fn mutations(which in 0..TEXTS.len(), edits in proptest::collection::vec((any::<prop::sample::Index>(), 0usize..9), 1..8)) {
+    fn mutations(
+        which in 0..TEXTS.len(),
+        edits in proptest::collection::vec((any::<prop::sample::Index>(), 0usize..9), 1..8),
+    ) {
         let mut text = TEXTS[which].to_owned();
         for (place, kind) in edits {
             let at = place.index(text.len());

@@ -173,7 +173,10 @@ proptest! {
     }
 
     #[test]
-    fn any_mutation(which in 0..TEXTS.len(), edits in proptest::collection::vec((any::<prop::sample::Index>(), 0usize..4, word()), 1..6)) {
+    fn any_mutation(
+        which in 0..TEXTS.len(),
+        edits in proptest::collection::vec((any::<prop::sample::Index>(), 0usize..4, word()), 1..6),
+    ) {
         let mut text = TEXTS[which].to_owned();
         for (place, kind, word) in edits {
             let at = place.index(text.len().max(1));

@@ -35,9 +35,10 @@ impl Error {
         Self { kind: ErrorKind::System, message: message.into() }
     }
 
-    /// Ctrl-C, or another signal that asks to stop, before `out` was whole.
-    pub fn stopped(out: &Path) -> Self {
-        Self { kind: ErrorKind::Stopped, message: format!("{}: stopped; nothing is written", out.display()) }
+    /// Ctrl-C, or another signal that asks to stop, before the work on a file was done; and what of
+    /// that work there is now.
+    pub fn stopped(file: &Path, outcome: &str) -> Self {
+        Self { kind: ErrorKind::Stopped, message: format!("{}: stopped; {outcome}", file.display()) }
     }
 
     /// Adds one way to mend it.

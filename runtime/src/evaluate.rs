@@ -1,11 +1,11 @@
 //! Evaluation: the spec's report on a whole data set, exact, in file order, nothing learned from
 //! it.
 
-use crate::Result;
 use crate::comm::Communicator;
 use crate::data::Dataset;
 use crate::metric::{Detail, MetricValue, Metrics};
-use crate::session::{DataPass, PassEvent, Session, infer_all};
+use crate::session::{DataPass, InferenceOptions, OnSignal, PassEvent, Session, infer_all};
+use crate::{Error, Result};
 use serde_json::{Map, Value, json};
 
 /// The metrics of a data set.
@@ -62,19 +62,26 @@ impl Report {
 /// [`Metrics`].
 ///
 /// # Errors
-/// Data that cannot be read, a prediction that is not a number, or another rank failed.
+/// Data that cannot be read, a prediction that is not a number, or another rank failed. An error of
+/// kind `Stopped`, on all ranks, if a signal has stopped it.
 pub fn evaluate(
     session: &mut Session,
     data: &Dataset,
     batch: usize,
+    on_signal: OnSignal,
     ranks: &dyn Communicator,
     observe: &mut dyn FnMut(PassEvent),
 ) -> Result<Report> {
     let program = session.program().clone();
     let mut metrics = Metrics::new(&program.predictions, &program.metrics);
-    let rows = infer_all(session, data, batch, DataPass::Evaluating, ranks, observe, |batch, logits| {
+    let options = InferenceOptions { pass: DataPass::Evaluating, batch, on_signal };
+    let rows = infer_all(session, data, options, ranks, observe, |batch, logits| {
         metrics.push(batch, logits);
         Ok(())
+    })?;
+    let rows = rows.ok_or_else(|| {
+        let first = data.files().next().expect("a data set has a file");
+        Error::stopped(first, "nothing is measured")
     })?;
     Ok(Report { rows, values: metrics.finish_over_ranks(ranks)? })
 }

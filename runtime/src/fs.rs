@@ -3,7 +3,7 @@
 //! name starts with a dot. Links are followed to the file that they name, and what is no regular
 //! file (a device, a pipe, a socket) is refused.
 
-use crate::comm;
+use crate::comm::{self, LongOperation};
 use crate::error::{Error, Result};
 use crate::identity::FileIdentity;
 use sha2::{Digest, Sha256};
@@ -81,6 +81,7 @@ impl AtomicFile {
 
     /// Flushes to the disk and renames.
     pub fn commit(mut self) -> Result<()> {
+        let _operation = LongOperation::begin();
         self.file.sync_all().map_err(|e| Error::file("write", &self.target, &e))?;
         fs::rename(&self.temporary, &self.target).map_err(|e| Error::file("write", &self.target, &e))?;
         self.committed = true;
@@ -224,7 +225,14 @@ pub fn parent(path: &Path) -> &Path {
 
 /// Makes renames and new names in a folder durable.
 pub fn sync_folder(folder: &Path) -> Result<()> {
+    let _operation = LongOperation::begin();
     File::open(folder).and_then(|f| f.sync_all()).map_err(|e| Error::file("flush", folder, &e))
+}
+
+/// Removes a folder with all that is in it.
+pub(crate) fn remove_folder(path: &Path) -> io::Result<()> {
+    let _operation = LongOperation::begin();
+    fs::remove_dir_all(path)
 }
 
 /// Hex SHA-256 of a file.

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 #[allow(dead_code)]
-#[path = "engine/program.rs"]
+#[path = "engine/program/mod.rs"]
 mod program;
 
 use program::*;

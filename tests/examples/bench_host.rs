@@ -256,10 +256,9 @@ fn main() -> Outcome<()> {
         let entries = batches.iter().flat_map(|b| &b.offsets).map(|o| o[rows] as usize).sum::<usize>() / batches.len();
         if arguments.json {
             let parts: BTreeMap<&str, f64> = names.iter().copied().zip(medians.iter().copied()).collect();
-            println!(
-                "{}",
-                serde_json::json!({ "batch": rows, "entries": entries, "us": parts, "captures": format!("{:?}", side.engine.driver().captures()) })
-            );
+            let captures = format!("{:?}", side.engine.driver().captures());
+            let line = serde_json::json!({ "batch": rows, "entries": entries, "us": parts, "captures": captures });
+            println!("{line}");
         } else {
             print!("{rows:>8} {entries:>9}");
             medians.iter().for_each(|us| print!(" {us:>9.1}"));

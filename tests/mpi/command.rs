@@ -75,12 +75,58 @@ fn a_run_goes_on_with_any_number_of_ranks() {
     assert_same(&scene.at("one"), &scene.at("run"));
 }
 
+/// A spec whose feature is a number.
+const NUMBERS: &str = "edition 2026
+use std.loss.cross_entropy
+use std.metric.auc
+use std.optimizer.sgd
+fn shifted(v: [1]) -> [1] {
+    param b: [1] = 0
+    v * 1e-9 + b
+}
+model m {
+    features a { x: number }
+    label click: binary
+    predict click ~ bernoulli(logit = shifted(a.x))
+    train { loss cross_entropy(click)  optimizer sgd(lr = 0.1)  batch 256  epochs 1 }
+    report auc(click)
+}
+";
+
+/// What all ranks warn of, and what each finds at another place of the data.
+#[test]
+fn warnings_are_shown_once_whichever_rank_has_them() {
+    let scene = Scene::new();
+    fs::write(scene.at("m.din"), NUMBERS).unwrap();
+    fs::create_dir(scene.at("log")).unwrap();
+    let rows = |x: &str| "x,click\n".to_string() + &format!("1,0\n{x},0\n3,0\n").repeat(200);
+    // 2^24 + 1 is no f32. The last file has other labels than the others.
+    for k in 0..6 {
+        let text = rows(if k < 4 { "2" } else { "16777217" });
+        fs::write(scene.at(&format!("log/{k}.csv")), if k == 5 { text.replace("3,0", "3,1") } else { text }).unwrap();
+    }
+    for (mpi, ranks) in [(Mpi::Open, 3), (Mpi::Mpich, 3), (Mpi::Open, 1)] {
+        let out = format!("{mpi:?}{ranks}");
+        let trained =
+            scene.on(mpi, ranks, &format!("train {{folder}}/m.din --train {{folder}}/log --out {{folder}}/{out}"));
+        went_well(&trained);
+        let warnings = trained.warnings();
+        assert_eq!(warnings.len(), 2, "{mpi:?} {ranks}: {trained:?}");
+        assert!(warnings.iter().any(|said| said.starts_with("warning: no --valid: ")), "{mpi:?} {ranks}: {trained:?}");
+        let column = warnings.iter().find(|said| said.contains("column \"x\": expected ")).unwrap();
+        assert!(column.starts_with("warning: rank") == (ranks > 1), "{mpi:?} {ranks}: {trained:?}");
+        let evaluated = scene.on(mpi, ranks, &format!("eval {{folder}}/{out} --data {{folder}}/log/0.csv"));
+        assert_eq!(evaluated.warnings().len(), 1, "{mpi:?} {ranks}: {evaluated:?}");
+        assert!(evaluated.warnings()[0].contains("log/0.csv: the run was trained on this file"), "{evaluated:?}");
+    }
+}
+
 #[test]
 fn what_is_wrong_is_said_once() {
     let scene = Scene::new();
     for mpi in Mpi::BOTH {
         for (line, part) in [
-            (format!("{TRAIN} --out {{folder}}/r --resume"), "r"),
+            ("train {log}/small.din --out {folder}/r --resume".to_string(), "no training data"),
             (format!("{TRAIN} --out {{folder}}/r").replace("small.din", "none.din"), "none.din"),
             ("eval {folder}/none --data {log}/test.parquet".to_string(), "none"),
             (

@@ -36,22 +36,11 @@ fn one_message(mpi: Mpi, ended: &Ended, begin: &str) {
 #[test]
 fn a_rank_that_is_killed_ends_all_at_once() {
     for mpi in Mpi::BOTH {
-        // MPICH's launcher may end all ranks before one has said a word.
-        let attempts = match mpi {
-            Mpi::Open => 1,
-            Mpi::Mpich => 4,
-        };
         for victim in 0..RANKS {
-            let kill = || {
-                let (child, processes) = waiting(mpi.play_alone(RANKS, "wait"));
-                signal("-KILL", processes[victim]);
-                let ended = Ended::of(child);
-                assert!(ended.took < Duration::from_secs(4), "{mpi:?} {ended:?}");
-                assert_ne!(ended.code, Some(0), "{mpi:?} {ended:?}");
-                ended
-            };
-            let spoken = (0..attempts).map(|_| kill()).find(|ended| !ended.errors().is_empty());
-            let ended = spoken.unwrap_or_else(|| panic!("{mpi:?} {victim}: nothing was said"));
+            let (child, processes) = waiting(mpi.play(RANKS, "wait"));
+            signal("-KILL", processes[victim]);
+            let ended = Ended::of(child);
+            assert!(ended.took < Duration::from_secs(4), "{mpi:?} {ended:?}");
             one_message(mpi, &ended, &format!("rank {victim} on {}: its process has ended", host()));
         }
     }
@@ -76,7 +65,7 @@ fn a_rank_that_is_stopped_ends_all_within_the_timeout() {
 #[test]
 fn a_rank_that_computes_for_ever_ends_all() {
     for mpi in Mpi::BOTH {
-        let ended = ended(&mut mpi.play_alone(2, "freeze=1"));
+        let ended = ended(&mut mpi.play(2, "freeze=1"));
         assert!(ended.out.contains("frozen"), "progress was heeded: {mpi:?} {ended:?}");
         one_message(mpi, &ended, &format!("rank 1 on {}: it has made no progress", host()));
         assert_eq!(ended.code, Some(3), "{mpi:?} {ended:?}");
@@ -85,10 +74,21 @@ fn a_rank_that_computes_for_ever_ends_all() {
 }
 
 #[test]
+fn a_rank_that_flushes_for_longer_than_the_timeout_is_waited_for() {
+    for mpi in Mpi::BOTH {
+        let ended = ended(&mut mpi.play(3, "operate=2"));
+        assert_eq!((ended.code, ended.errors().len()), (Some(0), 0), "{mpi:?} {ended:?}");
+        let warning = format!("rank 2 on {}: an operation such as a flush to the disk takes longer", host());
+        assert_eq!(ended.warnings().len(), 1, "{mpi:?} {ended:?}");
+        assert!(ended.warnings()[0].contains(&warning), "{mpi:?} {ended:?}");
+    }
+}
+
+#[test]
 fn an_error_of_one_rank_is_reported_once_and_keeps_its_exit_code() {
     for mpi in Mpi::BOTH {
         for who in [0, 3] {
-            let ended = ended(&mut mpi.play_alone(RANKS, &format!("fail={who}")));
+            let ended = ended(&mut mpi.play(RANKS, &format!("fail={who}")));
             let message = format!("rank {who} on {}: log.csv: line 7: expected 0 or 1, found x", host());
             one_message(mpi, &ended, &message);
             assert_eq!(ended.code, Some(1), "{mpi:?} {ended:?}");

@@ -1,6 +1,6 @@
 //! Messages arrive.
 
-use crate::support::{Mpi, ended};
+use crate::support::{Mpi, ended, host};
 
 #[track_caller]
 fn all_are_content(mpi: Mpi, ranks: usize, round_words: usize) {
@@ -22,6 +22,17 @@ fn three_threads_exchange_messages_of_any_length() {
 #[test]
 fn long_messages_travel_in_rounds() {
     Mpi::BOTH.into_iter().for_each(|mpi| all_are_content(mpi, 3, 3000));
+}
+
+#[test]
+fn warnings_of_all_ranks_arrive_once() {
+    for mpi in Mpi::BOTH {
+        let ended = ended(&mut mpi.play(4, "warn=3"));
+        assert_eq!(ended.code, Some(0), "{mpi:?} {ended:?}");
+        let mut warnings = ended.warnings();
+        warnings.sort();
+        assert_eq!(warnings, ["warning: of all", &format!("warning: rank 3 on {}: of one", host())], "{mpi:?}");
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use crate::same::assert_same;
 use crate::scene::{Running, SHARDED, Scene, TRAIN};
-use crate::support::{DIN, Mpi, ended, host, signal};
+use crate::support::{DIN, Ended, Mpi, ended, host, signal};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -53,7 +53,7 @@ fn begun(scene: &Scene, mpi: Mpi, options: &[&str]) -> Running {
 fn a_killed_rank_ends_training_at_once() {
     for (mpi, victim, ranks) in [(Mpi::Open, 0, 4), (Mpi::Mpich, 2, 2)] {
         let scene = Scene::new();
-        let mut running = begun(&scene, mpi, mpi.leaving_ranks_alone());
+        let mut running = begun(&scene, mpi, &[]);
         let process = running.process(victim).unwrap();
         signal("-KILL", process);
         let ended = running.ended_within(Duration::from_secs(4));
@@ -112,7 +112,7 @@ fn a_signal_to_the_launcher_stops_all_ranks_behind_one_step() {
 fn a_signal_to_one_rank_stops_all() {
     for (mpi, victim, ranks) in [(Mpi::Open, 1, 1), (Mpi::Mpich, 0, 4)] {
         let scene = Scene::new();
-        let mut running = begun(&scene, mpi, mpi.leaving_ranks_alone());
+        let mut running = begun(&scene, mpi, &[]);
         let process = running.process(victim).unwrap();
         signal("-TERM", process);
         let ended = running.ended_within(Duration::from_secs(20));
@@ -155,7 +155,7 @@ fn a_wrong_row_that_one_rank_reads_is_reported_once_with_its_place() {
     for mpi in Mpi::BOTH {
         for line in lines {
             let mut command = mpi.run(3);
-            command.args(mpi.leaving_ranks_alone()).arg(DIN).args(scene.words(line));
+            command.arg(DIN).args(scene.words(line));
             let ended = ended(command.args(["--threads", "1", "--rank-timeout", "5"]));
             let errors = ended.errors();
             assert_eq!((ended.code, errors.len()), (Some(1), 1), "{mpi:?} {line}: {ended:?}");
@@ -184,6 +184,33 @@ fn calls() -> &'static Path {
     path
 }
 
+/// A call of the system by one rank, on a file below a folder: the `at`-th of its kind is
+/// disturbed.
+struct Call<'a> {
+    below: &'a Path,
+    kind: &'a str,
+    at: usize,
+    with: &'a str,
+}
+
+/// Three ranks, one of which meets a disturbed call.
+fn disturbed(scene: &Scene, mpi: Mpi, victim: usize, call: Call<'_>, line: &str) -> Ended {
+    let log = scene.at("calls");
+    let script = format!(
+        "if [ \"${}\" = {victim} ]; then export LD_PRELOAD={}; fi; exec \"$0\" \"$@\"",
+        mpi.rank_variable(),
+        calls().display()
+    );
+    let mut command = mpi.run(3);
+    command.args(["sh", "-c", &script, DIN]).args(scene.words(line)).args(["--threads", "1"]);
+    command.env("DIN_INJECT_BELOW", call.below).env("DIN_INJECT_LOG", &log).env("DIN_INJECT_KIND", call.kind);
+    command.env("DIN_INJECT_AT", call.at.to_string()).env("DIN_INJECT_WITH", call.with);
+    let ended = ended(&mut command);
+    let calls = fs::read_to_string(&log).unwrap_or_default();
+    assert!(calls.lines().any(|line| line.starts_with("hit ")), "the call came: {calls}\n{ended:?}");
+    ended
+}
+
 /// Names in a run's folder of checkpoints that are no checkpoint's.
 fn half_checkpoints(scene: &Scene) -> Vec<String> {
     let entries = fs::read_dir(scene.at("run/checkpoints")).unwrap();
@@ -203,23 +230,8 @@ fn a_full_disk_under_one_rank_ends_all_and_leaves_no_half_checkpoint() {
         (Mpi::Mpich, 2, "write", 2, 28, "No space left on device"),
     ] {
         let scene = Scene::new();
-        let log = scene.at("calls");
-        let script = format!(
-            "if [ \"${}\" = {victim} ]; then export LD_PRELOAD={}; fi; exec \"$0\" \"$@\"",
-            mpi.rank_variable(),
-            calls().display()
-        );
-        let mut command = mpi.run(3);
-        command.args(mpi.leaving_ranks_alone()).args(["sh", "-c", &script, DIN]);
-        command.args(scene.words(&line())).args(["--threads", "1"]);
-        command.env("DIN_INJECT_BELOW", scene.at("run/checkpoints")).env("DIN_INJECT_LOG", &log);
-        command
-            .env("DIN_INJECT_KIND", kind)
-            .env("DIN_INJECT_AT", at.to_string())
-            .env("DIN_INJECT_WITH", number.to_string());
-        let ended = ended(&mut command);
-        let calls = fs::read_to_string(&log).unwrap_or_default();
-        assert!(calls.lines().any(|line| line.starts_with("hit ")), "{kind} {at} came: {calls}\n{ended:?}");
+        let call = Call { below: &scene.at("run/checkpoints"), kind, at, with: &number.to_string() };
+        let ended = disturbed(&scene, mpi, victim, call, &line());
         let errors = ended.errors();
         assert_eq!((ended.code, errors.len()), (Some(3), 1), "{mpi:?} {victim} {kind}: {ended:?}");
         let place = format!("error: rank {victim} on {}: ", host());
@@ -232,5 +244,48 @@ fn a_full_disk_under_one_rank_ends_all_and_leaves_no_half_checkpoint() {
         assert!(!scene.checkpoints("run").is_empty(), "the one before stays: {mpi:?} {victim} {kind} {ended:?}");
         scene.last_is_valid("run");
         goes_on(&scene, 1 + victim);
+    }
+}
+
+/// A slow disk is none that fails: all ranks wait for it.
+#[test]
+fn a_flush_of_one_rank_that_takes_longer_than_the_timeout_is_waited_for() {
+    for (mpi, victim) in [(Mpi::Open, 0), (Mpi::Mpich, 1)] {
+        let scene = Scene::new();
+        let line = format!("{TRAIN} --epochs 1 {SHARDED} --out {{folder}}");
+        let call = Call { below: &scene.at("run/checkpoints"), kind: "fsync", at: 2, with: "sleep6" };
+        let slow = disturbed(&scene, mpi, victim, call, &format!("{line}/run --rank-timeout 3"));
+        assert_eq!((slow.code, slow.errors().len()), (Some(0), 0), "{mpi:?} {victim}: {slow:?}");
+        let warning = format!("warning: rank {victim} on {}: an operation such as a flush to the disk", host());
+        assert!(slow.warnings().len() == 1 && slow.warnings()[0].starts_with(&warning), "{mpi:?} {victim}: {slow:?}");
+        let undisturbed = scene.alone(&format!("{line}/one"));
+        assert_eq!(undisturbed.code, Some(0), "{undisturbed:?}");
+        assert_same(&scene.at("one"), &scene.at("run"));
+    }
+}
+
+/// One rank gets the signal while it reads the data.
+#[test]
+fn a_signal_to_one_rank_stops_evaluation_and_prediction_on_all() {
+    let scene = Scene::new();
+    let trained = scene.alone("train {log}/small.din --train {log}/train --out {folder}/run --epochs 1 -q");
+    assert_eq!(trained.code, Some(0), "{trained:?}");
+    for (mpi, victim) in [(Mpi::Open, 1), (Mpi::Mpich, 0), (Mpi::Mpich, 2)] {
+        for (line, outcome) in [
+            ("eval {folder}/run --data {log}/train", "nothing is measured"),
+            ("predict {folder}/run --data {log}/train --out {folder}/p.csv", "nothing is written"),
+        ] {
+            let train = crate::scene::log().join("train").canonicalize().unwrap();
+            let call = Call { below: &train, kind: "read", at: 20, with: "term" };
+            let stopped = disturbed(&scene, mpi, victim, call, line);
+            assert_eq!((stopped.code, stopped.errors().len()), (Some(130), 1), "{mpi:?} {victim} {line}: {stopped:?}");
+            assert!(stopped.errors()[0].ends_with(&format!("stopped; {outcome}")), "{mpi:?} {victim}: {stopped:?}");
+            assert!(stopped.out.is_empty(), "{mpi:?} {victim} {line}: {stopped:?}");
+            let left = fs::read_dir(scene.at("")).unwrap().map(|entry| entry.unwrap().file_name());
+            let mut left: Vec<_> = left.filter(|name| name != "calls").collect();
+            left.sort();
+            assert_eq!(left, ["run"], "{mpi:?} {victim} {line}");
+            fs::remove_file(scene.at("calls")).unwrap();
+        }
     }
 }

@@ -78,9 +78,8 @@ fn a_run_that_is_killed_at_random_moments_comes_to_the_same_bits() {
             let ranks = RANKS[turn % RANKS.len()];
             let mpi = Mpi::BOTH[turn % 2];
             turn += 1;
-            // A run that was killed before it had a record begins again.
-            let resume = if scene.at(&run).join("run.json").exists() { "--resume" } else { "" };
-            let line = format!("{line} {SHARDED} --out {{folder}}/{run} {resume}");
+            // One that was killed before it had begun begins again.
+            let line = format!("{line} {SHARDED} --out {{folder}}/{run} --resume");
             let mut running = match ranks {
                 1 => scene.start_alone(&line),
                 _ => scene.start(mpi, ranks, &[], &line),

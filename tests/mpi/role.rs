@@ -1,7 +1,7 @@
 //! What a rank does, by the role that its environment names.
 
 use din_runtime::Error;
-use din_runtime::comm::{Channel, Communicator, ConnectOptions, Messages, connect, progress};
+use din_runtime::comm::{Channel, Communicator, ConnectOptions, LongOperation, Messages, connect, progress};
 use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ fn a_rank() {
     let Ok(role) = std::env::var("DIN_TEST_ROLE") else { return };
     let (name, argument) = role.split_once('=').unwrap_or((&role, "0"));
     let argument: usize = argument.parse().unwrap();
-    let badly = ["wait", "freeze", "fail"].contains(&name);
+    let badly = ["wait", "freeze", "operate", "fail"].contains(&name);
     let rank_timeout = if badly { TIMEOUT } else { LONG };
     let mut options = ConnectOptions { rank_timeout, ..ConnectOptions::default() };
     if name == "rounds" {
@@ -32,6 +32,8 @@ fn a_rank() {
         "measure" => measure(&*comm),
         "wait" => wait(&*comm),
         "freeze" => freeze(&*comm, argument),
+        "operate" => operate(&*comm, argument),
+        "warn" => warn(&*comm, argument),
         "fail" => fail(&*comm, argument),
         _ => unreachable!("the roles are those above"),
     };
@@ -164,6 +166,26 @@ fn freeze(comm: &dyn Communicator, who: usize) -> Result<(), Error> {
         }
     }
     comm.all_gather(Channel::Step, &[], &mut Messages::default())
+}
+
+/// One rank does something that takes longer than the deadline, and cannot tell its progress.
+fn operate(comm: &dyn Communicator, who: usize) -> Result<(), Error> {
+    if comm.rank() == who {
+        let operation = LongOperation::begin();
+        std::thread::sleep(TIMEOUT + TIMEOUT / 2);
+        drop(operation);
+    }
+    comm.all_gather(Channel::Step, &[], &mut Messages::default())
+}
+
+/// All ranks warn of one thing, one rank of another, at the end of their work.
+fn warn(comm: &dyn Communicator, who: usize) -> Result<(), Error> {
+    assert!(comm.warn(&"of all".into()));
+    comm.all_gather(Channel::Step, &[], &mut Messages::default())?;
+    if comm.rank() == who {
+        assert!(comm.warn(&"of one".into()));
+    }
+    Ok(())
 }
 
 /// One rank meets an error, while the others wait for it.

@@ -145,7 +145,8 @@ impl Running {
         let Some(mpi) = self.mpi else { return Some(self.child.id()) };
         let wanted = [format!("{NAME}={}", self.name), format!("{}={rank}", mpi.rank_variable())];
         loop {
-            if let Some(process) = processes().find(|process| has_in_environment(*process, &wanted)) {
+            let is_rank = |process: &u32| has_in_environment(*process, &wanted) && !is_keeper(*process);
+            if let Some(process) = processes().find(is_rank) {
                 return Some(process);
             }
             if self.child.try_wait().unwrap().is_some() {
@@ -203,6 +204,11 @@ impl Running {
 
 fn processes() -> impl Iterator<Item = u32> {
     std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+}
+
+/// Whether a process is the one that keeps a rank's connection to its launcher.
+fn is_keeper(process: u32) -> bool {
+    std::fs::read_to_string(format!("/proc/{process}/comm")).is_ok_and(|name| name.trim() == "din-keeper")
 }
 
 /// A process that has ended, also one whose parent has not heard of it yet, has no environment.

@@ -57,28 +57,9 @@ impl Mpi {
         }
     }
 
-    /// The option by which the launcher leaves the other ranks alone when one has gone: they end by
-    /// themselves. MPICH's kills them at once otherwise, at times before one has said a word.
-    pub fn leaving_ranks_alone(self) -> &'static [&'static str] {
-        match self {
-            Mpi::Open => &[],
-            Mpi::Mpich => &["-disable-auto-cleanup"],
-        }
-    }
-
     /// Ranks that play a role of [`crate::role`].
     pub fn play(self, ranks: usize, role: &str) -> Command {
-        self.play_with(ranks, role, &[])
-    }
-
-    /// The same, where the launcher does not interfere.
-    pub fn play_alone(self, ranks: usize, role: &str) -> Command {
-        self.play_with(ranks, role, self.leaving_ranks_alone())
-    }
-
-    fn play_with(self, ranks: usize, role: &str, options: &[&str]) -> Command {
         let mut command = self.run(ranks);
-        command.args(options);
         command.arg(std::env::current_exe().unwrap());
         command.args(["role::a_rank", "--exact", "--nocapture"]).env("DIN_TEST_ROLE", role);
         command
@@ -106,6 +87,11 @@ impl Ended {
     /// The lines of our own that say why the run ended.
     pub fn errors(&self) -> Vec<&str> {
         self.err.lines().filter(|line| line.starts_with("error: ")).collect()
+    }
+
+    /// The lines of our own that warn.
+    pub fn warnings(&self) -> Vec<&str> {
+        self.err.lines().filter(|line| line.starts_with("warning: ")).collect()
     }
 }
 

@@ -1,5 +1,5 @@
-//! Rules of the repository that a reader relies on: links lead somewhere, the map is short, and a
-//! public type name has one definition.
+//! Rules of the repository that a reader relies on: links lead somewhere, the map is short, a
+//! public type name has one definition, and lines fit the screen.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -120,4 +120,103 @@ fn a_public_type_name_has_one_definition() {
     let twice: Vec<String> =
         places.iter().filter(|(_, at)| at.len() > 1).map(|(n, at)| format!("{n}: {at:?}")).collect();
     assert!(twice.is_empty(), "{}", twice.join("\n"));
+}
+
+/// Columns of a line of code at most, the contents of string literals aside, and of a comment.
+const CODE_COLUMNS: usize = 120;
+const COMMENT_COLUMNS: usize = 100;
+
+/// What a reader of Rust code is inside of at the beginning of a line.
+#[derive(Clone, Copy, PartialEq)]
+enum Inside {
+    Code,
+    Text,
+    /// With so many `#`.
+    RawText(usize),
+}
+
+/// The columns of a line without the contents of its string literals, and what its end is inside
+/// of.
+fn columns_of_code(line: &str, mut inside: Inside) -> (usize, Inside) {
+    let characters: Vec<char> = line.chars().collect();
+    let hashes = |from: usize| characters[from..].iter().take_while(|&&c| c == '#').count();
+    let (mut columns, mut at) = (0, 0);
+    while at < characters.len() {
+        let c = characters[at];
+        match inside {
+            Inside::Code => {
+                columns += 1;
+                match c {
+                    '/' if characters.get(at + 1) == Some(&'/') => return (columns, inside),
+                    // `'"'` and `'\"'`
+                    '"' if at > 0 && characters[at - 1] == '\'' && characters.get(at + 1) == Some(&'\'') => {}
+                    '"' if at > 0 && characters[at - 1] == '\\' => {}
+                    '"' => {
+                        let before = characters[..at].iter().rev().take_while(|&&c| c == '#').count();
+                        let raw = characters[..at - before].last() == Some(&'r');
+                        inside = if raw { Inside::RawText(before) } else { Inside::Text };
+                    }
+                    _ => {}
+                }
+            }
+            Inside::Text => match c {
+                '\\' => at += 1,
+                '"' => {
+                    columns += 1;
+                    inside = Inside::Code;
+                }
+                _ => {}
+            },
+            Inside::RawText(count) if c == '"' && hashes(at + 1) >= count => {
+                columns += 1;
+                inside = Inside::Code;
+            }
+            Inside::RawText(_) => {}
+        }
+        at += 1;
+    }
+    (columns, inside)
+}
+
+/// Lines of Rust that are too long. Tables and what is set off as code in comments are not wrapped.
+fn long_lines(text: &str) -> Vec<usize> {
+    let (mut inside, mut fenced, mut found) = (Inside::Code, false, Vec::new());
+    for (number, line) in text.lines().enumerate() {
+        let begin = line.trim_start();
+        if inside == Inside::Code && begin.starts_with("//") {
+            let comment = begin.trim_start_matches(['/', '!']).trim_start();
+            let fence = comment.starts_with("```");
+            let set_off = fence || fenced || comment.starts_with('|');
+            fenced ^= fence;
+            if line.chars().count() > COMMENT_COLUMNS && !set_off {
+                found.push(number + 1);
+            }
+            continue;
+        }
+        fenced = false;
+        let (columns, end) = columns_of_code(line, inside);
+        inside = end;
+        if columns > CODE_COLUMNS {
+            found.push(number + 1);
+        }
+    }
+    found
+}
+
+#[test]
+fn lines_of_rust_fit_the_screen() {
+    let many = "x + ".repeat(40);
+    assert_eq!(long_lines(&format!("let a = {many};\nlet b = \"{many}\";\n// {many}\n/// ```\n/// {many}")), [1, 3]);
+    assert_eq!(long_lines(&format!("let q = ['\"', '\\''];\nlet a = {many};\nlet r = r#\"\"{many}\n{many}\"#;")), [2]);
+    let (mut checked, mut long) = (0, Vec::new());
+    for file in files(&root(), "rs") {
+        checked += 1;
+        long.extend(long_lines(&read(&file)).into_iter().map(|line| format!("{}:{line}", file.display())));
+    }
+    assert!(checked > 400, "only {checked} files were found");
+    assert!(
+        long.is_empty(),
+        "code over {CODE_COLUMNS} columns or a comment over {COMMENT_COLUMNS}:\n{}",
+        long.join("\n")
+    );
 }

@@ -35,7 +35,7 @@ pub fn plan(console: &Console, args: &PlanArgs) -> Outcome {
     let program = Arc::new(compile(console, &args.spec.model, &args.spec.sets)?.program);
     let survey = args.stats.as_deref().map(LogSurvey::of_run).transpose()?;
     if let Some(why) = survey.as_ref().and_then(|survey| survey.unread.as_ref()) {
-        console.warning(&format!("lengths of lists are assumed, since the run's data cannot be read: {why}"));
+        console.warning(format!("lengths of lists are assumed, since the run's data cannot be read: {why}"));
     }
     let (model, assumptions) = expected(&program, args, survey.as_ref())?;
     let mut options = options(&program, args)?;

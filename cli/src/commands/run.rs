@@ -18,7 +18,7 @@ use din_runtime::fs::{metadata, not_an_input, write_atomically};
 use din_runtime::placement::shard_plan;
 use din_runtime::predict::{self, OutputFormat, OutputOptions};
 use din_runtime::run_dir::{OpenedRun, RunDirectory, RunRecord, same_spec};
-use din_runtime::session::{CpuOptions, Device, Session};
+use din_runtime::session::{CpuOptions, Device, OnSignal, Session};
 use din_runtime::signal;
 use din_runtime::table::ShardPlan;
 use din_runtime::train::{self, Summary, TrainingOptions};
@@ -30,7 +30,7 @@ const LEAST_BATCH: u32 = 1024;
 
 pub fn din_train(console: &Console, args: &DinTrainArgs, ranks: &Arc<dyn Communicator>) -> Outcome {
     let compiled = compile(console, &args.spec.model, &args.spec.sets)?;
-    let resume = run_to_resume(&args.train, &**ranks)?;
+    let resume = run_to_resume(console, &args.train, &**ranks)?;
     let asked = device::requested(&args.train.device, resume.as_ref())?;
     let precision = match (args.precision, &resume) {
         (Some(precision), _) => precision.into(),
@@ -48,7 +48,7 @@ pub fn din_train(console: &Console, args: &DinTrainArgs, ranks: &Arc<dyn Communi
 }
 
 pub fn own_train(console: &Console, own: &Bundle, args: &TrainArgs, ranks: &Arc<dyn Communicator>) -> Outcome {
-    let resume = run_to_resume(args, &**ranks)?;
+    let resume = run_to_resume(console, args, &**ranks)?;
     let asked = device::requested(&args.device, resume.as_ref())?;
     let memory = args.device.gpu_table_memory;
     let device = device::choose(console, asked, memory, |gpu| device::carried(own.kernels.as_ref(), gpu))?;
@@ -56,9 +56,16 @@ pub fn own_train(console: &Console, own: &Bundle, args: &TrainArgs, ranks: &Arc<
     train_verb(console, &own.program, Path::new(""), args, (resume, device), ranks)
 }
 
-/// The run that `--resume` continues.
-fn run_to_resume(args: &TrainArgs, ranks: &dyn Communicator) -> Result<Option<OpenedRun>, Failure> {
-    Ok(if args.resume { Some(OpenedRun::to_resume(&args.out, ranks)?) } else { None })
+/// The run that `--resume` continues, if there is one.
+fn run_to_resume(console: &Console, args: &TrainArgs, ranks: &dyn Communicator) -> Result<Option<OpenedRun>, Failure> {
+    if !args.resume {
+        return Ok(None);
+    }
+    let found = OpenedRun::to_resume(&args.out, ranks)?;
+    if found.is_none() {
+        console.remark(format!("{}: no run yet; starting from the beginning", args.out.display()));
+    }
+    Ok(found)
 }
 
 fn train_verb(
@@ -251,7 +258,8 @@ pub fn eval(console: &Console, own: Option<&Bundle>, args: &EvalArgs, ranks: &Ar
     remark_of_left_out(console, &data);
     warn_of_reuse(console, &opened.record, &data);
     let mut progress = Progress::new(console);
-    let report = evaluate(&mut opened.session, &data, opened.batch, &**ranks, &mut |event| progress.show_pass(event));
+    let mut observe = |event| progress.show_pass(event);
+    let report = evaluate(&mut opened.session, &data, opened.batch, OnSignal::Stop, &**ranks, &mut observe);
     drop(progress);
     warn_of_values(console, &data);
     let report = report?;
@@ -281,19 +289,19 @@ fn remark_of_left_out(console: &Console, data: &Dataset) {
 fn warn_of_reuse(console: &Console, record: &RunRecord, data: &Dataset) {
     let shared = |had: &[PathBuf]| had.iter().find(|file| data.holds(file)).cloned();
     if let Some(file) = shared(&record.train.paths()) {
-        console.warning(&format!(
+        console.warning(format!(
             "{}: the run was trained on this file; the figures say nothing of new data",
             file.display()
         ));
     }
     if let Some(file) = record.valid.as_ref().and_then(|valid| shared(&valid.paths())) {
         let why = "the best checkpoint was chosen on this file; the figures are too good for new data";
-        console.warning(&format!("{}: {why}", file.display()));
+        console.warning(format!("{}: {why}", file.display()));
     }
 }
 
 fn warn_of_values(console: &Console, data: &Dataset) {
-    data.warnings().iter().for_each(|warning| console.warning(&warning.to_string()));
+    data.warnings().iter().for_each(|warning| console.warning(warning));
 }
 
 pub fn predict(console: &Console, own: Option<&Bundle>, args: &PredictArgs, ranks: &Arc<dyn Communicator>) -> Outcome {

@@ -28,7 +28,8 @@ impl<'a> Elaborator<'a> {
             );
         }
         let function = self.expr(scope, callee);
-        let length = matches!(&function, ExprValue::Function(f) if matches!(**f, Callee::Builtin(super::value::Builtin::Length)));
+        let is_length = |callee: &Callee<'a>| matches!(callee, Callee::Builtin(super::value::Builtin::Length));
+        let length = matches!(&function, ExprValue::Function(f) if is_length(f));
         let mut given: Vec<PartialArgument<'a>> = Vec::with_capacity(arguments.len());
         for argument in arguments {
             let span = argument.span;

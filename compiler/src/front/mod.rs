@@ -10,7 +10,7 @@
 //! | `load` | modules, imports, top-level names |
 //! | `declarations`, `declare`, `columns`, `table` | features, sequences, labels, keys, hyper-parameters; tables |
 //! | `elaborator`, `scope`, `walk`, `value` | resolution, reporting, limits; names in scope; the graph and the path; values |
-//! | `expr`, `tensor`, `block` | expressions, tensor arithmetic, statements |
+//! | `expr`, `compile_time`, `tensor`, `block` | expressions, arithmetic of numbers and of tensors, statements |
 //! | `call`, `conform` | calls; types of parameters and results |
 //! | `builtin`, `embed` | functions of the language; vectors of features |
 //! | `weight` | weights and states by path name |
@@ -28,6 +28,7 @@ mod block;
 mod builtin;
 mod call;
 mod columns;
+mod compile_time;
 mod conform;
 mod declarations;
 mod declare;

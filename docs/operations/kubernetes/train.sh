@@ -9,20 +9,13 @@ run=/shared/runs/din
 # for ever: it is killed after so many seconds, so that the operator can start it again.
 patience=60
 
-if [ -e "$run/run.json" ]; then
-    resume=--resume
-else
-    resume=
-fi
-
 messages=$(mktemp -u)
 mkfifo "$messages"
 
 # The operator names the workers in the file that OMPI_MCA_orte_default_hostfile names.
-# shellcheck disable=SC2086
 mpirun -n "$ranks" --bind-to none /opt/din/din train /shared/models/din.din \
     --train /shared/log/train --valid /shared/log/valid --out "$run" \
-    --threads "$threads" --checkpoint-every 10000 $resume 2> "$messages" &
+    --threads "$threads" --checkpoint-every 10000 --resume 2> "$messages" &
 mpirun=$!
 trap 'kill -TERM "$mpirun"' TERM INT
 

@@ -14,11 +14,8 @@ threads=${THREADS:-1}
 # The library that `cargo xtask mpi --mpicc mpicc.openmpi` has built; beside `din` it needs no name.
 export DIN_MPI_LIBRARY=${DIN_MPI_LIBRARY:-}
 
-resume=()
-[ -e "$run/run.json" ] && resume=(--resume)
-
 # Without --bind-to none, Open MPI gives each of two ranks one core, whatever --threads says.
 # $train and $valid may name several files.
 # shellcheck disable=SC2086
 exec mpirun.openmpi -n "$ranks" --bind-to none ${MPIRUN_OPTIONS:-} \
-    "$din" train "$model" --train $train --valid $valid --out "$run" --threads "$threads" "${resume[@]}"
+    "$din" train "$model" --train $train --valid $valid --out "$run" --threads "$threads" --resume

@@ -28,8 +28,9 @@ mod tensors;
 pub use manifest::{FORMAT as MANIFEST_FORMAT, Manifest, Position, describe};
 pub use save::save;
 
+use crate::comm::LongOperation;
 use crate::exec::DenseState;
-use crate::fs::parent;
+use crate::fs::{parent, remove_folder};
 use crate::session::ModelState;
 use crate::table::{ShardPlan, Sharding};
 use crate::{Error, Result};
@@ -121,6 +122,7 @@ pub fn read_manifest(folder: &Path) -> Result<Manifest> {
 pub fn load(folder: &Path, program: &Arc<Program>, plan: &ShardPlan) -> Result<LoadedCheckpoint> {
     let manifest = read_manifest(folder)?;
     manifest.agrees_with(program, folder)?;
+    let _operation = LongOperation::begin();
     let open = |name: &str| Mapped::open(&folder.join(name), manifest.hash(name, folder)?);
     let mut state = DenseState::new(program);
     state.step = manifest.position.step;
@@ -219,7 +221,7 @@ pub fn clean(folder: &Path) -> Result<()> {
         if !is_name(name) {
             continue;
         }
-        fs::remove_dir_all(&path).map_err(|e| Error::file("remove", &path, &e))?;
+        remove_folder(&path).map_err(|e| Error::file("remove", &path, &e))?;
     }
     Ok(())
 }
@@ -230,7 +232,7 @@ pub fn remove(folder: &Path) -> Result<()> {
     let name = folder.file_name().expect("a checkpoint's folder has a name").to_string_lossy();
     let aside = parent(folder).join(format!(".{name}.{}.old", std::process::id()));
     fs::rename(folder, &aside).map_err(|e| Error::file("remove", folder, &e))?;
-    fs::remove_dir_all(&aside).map_err(|e| Error::file("remove", &aside, &e))
+    remove_folder(&aside).map_err(|e| Error::file("remove", &aside, &e))
 }
 
 #[cfg(test)]

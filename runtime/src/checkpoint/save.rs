@@ -2,8 +2,8 @@
 
 use super::tensors::{self, LazyTensor};
 use super::{DENSE, MANIFEST, Manifest, dense, name, part_file, read_manifest, table, table_file};
-use crate::comm::{Channel, Communicator, share_outcomes};
-use crate::fs::{metadata, set_permissions, sync_folder, write_atomically};
+use crate::comm::{Channel, Communicator, LongOperation, share_outcomes};
+use crate::fs::{metadata, remove_folder, set_permissions, sync_folder, write_atomically};
 use crate::session::ModelState;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
@@ -34,7 +34,7 @@ pub fn save(folder: &Path, model: &ModelState, manifest: &Manifest, ranks: &dyn 
     };
     if first && ended.is_err() {
         // The error that led here is the one to report.
-        let _ = fs::remove_dir_all(&temporary);
+        let _ = remove_folder(&temporary);
     }
     written?;
     share_outcomes(ranks, Channel::Step, ended.map(|()| String::new()))?;
@@ -46,7 +46,7 @@ fn make_temporary(folder: &Path, step: u64) -> Result<String> {
     let hidden = format!(".{}.{}.tmp", name(step), std::process::id());
     let temporary = folder.join(&hidden);
     if metadata(&temporary)?.is_some() {
-        fs::remove_dir_all(&temporary).map_err(|e| Error::file("remove", &temporary, &e))?;
+        remove_folder(&temporary).map_err(|e| Error::file("remove", &temporary, &e))?;
     }
     fs::create_dir(&temporary).map_err(|e| Error::file("create", &temporary, &e))?;
     Ok(hidden)
@@ -55,6 +55,7 @@ fn make_temporary(folder: &Path, step: u64) -> Result<String> {
 /// Writes the files of a rank: its parts of tables that are divided, and on the first rank all
 /// else. Gives a line for each: its SHA-256 and its name.
 pub(super) fn write_files(folder: &Path, model: &ModelState, ranks: &dyn Communicator) -> Result<String> {
+    let _operation = LongOperation::begin();
     let first = ranks.rank() == 0;
     let mut lines = String::new();
     let mut add = |name: String, tensors: Vec<(String, LazyTensor<'_>)>| -> Result<()> {
@@ -130,5 +131,5 @@ fn replace_manifest(target: &Path, temporary: &Path, written: Manifest) -> Resul
     let manifest = target.join(MANIFEST);
     fs::rename(path, &manifest).map_err(|e| Error::file("write", &manifest, &e))?;
     sync_folder(target)?;
-    fs::remove_dir_all(temporary).map_err(|e| Error::file("remove", temporary, &e))
+    remove_folder(temporary).map_err(|e| Error::file("remove", temporary, &e))
 }

@@ -1,5 +1,6 @@
 //! Joining the ranks of a run.
 
+use super::keeper::ConnectionKeeper;
 use super::launch::{RankLaunch, detect};
 use super::library::{self, MpiLibrary, how_to_build};
 use super::mpi::{Exchange, MpiCommunicator};
@@ -21,28 +22,41 @@ const GATHERING: Duration = Duration::from_secs(1);
 /// The others end so much later, unless the launcher ends them when the first has gone.
 const PRECEDENCE: Duration = Duration::from_secs(3);
 
-/// How an error that ends all ranks is shown.
+/// What one rank shows for all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// Why all ranks end.
+    Error(Error),
+    /// A warning, with the ranks that it is of unless all have it.
+    Warning(String),
+}
+
+/// How notices are shown.
 #[derive(Clone)]
-pub struct Reporter(Arc<dyn Fn(&Error) + Send + Sync>);
+pub struct Reporter(Arc<dyn Fn(&Notice) + Send + Sync>);
 
 impl Reporter {
     /// By a function, which a thread of the watch calls.
-    pub fn new(show: impl Fn(&Error) + Send + Sync + 'static) -> Self {
+    pub fn new(show: impl Fn(&Notice) + Send + Sync + 'static) -> Self {
         Self(Arc::new(show))
     }
 
-    /// Shows an error.
-    pub(super) fn report(&self, error: &Error) {
-        (self.0)(error);
+    /// Shows a notice.
+    pub(super) fn show(&self, notice: &Notice) {
+        (self.0)(notice);
     }
 }
 
 /// On standard error.
 impl Default for Reporter {
     fn default() -> Self {
-        Self::new(|error| {
+        Self::new(|notice| {
+            let line = match notice {
+                Notice::Error(error) => format!("error: {error}\n"),
+                Notice::Warning(warning) => format!("warning: {warning}\n"),
+            };
             // In one write, since the launcher writes there too. Where it fails, nobody reads it.
-            let _ = io::stderr().write_all(format!("error: {error}\n").as_bytes());
+            let _ = io::stderr().write_all(line.as_bytes());
         })
     }
 }
@@ -62,7 +76,7 @@ pub struct ConnectOptions {
     pub rank_timeout: Duration,
     /// Most words that a rank sends at a time; longer messages travel in rounds.
     pub round_words: usize,
-    /// Shows the error that ends all ranks, on one of them.
+    /// Shows the error that ends all ranks, on one of them, and warnings on the first.
     pub reporter: Reporter,
 }
 
@@ -112,6 +126,7 @@ fn speak_alone(error: &Error) {
 
 fn join(options: &ConnectOptions, launch: RankLaunch) -> Result<Arc<dyn Communicator>> {
     let library = library::open(options.library.as_deref(), launch.launcher)?;
+    let keeper = ConnectionKeeper::start(launch.launcher, hold(options.rank_timeout));
     let joined = guard(options, launch);
     library.start()?;
     let (rank, size) = library.rank()?;
@@ -127,7 +142,13 @@ fn join(options: &ConnectOptions, launch: RankLaunch) -> Result<Arc<dyn Communic
     let watched = WatchOptions::of_process(rank, hosts.clone(), options.rank_timeout, options.reporter.clone());
     let watch = RankWatch::start(streams, watched)?;
     drop(joined);
-    Ok(Arc::new(MpiCommunicator { exchange, watch, hosts }))
+    Ok(Arc::new(MpiCommunicator { exchange, watch, hosts, keeper }))
+}
+
+/// The launcher's connection to a rank that has ended stays open so long, for the others to end by
+/// themselves.
+fn hold(timeout: Duration) -> Duration {
+    (timeout / 8).clamp(Duration::from_millis(500), Duration::from_secs(2))
 }
 
 /// Ends the process if the ranks are not joined in time: MPI itself would wait for ever. Dropping
@@ -143,8 +164,9 @@ fn guard(options: &ConnectOptions, launch: RankLaunch) -> mpsc::Sender<()> {
                 "see whether all ranks have started and their machines reach each other; --rank-timeout allows more",
             );
             speak_alone(&error);
-            reporter.report(&error);
-            exit_at_once(error.exit_code());
+            let code = error.exit_code();
+            reporter.show(&Notice::Error(error));
+            exit_at_once(code);
         }
     });
     joined

@@ -1,6 +1,6 @@
 //! Ranks that are threads of one process: for tests of what ranks do.
 
-use super::{Channel, Communicator, Ending, Messages};
+use super::{Channel, Communicator, Ending, Messages, RankWarning};
 use crate::{Error, Result};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -115,6 +115,10 @@ impl Communicator for ThreadRank {
 
     fn host(&self, _rank: usize) -> String {
         super::watch::host_name()
+    }
+
+    fn warn(&self, _warning: &RankWarning) -> bool {
+        false
     }
 
     fn finish(&self) -> Result<()> {

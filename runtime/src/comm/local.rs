@@ -1,6 +1,6 @@
 //! A run of one rank.
 
-use super::{Channel, Communicator, Ending, Messages};
+use super::{Channel, Communicator, Ending, Messages, RankWarning};
 use crate::{Error, Result};
 
 /// The only rank of a run: what it sends it receives.
@@ -29,6 +29,10 @@ impl Communicator for LocalCommunicator {
 
     fn host(&self, _rank: usize) -> String {
         super::watch::host_name()
+    }
+
+    fn warn(&self, _warning: &RankWarning) -> bool {
+        false
     }
 
     fn finish(&self) -> Result<()> {

@@ -1,6 +1,6 @@
 //! What ranks send to each other, measured.
 
-use super::{Channel, Communicator, Ending, Messages};
+use super::{Channel, Communicator, Ending, Messages, RankWarning};
 use crate::{Error, Result};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -105,6 +105,10 @@ impl Communicator for MeasuredCommunicator {
 
     fn host(&self, rank: usize) -> String {
         self.inner.host(rank)
+    }
+
+    fn warn(&self, warning: &RankWarning) -> bool {
+        self.inner.warn(warning)
     }
 
     fn finish(&self) -> Result<()> {

@@ -7,13 +7,15 @@
 //!
 //! - `local`: one rank.
 //! - `mpi`: processes that `mpirun` or another launcher has started, which [`connect()`] joins;
-//!   `watch` sees to it that a rank which fails or hangs ends them all.
+//!   `watch` sees to it that a rank which fails or hangs ends them all, and `keeper` that they have
+//!   the time to.
 //! - `in_process`: ranks that are threads of one process, for tests.
 //! - `reduce`: reductions over all samples, joined over ranks. - `measured`: what is sent.
-//! - `outcome`: how a part of the work ended on every rank.
+//! - `outcome`: how a part of the work ended on every rank. - `warning`: what a rank warns of.
 
 mod connect;
 mod in_process;
+mod keeper;
 mod launch;
 mod library;
 mod local;
@@ -22,9 +24,10 @@ mod messages;
 mod mpi;
 mod outcome;
 mod reduce;
+mod warning;
 mod watch;
 
-pub use connect::{ConnectOptions, Reporter, connect};
+pub use connect::{ConnectOptions, Notice, Reporter, connect};
 pub use in_process::in_process;
 pub use local::LocalCommunicator;
 pub use measured::{ChannelTraffic, MeasuredCommunicator};
@@ -32,7 +35,8 @@ pub use messages::{Messages, floats_as_words, ids, push_id, words_as_floats};
 pub use outcome::{any_rank, check_agreement, on_first_rank, share_outcomes};
 pub use reduce::RankReduction;
 pub(crate) use reduce::WHOLE_WORDS;
-pub use watch::{Ending, progress};
+pub use warning::RankWarning;
+pub use watch::{Ending, LongOperation, progress};
 
 use crate::{Error, Result};
 use std::fmt;
@@ -83,6 +87,11 @@ pub trait Communicator: fmt::Debug + Send + Sync {
 
     /// The name of a rank's machine.
     fn host(&self, rank: usize) -> String;
+
+    /// Passes a warning of this rank on to the first rank, which shows it soon: one of several
+    /// ranks about the same once. `false` where the ranks have no such way, and the caller is to
+    /// show it.
+    fn warn(&self, warning: &RankWarning) -> bool;
 
     /// The run is over on this rank: waits until it is on every rank, and ends communication. To be
     /// called once, while no other thread communicates; nothing is sent after it.

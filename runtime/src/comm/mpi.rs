@@ -1,8 +1,9 @@
 //! Ranks that are processes, on an MPI library.
 
+use super::keeper::ConnectionKeeper;
 use super::library::MpiLibrary;
 use super::watch::{RankWatch, progress};
-use super::{Channel, Communicator, Ending, Messages};
+use super::{Channel, Communicator, Ending, Messages, RankWarning};
 use crate::{Error, Result};
 use std::ffi::c_int;
 use std::ops::Range;
@@ -22,6 +23,8 @@ pub(super) struct MpiCommunicator {
     pub watch: RankWatch,
     /// The machines, by rank.
     pub hosts: Arc<[String]>,
+    /// Of the launcher's connection, where it needs one.
+    pub keeper: Option<ConnectionKeeper>,
 }
 
 impl MpiCommunicator {
@@ -60,11 +63,19 @@ impl Communicator for MpiCommunicator {
         self.hosts[rank].clone()
     }
 
+    fn warn(&self, warning: &RankWarning) -> bool {
+        self.watch.warn(warning);
+        true
+    }
+
     fn finish(&self) -> Result<()> {
         // No rank says that it goes before all have come so far.
         self.all_gather(Channel::Step, &[], &mut Messages::default())?;
         self.watch.finished();
-        self.exchange.library.finish()
+        self.watch.settle();
+        self.exchange.library.finish()?;
+        self.keeper.iter().for_each(ConnectionKeeper::dismiss);
+        Ok(())
     }
 
     fn fail(&self, error: &Error) -> Ending {

@@ -4,6 +4,7 @@
 //! Rows are counted from 0 over the whole file, as in pandas, Arrow and DuckDB; lines of a CSV from
 //! 1, the header being line 1.
 
+use crate::comm::RankWarning;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -77,6 +78,14 @@ pub struct DataFault {
     /// What in the spec asked for it: `feature ad.good_id` and `models/din.din:18:25`.
     pub required_by: Option<(String, String)>,
     pub help: Option<String>,
+}
+
+/// Of several ranks, each of which finds another place: those of one kind in one column are the
+/// same warning.
+impl From<&DataError> for RankWarning {
+    fn from(fault: &DataError) -> Self {
+        Self { about: format!("{:?} {:?}", fault.kind, fault.column), text: fault.to_string() }
+    }
 }
 
 /// A located fault. `Display` is one line: `train.parquet: row 17, column "label": expected 0 or 1,

@@ -40,8 +40,11 @@ pub(super) struct Level {
 }
 
 macro_rules! level {
-    ($name:ident, $simd:ty, [$($feature:literal)?], [$($columns:literal: $($rows:literal)*, $($narrow:literal)*, $($absorbed:literal)*;)*],
-     [$($outer_columns:literal: $($outer_rows:literal)*;)*]) => {
+    (
+        $name:ident, $simd:ty, [$($feature:literal)?],
+        [$($columns:literal: $($rows:literal)*, $($narrow:literal)*, $($absorbed:literal)*;)*],
+        [$($outer_columns:literal: $($outer_rows:literal)*;)*]
+    ) => {
         pub(super) mod $name {
             use super::*;
 

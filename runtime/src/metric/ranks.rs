@@ -241,7 +241,8 @@ mod tests {
             let expected = one.finish();
             for values in over_ranks(&rows, &cuts, round) {
                 prop_assert_eq!(bits(&values), bits(&expected));
-                prop_assert!(values.iter().zip(&expected).all(|(a, b)| (&a.name, a.direction) == (&b.name, b.direction)));
+                let named = |value: &MetricValue| (value.name.clone(), value.direction);
+                prop_assert!(values.iter().map(named).eq(expected.iter().map(named)));
             }
         }
     }

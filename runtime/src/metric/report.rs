@@ -2,6 +2,7 @@
 
 use super::auc::{GroupedArea, Undefined, auc, gauc, log_loss};
 use crate::batch::{Batch, KeyColumn};
+use crate::comm::LongOperation;
 use crate::data::string_id;
 use din_program::schema::{Direction, GroupBy, Metric, MetricKind, Prediction};
 use std::fmt;
@@ -121,6 +122,8 @@ impl Metrics {
 
     /// The values, in the order of the program's metrics.
     pub fn finish(&self) -> Vec<MetricValue> {
+        // AUC and GAUC sort all rows.
+        let _operation = LongOperation::begin();
         self.metrics
             .iter()
             .map(|metric| {

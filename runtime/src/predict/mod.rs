@@ -12,8 +12,7 @@ use crate::Error;
 use crate::batch::Batch;
 use crate::comm::Communicator;
 use crate::data::{Dataset, OpenOptions, ReadMode};
-use crate::session::{DataPass, PassEvent, Session, infer_all};
-use crate::signal;
+use crate::session::{DataPass, InferenceOptions, OnSignal, PassEvent, Session, infer_all};
 use arrow_array::{Array, ArrayRef, Float32Array, RecordBatch};
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 use arrow_select::concat::concat;
@@ -109,7 +108,8 @@ pub fn open(
 ///
 /// # Errors
 /// Data that cannot be read, a prediction that is not a number, an output that cannot be written, a
-/// signal that asks to stop, or another rank failed. Then nothing is written.
+/// signal that asks to stop (on all ranks, an error of kind `Stopped`), or another rank failed.
+/// Then nothing is written.
 pub fn predict(
     session: &mut Session,
     data: &Dataset,
@@ -123,13 +123,14 @@ pub fn predict(
     let parts = if ranks.size() > 1 { Some(PartsFolder::create(output, data, ranks)?) } else { None };
     let path = parts.as_ref().map_or(output.path.as_path(), PartsFolder::own_part);
     let mut file = PredictionWriter::create(path, output.format, schema.clone(), ranks.rank() == 0)?;
-    let rows = infer_all(session, data, batch, DataPass::Predicting, ranks, observe, |batch, logits| {
+    let options = InferenceOptions { pass: DataPass::Predicting, batch, on_signal: OnSignal::Stop };
+    let rows = infer_all(session, data, options, ranks, observe, |batch, logits| {
         let record = arrays(batch, logits, output.logits)
             .and_then(|arrays| RecordBatch::try_new(schema.clone(), arrays))
             .map_err(|e| Error::machine(format!("{}: {e}", output.path.display())))?;
-        file.write(&record)?;
-        if signal::asked() { Err(Error::stopped(&output.path)) } else { Ok(()) }
+        file.write(&record)
     })?;
+    let rows = rows.ok_or_else(|| Error::stopped(&output.path, "nothing is written"))?;
     file.finish()?;
     if let Some(parts) = parts {
         parts.commit(ranks)?;

@@ -8,7 +8,7 @@
 use super::{OutputFormat, OutputOptions};
 use crate::comm::{Channel, Communicator, Messages};
 use crate::data::Dataset;
-use crate::fs::{followed, metadata, parent, sync_folder};
+use crate::fs::{followed, metadata, parent, remove_folder, sync_folder};
 use crate::{Error, Result};
 use std::ffi::OsString;
 use std::fs;
@@ -168,7 +168,7 @@ fn replace(target: &Path, new: &Path) -> Result<()> {
         fs::rename(&aside, target).map_err(failed)?;
         return Err(failed(error));
     }
-    let removed = if old.is_dir() { fs::remove_dir_all(&aside) } else { fs::remove_file(&aside) };
+    let removed = if old.is_dir() { remove_folder(&aside) } else { fs::remove_file(&aside) };
     removed.map_err(|e| Error::file("remove", &aside, &e))
 }
 

@@ -5,6 +5,7 @@ use crate::Result;
 use crate::batch::Batch;
 use crate::comm::{Channel, Communicator, Messages};
 use crate::data::{Dataset, Order, StreamOptions};
+use crate::signal;
 
 /// How far a pass over a data set has come.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -34,8 +35,27 @@ pub enum DataPass {
     Predicting,
 }
 
+/// What a signal that asks to stop (see [`signal`]) does to a pass over data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnSignal {
+    /// Nothing: the caller looks for it.
+    GoOn,
+    /// The pass stops, on all ranks at the same batch, if it has come to one of them.
+    Stop,
+}
+
+/// How [`infer_all`] reads.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct InferenceOptions {
+    pub pass: DataPass,
+    /// Rows at a time.
+    pub batch: usize,
+    pub on_signal: OnSignal,
+}
+
 /// Predicts every row of a data set, and calls `each` with every batch and the logits of each
-/// prediction; gives the number of rows. The results do not depend on `batch`.
+/// prediction; gives the number of rows, or `None` where a signal has stopped the pass on all
+/// ranks. The results do not depend on the rows at a time.
 ///
 /// Every rank of the run calls it, and predicts the rows of its part
 /// ([`Dataset::part_rows`](crate::data::Dataset::part_rows)); rows are counted, and observed by
@@ -47,12 +67,11 @@ pub enum DataPass {
 pub(crate) fn infer_all(
     session: &mut Session,
     data: &Dataset,
-    batch: usize,
-    pass: DataPass,
+    options: InferenceOptions,
     ranks: &dyn Communicator,
     observe: &mut dyn FnMut(PassEvent),
     mut each: impl FnMut(&Batch, &[&[f32]]) -> Result<()>,
-) -> Result<u64> {
+) -> Result<Option<u64>> {
     let (rank, size) = (ranks.rank(), ranks.size());
     let mut observe = |event| {
         if rank == 0 {
@@ -60,20 +79,28 @@ pub(crate) fn infer_all(
         }
     };
     let predictions = session.program().predictions.len();
-    observe(PassEvent::Begin { pass, rows: data.rows(), done: 0 });
-    let options = StreamOptions {
+    observe(PassEvent::Begin { pass: options.pass, rows: data.rows(), done: 0 });
+    let stream = StreamOptions {
         threads: session.reading_threads(),
         part: (size > 1).then_some((rank, size)),
-        ..StreamOptions::new(data.bounded_batch(batch), Order::File)
+        ..StreamOptions::new(data.bounded_batch(options.batch), Order::File)
     };
-    let mut batches = data.stream(options)?;
+    let mut batches = data.stream(stream)?;
     let mut received = Messages::default();
     // Rows done: of all ranks, and the data set's number of this rank's next row.
     let (mut rows, mut next_row) = (0, data.part_rows(rank, size).start);
     loop {
         let batch = batches.next()?;
-        // Ranks go on together until no rank has a batch.
-        let of_all = sum_over_ranks(batch.as_ref().map_or(0, |batch| batch.rows), ranks, &mut received)?;
+        // Ranks go on together until no rank has a batch, or one is asked to stop.
+        let asked = options.on_signal == OnSignal::Stop && signal::asked();
+        let own = batch.as_ref().map_or(0, |batch| batch.rows) as u32;
+        ranks.all_gather(Channel::Step, &[own, u32::from(asked)], &mut received)?;
+        let of_ranks = received.words.as_chunks::<2>().0;
+        if of_ranks.iter().any(|&[_, asked]| asked == 1) {
+            observe(PassEvent::End);
+            return Ok(None);
+        }
+        let of_all: u64 = of_ranks.iter().map(|&[rows, _]| u64::from(rows)).sum();
         if of_all == 0 {
             break;
         }
@@ -89,11 +116,5 @@ pub(crate) fn infer_all(
         observe(PassEvent::Advance { rows, loss: None });
     }
     observe(PassEvent::End);
-    Ok(rows)
-}
-
-/// The sum of what each rank has, rows of a batch.
-fn sum_over_ranks(rows: usize, ranks: &dyn Communicator, received: &mut Messages) -> Result<u64> {
-    ranks.all_gather(Channel::Step, &[rows as u32], received)?;
-    Ok(received.words.iter().map(|&rows| u64::from(rows)).sum())
+    Ok(Some(rows))
 }

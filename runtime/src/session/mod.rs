@@ -12,8 +12,8 @@ mod ranks;
 pub(crate) mod undefined;
 
 pub use device::{CpuOptions, Device};
-pub(crate) use inference::infer_all;
-pub use inference::{DataPass, PassEvent};
+pub use inference::{DataPass, OnSignal, PassEvent};
+pub(crate) use inference::{InferenceOptions, infer_all};
 pub use model::ModelState;
 pub use ranks::{AskedRows, RowAsker};
 

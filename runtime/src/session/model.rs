@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::batch::Batch;
-use crate::comm::Communicator;
+use crate::comm::{Communicator, LongOperation};
 use crate::exec::DenseState;
 use crate::leaves::default_leaves;
 use crate::random::Stream;
@@ -40,6 +40,7 @@ impl ModelState {
     /// # Errors
     /// As [`ModelState::new`].
     pub fn of_shard(program: Arc<Program>, threads: &Threads, seed: u64, plan: &ShardPlan) -> Result<Self> {
+        let _operation = LongOperation::begin();
         let mut dense = DenseState::new(&program);
         for (parameter, values) in program.parameters.iter().zip(&mut dense.params) {
             Stream::new(seed, &format!("parameter {}", parameter.name), 0).fill(parameter.init, values);

@@ -143,7 +143,7 @@ pub fn generate(folder: &Path, options: &SynthOptions, progress: &mut dyn FnMut(
             let batch = columns.finish(&schema).map_err(|e| Error::machine(format!("{}: {e}", path.display())))?;
             writer.write(&batch).map_err(failed)?;
             if signal::asked() {
-                return Err(Error::stopped(folder));
+                return Err(Error::stopped(folder, "nothing is written"));
             }
             left -= count;
             written += count;

@@ -221,7 +221,12 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 64 }))]
         #[test]
-        fn behaves_as_a_map(keys in prop::collection::vec(prop_oneof![0u64..50, any::<u64>(), (0u64..300).prop_map(|k| k << 40)], 0..2000)) {
+        fn behaves_as_a_map(
+            keys in prop::collection::vec(
+                prop_oneof![0u64..50, any::<u64>(), (0u64..300).prop_map(|k| k << 40)],
+                0..2000,
+            ),
+        ) {
             let mut index = Index::new().unwrap();
             let mut map = BTreeMap::new();
             for (i, &key) in keys.iter().enumerate() {

@@ -26,6 +26,7 @@
 //!   [`Table::insert_loaded`].
 //!
 //! Files:
+//! - `error`: what can go wrong.
 //! - `region`: memory that grows without copying.
 //! - `index`: the hash index.
 //! - `field`: what is kept per row.
@@ -36,7 +37,9 @@
 //! - `owned`: the rows of a fixed table that one rank owns.
 //! - `resolve`: the row numbers of a whole batch.
 //! - `shard`: which rank has a row.
+//! - `size`: the memory that it takes.
 
+mod error;
 mod field;
 mod frequency;
 mod index;
@@ -47,7 +50,9 @@ mod owned;
 mod region;
 mod resolve;
 mod shard;
+mod size;
 
+pub use error::TableError;
 pub use field::RowField;
 pub use frequency::{FrequencyCounter, IdFrequencies, id_counts, join_frequencies};
 pub use occurrences::{Occurrences, RowReads};
@@ -64,40 +69,7 @@ use index::{Index, Mark};
 use order::KeptIds;
 use owned::OwnedIds;
 use region::Slab;
-use std::fmt;
-use std::ops::RangeInclusive;
 use std::sync::{Mutex, PoisonError};
-
-/// What can go wrong in a table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TableError {
-    /// An id that is no row of a fixed table.
-    OutOfRange { table: String, id: u64, size: u64 },
-    /// 2^32 - 2 rows.
-    Full { table: String },
-    /// The machine gave no memory.
-    Memory { bytes: u64 },
-}
-
-impl fmt::Display for TableError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::OutOfRange { table, id, size } => {
-                write!(f, "table `{table}`: expected an id from 0 to {}, found {id}", size.saturating_sub(1))
-            }
-            Self::Full { table } => write!(f, "table `{table}`: expected fewer than 2^32 - 1 distinct ids, found more"),
-            Self::Memory { bytes } => {
-                write!(
-                    f,
-                    "no memory for a table part of {} MiB; use a machine with more, or narrower tables",
-                    bytes >> 20
-                )
-            }
-        }
-    }
-}
-
-impl std::error::Error for TableError {}
 
 /// For an id that training has not seen; no row, of which there are fewer.
 const OTHER: u32 = u32::MAX;
@@ -266,55 +238,6 @@ impl Table {
             Kind::Fixed { .. } => self.rows,
             Kind::Dynamic { index } => index.len(),
         }
-    }
-
-    /// Peak memory in bytes per id while the table is trained. The row takes 4 bytes for each
-    /// component, each value of the optimizer's state, the count and the number of updates. A
-    /// dynamic table needs 48 to 96 more: 32 for an index that is half full and 16 for the order of
-    /// the ids while a checkpoint is written, or 96 while the index is being doubled.
-    pub fn bytes_per_id(spec: &schema::TableSpec, slots: &[UpdateSlot]) -> RangeInclusive<u64> {
-        let width = u64::from(spec.width);
-        let numbers = |slot: &UpdateSlot| match slot.per {
-            SlotScope::Weight => width,
-            SlotScope::Row => 1,
-            SlotScope::Tensor => 0,
-        };
-        let row = 4 * (width + 2 + slots.iter().map(numbers).sum::<u64>());
-        let ordered = Self::ORDERED_ID_BYTES;
-        match spec.kind {
-            TableKind::Fixed { .. } => row..=row + ordered,
-            TableKind::Dynamic { .. } => {
-                let (full, doubled) = Index::BYTES_PER_KEY;
-                row + full + ordered..=row + full + doubled
-            }
-        }
-    }
-
-    /// Most rows of a table, the OOV row included.
-    pub const MOST_ROWS: u64 = u32::MAX as u64 - 1;
-
-    /// Bytes per id of a dynamic table for the order of its ids, while a checkpoint is written.
-    pub const ORDERED_ID_BYTES: u64 = size_of::<(u64, u32, bool)>() as u64;
-
-    /// Bytes of the index of a dynamic table with so many ids.
-    pub fn index_bytes(ids: u64) -> u64 {
-        Index::bytes_for(ids)
-    }
-
-    /// Bytes by which one rank finds its rows of a fixed table with `size` ids, where it owns so
-    /// many.
-    pub fn owned_ids_bytes(size: u64, owned: u64) -> u64 {
-        OwnedIds::bytes_for(size, owned)
-    }
-
-    /// Bytes that rows, state and index take.
-    pub fn bytes(&self) -> u64 {
-        let numbers: usize = self.slots.iter().map(|s| s.slab.values.as_slice().len()).sum();
-        let index = match &self.kind {
-            Kind::Fixed { owned, .. } => owned.as_ref().map_or(0, OwnedIds::bytes),
-            Kind::Dynamic { index } => index.bytes(),
-        };
-        ((numbers + self.rows * (self.width + 2)) * 4 + index) as u64
     }
 
     /// Makes the rows up to `rows` with their optimizer state; weights are still 0.

@@ -117,7 +117,10 @@ fn every_u64_is_an_id() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
     #[test]
-    fn initial_values_do_not_depend_on_arrival(mut ids in prop::collection::vec(any::<u64>(), 1..200), seed in any::<u64>()) {
+    fn initial_values_do_not_depend_on_arrival(
+        mut ids in prop::collection::vec(any::<u64>(), 1..200),
+        seed in any::<u64>(),
+    ) {
         let of = |order: &[u64]| {
             let mut table = Table::new(&spec("good", DYNAMIC, Init::Normal(0.1)), &adam(), seed).unwrap();
             for chunk in order.chunks(7) {
@@ -178,7 +181,10 @@ fn two_fields() -> Schema {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
-    fn counts_are_samples_not_occurrences(samples in prop::collection::vec((0u64..20, prop::collection::vec(0u64..20, 0..8)), 1..60), split in 1usize..20) {
+    fn counts_are_samples_not_occurrences(
+        samples in prop::collection::vec((0u64..20, prop::collection::vec(0u64..20, 0..8)), 1..60),
+        split in 1usize..20,
+    ) {
         let schema = two_fields();
         let mut table = Table::new(&spec("good", DYNAMIC, Init::Constant(0.0)), &[], 1).unwrap();
         let mut counter = FrequencyCounter::new(&[0, 1]);

@@ -17,11 +17,11 @@ pub use setup::TrainingOptions;
 
 use crate::batch::Batch;
 use crate::checkpoint::{self, Manifest, Position, describe};
-use crate::comm::{self, MeasuredCommunicator};
+use crate::comm::{self, MeasuredCommunicator, RankWarning};
 use crate::data::{Dataset, Order, StreamOptions};
 use crate::evaluate::{Report, evaluate};
 use crate::run_dir::{Best, EpochLine};
-use crate::session::{DataPass, PassEvent};
+use crate::session::{DataPass, OnSignal, PassEvent};
 use crate::signal;
 use crate::{Error, Result};
 use ahead::{StepBatch, StepBatches};
@@ -36,7 +36,7 @@ use std::time::Instant;
 pub enum Event {
     Pass(PassEvent),
     Epoch { line: EpochLine, report: Option<Report>, best: bool },
-    Warning(String),
+    Warning(RankWarning),
     Note(String),
 }
 
@@ -61,14 +61,15 @@ pub struct Summary {
 
 /// Trains into `options.out`.
 ///
-/// Every rank of a run calls it; rank 0 observes, and writes what is in the run directory but for
-/// the other ranks' parts of checkpoints. The directory lies where all ranks reach it.
+/// Every rank of a run calls it. Rank 0 observes, the others only their warnings; it writes what is
+/// in the run directory but for the other ranks' parts of checkpoints. The directory lies where all
+/// ranks reach it.
 ///
 /// # Errors
 /// The data, the program or the machine do not fit, or another rank failed.
 pub fn train(program: &Arc<Program>, options: &TrainingOptions, observe: &mut dyn FnMut(Event)) -> Result<Summary> {
     let leads = options.ranks.rank() == 0;
-    let observe: &mut dyn FnMut(Event) = if leads { observe } else { &mut |_| {} };
+    let observe: &mut dyn FnMut(Event) = if leads { observe } else { &mut |event| only_warnings(event, observe) };
     let measures = options.profile && options.ranks.size() > 1;
     let measured = measures.then(|| Arc::new(MeasuredCommunicator::new(options.ranks.clone())));
     let mut options = options.clone();
@@ -84,6 +85,14 @@ pub fn train(program: &Arc<Program>, options: &TrainingOptions, observe: &mut dy
         run.directory.clear_unless_begun();
     }
     outcome
+}
+
+/// What a rank observes that does not lead.
+fn only_warnings(event: Event, observe: &mut dyn FnMut(Event)) {
+    match event {
+        Event::Warning(_) => observe(event),
+        Event::Pass(_) | Event::Epoch { .. } | Event::Note(_) => {}
+    }
 }
 
 fn drive(run: &mut TrainingRun, options: &TrainingOptions, observe: &mut dyn FnMut(Event)) -> Result<Summary> {
@@ -205,7 +214,6 @@ fn epoch(run: &mut TrainingRun, options: &TrainingOptions, observe: &mut dyn FnM
             return Err(error);
         }
     }
-    run.watch.end_of_epoch(&run.program, observe);
     run.times.training += begin.elapsed();
     if let (Some(measured), Some(before)) = (&run.measured, before) {
         for (sum, (now, before)) in run.times.traffic.iter_mut().zip(measured.traffic().into_iter().zip(before)) {
@@ -213,10 +221,12 @@ fn epoch(run: &mut TrainingRun, options: &TrainingOptions, observe: &mut dyn FnM
         }
     }
     observe(PassEvent::End.into());
+    run.watch.end_of_epoch(&run.program, &*run.ranks, observe)?;
     let report = match &run.valid {
         Some(valid) => {
             let batch = run.batch as usize;
-            let report = evaluate(&mut run.session, valid, batch, &*run.ranks, &mut |event| observe(event.into()))?;
+            let mut pass = |event: PassEvent| observe(event.into());
+            let report = evaluate(&mut run.session, valid, batch, OnSignal::GoOn, &*run.ranks, &mut pass)?;
             run.watch.columns(valid, observe);
             Some(report)
         }
@@ -354,7 +364,7 @@ fn finish_epoch(
         observe(Event::Warning(format!(
             "validation data: {selecting} is undefined, so that the last epoch counts as the best; help: validate on \
              data with known labels of both classes"
-        )));
+        ).into()));
     }
     if let Some(best) = best.filter(|_| run.leads()) {
         run.directory.write_best(&best)?;

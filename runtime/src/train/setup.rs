@@ -247,7 +247,7 @@ fn resume(
         if began.compiler != program.compiler || began.code != program.code {
             observe(Event::Warning(format!(
                 "{at}: the run began with a program of another compiler version; its bits may differ from an uninterrupted run's"
-            )));
+            ).into()));
         }
     }
     let differs = |what: &str, had: String, asked: String| {
@@ -314,10 +314,13 @@ fn resume(
     check_alike(&session, (&train, valid.as_ref()), settings, &plan, options)?;
     let backend = session.backend();
     if backend != record.backend {
-        observe(Event::Warning(format!(
-            "{at}: the run began on {}, this is {backend}; its bits will differ from an uninterrupted run's",
-            record.backend
-        )));
+        observe(Event::Warning(
+            format!(
+                "{at}: the run began on {}, this is {backend}; its bits will differ from an uninterrupted run's",
+                record.backend
+            )
+            .into(),
+        ));
     }
     on_first_rank(&*options.ranks, Channel::Step, || {
         let mut lines = directory.epochs(position.step)?;

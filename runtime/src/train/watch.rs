@@ -2,8 +2,10 @@
 //! be learned from.
 
 use super::Event;
+use crate::Result;
 use crate::batch::Batch;
-use crate::data::{DataError, Dataset};
+use crate::comm::{Channel, Communicator, Messages, ids, push_id};
+use crate::data::Dataset;
 use din_program::Program;
 
 /// Looks at the data of a run while they are read.
@@ -27,7 +29,7 @@ impl Watch {
     pub fn columns(&mut self, data: &Dataset, observe: &mut dyn FnMut(Event)) {
         for warning in data.warnings() {
             if !self.columns.contains(&warning.column) {
-                observe(Event::Warning(DataError::to_string(&warning)));
+                observe(Event::Warning((&warning).into()));
                 self.columns.push(warning.column.clone());
             }
         }
@@ -47,10 +49,30 @@ impl Watch {
         }
     }
 
-    /// After an epoch: warns, once, of predicted labels that nothing can be learned from.
-    pub fn end_of_epoch(&mut self, program: &Program, observe: &mut dyn FnMut(Event)) {
+    /// After an epoch: warns, once, of predicted labels that nothing can be learned from. Every
+    /// rank of the run calls it, and warns of the same.
+    ///
+    /// # Errors
+    /// Another rank failed.
+    pub fn end_of_epoch(
+        &mut self,
+        program: &Program,
+        ranks: &dyn Communicator,
+        observe: &mut dyn FnMut(Event),
+    ) -> Result<()> {
         if !std::mem::take(&mut self.whole) {
-            return;
+            return Ok(());
+        }
+        let (mut own, mut received) = (Vec::new(), Messages::default());
+        self.seen.iter().for_each(|&(known, ones)| [known, ones].iter().for_each(|&count| push_id(&mut own, count)));
+        ranks.all_gather(Channel::Step, &own, &mut received)?;
+        self.seen.fill((0, 0));
+        for of_rank in received.iter() {
+            let counts: Vec<u64> = ids(of_rank).collect();
+            for ((known, ones), of_rank) in self.seen.iter_mut().zip(counts.as_chunks::<2>().0) {
+                *known += of_rank[0];
+                *ones += of_rank[1];
+            }
         }
         for prediction in &program.predictions {
             let index = prediction.label as usize;
@@ -63,10 +85,14 @@ impl Watch {
                 (known, ones) if ones == known => format!("all {known} known values are 1"),
                 _ => continue,
             };
-            observe(Event::Warning(format!(
-                "training data: column \"{column}\": {found}, from which nothing can be learned \
+            observe(Event::Warning(
+                format!(
+                    "training data: column \"{column}\": {found}, from which nothing can be learned \
                  ({at}); help: check the join or the filter that made the data"
-            )));
+                )
+                .into(),
+            ));
         }
+        Ok(())
     }
 }

@@ -4,7 +4,7 @@ use crate::ranks::{Read, compare, on, shuffled};
 use crate::requests;
 use crate::support::*;
 use arrow_array::{Int64Array, RecordBatch};
-use din_runtime::comm::{Channel, Communicator, Ending, Messages, in_process};
+use din_runtime::comm::{Channel, Communicator, Ending, Messages, RankWarning, in_process};
 use din_runtime::data::{DataError, Dataset, FaultKind, Location, Order, ReadMode, StreamError, StreamOptions};
 use din_runtime::random::Stream;
 use std::path::{Path, PathBuf};
@@ -44,6 +44,9 @@ impl Communicator for Late {
     }
     fn host(&self, rank: usize) -> String {
         self.ranks.host(rank)
+    }
+    fn warn(&self, warning: &RankWarning) -> bool {
+        self.ranks.warn(warning)
     }
     fn finish(&self) -> din_runtime::Result<()> {
         self.ranks.finish()

@@ -4,7 +4,7 @@ use crate::support::*;
 use din_runtime::data::{Dataset, ReadMode};
 use din_runtime::evaluate::{Report, evaluate};
 use din_runtime::metric::{Detail, Undefined};
-use din_runtime::session::{DataPass, PassEvent};
+use din_runtime::session::{DataPass, OnSignal, PassEvent};
 use std::path::PathBuf;
 
 fn report(trained: &Trained, files: &[PathBuf], batch: usize, ranks: usize) -> Vec<Report> {
@@ -12,7 +12,9 @@ fn report(trained: &Trained, files: &[PathBuf], batch: usize, ranks: usize) -> V
     on_ranks(ranks, |comm| {
         let data = Dataset::open(files, &trained.program.schema, ReadMode::Evaluate).unwrap();
         let mut events = Vec::new();
-        let report = evaluate(&mut trained.session(), &data, batch, comm, &mut |event| events.push(event)).unwrap();
+        let report =
+            evaluate(&mut trained.session(), &data, batch, OnSignal::GoOn, comm, &mut |event| events.push(event))
+                .unwrap();
         if comm.rank() == 0 {
             assert_eq!(events[0], PassEvent::Begin { pass: DataPass::Evaluating, rows, done: 0 });
             let [.., PassEvent::Advance { rows: last, .. }, PassEvent::End] = events[..] else { panic!("{events:?}") };
@@ -68,7 +70,7 @@ fn a_rank_names_its_row_without_a_value_and_the_others_end() {
     for ranks in [1, 2, 3, 4] {
         let errors = on_ranks(ranks, |comm| {
             let data = Dataset::open(&[&file], &trained.program.schema, ReadMode::Evaluate).unwrap();
-            evaluate(&mut trained.session(), &data, 5, comm, &mut |_| {}).unwrap_err().message
+            evaluate(&mut trained.session(), &data, 5, OnSignal::GoOn, comm, &mut |_| {}).unwrap_err().message
         });
         let named = errors.iter().filter(|error| error.contains("numbers.parquet: row 27: the prediction of `click`"));
         assert_eq!(named.count(), 1, "{errors:?}");

@@ -9,6 +9,7 @@
  *   DIN_INJECT_WITH    a number: the call fails with this errno. `kill`, `term`: SIGKILL or SIGTERM
  *                      before the call.
  *                      `short`: a read or write of half the bytes (at least one)
+ *                      `sleep5`: the call takes 5 seconds longer
  */
 #include <dirent.h>
 #include <dlfcn.h>
@@ -68,6 +69,10 @@ static enum fate decide(const char *kind, const char *path) {
         return PASS;
     }
     if (!strcmp(with, "short")) return SHORT;
+    if (!strncmp(with, "sleep", 5)) {
+        sleep(atoi(with + 5));
+        return PASS;
+    }
     errno = atoi(with);
     return FAIL;
 }

@@ -255,12 +255,9 @@ fn train_through(kinds: &[(&'static str, &'static str)], must: Must) {
     );
 }
 
-/// Goes on with the run in `out`, or begins it where there is none.
+/// Goes on with the run in `out`, or begins it where there is none: by one command.
 fn go_on(scene: &Scene) -> Result<(), String> {
-    let mut next = scene.run(executable(), RESUME, None);
-    if next.code == Some(1) && next.err.contains("expected a run directory") {
-        next = scene.run(executable(), TRAIN, None);
-    }
+    let next = scene.run(executable(), &format!("{TRAIN} --resume"), None);
     if next.code == Some(0) { Ok(()) } else { Err(format!("going on fails: {next:?}")) }
 }
 

@@ -350,7 +350,8 @@ impl<'a> KernelBuilder<'a> {
     /// Whether an array is a partial sum whose first tile is stored.
     pub fn stored(&self, array: ArrayId) -> bool {
         let at = self.kernel.array(array).map(|a| a.binding);
-        matches!(at, Some(ArrayBinding::Partial { offset }) if self.kernel.partials.iter().any(|p| p.offset == offset && p.stored))
+        let stored = |offset| self.kernel.partials.iter().any(|p| p.offset == offset && p.stored);
+        matches!(at, Some(ArrayBinding::Partial { offset }) if stored(offset))
     }
 
     /// Whether two arrays may lie in the same place.

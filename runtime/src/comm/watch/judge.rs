@@ -14,7 +14,7 @@ pub(super) struct RankObservation {
     pub pulse: Pulse,
     /// How long nothing came from it.
     pub silent: Duration,
-    /// How long it has made no progress.
+    /// How long it has made no progress, and had no operation under way that cannot tell it.
     pub still: Duration,
     /// Whether it is still in the run: neither gone nor finished.
     pub running: bool,
@@ -34,7 +34,7 @@ impl RankObservation {
     /// It told how far it is.
     pub fn tell(&mut self, pulse: Pulse) {
         self.silent = Duration::ZERO;
-        if pulse.progress != self.pulse.progress {
+        if pulse.progress != self.pulse.progress || pulse.operates {
             self.still = Duration::ZERO;
         }
         self.pulse = pulse;
@@ -127,5 +127,10 @@ mod tests {
         assert_eq!(observed.still, Duration::ZERO);
         observed.pass(Duration::from_secs(2));
         assert_eq!((observed.silent, observed.still), (Duration::from_secs(2), Duration::from_secs(2)));
+        // A long operation tells as long as the process answers.
+        observed.tell(Pulse { progress: 1, operates: true, ..Pulse::default() });
+        assert_eq!((observed.silent, observed.still), (Duration::ZERO, Duration::ZERO));
+        observed.pass(LIMIT);
+        assert_eq!(judge(&[rank(0, 10, &[Channel::Step]), observed], LIMIT).map(|cause| cause.mute()), Some(Some(1)));
     }
 }

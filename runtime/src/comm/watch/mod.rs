@@ -7,34 +7,30 @@
 //! with; it passes it on. The lowest rank that still runs reports it and says so to the others;
 //! where it does not, the next one does. Then the main thread has a moment to end the process, by
 //! the error that its communications return; if it does not, the watching thread ends it.
+//!
+//! Warnings take the same way to the first rank.
 
 mod judge;
 mod links;
 mod note;
+mod progress;
 mod thread;
+mod warnings;
 
 pub(super) use links::{Listener, RankAddress, host_name};
+pub use progress::{LongOperation, progress};
 
-use super::{Channel, Reporter};
+use super::{Channel, RankWarning, Reporter};
 use crate::{Error, Result};
 use note::{Cause, Pulse};
+use progress::{PROGRESS, ProgressCounters};
 use std::io::Write;
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-
-static PROGRESS: AtomicU64 = AtomicU64::new(0);
-
-/// Tells that this process makes progress: a rank that does not tell it for `--rank-timeout` is
-/// taken for hung, unless it waits for another one. Every completed communication tells it by
-/// itself; a long write, evaluation or pass over data calls this for each of its parts. Costs one
-/// atomic addition.
-pub fn progress() {
-    PROGRESS.fetch_add(1, Ordering::Relaxed);
-}
 
 /// What a run has ended with before it was over.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,8 +52,8 @@ pub(super) struct WatchOptions {
     pub reporter: Reporter,
     /// Ends the process with an exit code.
     pub exit: fn(u8),
-    /// The counter of this process.
-    pub progress: &'static AtomicU64,
+    /// What this process tells of its progress.
+    pub progress: &'static ProgressCounters,
 }
 
 impl WatchOptions {
@@ -112,8 +108,12 @@ struct State {
     reported: bool,
     /// An error of this rank, for the watching thread.
     own: Option<Error>,
+    /// Warnings of this rank, for the watching thread.
+    warnings: Vec<RankWarning>,
     /// The run is over on this rank.
     finished: bool,
+    /// All that this rank had to tell is on its way, and all warnings are shown if it is the first.
+    settled: bool,
     /// The watching thread is to end.
     stop: bool,
 }
@@ -123,9 +123,10 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn pulse(&self, progress: &AtomicU64) -> Pulse {
+    fn pulse(&self, counters: &ProgressCounters) -> Pulse {
         let waits = std::array::from_fn(|channel| self.waits[channel].load(Ordering::Relaxed));
-        Pulse { progress: progress.load(Ordering::Relaxed), waits }
+        let operates = counters.operations.load(Ordering::Acquire) > 0;
+        Pulse { progress: counters.parts.load(Ordering::Relaxed), operates, waits }
     }
 }
 
@@ -201,10 +202,24 @@ impl RankWatch {
         Ending { error, reported: state.reported }
     }
 
+    /// Has the first rank show a warning of this one.
+    pub fn warn(&self, warning: &RankWarning) {
+        self.shared.lock().warnings.push(warning.clone());
+        self.wake();
+    }
+
     /// Tells the others that this rank will close its connections, and that this is right.
     pub fn finished(&self) {
         self.shared.lock().finished = true;
         self.wake();
+    }
+
+    /// Waits until all that this rank had to tell is on its way; on the first rank, until all
+    /// others have finished and their warnings are shown.
+    pub fn settle(&self) {
+        let state = self.shared.lock();
+        // Where a rank does not come so far, the end of MPI does not either, which is watched.
+        drop(self.shared.changed.wait_timeout_while(state, self.options.limit(), |state| !state.settled));
     }
 
     fn wake(&self) {
@@ -228,13 +243,13 @@ impl Drop for RankWatch {
 #[derive(Debug)]
 pub(super) struct Waiting<'a> {
     flag: &'a AtomicBool,
-    progress: &'static AtomicU64,
+    progress: &'static ProgressCounters,
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.flag.store(false, Ordering::Relaxed);
-        self.progress.fetch_add(1, Ordering::Relaxed);
+        self.progress.parts.fetch_add(1, Ordering::Relaxed);
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the watching threads tell each other, and how it travels: a length of four bytes, then the
 //! note as postcard writes it.
 
-use crate::comm::Channel;
+use crate::comm::{Channel, RankWarning};
 use crate::error::ErrorKind;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -19,6 +19,8 @@ pub(super) enum Note {
     Ends(Cause),
     /// The rank has reported why the run ends.
     Reported,
+    /// The rank warns; to the first rank.
+    Warns(RankWarning),
     /// The run is over on this rank, and it will close the connection.
     Finished,
 }
@@ -28,6 +30,8 @@ pub(super) enum Note {
 pub(super) struct Pulse {
     /// Its progress counter.
     pub progress: u64,
+    /// Whether an operation is under way that cannot tell its progress.
+    pub operates: bool,
     /// Whether it waits for others, by channel.
     pub waits: [bool; Channel::ALL.len()],
 }
@@ -52,10 +56,7 @@ pub(super) enum Cause {
 impl Cause {
     /// The error of a rank, as the cause of the end.
     pub fn failed(rank: usize, error: &Error) -> Self {
-        let mut message = error.message.clone();
-        let end = (0..=message.len().min(MESSAGE)).rev().find(|&at| message.is_char_boundary(at));
-        message.truncate(end.expect("0 is a boundary"));
-        Self::Failed { rank, kind: error.kind, message }
+        Self::Failed { rank, kind: error.kind, message: cut(&error.message) }
     }
 
     /// The rank that cannot report it: it is gone, or hangs.
@@ -103,6 +104,18 @@ impl Cause {
     }
 }
 
+impl Note {
+    /// A warning.
+    pub fn warns(warning: &RankWarning) -> Self {
+        Self::Warns(RankWarning { about: cut(&warning.about), text: cut(&warning.text) })
+    }
+}
+
+/// As much of a message as a note holds.
+fn cut(message: &str) -> String {
+    message[..message.floor_char_boundary(MESSAGE)].to_string()
+}
+
 /// Appends a note to what is to be sent.
 pub(super) fn write(note: &Note, to: &mut Vec<u8>) {
     let bytes = postcard::to_stdvec(note).expect("memory takes what is written");
@@ -130,9 +143,9 @@ mod tests {
 
     #[test]
     fn notes_arrive_whole_however_they_are_cut() {
-        let pulse = Pulse { progress: 1 << 40, waits: [true, false, true] };
+        let pulse = Pulse { progress: 1 << 40, operates: true, waits: [true, false, true] };
         let failed = Cause::failed(3, &Error::input("log.csv: line 7"));
-        let notes = [Note::Alive(pulse), Note::Ends(failed), Note::Reported, Note::Finished];
+        let notes = [Note::Alive(pulse), Note::warns(&"é".into()), Note::Ends(failed), Note::Reported, Note::Finished];
         let mut sent = Vec::new();
         notes.iter().for_each(|note| write(note, &mut sent));
         let (mut waiting, mut arrived) = (Vec::new(), Vec::new());

@@ -1,16 +1,19 @@
 //! Ranks that are threads, with real connections between their watches.
 
 use super::*;
+use crate::comm::Notice;
+use std::sync::atomic::AtomicU64;
 use std::sync::mpsc;
 use std::thread::sleep;
 
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What the ranks of a test report, and the codes that their processes would end with.
+/// Ranks of a test, and what they report.
 struct Run {
     watches: Vec<Option<RankWatch>>,
-    progress: Vec<&'static AtomicU64>,
+    progress: Vec<&'static ProgressCounters>,
     reports: mpsc::Receiver<(usize, Error)>,
+    warnings: mpsc::Receiver<(usize, String)>,
 }
 
 /// Ranks that watch each other. `exit` is a function of the test, which counts its calls.
@@ -19,13 +22,18 @@ fn run(size: usize, exit: fn(u8)) -> Run {
     let all: Vec<RankAddress> = listeners.iter().map(|listener| listener.address.clone()).collect();
     let hosts: Arc<[String]> = (0..size).map(|rank| format!("host{rank}")).collect();
     let (sender, reports) = mpsc::channel();
-    let progress: Vec<&'static AtomicU64> = (0..size).map(|_| &*Box::leak(Box::default())).collect();
+    let (warn, warnings) = mpsc::channel();
+    let progress: Vec<&'static ProgressCounters> = (0..size).map(|_| &*Box::leak(Box::default())).collect();
     let watches = std::thread::scope(|scope| {
         let start = |(rank, listener): (usize, Listener)| {
-            let (all, hosts, sender, progress) = (&all, hosts.clone(), sender.clone(), progress[rank]);
+            let (all, hosts, sender, warn, progress) =
+                (&all, hosts.clone(), sender.clone(), warn.clone(), progress[rank]);
             scope.spawn(move || {
                 let streams = listener.connect(rank, all, Instant::now() + Duration::from_secs(20)).unwrap();
-                let reporter = Reporter::new(move |error| sender.send((rank, error.clone())).unwrap());
+                let reporter = Reporter::new(move |notice| match notice {
+                    Notice::Error(error) => sender.send((rank, error.clone())).unwrap(),
+                    Notice::Warning(text) => warn.send((rank, text.clone())).unwrap(),
+                });
                 let options = WatchOptions { rank, hosts, timeout: TIMEOUT, reporter, exit, progress };
                 Some(RankWatch::start(streams, options).unwrap())
             })
@@ -33,7 +41,7 @@ fn run(size: usize, exit: fn(u8)) -> Run {
         let threads: Vec<_> = listeners.into_iter().enumerate().map(start).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
-    Run { watches, progress, reports }
+    Run { watches, progress, reports, warnings }
 }
 
 impl Run {
@@ -76,12 +84,12 @@ struct Working {
 }
 
 impl Working {
-    fn on(counters: Vec<&'static AtomicU64>) -> Self {
+    fn on(counters: Vec<&'static ProgressCounters>) -> Self {
         let (work, stopped) = mpsc::channel();
         std::thread::spawn(move || {
             while stopped.recv_timeout(Duration::from_millis(20)) == Err(mpsc::RecvTimeoutError::Timeout) {
                 for counter in &counters {
-                    counter.fetch_add(1, Ordering::Relaxed);
+                    counter.parts.fetch_add(1, Ordering::Relaxed);
                 }
             }
         });
@@ -166,6 +174,55 @@ fn a_rank_that_reports_progress_may_let_the_others_wait() {
 }
 
 #[test]
+fn a_long_operation_is_no_hang_and_is_warned_of_once() {
+    let run = run(2, no_exit);
+    let waiting = run.watch(0).waiting(Channel::Step);
+    let operation = LongOperation::of(run.progress[1]);
+    sleep(TIMEOUT * 2);
+    assert!(run.watch(0).check().is_ok() && run.watch(1).check().is_ok());
+    drop(operation);
+    drop(waiting);
+    (0..2).for_each(|rank| run.watch(rank).finished());
+    (0..2).for_each(|rank| run.watch(rank).settle());
+    let (by, warning) = run.warnings.try_recv().unwrap();
+    assert!(by == 0 && warning.starts_with("rank 1 on host1: an operation such as a flush"), "{by}: {warning}");
+    assert!(run.warnings.try_recv().is_err() && run.reports.try_recv().is_err());
+}
+
+#[test]
+fn a_rank_that_stands_still_after_a_long_operation_is_named() {
+    let run = run(2, any_exit);
+    let _waiting = run.watch(0).waiting(Channel::Step);
+    drop(LongOperation::of(run.progress[1]));
+    let (by, error) = run.report();
+    assert!(by == 0 && error.message.starts_with("rank 1 on host1: it has made no progress"), "{by}: {error}");
+}
+
+#[test]
+fn warnings_are_shown_by_the_first_rank_before_it_ends() {
+    let run = run(3, no_exit);
+    let _working = Working::on(run.progress.clone());
+    (0..3).for_each(|rank| run.watch(rank).warn(&"of all".into()));
+    let shown = run.warnings.recv_timeout(TIMEOUT).unwrap();
+    assert_eq!(shown, (0, "of all".to_string()));
+    run.watch(2).warn(&"of one".into());
+    (0..3).for_each(|rank| run.watch(rank).finished());
+    (0..3).rev().for_each(|rank| run.watch(rank).settle());
+    assert_eq!(run.warnings.try_recv(), Ok((0, "rank 2 on host2: of one".to_string())));
+    assert!(run.warnings.try_recv().is_err() && run.reports.try_recv().is_err());
+}
+
+#[test]
+fn warnings_come_before_the_error_that_ends_the_run() {
+    let run = run(3, any_exit);
+    run.watch(1).warn(&"odd values".into());
+    run.watch(1).fail(&Error::input("log.csv: line 7"));
+    let (by, error) = run.report();
+    assert!(by == 0 && error.message.ends_with("log.csv: line 7"), "{by}: {error}");
+    assert_eq!(run.warnings.try_recv(), Ok((0, "rank 1 on host1: odd values".to_string())));
+}
+
+#[test]
 fn a_silent_rank_is_named() {
     let listeners = [Listener::open().unwrap(), Listener::open().unwrap()];
     let all = listeners.each_ref().map(|listener| listener.address.clone());
@@ -176,13 +233,13 @@ fn a_silent_rank_is_named() {
         // A stopped process: its connections stay open, and nothing comes.
         let stopped = scope.spawn(|| second.connect(1, &all, soon).unwrap());
         let streams = first.connect(0, &all, soon).unwrap();
-        let reporter = Reporter::new(move |error| sender.send(error.clone()).unwrap());
+        let reporter = Reporter::new(move |notice| sender.send(notice.clone()).unwrap());
         let hosts = ["a".to_string(), "b".to_string()].into();
-        let progress: &'static AtomicU64 = Box::leak(Box::default());
+        let progress: &'static ProgressCounters = Box::leak(Box::default());
         let options = WatchOptions { rank: 0, hosts, timeout: TIMEOUT, reporter, exit: any_exit, progress };
         let watch = RankWatch::start(streams, options).unwrap();
         let _waiting = watch.waiting(Channel::Step);
-        let error = reports.recv_timeout(TIMEOUT).unwrap();
+        let Notice::Error(error) = reports.recv_timeout(TIMEOUT).unwrap() else { panic!("a warning") };
         assert!(error.message.starts_with("rank 1 on b: nothing came from it"), "{error}");
         drop(stopped.join());
     });

@@ -2,7 +2,9 @@
 
 use super::judge::{RankObservation, judge};
 use super::note::{self, Cause, Note, Pulse};
+use super::warnings::HeardWarnings;
 use super::{Shared, WatchOptions};
+use crate::comm::{Notice, RankWarning};
 use crate::signal;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -77,6 +79,10 @@ pub(super) struct Watcher {
     /// When it first saw that a signal asks to stop.
     signalled: Option<Instant>,
     told_finished: Option<Instant>,
+    /// How long this rank's operation has been under way that cannot tell its progress.
+    operating: Duration,
+    /// Of all ranks, on the first one.
+    warnings: HeardWarnings,
     end: Option<End>,
 }
 
@@ -98,6 +104,8 @@ impl Watcher {
             counted: Instant::now(),
             signalled: None,
             told_finished: None,
+            operating: Duration::ZERO,
+            warnings: HeardWarnings::default(),
             end: None,
         }
     }
@@ -116,7 +124,9 @@ impl Watcher {
             self.count();
             self.pulse();
             self.report();
+            self.show_warnings();
             self.links.iter_mut().flatten().for_each(Link::flush);
+            self.settle();
             if stop || self.over() {
                 return;
             }
@@ -159,6 +169,7 @@ impl Watcher {
                 Note::Alive(pulse) => self.observed[rank].tell(pulse),
                 Note::Ends(cause) => self.adopt(cause),
                 Note::Reported => self.reported(),
+                Note::Warns(warning) => self.warnings.hear(rank, warning, self.observed.len(), Instant::now()),
                 Note::Finished => self.observed[rank].running = false,
             }
         }
@@ -190,10 +201,13 @@ impl Watcher {
 
     /// What the rank's own threads want; whether the thread is to end.
     fn attend(&mut self) -> bool {
-        let (own, finished, stop) = {
+        let (own, warnings, finished, stop) = {
             let mut state = self.shared.lock();
-            (state.own.take(), state.finished, state.stop)
+            (state.own.take(), std::mem::take(&mut state.warnings), state.finished, state.stop)
         };
+        for warning in warnings {
+            self.warn(warning);
+        }
         if let Some(error) = own {
             self.adopt(Cause::failed(self.options.rank, &error));
         }
@@ -211,6 +225,7 @@ impl Watcher {
         self.counted = Instant::now();
         self.observed.iter_mut().for_each(|observed| observed.pass(passed));
         let own = self.shared.pulse(self.options.progress);
+        self.watch_operation(own, passed);
         self.observed[self.options.rank].tell(own);
         let late = self.told_finished.is_some_and(|since| since.elapsed() >= self.options.limit());
         if late && self.end.is_none() {
@@ -222,6 +237,17 @@ impl Watcher {
             && let Some(cause) = judge(&self.observed, self.options.limit())
         {
             self.adopt(cause);
+        }
+    }
+
+    /// Warns of an operation of this rank that takes as long as a rank that hangs.
+    fn watch_operation(&mut self, own: Pulse, passed: Duration) {
+        let goes_on = own.operates && own.progress == self.observed[self.options.rank].pulse.progress;
+        let (before, limit) = (self.operating, self.options.limit());
+        self.operating = if goes_on { before + passed } else { Duration::ZERO };
+        if before < limit && self.operating >= limit {
+            let seconds = limit.as_secs_f64();
+            self.warn(format!("an operation such as a flush to the disk takes longer than {seconds:.1} s").into());
         }
     }
 
@@ -243,6 +269,37 @@ impl Watcher {
         for link in self.links.iter_mut().flatten() {
             note::write(note, &mut link.outgoing);
             link.flush();
+        }
+    }
+
+    /// Passes a warning of this rank on to the first one.
+    fn warn(&mut self, warning: RankWarning) {
+        if self.options.rank == 0 {
+            self.warnings.hear(0, warning, self.observed.len(), Instant::now());
+        } else if let Some(link) = &mut self.links[0] {
+            note::write(&Note::warns(&warning), &mut link.outgoing);
+        }
+    }
+
+    /// Shows warnings, if this is the first rank.
+    fn show_warnings(&mut self) {
+        let nothing_more = self.end.is_some() || self.told_finished.is_some() && self.others_have_finished();
+        for warning in self.warnings.take(Instant::now(), nothing_more, &self.options.hosts) {
+            self.options.reporter.show(&Notice::Warning(warning));
+        }
+    }
+
+    fn others_have_finished(&self) -> bool {
+        self.observed.iter().enumerate().all(|(rank, observed)| rank == self.options.rank || !observed.running)
+    }
+
+    /// Says that nothing is left to be told, once it is so.
+    fn settle(&mut self) {
+        let told = self.told_finished.is_some() && self.links.iter().flatten().all(|link| link.outgoing.is_empty());
+        let heard = self.options.rank > 0 || self.others_have_finished() && !self.warnings.waits();
+        if self.end.is_some() || told && heard {
+            self.shared.lock().settled = true;
+            self.shared.changed.notify_all();
         }
     }
 
@@ -271,7 +328,8 @@ impl Watcher {
             }
         }
         let error = end.cause.error(&self.options.hosts);
-        self.options.reporter.report(&error);
+        self.show_warnings();
+        self.options.reporter.show(&Notice::Error(error));
         self.tell_all(&Note::Reported);
         self.reported();
     }

@@ -1,5 +1,5 @@
-//! A small model with its schedules written by hand and its kernels written in Rust, and the same
-//! model in f64.
+//! A small model with its schedules written by hand, its kernels (`kernels`) in Rust, and the same
+//! model in f64 (`reference`).
 //!
 //! Table `item` (width 4) serves `visited.item` (a sequence) and `ad.item`; `W` is `4 x 5`. With
 //! `x` the rows of `visited.item`: `h = x W`, `(mean, variance) = moments(h)`, `pool = sum(h over
@@ -7,178 +7,28 @@
 //! `largest = max(pool)`. Rows: `weight -= 0.1 * grad`, `seen += updates`. `W`: `weight -= 0.1 *
 //! grad / (1 + sum(grad^2))`, which takes two phases.
 
+mod kernels;
+mod reference;
+
+pub use reference::*;
+
 use din_program::schedule::*;
 use din_program::schema::{
     self, Feature, FeatureKind, Init, Label, Parameter, Prediction, Schema, Sequence, Training, UpdateRule,
 };
-use din_program::{Access, ArrayUse, FORMAT, Isa, Program, Signature, SlotScope, Update, UpdateSlot};
+use din_program::{FORMAT, Isa, Program, SlotScope, Update, UpdateSlot};
 use din_runtime::exec::cpu::CpuExecutor;
-use din_runtime::exec::{BatchCut, DenseState, ExecError, StepInputs};
-use din_runtime::jit::KernelFn;
-use din_runtime::leaves::DEFAULT_LEAVES;
+use din_runtime::exec::{DenseState, ExecError};
 use din_runtime::table::Table;
 use din_runtime::threads::Threads;
+use kernels::{KERNELS, signatures};
 use std::sync::Arc;
 
 pub const ROWS: usize = 50;
 pub const D: usize = 4;
 pub const H: usize = 5;
-const RATE: f32 = 0.1;
+pub const RATE: f32 = 0.1;
 
-fn at(args: *const *mut u8, k: usize) -> *mut f32 {
-    // SAFETY: the schedules below give each kernel its arguments.
-    unsafe { (*args.add(k)).cast() }
-}
-
-fn index(args: *const *mut u8, k: usize, i: u64) -> usize {
-    // SAFETY: as above.
-    unsafe { *(*args.add(k)).cast::<u32>().add(i as usize) as usize }
-}
-
-/// `x_i = table[rows_i]`
-unsafe extern "C" fn gather(args: *const *mut u8, begin: u64, end: u64) {
-    for i in begin..end {
-        // SAFETY: `x` has width D, the row is one of the table's.
-        unsafe {
-            std::ptr::copy_nonoverlapping(
-                at(args, 0).add(index(args, 1, i) * D),
-                at(args, 2).wrapping_add(i as usize * D),
-                D,
-            )
-        };
-    }
-}
-
-/// `pool[parent_i] += h_i`
-unsafe extern "C" fn pool(args: *const *mut u8, begin: u64, end: u64) {
-    for i in begin..end {
-        for c in 0..H {
-            // SAFETY: both have width H.
-            unsafe {
-                *at(args, 2).wrapping_add(index(args, 1, i) * H + c) += *at(args, 0).wrapping_add(i as usize * H + c)
-            };
-        }
-    }
-}
-
-/// Args: pool, table, rows, dense, label, count, logit, loss partial, largest partial, gradient of
-/// logit (wide D), gradient of pool.
-unsafe extern "C" fn head(args: *const *mut u8, begin: u64, end: u64) {
-    for i in begin as usize..end as usize {
-        // SAFETY: the widths are those of the schedule.
-        unsafe {
-            let p = at(args, 0).add(i * H);
-            let mut logit = *at(args, 3).add(i);
-            for c in 0..H {
-                logit += *p.add(c);
-                let largest = at(args, 8).add(c);
-                *largest = (*largest).max(*p.add(c));
-            }
-            for c in 0..D {
-                logit += *at(args, 1).add(index(args, 2, i as u64) * D + c);
-            }
-            *at(args, 6).add(i) = logit;
-            let count = *at(args, 5);
-            let d = logit - *at(args, 4).add(i);
-            *at(args, 7) += d * d / count;
-            for c in 0..D {
-                *at(args, 9).add(i * D + c) = 2.0 * d / count;
-            }
-            for c in 0..H {
-                *at(args, 10).add(i * H + c) = 2.0 * d / count;
-            }
-        }
-    }
-}
-
-/// `gh_i = gp[parent_i]`
-unsafe extern "C" fn spread(args: *const *mut u8, begin: u64, end: u64) {
-    for i in begin..end {
-        for c in 0..H {
-            // SAFETY: both have width H.
-            unsafe {
-                *at(args, 2).wrapping_add(i as usize * H + c) = *at(args, 0).add(index(args, 1, i) * H + c);
-            }
-        }
-    }
-}
-
-/// Args: weight, gradient, row index, seen, updates.
-unsafe extern "C" fn update_rows(args: *const *mut u8, begin: u64, end: u64) {
-    for i in begin..end {
-        let row = index(args, 2, i);
-        // SAFETY: weights are addressed by row number, gradients by position.
-        unsafe {
-            for c in 0..D {
-                *at(args, 0).add(row * D + c) -= RATE * *at(args, 1).wrapping_add(i as usize * D + c);
-            }
-            *at(args, 3).add(row) += *at(args, 4).add(row);
-        }
-    }
-}
-
-/// Args: gradient, sum of squares.
-unsafe extern "C" fn squares(args: *const *mut u8, begin: u64, end: u64) {
-    for i in begin as usize..end as usize {
-        // SAFETY: both have width 1.
-        unsafe { *at(args, 1) += *at(args, 0).add(i) * *at(args, 0).add(i) };
-    }
-}
-
-/// Args: weight, gradient, sum of squares.
-unsafe extern "C" fn update_tensor(args: *const *mut u8, begin: u64, end: u64) {
-    for i in begin as usize..end as usize {
-        // SAFETY: all have width 1.
-        unsafe { *at(args, 0).add(i) -= RATE * *at(args, 1).add(i) / (1.0 + *at(args, 2)) };
-    }
-}
-
-/// What each of [`KERNELS`] does with its arguments.
-fn signatures() -> [Signature; 7] {
-    use Access::{Indexed, Once, Row};
-    let array = |argument, access, width: usize, writes| ArrayUse {
-        argument,
-        access,
-        stride: width as u32,
-        columns: width as u32,
-        writes,
-    };
-    let signature =
-        |arguments, arrays: &[ArrayUse]| Signature { arguments, arrays: arrays.to_vec(), functions: vec![] };
-    [
-        signature(3, &[array(0, Indexed { index: 1 }, D, false), array(2, Row, D, true)]),
-        signature(3, &[array(0, Row, H, false), array(2, Indexed { index: 1 }, H, true)]),
-        signature(
-            11,
-            &[
-                array(0, Row, H, false),
-                array(1, Indexed { index: 2 }, D, false),
-                array(3, Row, 1, false),
-                array(4, Row, 1, false),
-                array(5, Once, 1, false),
-                array(6, Row, 1, true),
-                array(7, Once, 1, true),
-                array(8, Once, H, true),
-                array(9, Row, D, true),
-                array(10, Row, H, true),
-            ],
-        ),
-        signature(3, &[array(0, Indexed { index: 1 }, H, false), array(2, Row, H, true)]),
-        signature(
-            5,
-            &[
-                array(0, Indexed { index: 2 }, D, true),
-                array(1, Row, D, false),
-                array(3, Indexed { index: 2 }, 1, true),
-                array(4, Indexed { index: 2 }, 1, false),
-            ],
-        ),
-        signature(2, &[array(0, Row, 1, false), array(1, Once, 1, true)]),
-        signature(3, &[array(0, Row, 1, true), array(1, Row, 1, false), array(2, Once, 1, false)]),
-    ]
-}
-
-pub const KERNELS: [KernelFn; 7] = [gather, pool, head, spread, update_rows, squares, update_tensor];
 const SEQUENCE: AxisId = AxisId(2);
 
 fn call(axis: AxisId, op: Operation) -> Call {
@@ -449,76 +299,6 @@ pub fn engine(program: Program, threads: usize, isa: Isa) -> Result<CpuExecutor,
     unsafe { CpuExecutor::with_kernels(Arc::new(program), Threads::new(threads)?, isa, &KERNELS) }
 }
 
-/// A stream of numbers, SplitMix64 (Steele, Lea & Flood 2014).
-pub struct Random(pub u64);
-
-impl Random {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-    pub fn below(&mut self, n: usize) -> usize {
-        (self.next() % n as u64) as usize
-    }
-    pub fn float(&mut self) -> f32 {
-        (self.next() >> 40) as f32 / (1 << 23) as f32 - 1.0
-    }
-}
-
-/// The columns of a batch, owned.
-pub struct Columns {
-    pub rows: usize,
-    pub offsets: Vec<Vec<u32>>,
-    pub row_numbers: Vec<Vec<Vec<u32>>>,
-    pub dense: Vec<Vec<f32>>,
-    pub labels: Vec<Vec<f32>>,
-    pub present: Vec<Vec<f32>>,
-}
-
-impl Columns {
-    /// A third of the samples have no entries; a few have more than a tile.
-    pub fn random(random: &mut Random, rows: usize) -> Columns {
-        let mut offsets = vec![0u32];
-        for _ in 0..rows {
-            let length = match random.below(9) {
-                0..=2 => 0,
-                8 => 30 + random.below(20),
-                _ => random.below(7),
-            };
-            offsets.push(offsets[offsets.len() - 1] + length as u32);
-        }
-        let mut ids = |n: usize| (0..n).map(|_| random.below(ROWS) as u32).collect::<Vec<u32>>();
-        let row_numbers = vec![vec![ids(offsets[rows] as usize), ids(rows)]];
-        let price = (0..rows).map(|_| random.float()).collect();
-        let click = (0..rows).map(|_| random.below(2) as f32).collect();
-        Columns {
-            rows,
-            offsets: vec![offsets],
-            row_numbers,
-            dense: vec![vec![], vec![], price],
-            labels: vec![click],
-            present: vec![vec![1.0; rows]],
-        }
-    }
-
-    pub fn inputs(&self) -> StepInputs<'_> {
-        StepInputs {
-            requests: &[],
-            rows: self.rows,
-            offsets: &self.offsets,
-            row_numbers: &self.row_numbers,
-            dense: &self.dense,
-            labels: &self.labels,
-            present: &self.present,
-            fetched: None,
-            cut: BatchCut::Whole(DEFAULT_LEAVES),
-        }
-    }
-}
-
 pub fn state(program: &Program) -> DenseState {
     let mut state = DenseState::new(program);
     let mut random = Random(99);
@@ -528,89 +308,4 @@ pub fn state(program: &Program) -> DenseState {
 
 pub fn tables(program: &Program) -> Vec<Table> {
     program.tables.iter().map(|t| Table::new(t, &program.updates[t.update as usize].slots, 7).unwrap()).collect()
-}
-
-/// The model in f64, by its definition.
-pub struct Reference {
-    pub w: Vec<f64>,
-    pub table: Vec<f64>,
-    pub seen: Vec<f64>,
-    pub updates: Vec<f64>,
-    pub moments: Vec<f64>,
-    pub logits: Vec<f64>,
-    pub largest: Vec<f64>,
-}
-
-impl Reference {
-    pub fn new(state: &DenseState, table: &Table) -> Self {
-        Reference {
-            w: state.params[0].iter().map(|&w| f64::from(w)).collect(),
-            table: table.weights().iter().map(|&w| f64::from(w)).collect(),
-            seen: vec![0.0; ROWS],
-            updates: vec![0.0; ROWS],
-            moments: vec![0.0; 2 * H],
-            logits: vec![],
-            largest: vec![],
-        }
-    }
-
-    /// One step; returns the loss.
-    pub fn step(&mut self, c: &Columns) -> f64 {
-        let (items, ads) = (&c.row_numbers[0][0], &c.row_numbers[0][1]);
-        let h: Vec<[f64; H]> = items
-            .iter()
-            .map(|&row| {
-                std::array::from_fn(|j| (0..D).map(|k| self.table[row as usize * D + k] * self.w[k * H + j]).sum())
-            })
-            .collect();
-        for j in 0..H {
-            let n = h.len() as f64;
-            let mean = if h.is_empty() { 0.0 } else { h.iter().map(|h| h[j]).sum::<f64>() / n };
-            let variance = if h.is_empty() { 0.0 } else { h.iter().map(|h| (h[j] - mean).powi(2)).sum::<f64>() / n };
-            (self.moments[j], self.moments[H + j]) = (mean, variance);
-        }
-        let mut loss = 0.0;
-        let (mut gw, mut gt) = (vec![0.0; D * H], vec![0.0; ROWS * D]);
-        let mut touched = [false; ROWS];
-        self.largest = vec![f64::NEG_INFINITY; H];
-        self.logits.clear();
-        for (s, &ad) in ads.iter().enumerate() {
-            let entries = c.offsets[0][s] as usize..c.offsets[0][s + 1] as usize;
-            let pool: [f64; H] = std::array::from_fn(|j| h[entries.clone()].iter().map(|h| h[j]).sum());
-            for (largest, p) in self.largest.iter_mut().zip(pool) {
-                *largest = largest.max(p);
-            }
-            let ad = ad as usize;
-            let row: f64 = self.table[ad * D..(ad + 1) * D].iter().sum();
-            let logit = pool.iter().sum::<f64>() + row + f64::from(c.dense[2][s]);
-            self.logits.push(logit);
-            let d = logit - f64::from(c.labels[0][s]);
-            loss += d * d / c.rows as f64;
-            let g = 2.0 * d / c.rows as f64;
-            touched[ad] = true;
-            gt[ad * D..(ad + 1) * D].iter_mut().for_each(|t| *t += g);
-            for i in entries {
-                let row = items[i] as usize;
-                touched[row] = true;
-                for k in 0..D {
-                    for j in 0..H {
-                        gw[k * H + j] += self.table[row * D + k] * g;
-                        gt[row * D + k] += self.w[k * H + j] * g;
-                    }
-                }
-            }
-        }
-        let squares: f64 = gw.iter().map(|g| g * g).sum();
-        for (w, g) in self.w.iter_mut().zip(gw) {
-            *w -= f64::from(RATE) * g / (1.0 + squares);
-        }
-        for row in (0..ROWS).filter(|&r| touched[r]) {
-            self.updates[row] += 1.0;
-            self.seen[row] += self.updates[row];
-            for k in 0..D {
-                self.table[row * D + k] -= f64::from(RATE) * gt[row * D + k];
-            }
-        }
-        loss
-    }
 }

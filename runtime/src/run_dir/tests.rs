@@ -1,8 +1,9 @@
 //! Tests of run directories: what is made, restored, compared and refused.
 use super::*;
 use crate::checkpoint::tests::{filled, manifest, program, whole};
+use crate::checkpoint::{self, LoadedCheckpoint, Manifest};
 use crate::checkpoint::{MANIFEST_FORMAT, save};
-use crate::comm::{LocalCommunicator, in_process};
+use crate::comm::{Channel, Communicator, LocalCommunicator, in_process};
 use tempfile::TempDir;
 
 fn record(program: &Program) -> RunRecord {
@@ -197,6 +198,33 @@ fn a_best_without_its_checkpoint_is_an_error_that_names_the_others() {
     made.load("last").unwrap();
 }
 
+/// A folder of files, and one that a process left which was killed while making or clearing it.
+#[test]
+fn only_what_a_run_may_be_begun_in_is_no_run_to_resume() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("run");
+    let to_resume = || OpenedRun::to_resume(&path, &LocalCommunicator);
+    assert!(to_resume().unwrap().is_none(), "nothing is there");
+    fs::create_dir(&path).unwrap();
+    assert!(to_resume().unwrap().is_none(), "an empty folder");
+    fs::create_dir(path.join("checkpoints")).unwrap();
+    let message = to_resume().unwrap_err().message;
+    assert!(message.contains("expected a run directory, found a folder without run.json"), "{message}");
+    fs::write(path.join(".run.json.making.tmp"), "").unwrap();
+    fs::write(path.join(".program.bin.77-0.tmp"), "half").unwrap();
+    assert!(to_resume().unwrap().is_none(), "a run that was being made");
+    let program = program();
+    let run = RunDirectory::create(&path, &program, &record(&program)).unwrap();
+    let message = to_resume().unwrap_err().message;
+    assert!(message.contains("another process is training"), "{message}");
+    drop(run);
+    assert_eq!(to_resume().unwrap().unwrap().record, record(&program));
+    fs::remove_dir_all(&path).unwrap();
+    fs::write(&path, "text").unwrap();
+    let message = to_resume().unwrap_err().message;
+    assert!(message.contains("expected a run directory, found a file"), "{message}");
+}
+
 /// Ranks are threads here; their folder is one.
 #[test]
 fn one_rank_writes_and_the_others_read() {
@@ -221,7 +249,7 @@ fn one_rank_writes_and_the_others_read() {
         crate::comm::share_outcomes(comm, Channel::Step, Ok(String::new())).unwrap();
     });
     on_ranks(&|comm| {
-        let opened = OpenedRun::to_resume(&path, comm).unwrap();
+        let opened = OpenedRun::to_resume(&path, comm).unwrap().unwrap();
         assert_eq!(opened.directory._lock.is_some(), comm.rank() == 0);
         assert_eq!(opened.record, record);
         crate::comm::share_outcomes(comm, Channel::Step, Ok(String::new())).unwrap();

@@ -1,0 +1,83 @@
+//! What the JSON files of a run directory hold.
+
+use crate::exec::Backend;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// A data set as it was at the start.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DataRecord {
+    pub files: Vec<FileRecord>,
+    pub rows: u64,
+    /// [`crate::data::Dataset::fingerprint`].
+    pub fingerprint: String,
+}
+
+/// A file of a data set.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FileRecord {
+    /// Absolute, links resolved.
+    pub path: PathBuf,
+    /// Of the file's bytes: see [`xxh3_file`](crate::fs::xxh3_file).
+    pub xxh3: String,
+}
+
+impl DataRecord {
+    pub fn paths(&self) -> Vec<PathBuf> {
+        self.files.iter().map(|file| file.path.clone()).collect()
+    }
+}
+
+/// `run.json`. What decides the bits of the result; epochs may be added later and threads do not
+/// matter.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunRecord {
+    pub format: u32,
+    pub din: String,
+    pub model: String,
+    /// SHA-256 of the encoded program.
+    pub program: String,
+    /// What decides the bits beside these.
+    pub backend: Backend,
+    /// Where steps ran: `cpu`, `cuda:0`.
+    pub device: String,
+    pub seed: u64,
+    pub batch: u32,
+    /// Leaves of a batch at most: see [`crate::leaves`].
+    pub leaves: u32,
+    /// Ranks that began the run. Any number may go on with it.
+    pub ranks: u32,
+    /// Separator of lists in CSV fields.
+    pub list_separator: u8,
+    pub train: DataRecord,
+    pub valid: Option<DataRecord>,
+}
+
+/// Raised when the directory's files or their meaning change.
+pub const FORMAT: u32 = 4;
+
+/// One line of `metrics.jsonl`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EpochLine {
+    pub epoch: u32,
+    pub step: u64,
+    /// Mean over the epoch's samples, each as the weights were when its batch came.
+    pub train_loss: f64,
+    /// On the validation data, in the order of the spec's report; null where undefined (one class
+    /// only).
+    pub valid: Option<serde_json::Map<String, serde_json::Value>>,
+    /// The line as it was read: written back as it stands, since decimal numbers may not survive a
+    /// round trip.
+    #[serde(skip)]
+    pub text: Option<String>,
+}
+
+/// `best.json`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Best {
+    pub checkpoint: String,
+    pub epoch: u32,
+    /// What it was chosen by; absent where there were no validation data, and the last one counts.
+    pub metric: Option<String>,
+    pub value: Option<f64>,
+}
