@@ -20,7 +20,9 @@ mod signature;
 mod unique;
 mod validate;
 
-pub(super) use check::{check_batch, check_batch_except, check_model, check_step, check_tables, check_whole};
+pub(super) use check::{
+    check_batch, check_batch_except, check_fetched_rows, check_model, check_step, check_tables, check_whole,
+};
 pub(super) use combine::{combine, join_moments};
 pub(super) use description::check_description;
 pub use error::CheckError;
