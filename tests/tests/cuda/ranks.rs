@@ -1,6 +1,7 @@
 //! Training on several ranks, each with a device of its own: ranks are threads of this process, and
-//! each runs the generated source on a shim. Their results are those of one CPU within rounding,
-//! all ranks agree to the bit, and the same number of ranks has the same bits again.
+//! each runs the generated source on a shim. Their results are those of one device and of one CPU
+//! within rounding, all ranks agree to the bit, and the same number of ranks has the same bits
+//! again.
 
 use crate::models::small;
 use din_compiler::codegen::cuda;
@@ -11,9 +12,9 @@ use din_program::cuda::Cuda;
 use din_runtime::batch::Batch;
 use din_runtime::comm::{Communicator, LocalCommunicator, in_process};
 use din_runtime::cpu;
+use din_runtime::exec::Executor;
 use din_runtime::exec::cpu::CpuExecutor;
 use din_runtime::exec::cuda::{CudaExecutor, CudaOptions};
-use din_runtime::exec::{DenseState, Executor};
 use din_runtime::table::Placement;
 use din_runtime::threads::Threads;
 use din_tests::batches::batch;
@@ -134,14 +135,13 @@ fn compare(name: &str, program: &Program, found: &TrainedRank, expected: &Traine
     for (step, (found, expected)) in found.losses.iter().zip(&expected.losses).enumerate() {
         near(format!("loss of step {step}"), &floats(&[*found]), &floats(&[*expected]));
     }
-    let of_dense = |of: fn(&DenseState) -> &Vec<Vec<f32>>, what: &str| {
-        for (k, (found, expected)) in of(&found.dense).iter().zip(of(&expected.dense)).enumerate() {
-            near(format!("{what} {k}"), found, expected);
-        }
-    };
     assert_eq!(found.dense.step, expected.dense.step, "{name}");
-    of_dense(|dense| &dense.params, "parameter");
-    of_dense(|dense| &dense.states, "state");
+    for (k, parameter) in program.parameters.iter().enumerate() {
+        near(format!("parameter {}", parameter.name), &found.dense.params[k], &expected.dense.params[k]);
+    }
+    for (k, state) in program.states.iter().enumerate() {
+        near(format!("state {}", state.name), &found.dense.states[k], &expected.dense.states[k]);
+    }
     near("per tensor".into(), &floats(&found.per_tensor), &floats(&expected.per_tensor));
     let ids = |rows: &BTreeMap<u64, Vec<u32>>| rows.keys().copied().collect::<Vec<_>>();
     for ((spec, found), expected) in program.tables.iter().zip(&found.tables).zip(&expected.tables) {
@@ -159,19 +159,25 @@ fn compare(name: &str, program: &Program, found: &TrainedRank, expected: &Traine
 /// Four leaves, so that each of three ranks has some; fewer leaves than ranks; fewer samples.
 const SIZES: [usize; 4] = [257, 130, 3, 1];
 
+/// `bound`: how far one device is from the CPU, of a tensor's norm. The distance of several devices
+/// from one is less than a thousandth.
 fn check(name: &str, model: &CheckedModel, counts: &[usize], bound: f64) {
     let most = counts.iter().copied().max().unwrap();
     let case: &'static Case = Box::leak(Box::new(Case::new(model, &SIZES, most)));
+    let tables = case.program.tables.len();
     let expected = case.on_cpu();
+    let sharded = vec![Placement::Sharded; tables];
+    let alone = together(name, case.on_devices(1, &sharded, 1), &sharded);
+    compare(&format!("{name} on one device"), &case.program, &alone, &expected, bound);
     for &ranks in counts {
-        let tables = case.program.tables.len();
-        let placements = [Placement::Sharded, Placement::Replicated];
         // In turn, so that a model of several tables has both; and the other way about.
         for first in [0, 1] {
-            let placements: Vec<Placement> = (0..tables).map(|table| placements[(first + table) % 2]).collect();
+            let both = [Placement::Sharded, Placement::Replicated];
+            let placements: Vec<Placement> = (0..tables).map(|table| both[(first + table) % 2]).collect();
             let name = format!("{name} on {ranks} ranks, {placements:?}");
             let found = together(&name, case.on_devices(ranks, &placements, 1), &placements);
             compare(&name, &case.program, &found, &expected, bound);
+            compare(&name, &case.program, &found, &alone, 1e-3);
             if first == 0 {
                 let again = together(&name, case.on_devices(ranks, &placements, 77), &placements);
                 assert!(again.losses == found.losses && again.dense == found.dense, "{name}, again");
@@ -183,14 +189,14 @@ fn check(name: &str, model: &CheckedModel, counts: &[usize], bound: f64) {
 
 #[test]
 fn a_model_of_everything_trains_on_ranks() {
-    check("mixed", &specs::checked("mixed.din", MIXED), &[1, 2, 3], 2e-3);
+    check("mixed", &specs::checked("mixed.din", MIXED), &[2, 3], 2e-3);
 }
 
 #[test]
 fn requests_and_towers_train_on_ranks() {
     let units = specs::units();
-    for wanted in ["requests", "towers"] {
+    for (wanted, bound) in [("requests", 2e-2), ("towers", 2e-3)] {
         let (_, model) = units.iter().find(|(name, _)| name == wanted).unwrap();
-        check(wanted, model, &[3], 2e-3);
+        check(wanted, model, &[3], bound);
     }
 }
