@@ -6,6 +6,7 @@ use crate::terminal::Console;
 use din_compiler::{Compiled, codegen};
 use din_program::cuda::Precision;
 use din_runtime::bundle::GpuKernels;
+use din_runtime::comm::{Communicator, any_rank};
 use din_runtime::exec::Backend;
 use din_runtime::exec::cuda::{CudaTarget, DeviceError, Gpu, ImageCache, Nvrtc};
 use din_runtime::run_dir::{OpenedRun, RunRecord};
@@ -16,7 +17,10 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeviceArg {
     Cpu,
+    /// [`DeviceArg::OwnGpu`] where there are GPUs, else the CPU.
     Auto,
+    /// The GPU whose number is that of the rank among those of its machine: the first on one rank.
+    OwnGpu,
     Cuda(u32),
 }
 
@@ -25,19 +29,20 @@ impl std::fmt::Display for DeviceArg {
         match self {
             Self::Cpu => write!(f, "cpu"),
             Self::Auto => write!(f, "auto"),
+            Self::OwnGpu => write!(f, "cuda"),
             Self::Cuda(number) => write!(f, "cuda:{number}"),
         }
     }
 }
 
-/// `cpu`, `auto`, `cuda:1`, or `cuda` for the first.
+/// `cpu`, `auto`, `cuda:1`, or `cuda` for a rank's own.
 pub fn parse(text: &str) -> Result<DeviceArg, String> {
     match (text, text.strip_prefix("cuda:").map(str::parse)) {
         ("cpu", _) => Ok(DeviceArg::Cpu),
         ("auto", _) => Ok(DeviceArg::Auto),
-        ("cuda", _) => Ok(DeviceArg::Cuda(0)),
+        ("cuda", _) => Ok(DeviceArg::OwnGpu),
         (_, Some(Ok(number))) => Ok(DeviceArg::Cuda(number)),
-        _ => Err("expected cpu, auto, or cuda: and a number, such as cuda:0".into()),
+        _ => Err("expected cpu, auto, cuda, or cuda: and a number, such as cuda:0".into()),
     }
 }
 
@@ -63,30 +68,66 @@ pub struct ProbedGpu {
 }
 
 /// What was asked for, with the kernels that `kernels` gives for it. `auto` is the CPU only where
-/// there is no driver or no GPU; `table_memory` is the GPU memory that tables may use.
+/// there is no driver or no GPU, on every rank; `table_memory` is the GPU memory that tables may
+/// use. Every rank calls it.
 pub fn choose(
     console: &Console,
     asked: DeviceArg,
     table_memory: Option<usize>,
+    ranks: &dyn Communicator,
     kernels: impl FnOnce(&ProbedGpu) -> Result<GpuKernels, Failure>,
 ) -> Result<Device, Failure> {
-    let number = match asked {
+    let (place, beside) = place_on_host(ranks.rank(), (0..ranks.size()).map(|rank| ranks.host(rank)));
+    let (number, by_rank) = match asked {
         DeviceArg::Cpu => return Ok(Device::Cpu),
-        DeviceArg::Auto => 0,
-        DeviceArg::Cuda(number) => number,
+        DeviceArg::Auto | DeviceArg::OwnGpu => (place as u32, true),
+        DeviceArg::Cuda(number) => (number, false),
     };
-    let gpu = match Gpu::probe(number) {
+    let probed = Gpu::probe(number);
+    let absent = matches!(probed, Err(DeviceError::NoDriver { .. } | DeviceError::NoDevice { .. }));
+    let any_gpu = match asked {
+        DeviceArg::Auto => any_rank(ranks, !absent)?,
+        DeviceArg::OwnGpu | DeviceArg::Cuda(_) | DeviceArg::Cpu => true,
+    };
+    let gpu = match probed {
         Ok((name, architecture)) => ProbedGpu { name, architecture },
-        Err(error @ (DeviceError::NoDriver { .. } | DeviceError::NoDevice { .. })) if asked == DeviceArg::Auto => {
+        Err(error) if absent && !any_gpu => {
             let text = error.to_string();
             console.remark(format!("on the CPU: {}", text.lines().next().expect("the error has a text")));
             return Ok(Device::Cpu);
         }
+        Err(DeviceError::NoDevice { found, .. }) if by_rank && beside > 1 && found > 0 => {
+            return Err(Failure::system_error(format!(
+                "{beside} ranks run on {}, which has GPUs for {found} of them\n  help: start at most {found} there; or, \
+                 where the launcher shows each rank a GPU of its own, pass --device cuda:0; or pass --device cpu",
+                ranks.host(ranks.rank())
+            )));
+        }
+        Err(error) if absent && asked == DeviceArg::Auto => {
+            let text = error.to_string();
+            return Err(Failure::system_error(format!(
+                "{}, while other ranks have a GPU\n  help: pass --device cpu, or start ranks on machines with GPUs alone",
+                text.lines().next().expect("the error has a text")
+            )));
+        }
         Err(error) => return Err(Failure::system_error(error.to_string())),
     };
     let GpuKernels { launches, images } = kernels(&gpu)?;
-    console.remark(format!("on GPU {number}, {}", gpu.name));
-    Ok(Device::Cuda { number, launches: Arc::new(launches), images, table_memory })
+    match ranks.size() {
+        1 => console.remark(format!("on GPU {number}, {}", gpu.name)),
+        ranks => {
+            console.remark(format!("on a GPU of each of {ranks} ranks; the first's is GPU {number}, {}", gpu.name))
+        }
+    }
+    Ok(Device::Cuda { number, launches: Arc::new(launches), images, table_memory, by_rank })
+}
+
+/// The number of a rank among those of its machine, from 0, and how many these are; `hosts` names
+/// the machine of each rank.
+fn place_on_host(rank: usize, hosts: impl Iterator<Item = String>) -> (usize, usize) {
+    let hosts: Vec<String> = hosts.collect();
+    let beside = |other: &usize| hosts[*other] == hosts[rank];
+    ((0..rank).filter(beside).count(), (0..hosts.len()).filter(beside).count())
 }
 
 /// The kernels of a compiled program for a GPU, by NVRTC or from what it has compiled before.
@@ -168,8 +209,15 @@ mod tests {
         for wrong in ["", "gpu", "cuda:", "cuda:-1", "cuda:x"] {
             assert!(parse(wrong).is_err_and(|why| why.contains("cuda:0")), "{wrong}");
         }
-        for each in [DeviceArg::Cpu, DeviceArg::Auto, DeviceArg::Cuda(2)] {
+        for each in [DeviceArg::Cpu, DeviceArg::Auto, DeviceArg::OwnGpu, DeviceArg::Cuda(2)] {
             assert_eq!(parse(&each.to_string()), Ok(each));
         }
+    }
+
+    #[test]
+    fn ranks_are_numbered_on_their_machines() {
+        let hosts = ["a", "a", "b", "a", "b", "c"];
+        let place = |rank| place_on_host(rank, hosts.iter().map(ToString::to_string));
+        assert_eq!((0..6).map(place).collect::<Vec<_>>(), [(0, 3), (1, 3), (0, 2), (2, 3), (1, 2), (0, 1)]);
     }
 }

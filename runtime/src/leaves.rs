@@ -67,6 +67,34 @@ pub fn subtrees(owned: Range<usize>) -> impl Iterator<Item = Range<usize>> {
     })
 }
 
+/// The tree that joins what the ranks of a run have of a sum over the global batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SumTree {
+    /// Over so many leaves of the batch: a rank has one value for each of the largest subtrees of
+    /// its leaves.
+    OverLeaves(usize),
+    /// Over rank numbers: a rank has one value.
+    OverRanks,
+}
+
+impl SumTree {
+    /// The tree's leaves that a rank has.
+    pub fn owned(self, rank: usize, ranks: usize) -> Range<usize> {
+        match self {
+            SumTree::OverLeaves(leaves) => owned_leaves(rank, ranks, leaves),
+            SumTree::OverRanks => rank..rank + 1,
+        }
+    }
+
+    /// All of its leaves.
+    pub fn leaves(self, ranks: usize) -> usize {
+        match self {
+            SumTree::OverLeaves(leaves) => leaves,
+            SumTree::OverRanks => ranks,
+        }
+    }
+}
+
 /// The part of a global batch that a batch is: some consecutive leaves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LeafRange {

@@ -64,7 +64,14 @@ fn settings_change_what_they_say() {
         (&gpu["rates"]["source"], &gpu["memory"]["available"]),
         (&"published".into(), &80_000_000_000u64.into())
     );
-    assert!(number(&gpu["memory"]["device"]) < number(&gpu["memory"]["total"]));
+    // Tables of several ranks are on their hosts, which update the rows.
+    let [device, dense, step] = ["device", "dense", "step"].map(|part| number(&gpu["memory"][part]));
+    assert_eq!(device, dense + step);
+    assert!(number(&gpu["work"]["host_row_bytes"]) > 0.0);
+    let alone = plan("--ranks 1 --device h100");
+    let tables = number(&alone["memory"]["tables"]);
+    assert!((0.5 * tables..number(&alone["memory"]["total"])).contains(&number(&alone["memory"]["device"])));
+    assert_eq!(number(&alone["work"]["host_row_bytes"]), 0.0);
     let idle = din("plan {model} --ranks 64", &[("model", &root().join("models/din.din"))]).expect(0).out;
     assert!(idle.contains("48 of 64 ranks have no samples: the batch has 16 leaves only"), "{idle}");
 }

@@ -237,7 +237,7 @@ API cuGetErrorString(int code, const char** text) {
     return DONE;
 }
 API cuDeviceGetCount(int* count) { return *count = set("DIN_FAKE_GPUS", 1), DONE; }
-API cuDeviceGet(int* device, int number) { return *device = number, number == 0 ? DONE : INVALID; }
+API cuDeviceGet(int* device, int number) { return *device = number, number < set("DIN_FAKE_GPUS", 1) ? DONE : INVALID; }
 API cuDeviceGetName(char* name, int length, int) { return std::strncpy(name, "a fake GPU", length), DONE; }
 API cuDeviceGetAttribute(int* value, int which, int) {
     const int architecture = set("DIN_FAKE_ARCH", 90);

@@ -1,6 +1,7 @@
 //! What the tests that cross crates share.
 
 pub mod agreement;
+pub mod batches;
 pub mod cuda;
 pub mod differences;
 pub mod fuzz;
@@ -8,6 +9,7 @@ pub mod machine;
 pub mod mutations;
 pub mod primitives;
 pub mod random_graph;
+pub mod rank_training;
 pub mod requests;
 pub mod specs;
 pub mod towers;

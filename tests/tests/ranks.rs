@@ -5,23 +5,18 @@
 use din_compiler::model::CheckedModel;
 use din_compiler::{CompileOptions, compile};
 use din_program::Program;
-use din_program::schema::{FeatureKind, KeyType, Schema};
-use din_runtime::batch::{Batch, KeyColumn};
+use din_runtime::batch::Batch;
 use din_runtime::comm::{Communicator, LocalCommunicator, in_process};
 use din_runtime::cpu;
-use din_runtime::exec::DenseState;
 use din_runtime::exec::cpu::CpuExecutor;
-use din_runtime::leaves::LeafRange;
-use din_runtime::session::{ModelState, Session};
-use din_runtime::table::{Placement, ShardPlan, Sharding, Table};
+use din_runtime::table::Placement;
 use din_runtime::threads::Threads;
+use din_tests::batches::batch;
 use din_tests::random_graph::Random;
+use din_tests::rank_training::{Row, TrainedRank, bits, train_rank};
 use din_tests::specs;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-/// A table's row: weights, frequency, updates and optimizer states.
-type Row = Vec<u32>;
 
 /// What is compared: losses, dense values, and by table the rows by id.
 #[derive(Debug, PartialEq)]
@@ -38,168 +33,6 @@ fn program(model: &CheckedModel) -> Arc<Program> {
     Arc::new(compile(model, &options).unwrap().program)
 }
 
-/// A batch for any schema: lists of 0 to 6 entries, few distinct ids, requests of 1 to 5 samples.
-fn batch(schema: &Schema, rows: usize, random: &mut Random) -> Batch {
-    let mut batch = Batch::for_schema(schema);
-    batch.rows = rows;
-    if schema.requests.is_some() {
-        let mut end = 0;
-        while end < rows {
-            end = (end + 1 + random.below(5)).min(rows);
-            batch.requests.push(end as u32);
-        }
-    }
-    let units = |common: bool| if common { batch.requests.len() - 1 } else { rows };
-    for (sequence, offsets) in schema.sequences.iter().zip(&mut batch.offsets) {
-        for _ in 0..units(sequence.common) {
-            offsets.push(offsets.last().unwrap() + random.below(7) as u32);
-        }
-    }
-    for (f, feature) in schema.features.iter().enumerate() {
-        let elements = match feature.sequence {
-            Some(s) => *batch.offsets[s as usize].last().unwrap() as usize,
-            None => units(feature.common),
-        };
-        match feature.kind {
-            FeatureKind::Dense { width, .. } => batch.dense[f] = floats(random, elements * width as usize),
-            FeatureKind::Fixed { size, .. } => {
-                batch.ids[f] = (0..elements).map(|_| random.below(size.min(60) as usize) as u64).collect();
-            }
-            FeatureKind::Dynamic { .. } => {
-                batch.ids[f] =
-                    (0..elements).map(|_| (random.below(90) as u64).wrapping_mul(0x1234_5678_9abc_def1)).collect();
-            }
-        }
-    }
-    for l in 0..schema.labels.len() {
-        batch.labels[l] = (0..rows).map(|_| random.below(2) as f32).collect();
-        batch.present[l] = vec![1.0; rows];
-    }
-    for (key, column) in schema.keys.iter().zip(&mut batch.keys) {
-        *column = match key.kind {
-            KeyType::Int64 => KeyColumn::Int64(Vec::new()),
-            KeyType::String => KeyColumn::String(Vec::new()),
-        };
-    }
-    batch
-}
-
-fn floats(random: &mut Random, count: usize) -> Vec<f32> {
-    random.numbers(count).into_iter().map(|x| x as f32).collect()
-}
-
-/// The part of a global batch that a rank owns.
-fn part(schema: &Schema, whole: &Batch, most: u32, rank: usize, ranks: usize) -> Batch {
-    let units = if schema.requests.is_some() { whole.requests.len() - 1 } else { whole.rows };
-    let leaves = LeafRange::of_rank(units, most, rank, ranks);
-    let first = din_runtime::leaves::leaf_begin(leaves.first, leaves.total, units);
-    let last = first + *leaves.bounds.last().unwrap() as usize;
-    let samples = match &schema.requests {
-        Some(_) => whole.requests[first] as usize..whole.requests[last] as usize,
-        None => first..last,
-    };
-    let mut part = Batch::for_schema(schema);
-    part.rows = samples.len();
-    part.leaves = leaves;
-    part.global_rows = whole.rows;
-    if schema.requests.is_some() {
-        part.requests = whole.requests[first..=last].iter().map(|&r| r - samples.start as u32).collect();
-    }
-    let units = |common: bool| if common { first..last } else { samples.clone() };
-    let of =
-        |offsets: &[u32], units: std::ops::Range<usize>| offsets[units.start] as usize..offsets[units.end] as usize;
-    for (s, sequence) in schema.sequences.iter().enumerate() {
-        let offsets = &whole.offsets[s];
-        let units = units(sequence.common);
-        part.offsets[s] = offsets[units.start..=units.end].iter().map(|o| o - offsets[units.start]).collect();
-    }
-    for (f, feature) in schema.features.iter().enumerate() {
-        let elements = match feature.sequence {
-            Some(s) => of(&whole.offsets[s as usize], units(schema.sequences[s as usize].common)),
-            None => units(feature.common),
-        };
-        match feature.kind {
-            FeatureKind::Dense { width, .. } => {
-                let width = width as usize;
-                part.dense[f] = whole.dense[f][elements.start * width..elements.end * width].to_vec();
-            }
-            FeatureKind::Fixed { .. } | FeatureKind::Dynamic { .. } => part.ids[f] = whole.ids[f][elements].to_vec(),
-        }
-    }
-    for l in 0..schema.labels.len() {
-        part.labels[l] = whole.labels[l][samples.clone()].to_vec();
-        part.present[l] = whole.present[l][samples.clone()].to_vec();
-    }
-    part
-}
-
-/// What one rank has after training.
-#[derive(Clone)]
-struct TrainedRank {
-    losses: Vec<u32>,
-    dense: DenseState,
-    tables: Vec<BTreeMap<u64, Row>>,
-    per_tensor: Vec<u32>,
-}
-
-/// Trains on one rank's parts of the batches.
-fn train_rank(
-    program: &Arc<Program>,
-    batches: &[Batch],
-    leaves: u32,
-    threads: usize,
-    ranks: &Arc<dyn Communicator>,
-    placement: Placement,
-) -> TrainedRank {
-    let threads = Threads::new(threads).unwrap();
-    let executor = CpuExecutor::new(program.clone(), threads.clone(), cpu::detect()).unwrap();
-    let (rank, size) = (ranks.rank(), ranks.size());
-    let plan = ShardPlan {
-        sharding: Sharding { buckets: leaves, rank, ranks: size },
-        placements: vec![placement; program.tables.len()],
-    };
-    let model = ModelState::of_shard(program.clone(), &threads, 11, &plan).unwrap();
-    let mut session = Session::with_model(Box::new(executor), threads, model);
-    session.set_leaves(leaves);
-    if size > 1 {
-        session.join_ranks(ranks.clone(), plan).unwrap();
-    }
-    let schema = &program.schema;
-    let parts: Vec<Batch> = batches.iter().map(|batch| part(schema, batch, leaves, rank, size)).collect();
-    let mut counted = session.id_frequencies();
-    for (_, frequencies) in &mut counted {
-        parts.iter().for_each(|part| frequencies.add(schema, part));
-    }
-    session.join_frequencies(counted).unwrap();
-    let losses = parts.iter().map(|part| session.train(part).unwrap().to_bits()).collect();
-    let model = session.model().unwrap();
-    let rows = |(t, table): (usize, &Table)| {
-        let slots = program.slots(program.tables[t].update);
-        let row = |row: usize| {
-            let fields = table.row_fields().into_iter();
-            fields.flat_map(|(field, width)| bits(&table.field(field)[row * width..][..width])).collect()
-        };
-        assert_eq!(slots.len(), table.slot_count());
-        let mut rows: BTreeMap<u64, Row> =
-            table.in_key_order().into_iter().map(|(id, number, _)| (id, row(number as usize))).collect();
-        if table.is_dynamic() {
-            // The OOV row, which every rank has.
-            rows.insert(u64::MAX, row(0));
-        }
-        rows
-    };
-    let per_tensor = model.tables.iter().flat_map(|table| {
-        let slots = (0..table.slot_count()).filter(|&k| table.slot_scope(k) == din_program::SlotScope::Tensor);
-        slots.flat_map(|k| bits(table.slot(k))).collect::<Vec<_>>()
-    });
-    let tables = model.tables.iter().enumerate().map(rows).collect();
-    TrainedRank { losses, dense: model.dense.clone(), tables, per_tensor: per_tensor.collect() }
-}
-
-fn bits(values: &[f32]) -> Vec<u32> {
-    values.iter().map(|value| value.to_bits()).collect()
-}
-
 fn train(
     program: &Arc<Program>,
     batches: &[Batch],
@@ -210,7 +43,14 @@ fn train(
 ) -> Trained {
     let comms = if ranks == 1 { vec![Arc::new(LocalCommunicator) as Arc<dyn Communicator>] } else { in_process(ranks) };
     let all: Vec<_> = std::thread::scope(|scope| {
-        let run = |comm| scope.spawn(move || train_rank(program, batches, leaves, threads, &comm, placement));
+        let run = |comm| {
+            scope.spawn(move || {
+                let threads = Threads::new(threads).unwrap();
+                let executor = CpuExecutor::new(program.clone(), threads.clone(), cpu::detect()).unwrap();
+                let placements = vec![placement; program.tables.len()];
+                train_rank(Box::new(executor), threads, batches, leaves, &comm, placements)
+            })
+        };
         let handles: Vec<_> = comms.into_iter().map(run).collect();
         handles.into_iter().map(|handle| handle.join().unwrap()).collect()
     });

@@ -42,7 +42,7 @@ pub fn din_train(console: &Console, args: &DinTrainArgs, ranks: &Arc<dyn Communi
         return Err(Failure::user_error(format!("--precision applies only to GPU runs\n  help: {help}")));
     }
     let memory = args.train.device.gpu_table_memory;
-    let device = device::choose(console, asked, memory, |gpu| device::compiled(&compiled, precision, gpu))?;
+    let device = device::choose(console, asked, memory, &**ranks, |gpu| device::compiled(&compiled, precision, gpu))?;
     let program = Arc::new(compiled.program);
     train_verb(console, &program, folder_of(&args.spec.model), &args.train, (resume, device), ranks)
 }
@@ -51,7 +51,7 @@ pub fn own_train(console: &Console, own: &Bundle, args: &TrainArgs, ranks: &Arc<
     let resume = run_to_resume(console, args, &**ranks)?;
     let asked = device::requested(&args.device, resume.as_ref())?;
     let memory = args.device.gpu_table_memory;
-    let device = device::choose(console, asked, memory, |gpu| device::carried(own.kernels.as_ref(), gpu))?;
+    let device = device::choose(console, asked, memory, &**ranks, |gpu| device::carried(own.kernels.as_ref(), gpu))?;
     // Where the spec of an executable lay is not known.
     train_verb(console, &own.program, Path::new(""), args, (resume, device), ranks)
 }
@@ -202,13 +202,13 @@ fn open(
     let (program, device) = match own {
         Some(own) => {
             let kernels = |gpu: &device::ProbedGpu| device::carried(own.kernels.as_ref(), gpu);
-            (own.program.clone(), device::choose(console, asked, memory, kernels)?)
+            (own.program.clone(), device::choose(console, asked, memory, &**ranks, kernels)?)
         }
         None => {
             let mut program = run.program(&record)?;
             // A run holds no kernels for GPUs: they are compiled from its sources again, as for
             // training.
-            let device = device::choose(console, asked, memory, |gpu| {
+            let device = device::choose(console, asked, memory, &**ranks, |gpu| {
                 let compiled = compile::again(console, &program, &trained.run)?;
                 let made = device::compiled(&compiled, device::precision(&record), gpu)?;
                 program = compiled.program;
@@ -220,8 +220,7 @@ fn open(
     let threads = cpu.start_threads()?;
     // The executor checks the program, which the checkpoint is read for.
     let executor = device.executor(&program, cpu, &threads)?;
-    // A GPU's steps read whole tables.
-    let divided = ranks.size() > 1 && executor.runs_on_host();
+    let divided = ranks.size() > 1;
     let plan = match divided {
         true => shard_plan(&program, record.leaves, &**ranks, &[])?,
         false => ShardPlan::whole(program.tables.len()),

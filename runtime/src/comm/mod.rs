@@ -33,8 +33,8 @@ pub use local::LocalCommunicator;
 pub use measured::{ChannelTraffic, MeasuredCommunicator};
 pub use messages::{Messages, floats_as_words, ids, push_id, words_as_floats};
 pub use outcome::{any_rank, check_agreement, on_first_rank, share_outcomes};
-pub use reduce::RankReduction;
 pub(crate) use reduce::WHOLE_WORDS;
+pub use reduce::{RankReduction, sum_counts};
 pub use warning::RankWarning;
 pub use watch::{Ending, LongOperation, progress};
 

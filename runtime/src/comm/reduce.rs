@@ -3,11 +3,12 @@
 //! Each rank has one value for each largest subtree of its leaves ([`crate::leaves::subtrees`]).
 //! The subtrees of all ranks, in the order of ranks, cut the tree over leaf numbers once, so every
 //! rank can finish it: two siblings become their parent, the earlier one first. Which rank had
-//! which leaves changes no bit.
+//! which leaves changes no bit. Where each rank has one value alone, the tree is over rank numbers
+//! ([`SumTree`]).
 
 use super::{Channel, Communicator, Messages, floats_as_words, words_as_floats};
 use crate::Result;
-use crate::leaves::{owned_leaves, subtrees};
+use crate::leaves::{SumTree, subtrees};
 use din_program::schedule::Combine;
 use std::ops::Range;
 
@@ -18,7 +19,8 @@ pub(crate) const WHOLE_WORDS: usize = 16 * 1024;
 /// Joins the reductions of one phase after the other; its buffers are used again.
 ///
 /// [`RankReduction::begin`], then for each reduction [`RankReduction::add`] and, for each subtree
-/// of this rank's leaves in their order, [`RankReduction::push`]; then [`RankReduction::join`].
+/// of what this rank has of the tree in their order, [`RankReduction::push`]; then
+/// [`RankReduction::join`].
 #[derive(Debug, Default)]
 pub struct RankReduction {
     reductions: Vec<Width>,
@@ -79,9 +81,9 @@ impl RankReduction {
         self.values.extend_from_slice(value);
     }
 
-    /// Finishes the tree over `leaves` leaves: then every rank has the same
-    /// [`RankReduction::totals`]. `operation` joins the value of later leaves to that of earlier
-    /// ones.
+    /// Finishes the tree: then every rank has the same [`RankReduction::totals`]. `operation` joins
+    /// the value of later leaves to that of earlier ones. Over the numbers of ranks that are no
+    /// power of two, the subtrees without siblings are joined last, from the last to the first.
     ///
     /// # Errors
     /// Another rank failed.
@@ -92,11 +94,11 @@ impl RankReduction {
         &mut self,
         ranks: &dyn Communicator,
         channel: Channel,
-        leaves: usize,
+        tree: SumTree,
         operation: impl Fn(Combine, &mut [f32], &[f32]),
     ) -> Result<()> {
         let (rank, size) = (ranks.rank(), ranks.size());
-        let trees = |rank: usize| subtrees(owned_leaves(rank, size, leaves));
+        let trees = |rank: usize| subtrees(tree.owned(rank, size));
         let floats: usize = self.reductions.iter().map(|reduction| reduction.floats).sum();
         assert_eq!(self.values.len(), floats * trees(rank).count(), "one value for each subtree of each reduction");
         self.totals.resize(floats, 0.0);
@@ -115,7 +117,7 @@ impl RankReduction {
                 ranks.all_to_all(channel, &self.send, &mut self.received)?;
             }
         }
-        self.finish_trees(way, rank, size, leaves, operation);
+        self.finish_trees(way, rank, size, tree, operation);
         if let Way::Blocks(_) = way {
             ranks.all_gather(channel, floats_as_words(&self.blocks), &mut self.received)?;
             self.assemble(way);
@@ -155,7 +157,7 @@ impl RankReduction {
         way: Way,
         rank: usize,
         ranks: usize,
-        leaves: usize,
+        tree: SumTree,
         operation: impl Fn(Combine, &mut [f32], &[f32]),
     ) {
         let Self { reductions, totals, waiting, ranges, blocks, received, .. } = self;
@@ -169,14 +171,19 @@ impl RankReduction {
             ranges.clear();
             for from in 0..ranks {
                 let message = words_as_floats(received.get(from));
-                let trees = || subtrees(owned_leaves(from, ranks, leaves));
+                let trees = || subtrees(tree.owned(from, ranks));
                 let begin = sent * trees().count();
-                for (k, tree) in trees().enumerate() {
+                for (k, subtree) in trees().enumerate() {
                     let value = &message[begin + k * width..][..width];
-                    add_subtree(tree, value, waiting, ranges, |a, b| operation(reduction.combine, a, b));
+                    add_subtree(subtree, value, waiting, ranges, |a, b| operation(reduction.combine, a, b));
                 }
             }
-            assert!(ranges.len() == 1 && ranges[0] == (0..leaves), "ranks own all leaves once");
+            if tree == SumTree::OverRanks {
+                while ranges.len() > 1 {
+                    join_last(width, waiting, ranges, |a, b| operation(reduction.combine, a, b));
+                }
+            }
+            assert!(ranges.len() == 1 && ranges[0] == (0..tree.leaves(ranks)), "ranks own all leaves once");
             match (way, reduction.combine) {
                 (Way::Blocks(_), Combine::Sum) => blocks.extend_from_slice(waiting),
                 (Way::Whole, _) | (Way::Blocks(_), Combine::Max | Combine::Moments) => {
@@ -206,6 +213,29 @@ impl RankReduction {
     }
 }
 
+/// Adds up, over the ranks, what each has of a global batch, such as elements by axis. `received` is
+/// for the messages.
+///
+/// # Errors
+/// Another rank failed.
+///
+/// # Panics
+/// The ranks do not have as many counts.
+pub fn sum_counts(
+    ranks: &dyn Communicator,
+    channel: Channel,
+    counts: &mut [u32],
+    received: &mut Messages,
+) -> Result<()> {
+    ranks.all_gather(channel, counts, received)?;
+    counts.fill(0);
+    for of_rank in received.iter() {
+        assert_eq!(of_rank.len(), counts.len(), "ranks run the same program");
+        counts.iter_mut().zip(of_rank).for_each(|(sum, count)| *sum += count);
+    }
+    Ok(())
+}
+
 /// Adds the next subtree, and joins siblings as long as there are any. `waiting` has the values of
 /// the subtrees in `ranges`.
 fn add_subtree(
@@ -231,16 +261,26 @@ fn add_subtree(
             ranges.push(tree);
         }
     }
-    while let [.., left, right] = &mut ranges[..]
+    while let [.., left, right] = &ranges[..]
         && siblings(left, right)
     {
-        left.end = right.end;
-        ranges.pop();
-        let kept = waiting.len() - width;
-        let (lefts, right) = waiting.split_at_mut(kept);
-        operation(&mut lefts[kept - width..], right);
-        waiting.truncate(kept);
+        join_last(width, waiting, ranges, &operation);
     }
+}
+
+/// Joins the last of two or more values that wait to the one before it.
+fn join_last(
+    width: usize,
+    waiting: &mut Vec<f32>,
+    ranges: &mut Vec<Range<usize>>,
+    operation: impl Fn(&mut [f32], &[f32]),
+) {
+    let right = ranges.pop().expect("two values wait");
+    ranges.last_mut().expect("two values wait").end = right.end;
+    let kept = waiting.len() - width;
+    let (lefts, right) = waiting.split_at_mut(kept);
+    operation(&mut lefts[kept - width..], right);
+    waiting.truncate(kept);
 }
 
 #[cfg(test)]
@@ -303,11 +343,11 @@ mod tests {
                         reduction.begin();
                         for (combine, values) in phase {
                             reduction.add(*combine, values[0].len());
-                            for leaves in subtrees(owned_leaves(comm.rank(), ranks, leaves)) {
+                            for leaves in subtrees(SumTree::OverLeaves(leaves).owned(comm.rank(), ranks)) {
                                 reduction.push(&tree(*combine, &values[leaves]));
                             }
                         }
-                        reduction.join(&*comm, Channel::Step, leaves, operation).unwrap();
+                        reduction.join(&*comm, Channel::Step, SumTree::OverLeaves(leaves), operation).unwrap();
                         let totals: Vec<Vec<u32>> = reduction.totals().map(bits).collect();
                         assert!(totals == *expected, "{ranks} ranks, {leaves} leaves, {} reductions", phase.len());
                     }
@@ -340,6 +380,47 @@ mod tests {
             for ranks in [1, 2, 3, 4, 5, 8, 16] {
                 check(ranks, leaves, &phases, &expected);
             }
+        }
+    }
+
+    /// One value of each rank, neighbours first: of five `((0 1) (2 3)) 4`, of seven
+    /// `((0 1) (2 3)) ((4 5) 6)`.
+    #[test]
+    fn values_of_ranks_join_by_rank_numbers() {
+        use Combine::{Max, Moments, Sum};
+        for ranks in 1..=9 {
+            let values = leaf_values(&[(Sum, 5), (Moments, 3), (Max, 2), (Sum, 16_411)], ranks, ranks as u64);
+            let expected: Vec<Vec<u32>> = values
+                .iter()
+                .map(|(combine, of_rank)| {
+                    let mut level = of_rank.clone();
+                    while level.len() > 1 {
+                        let pairs = level.chunks(2).map(|pair| {
+                            let mut value = pair[0].clone();
+                            pair[1..].iter().for_each(|right| operation(*combine, &mut value, right));
+                            value
+                        });
+                        level = pairs.collect();
+                    }
+                    bits(&level[0])
+                })
+                .collect();
+            std::thread::scope(|scope| {
+                for comm in in_process(ranks) {
+                    let (values, expected) = (&values, &expected);
+                    scope.spawn(move || {
+                        let mut reduction = RankReduction::default();
+                        reduction.begin();
+                        for (combine, of_rank) in values {
+                            reduction.add(*combine, of_rank[0].len());
+                            reduction.push(&of_rank[comm.rank()]);
+                        }
+                        reduction.join(&*comm, Channel::Step, SumTree::OverRanks, operation).unwrap();
+                        let totals: Vec<Vec<u32>> = reduction.totals().map(bits).collect();
+                        assert!(totals == *expected, "{ranks} ranks");
+                    });
+                }
+            });
         }
     }
 

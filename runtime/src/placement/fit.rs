@@ -64,7 +64,8 @@ impl Plan {
                 let needed = shown_bytes(self.memory.needed() as f64);
                 let mut text =
                     format!("a rank of {} needs {needed} and has {}", self.ranks, shown_bytes(available as f64));
-                if let Some(table) = largest.map(|t| &self.tables[t]) {
+                let has_tables = self.memory.device.is_none() || self.ranks == 1;
+                if let Some(table) = largest.filter(|_| has_tables).map(|t| &self.tables[t]) {
                     let bytes = shown_bytes(table.memory.total as f64);
                     text += &format!("; table `{}` takes {bytes} of it", table.name);
                 }

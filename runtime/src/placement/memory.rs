@@ -45,7 +45,7 @@ pub struct MemoryPlan {
     /// All of these.
     pub total: u64,
     /// Of the total, what the device must hold where it is not the CPU: everything but indices,
-    /// transients and reading.
+    /// transients and reading; on several ranks the dense part and the step alone.
     pub device: Option<u64>,
     /// What a rank has, where that is known.
     pub available: Option<u64>,

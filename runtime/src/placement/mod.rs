@@ -24,7 +24,7 @@ pub use traffic::{TableTraffic, Traffic, TrafficPlan};
 pub use work::StepWork;
 
 use crate::comm::Communicator;
-use crate::leaves::{leaf_begin, leaf_count, owned_leaves, subtrees};
+use crate::leaves::{SumTree, leaf_begin, leaf_count, owned_leaves, subtrees};
 use crate::table::{Placement, ShardPlan, Sharding};
 use crate::{Error, Result};
 use din_program::Program;
@@ -144,13 +144,16 @@ struct Division {
     buckets: usize,
     /// Units of the batch.
     units: usize,
+    /// What joins the sums of ranks.
+    tree: SumTree,
 }
 
 impl Division {
     fn new(model: &ModelUse<'_>, options: &RunPlanOptions) -> Self {
         let units = model.units(options.batch);
         let leaves = leaf_count(units, options.leaves);
-        Self { ranks: options.ranks, leaves, buckets: options.leaves as usize, units }
+        let tree = if options.rates.on_host() { SumTree::OverLeaves(leaves) } else { SumTree::OverRanks };
+        Self { ranks: options.ranks, leaves, buckets: options.leaves as usize, units, tree }
     }
 
     /// Units of some consecutive leaves.
@@ -165,7 +168,10 @@ impl Division {
 
     /// Units of each subtree of a rank.
     fn subtrees(&self, rank: usize) -> Vec<usize> {
-        subtrees(self.owned(rank)).map(|tree| self.units_of(&tree)).collect()
+        match self.tree {
+            SumTree::OverLeaves(_) => subtrees(self.owned(rank)).map(|tree| self.units_of(&tree)).collect(),
+            SumTree::OverRanks => vec![self.units_of(&self.owned(rank))],
+        }
     }
 
     /// The rank's part of the batch.

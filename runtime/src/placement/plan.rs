@@ -192,11 +192,21 @@ fn work_of(
         // Weights and state are read and written, the gradient is written and read.
         let row = (plan.memory.total - plan.memory.index) as f64 / plan.memory.rows.max(1) as f64;
         let fetched = if division.ranks > 1 { 2.0 * plan.distinct * width } else { 0.0 };
-        work.row_bytes += model.gradient_bytes(table, part) + joined + fetched + updated * 2.0 * (row + width);
+        let owned = joined + fetched + updated * 2.0 * (row + width);
+        work.row_bytes += model.gradient_bytes(table, part);
+        match rows_on_device(options) {
+            true => work.row_bytes += owned,
+            false => work.host_row_bytes += owned,
+        }
     }
     // The optimizer of the dense part, which every rank runs.
     work.row_bytes += 2.0 * memory::dense(model) as f64;
     work
+}
+
+/// Whether tables are where steps run: on several ranks with GPUs they are in the hosts' memory.
+fn rows_on_device(options: &RunPlanOptions) -> bool {
+    options.rates.on_host() || options.ranks == 1
 }
 
 fn memory_of(
@@ -220,7 +230,10 @@ fn memory_of(
         reading,
         transient,
         total: of_tables + dense + step + reading + transient,
-        device: (!options.rates.on_host()).then_some(of_tables - index + dense + step),
+        device: (!options.rates.on_host()).then_some(match rows_on_device(options) {
+            true => of_tables - index + dense + step,
+            false => dense + step,
+        }),
         available: options.memory,
     }
 }
@@ -239,7 +252,8 @@ fn time_of(work: &StepWork, traffic: &TrafficPlan, options: &RunPlanOptions) -> 
         0 => 0.0,
         more => time(bytes) + f64::from(more - 1) * time(0.0),
     };
-    let (lookup, update) = (work.ids / rates.ids, work.row_bytes / rates.rows);
+    let of_host = work.host_row_bytes / Rates::cpu(options.threads).rows;
+    let (lookup, update) = (work.ids / rates.ids, work.row_bytes / rates.rows + of_host);
     let all_to_all = one(traffic.exchanges, exchanged, &|bytes| rates.all_to_all(ranks, bytes));
     let gather = one(traffic.gathers, gathered, &|bytes| rates.all_gather(ranks, bytes));
     // One exchange of ids, and one of samples.

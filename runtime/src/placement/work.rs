@@ -37,6 +37,8 @@ pub struct StepWork {
     pub ids: f64,
     /// Bytes of row gradients that are summed, and of rows that are updated.
     pub row_bytes: f64,
+    /// The same of what the host does while a device does the rest: on several ranks, its rows.
+    pub host_row_bytes: f64,
 }
 
 impl ModelUse<'_> {

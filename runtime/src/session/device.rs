@@ -41,8 +41,11 @@ pub enum Device {
         number: u32,
         launches: Arc<Cuda>,
         images: Vec<CudaImage>,
-        /// Bytes for tables, where it is not what fits.
+        /// Bytes for tables, where it is not what fits. Several ranks keep tables on the host.
         table_memory: Option<usize>,
+        /// Whether the number is that of the rank among those of its machine; else it was asked
+        /// for.
+        by_rank: bool,
     },
 }
 
@@ -57,20 +60,22 @@ impl Device {
         let isa = crate::cpu::choose(options.isa)?;
         Ok(match self {
             Self::Cpu => Box::new(CpuExecutor::new(program.clone(), threads.clone(), isa)?),
-            Self::Cuda { number, launches, images, table_memory } => {
+            Self::Cuda { number, launches, images, table_memory, by_rank: _ } => {
                 let gpu = Gpu::open(*number, images)?;
-                let options = CudaOptions { table_memory: *table_memory, ..CudaOptions::default() };
+                let options = CudaOptions { table_memory: *table_memory, isa: Some(isa), ..CudaOptions::default() };
                 Box::new(CudaExecutor::with(program.clone(), launches.clone(), gpu, options, threads.clone())?)
             }
         })
     }
 }
 
+/// As it is asked for.
 impl fmt::Display for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Cpu => write!(f, "cpu"),
-            Self::Cuda { number, .. } => write!(f, "cuda:{number}"),
+            Self::Cuda { by_rank: true, .. } => write!(f, "cuda"),
+            Self::Cuda { number, by_rank: false, .. } => write!(f, "cuda:{number}"),
         }
     }
 }

@@ -145,6 +145,7 @@ impl Session {
     /// The executor cannot run a part of a batch.
     pub fn join_ranks(&mut self, ranks: Arc<dyn Communicator>, plan: ShardPlan) -> Result<()> {
         self.executor.join_ranks(ranks.clone())?;
+        self.uploaded = false;
         let plan = Arc::new(plan);
         self.ranks = Some(Ranks {
             asker: RowAsker::new(self.program.clone(), plan.clone(), ranks.clone(), self.threads.clone()),
@@ -368,6 +369,9 @@ impl Session {
         let model = self.model.get_mut()?;
         let stop = ranks.fetcher.fetch(asked, &mut model.tables, Table::resolve_train, asks_to_stop)?;
         self.lookups += begin.elapsed();
+        self.upload()?;
+        let ranks = self.ranks.as_ref().expect("rows are asked for on ranks alone");
+        let model = self.model.get_mut()?;
         let inputs = inputs(batch, &asked.positions, Some(&ranks.fetcher.fetched), BatchCut::Part(&batch.leaves));
         self.executor.submit_step(&mut model.dense, &mut model.tables, &inputs)?;
         self.ahead = true;
@@ -414,6 +418,9 @@ impl Session {
         let rows_of = |table: &mut Table, ids: &[u64], rows: &mut Vec<u32>| table.resolve_read(ids, rows);
         ranks.fetcher.fetch(&ranks.asked, &mut model.tables, rows_of, false)?;
         if let Some(batch) = batch {
+            self.upload()?;
+            let ranks = self.ranks.as_ref().expect("there are several ranks");
+            let model = self.model.get_mut()?;
             let (rows, fetched) = (&ranks.asked.positions, Some(&ranks.fetcher.fetched[..]));
             let inputs = inputs(batch, rows, fetched, BatchCut::Whole(self.leaves));
             self.executor.infer(&model.dense, &mut model.tables, &inputs)?;

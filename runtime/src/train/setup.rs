@@ -5,6 +5,7 @@ use super::watch::Watch;
 use super::{Event, choose, files_of};
 use crate::checkpoint::{self, Position};
 use crate::comm::{Channel, Communicator, MeasuredCommunicator, check_agreement, on_first_rank, share_outcomes};
+use crate::cpu;
 use crate::data::{Batches, Dataset, OpenOptions, ReadMode};
 use crate::exec::Executor;
 use crate::fs::xxh3_file;
@@ -393,6 +394,8 @@ fn check_alike(
         options.checkpoint_every.map_or_else(|| "a checkpoint after each epoch only".into(), every),
         if options.profile { "a profile" } else { "no profile" }.into(),
         format!("back end {}", session.backend()),
+        // Of GPU ranks too: the host updates rows.
+        format!("instructions of the CPU v{}", cpu::level(cpu::choose(options.cpu.isa)?)),
     ];
     own.extend(program.tables.iter().zip(&plan.placements).map(placement));
     check_agreement(&*options.ranks, Channel::Step, &own)

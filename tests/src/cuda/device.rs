@@ -5,6 +5,9 @@ use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_ulonglong, c_void};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// The compiled library, in the folder of a device.
+const OBJECT: &str = "kernels.so";
+
 /// Why a source did not compile, or what the shim found.
 pub type Failure = String;
 
@@ -42,7 +45,7 @@ impl Device {
     /// Compiles a source with the optimiser at `level` (0 for much code that runs little).
     pub fn compile(source: &str, level: u32) -> Result<Device, Failure> {
         let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
-        let (text, object) = (folder.path().join("kernels.cpp"), folder.path().join("kernels.so"));
+        let (text, object) = (folder.path().join("kernels.cpp"), folder.path().join(OBJECT));
         std::fs::write(&text, source).map_err(|e| e.to_string())?;
         let shim = Path::new(env!("CARGO_MANIFEST_DIR")).join("shim/shim.h");
         let compiler = std::env::var("CXX").unwrap_or_else(|_| "g++".into());
@@ -54,8 +57,20 @@ impl Device {
         if !output.status.success() {
             return Err(String::from_utf8_lossy(&output.stderr).chars().take(4000).collect());
         }
-        // SAFETY: the library was just made from our own source; it has no initialisers but those
-        // of its own state.
+        Self::open(folder)
+    }
+
+    /// A device with a state of its own, for another thread.
+    pub fn copy(&self) -> Result<Device, Failure> {
+        let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
+        std::fs::copy(self.path(), folder.path().join(OBJECT)).map_err(|e| e.to_string())?;
+        Self::open(folder)
+    }
+
+    fn open(folder: tempfile::TempDir) -> Result<Device, Failure> {
+        let object = folder.path().join(OBJECT);
+        // SAFETY: the library was made from our own source; it has no initialisers but those of its
+        // own state.
         let library = unsafe { Library::new(&object) }.map_err(|e| e.to_string())?;
         // SAFETY: `shim.h` defines these functions with these types.
         unsafe {
@@ -71,7 +86,7 @@ impl Device {
 
     /// The compiled library.
     pub fn path(&self) -> PathBuf {
-        self.folder.path().join("kernels.so")
+        self.folder.path().join(OBJECT)
     }
 
     /// Makes memory known; `written` where it holds numbers already.

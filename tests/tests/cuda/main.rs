@@ -11,6 +11,7 @@ mod lists;
 mod models;
 mod nvrtc;
 mod profile;
+mod ranks;
 mod refusals;
 mod requests;
 mod rows;

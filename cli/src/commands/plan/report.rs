@@ -159,7 +159,8 @@ impl PlanReport<'_> {
         line("for a moment", memory.transient, "while an index is doubled or a checkpoint is written")?;
         line("together", memory.total, "")?;
         if let Some(device) = memory.device {
-            line("of it on the GPU", device, "rows of tables, dense part, step")?;
+            let what = if self.plan.ranks == 1 { "rows of tables, dense part, step" } else { "dense part, step" };
+            line("of it on the GPU", device, what)?;
         }
         if let Some(available) = memory.available {
             line("there is", available, "")?;
@@ -216,7 +217,10 @@ impl PlanReport<'_> {
             }
             "all-to-all" => plural(u64::from(self.plan.traffic.exchanges), "operation"),
             "gather" => plural(u64::from(self.plan.traffic.gathers), "operation"),
-            "update" => format!("{} of rows, gradients and optimizer state", shown_bytes(work.row_bytes)),
+            "update" => {
+                let bytes = shown_bytes(work.row_bytes + work.host_row_bytes);
+                format!("{bytes} of rows, gradients and optimizer state")
+            }
             other => unreachable!("a step has no part `{other}`"),
         };
         for (part, seconds) in time.parts() {

@@ -169,6 +169,11 @@ pub fn check_whole(inputs: &StepInputs<'_>) -> Result<(), CheckError> {
     })
 }
 
+/// For an executor of one rank of several, which has no tables of its own.
+pub fn check_fetched_rows(inputs: &StepInputs<'_>) -> Result<(), CheckError> {
+    ensure(inputs.fetched.is_some(), || "its rows were not fetched from the ranks that own them".into())
+}
+
 /// The model values and the tables.
 pub fn check_model(program: &Program, state: &DenseState, tables: &[Table]) -> Result<(), CheckError> {
     values(program, state)?;

@@ -5,9 +5,10 @@
 //!   numbers. `launches`: those of its CUDA form. `check`: a batch, the model's values and the
 //!   tables.
 //! - `layout`, `unique`: the elements of every axis. - `lookups`: what reads rows of tables.
-//! - `profile`: where the time of steps goes.
+//! - `combine`: how two values of a reduction become one. - `profile`: where the time of steps goes.
 
 mod check;
+mod combine;
 mod description;
 mod error;
 mod launches;
@@ -19,7 +20,10 @@ mod signature;
 mod unique;
 mod validate;
 
-pub(super) use check::{check_batch, check_batch_except, check_model, check_step, check_tables, check_whole};
+pub(super) use check::{
+    check_batch, check_batch_except, check_fetched_rows, check_model, check_step, check_tables, check_whole,
+};
+pub(super) use combine::{combine, join_moments};
 pub(super) use description::check_description;
 pub use error::CheckError;
 pub(super) use launches::check_launches;

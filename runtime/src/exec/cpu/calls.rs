@@ -1,8 +1,8 @@
 //! The operations of a call for the elements of one tile.
 
 use super::prepare::{AbsorbedMatMul, AbsorbedOuter, PreparedOp, SegmentSum, StridedOperand};
-use super::reduce::join_moments;
 use super::tiling::BatchTiling;
+use crate::exec::common::join_moments;
 use crate::exec::common::{ElementRange, Layout};
 use crate::kernels::{
     AbsorbedGradient, AbsorbedProduct, MatMul, Microkernels, Outer, VectorGradient, WeightGradientSums, transpose,

@@ -5,9 +5,13 @@
 //! its leaves have of a row, subtree by subtree, and sends the sums to the row's owner, which joins
 //! them by the same tree.
 //!
-//! A message has, by table, by subtree of the sender's leaves: the number of rows that have
+//! A message has, by table, by subtree of what the sender has: the number of rows that have
 //! gradients in it; where these are not all rows that the sender has fetched from the receiver,
 //! which of them they are; then their sums.
+//!
+//! A rank whose steps run on a GPU has one sum of each row, made there
+//! ([`CpuExecutor::fetched_sums`]): the tree is then over the numbers of ranks, and the rest is the
+//! same.
 
 use super::bound_schedule::BoundSchedule;
 use super::{CpuExecutor, TRAIN, UPDATES};
@@ -15,7 +19,7 @@ use crate::comm::{Channel, Messages, floats_as_words};
 use crate::exec::ExecError;
 use crate::exec::common::{FetchedRows, Layout, Lookup, StepInputs};
 use crate::kernels::{Microkernels, Occurrence, RowSegments, StridedRows};
-use crate::leaves::{DEFAULT_LEAVES, owned_leaves, subtrees};
+use crate::leaves::{DEFAULT_LEAVES, SumTree, subtrees};
 use crate::table::{Occurrences, RowReads, Table};
 use crate::threads::ThreadPool;
 use din_program::schedule::BATCH;
@@ -75,20 +79,54 @@ impl CpuExecutor {
         }
         if let Some(fetched) = inputs.fetched {
             self.sum_by_subtree(fetched);
-            self.send_sums(fetched)?;
-            self.receive_sums(tables, fetched);
+            let (_, leaves) = self.schedules[TRAIN].layout.leaf_numbers();
+            self.exchange_sums(tables, fetched, SumTree::OverLeaves(leaves))?;
         }
+        self.order_rows(tables, inputs.fetched.is_some())
+    }
+
+    /// Where the sums of the gradients of a table's fetched rows are to be written, made elsewhere:
+    /// the table's width of floats for each of `rows` rows, for [`CpuExecutor::update_rows`].
+    pub fn fetched_sums(&mut self, table: usize, rows: usize) -> &mut [f32] {
+        let width = self.program.tables[table].width as usize;
+        self.exchange.sums.resize_with(self.program.tables.len(), RowSums::default);
+        let sums = &mut self.exchange.sums[table];
+        sums.rows.clear();
+        sums.rows.extend((0..rows as u32).map(|row| (row, 0)));
+        sums.values.resize(rows * width, 0.0);
+        &mut sums.values
+    }
+
+    /// Sends the sums of [`CpuExecutor::fetched_sums`] to the owners of their rows, and updates this
+    /// rank's rows by those that it receives. Every rank calls it, with a sum for each row that it
+    /// has fetched. `step` is the number of the step, from 1.
+    ///
+    /// # Errors
+    /// Another rank failed.
+    pub fn update_rows(&mut self, tables: &mut [Table], fetched: &[FetchedRows], step: u64) -> Result<(), ExecError> {
+        self.exchange_sums(tables, fetched, SumTree::OverRanks)?;
+        self.order_rows(tables, true)?;
+        self.schedules.iter_mut().for_each(|schedule| schedule.active = false);
+        self.bind_row_updates(tables, step)?;
+        self.run_updates()
+    }
+
+    /// Brings the sums to the owners of their rows.
+    fn exchange_sums(&mut self, tables: &[Table], fetched: &[FetchedRows], tree: SumTree) -> Result<(), ExecError> {
+        self.send_sums(fetched, tree)?;
+        self.receive_sums(tables, fetched, tree);
+        Ok(())
+    }
+
+    /// Adds the rows that the batch lacks where a table's updates are dense, and says in which leaves
+    /// the rows of each table are updated: where its update sums over them, in the order of their
+    /// buckets and ids.
+    fn order_rows(&mut self, tables: &[Table], over_ranks: bool) -> Result<(), ExecError> {
         for ((spec, occurrences), table) in self.program.tables.iter().zip(&mut self.occurrences).zip(tables) {
             if spec.update_rule == UpdateRule::Dense {
                 occurrences.cover(table.rows());
             }
         }
-        self.order_rows(tables, inputs)
-    }
-
-    /// Says in which leaves the rows of each table are updated: where its update sums over them, in
-    /// the order of their buckets and ids.
-    fn order_rows(&mut self, tables: &[Table], inputs: &StepInputs<'_>) -> Result<(), ExecError> {
         self.exchange.row_counts.clear();
         for (t, (table, occurrences)) in tables.iter().zip(&mut self.occurrences).enumerate() {
             let (leaves, order) = (&mut self.row_leaves[t], &mut self.exchange.order);
@@ -96,7 +134,7 @@ impl CpuExecutor {
             if self.program.sums_over_rows(self.program.tables[t].update) {
                 table.order_rows(&occurrences.rows, order, leaves);
                 occurrences.reorder(order);
-                schedule.over_ranks = inputs.fetched.is_some() && table.shard().is_some();
+                schedule.over_ranks = over_ranks && table.shard().is_some();
             } else {
                 leaves.set_whole(occurrences.rows.len(), DEFAULT_LEAVES);
             }
@@ -164,9 +202,9 @@ impl CpuExecutor {
     }
 
     /// Sends the sums to the owners of their rows.
-    fn send_sums(&mut self, fetched: &[FetchedRows]) -> Result<(), ExecError> {
+    fn send_sums(&mut self, fetched: &[FetchedRows], tree: SumTree) -> Result<(), ExecError> {
         let ranks = self.reducer.ranks().expect("rows are fetched from the ranks of a run");
-        let trees = subtrees(self.schedules[TRAIN].layout.leaf_range()).count();
+        let trees = subtrees(tree.owned(ranks.rank(), ranks.size())).count();
         let ExchangeBuffers { sums, send, received, .. } = &mut self.exchange;
         send.clear();
         for rank in 0..ranks.size() {
@@ -181,9 +219,8 @@ impl CpuExecutor {
     }
 
     /// Makes the sums that have arrived the terms of this rank's rows.
-    fn receive_sums(&mut self, tables: &[Table], fetched: &[FetchedRows]) {
+    fn receive_sums(&mut self, tables: &[Table], fetched: &[FetchedRows], tree: SumTree) {
         let ranks = self.reducer.ranks().expect("rows are fetched from the ranks of a run").size();
-        let (_, leaves) = self.schedules[TRAIN].layout.leaf_numbers();
         let ExchangeBuffers { received, arrivals, .. } = &mut self.exchange;
         arrivals.resize_with(fetched.len(), Arrivals::default);
         for (arrivals, gradients) in arrivals.iter_mut().zip(&mut self.gradients) {
@@ -193,7 +230,7 @@ impl CpuExecutor {
         }
         for from in 0..ranks {
             let mut message = received.get(from);
-            let owned = owned_leaves(from, ranks, leaves);
+            let owned = tree.owned(from, ranks);
             for (t, (fetched, spec)) in fetched.iter().zip(&self.program.tables).enumerate() {
                 let (arrivals, gradients) = (&mut arrivals[t], &mut self.gradients[t]);
                 let served = &fetched.served[from];
@@ -201,17 +238,17 @@ impl CpuExecutor {
                     // Rows may be read without gradients; they count as updated all the same.
                     arrivals.add(owned.start, served.iter().copied(), None, gradients);
                 }
-                for tree in subtrees(owned.clone()) {
+                for subtree in subtrees(owned.clone()) {
                     let count = take(&mut message, 1)[0] as usize;
                     let chosen = if count == served.len() { None } else { Some(take(&mut message, count)) };
                     let values = take(&mut message, count * spec.width as usize);
                     let rows = NonNull::from(values).cast();
                     let rows = StridedRows { base: rows, stride: spec.width as usize };
                     match chosen {
-                        None => arrivals.add(tree.start, served.iter().copied(), Some(rows), gradients),
+                        None => arrivals.add(subtree.start, served.iter().copied(), Some(rows), gradients),
                         Some(chosen) => {
                             let chosen = chosen.iter().map(|&at| served[at as usize]);
-                            arrivals.add(tree.start, chosen, Some(rows), gradients);
+                            arrivals.add(subtree.start, chosen, Some(rows), gradients);
                         }
                     }
                 }

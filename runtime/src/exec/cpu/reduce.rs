@@ -5,10 +5,11 @@
 use super::phase::PhaseRunner;
 use super::prepare::PreparedReduction;
 use super::tiling::LeafChunks;
-use crate::comm::{Channel, Communicator, Messages, RankReduction};
+use crate::comm::{Channel, Communicator, Messages, RankReduction, sum_counts};
 use crate::exec::ExecError;
+use crate::exec::common::{combine, join_moments};
 use crate::kernels::Microkernels;
-use crate::leaves::subtrees;
+use crate::leaves::{SumTree, subtrees};
 use crate::threads::ThreadPool;
 use din_program::schedule::{Combine, GLOBAL};
 use std::sync::Arc;
@@ -59,7 +60,9 @@ impl Reducer {
             leaves = Some(partial.leaves);
         }
         if let Some(leaves) = leaves {
-            self.joined.join(&**ranks, Channel::Step, leaves, combine).map_err(ExecError::Ranks)?;
+            self.joined
+                .join(&**ranks, Channel::Step, SumTree::OverLeaves(leaves), combine)
+                .map_err(ExecError::Ranks)?;
             partials.set_totals(self.joined.totals());
         }
         partials.run(Stage::Store);
@@ -72,13 +75,7 @@ impl Reducer {
     /// Another rank failed.
     pub fn sum_counts(&mut self, counts: &mut [u32]) -> Result<(), ExecError> {
         let Some(ranks) = &self.ranks else { return Ok(()) };
-        ranks.all_gather(Channel::Step, counts, &mut self.received).map_err(ExecError::Ranks)?;
-        counts.fill(0);
-        for of_rank in self.received.iter() {
-            assert_eq!(of_rank.len(), counts.len(), "ranks run the same program");
-            counts.iter_mut().zip(of_rank).for_each(|(sum, count)| *sum += count);
-        }
-        Ok(())
+        sum_counts(&**ranks, Channel::Step, counts, &mut self.received).map_err(ExecError::Ranks)
     }
 }
 
@@ -309,65 +306,5 @@ unsafe fn store(r: &PreparedReduction, block: usize, total: *const f32, into: *m
                 }
             }
         }
-    }
-}
-
-/// Joins the total of later samples to that of earlier ones, as the tree over chunks does.
-pub(super) fn combine(combine: Combine, total: &mut [f32], more: &[f32]) {
-    assert_eq!(total.len(), more.len(), "totals of one reduction have one width");
-    let pairs = total.iter_mut().zip(more);
-    match combine {
-        Combine::Sum => pairs.for_each(|(a, b)| *a += b),
-        Combine::Max => pairs.for_each(|(a, b)| *a = if *b > *a { *b } else { *a }),
-        Combine::Moments => {
-            let width = (total.len() - 1) / 2;
-            // SAFETY: both have `2 * width + 1` floats.
-            unsafe { join_moments(total.as_mut_ptr(), more.as_ptr(), more[2 * width], width) }
-        }
-    }
-}
-
-/// Joins `[mean, M2]` of `count` more elements to `[mean, M2, count]`. Chan, Golub & LeVeque 1983,
-/// Eq. 2.1.
-///
-/// # Safety
-///
-/// `total` is valid for `2 * width + 1` floats, `more` for `2 * width`.
-pub(super) unsafe fn join_moments(total: *mut f32, more: *const f32, count: f32, width: usize) {
-    // SAFETY: the caller vouches for the sizes.
-    unsafe {
-        let before = *total.add(2 * width);
-        if count == 0.0 {
-            return;
-        }
-        let all = before + count;
-        let (share, weight) = (count / all, before * (count / all));
-        for i in 0..width {
-            let delta = *more.add(i) - *total.add(i);
-            *total.add(i) += delta * share;
-            *total.add(width + i) += *more.add(width + i) + delta * delta * weight;
-        }
-        *total.add(2 * width) = all;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn totals_join_as_chunks_do() {
-        let mut total = [1.0, -2.0];
-        combine(Combine::Sum, &mut total, &[0.5, 2.5]);
-        assert_eq!(total, [1.5, 0.5]);
-        combine(Combine::Max, &mut total, &[1.0, 3.0]);
-        assert_eq!(total, [1.5, 3.0]);
-        // Mean, M2 and count of 1, 3 and of 5, 7, 9.
-        let mut moments = [2.0, 2.0, 2.0];
-        combine(Combine::Moments, &mut moments, &[7.0, 8.0, 3.0]);
-        assert_eq!((moments[0], moments[2]), (5.0, 5.0));
-        assert!((moments[1] - 40.0).abs() < 1e-4, "{moments:?}");
-        combine(Combine::Moments, &mut moments, &[9.0, 9.0, 0.0]);
-        assert_eq!(moments[0], 5.0);
     }
 }

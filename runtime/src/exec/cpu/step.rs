@@ -148,14 +148,10 @@ impl CpuExecutor {
     /// weights, optimizer states and update counts of tables, and dense values. Reductions in here
     /// are over a rank's own rows or parameters.
     fn apply(&mut self, state: &mut DenseState, tables: &mut [Table]) -> Result<(), ExecError> {
-        self.bind_updates(state, tables)?;
-        for schedule in self.schedules.iter().filter(|s| s.active) {
-            for scratch in &mut self.scratch {
-                scratch.fit(schedule)?;
-            }
-        }
-        let runner = PhaseRunner::new(&self.schedules, &self.occurrences, self.kernels, &mut self.scratch);
-        runner.run(&mut self.threads.pool(), &mut self.reducer)?;
+        self.schedules[..UPDATES].iter_mut().for_each(|schedule| schedule.active = false);
+        self.bind_row_updates(tables, state.step + 1)?;
+        self.bind_tensor_updates(state)?;
+        self.run_updates()?;
         for root in &self.schedules[TRAIN].prepared.roots {
             if let ScheduleRoot::State { state: k, buffer } = root {
                 state.states[*k as usize].copy_from_slice(self.schedules[TRAIN].result(*buffer));
@@ -164,13 +160,21 @@ impl CpuExecutor {
         Ok(())
     }
 
-    /// Binds the updates of all tables with rows in the batch and of all parameters with gradients.
-    fn bind_updates(&mut self, state: &mut DenseState, tables: &mut [Table]) -> Result<(), ExecError> {
-        let (step, leaves) = (state.step + 1, &mut self.leaves);
-        let (steps, updates) = self.schedules.split_at_mut(UPDATES);
-        steps.iter_mut().for_each(|schedule| schedule.active = false);
-        let train = &steps[TRAIN];
-        let (of_tables, of_params) = updates.split_at_mut(tables.len());
+    /// Runs the updates that were bound.
+    pub(super) fn run_updates(&mut self) -> Result<(), ExecError> {
+        for schedule in self.schedules.iter().filter(|s| s.active) {
+            for scratch in &mut self.scratch {
+                scratch.fit(schedule)?;
+            }
+        }
+        let runner = PhaseRunner::new(&self.schedules, &self.occurrences, self.kernels, &mut self.scratch);
+        runner.run(&mut self.threads.pool(), &mut self.reducer)
+    }
+
+    /// Binds the updates of all tables with rows in the batch; `step` is the number of the step,
+    /// from 1.
+    pub(super) fn bind_row_updates(&mut self, tables: &mut [Table], step: u64) -> Result<(), ExecError> {
+        let of_tables = &mut self.schedules[UPDATES..][..tables.len()];
         for (t, (schedule, table)) in of_tables.iter_mut().zip(tables).enumerate() {
             let occurrences = &self.occurrences[t];
             // Where ranks sum over a table's rows together, one without rows takes part.
@@ -203,6 +207,15 @@ impl CpuExecutor {
             }
             schedule.bind(&place, &source);
         }
+        Ok(())
+    }
+
+    /// Binds the updates of all parameters with gradients.
+    fn bind_tensor_updates(&mut self, state: &mut DenseState) -> Result<(), ExecError> {
+        let (step, leaves) = (state.step + 1, &mut self.leaves);
+        let (steps, updates) = self.schedules.split_at_mut(UPDATES);
+        let train = &steps[TRAIN];
+        let of_params = &mut updates[self.program.tables.len()..];
         for (k, schedule) in of_params.iter_mut().enumerate() {
             let gradient = train.prepared.roots.iter().find_map(|root| match root {
                 ScheduleRoot::ParamGradient { param, buffer } if *param as usize == k => {

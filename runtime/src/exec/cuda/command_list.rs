@@ -16,6 +16,13 @@ pub(super) struct ScheduleKernels<'a> {
     pub location: &'a str,
 }
 
+impl<'a> ScheduleKernels<'a> {
+    /// The same for what is asked for there.
+    pub fn at(self, location: &'a str) -> ScheduleKernels<'a> {
+        ScheduleKernels { location, ..self }
+    }
+}
+
 /// A list that grows; its blocks have their memory already.
 #[derive(Debug)]
 pub(super) struct CommandList<'a> {
@@ -82,6 +89,11 @@ impl<'a> CommandList<'a> {
     /// The launches of a schedule whose data is on the device.
     pub fn schedule(&mut self, kernels: &ScheduleKernels<'a>, ready: &StagedSchedule) {
         self.launches(kernels, ready, &kernels.launches.launches);
+    }
+
+    /// Some of them, by position.
+    pub fn part(&mut self, kernels: &ScheduleKernels<'a>, ready: &StagedSchedule, launches: std::ops::Range<usize>) {
+        self.launches(kernels, ready, &kernels.launches.launches[launches]);
     }
 
     /// Those that come before the first over tiles: of an update they read what the step begins

@@ -18,8 +18,12 @@
 //! device's memory is too small for a table (`budget`), the device has some of its rows
 //! (`table_cache`) and the host's table has the others. Then a step that fails leaves the host's
 //! rows at different steps, and only a checkpoint has the model.
+//!
+//! On one rank of several (`ranks`) all rows stay in the host's tables: a step brings those that it
+//! was given with the batch, and the host updates its own.
 
 mod profile;
+mod ranks;
 mod residency;
 mod row_number_uses;
 mod staging;
@@ -33,12 +37,15 @@ use super::profile::DeviceProfile;
 use super::step_args::UploadPlan;
 use super::upload_copy::UploadCopy;
 use crate::comm::Communicator;
+use crate::cpu;
 use crate::exec::common::{self, CallSpan, CheckError, DenseState, Layout, Lookup, ProfileRow, Roofline, StepInputs};
-use crate::exec::{Backend, ExecError, Executor};
+use crate::exec::{Backend, BatchCut, ExecError, Executor};
 use crate::table::Table;
 use crate::threads::Threads;
+use din_program::Isa;
 use din_program::Program;
 use din_program::cuda::Cuda;
+use ranks::RankSteps;
 use row_number_uses::{RowNumberUses, row_number_uses};
 use std::collections::VecDeque;
 use std::fmt;
@@ -76,6 +83,8 @@ pub struct CudaExecutor<D: Driver> {
     memory: StepMemory,
     losses: LossQueue,
     options: CudaOptions,
+    /// On one rank of several.
+    ranks: Option<RankSteps>,
     /// By prediction, of the last inference.
     logits: Vec<Vec<f32>>,
     /// While it is measured where time goes.
@@ -111,7 +120,7 @@ struct LossQueue {
     arrived: VecDeque<f32>,
 }
 
-/// Choices that change no result.
+/// Choices that change no result but for [`CudaOptions::isa`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CudaOptions {
     /// Into how many buckets sizes between a power of two and the next fall, for which memory is
@@ -120,11 +129,14 @@ pub struct CudaOptions {
     /// Bytes of the device's memory for tables; larger ones are there in parts. `None`: three
     /// quarters of what is unused at the first upload, so that the rest is a step's.
     pub table_memory: Option<usize>,
+    /// On several ranks: the level of the code that updates rows on the host; it decides bits.
+    /// `None`: the best that the CPU has.
+    pub isa: Option<Isa>,
 }
 
 impl Default for CudaOptions {
     fn default() -> Self {
-        CudaOptions { buckets: 8, table_memory: None }
+        CudaOptions { buckets: 8, table_memory: None, isa: None }
     }
 }
 
@@ -178,6 +190,7 @@ impl<D: Driver> CudaExecutor<D> {
             threads,
             memory: StepMemory::new(buckets),
             losses: LossQueue::default(),
+            ranks: None,
             options,
             profile: None,
             times: HostTimes::default(),
@@ -213,7 +226,7 @@ impl<D: Driver> CudaExecutor<D> {
             let _ = self.finish_loss_read();
         }
         self.model.dense.upload(&mut self.driver, state)?;
-        if self.options.table_memory.is_none() && self.model.budget.is_none() {
+        if self.ranks.is_none() && self.options.table_memory.is_none() && self.model.budget.is_none() {
             self.model.budget = self.driver.free_memory()?.map(|bytes| bytes / 4 * 3);
         }
         self.upload_tables(tables)?;
@@ -229,8 +242,10 @@ impl<D: Driver> CudaExecutor<D> {
         self.check_uploaded()?;
         self.take_back(tables)?;
         self.model.dense.download(&mut self.driver, state)?;
-        for (held, table) in self.model.tables.iter().zip(tables) {
-            held.download(&mut self.driver, table)?;
+        if self.ranks.is_none() {
+            for (held, table) in self.model.tables.iter().zip(tables) {
+                held.download(&mut self.driver, table)?;
+            }
         }
         state.step = self.model.step;
         Ok(())
@@ -282,9 +297,13 @@ impl<D: Driver + fmt::Debug> Executor for CudaExecutor<D> {
     fn runs_on_host(&self) -> bool {
         false
     }
-    fn join_ranks(&mut self, _ranks: Arc<dyn Communicator>) -> Result<(), ExecError> {
-        let why = "a GPU runs whole batches, not the part of a rank; train on several ranks with `--device cpu`";
-        Err(DeviceError::Input(why.into()).into())
+    fn join_ranks(&mut self, ranks: Arc<dyn Communicator>) -> Result<(), ExecError> {
+        let isa = self.options.isa.unwrap_or_else(cpu::detect);
+        self.ranks = Some(RankSteps::new(&self.program, &self.cuda, (self.threads.clone(), isa), ranks)?);
+        // The tables are the host's from now on.
+        self.model.uploaded = false;
+        self.model.tables.iter_mut().for_each(|table| table.free(&mut self.driver));
+        Ok(())
     }
     fn upload(&mut self, state: &DenseState, tables: &[Table]) -> Result<(), ExecError> {
         Ok(self.upload(state, tables)?)
@@ -298,7 +317,10 @@ impl<D: Driver + fmt::Debug> Executor for CudaExecutor<D> {
         tables: &mut [Table],
         inputs: &StepInputs<'_>,
     ) -> Result<(), ExecError> {
-        self.train_ahead(tables, inputs)?;
+        match inputs.cut {
+            BatchCut::Whole(_) => self.train_ahead(tables, inputs)?,
+            BatchCut::Part(_) => self.train_part(tables, inputs)?,
+        }
         state.step += 1;
         Ok(())
     }
@@ -343,5 +365,8 @@ impl<D: Driver> Drop for CudaExecutor<D> {
     fn drop(&mut self) {
         self.model.free(&mut self.driver);
         self.memory.free(&mut self.driver);
+        if let Some(ranks) = &mut self.ranks {
+            ranks.free(&mut self.driver);
+        }
     }
 }

@@ -10,8 +10,9 @@ use super::driver::DevicePtr;
 use super::library::{CUfunction, CUgraphExec};
 
 /// Most lists that are kept, captured or not: batches of one size have two, since uploads are
-/// double-buffered.
-const MOST: usize = 48;
+/// double-buffered; on one rank of several they have two for each part of a step between
+/// reductions, of which there may be a dozen.
+const MOST: usize = 192;
 
 /// A command, with its function found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -108,6 +108,8 @@ pub(super) struct InstanceArgs<'a> {
     pub room: usize,
     /// Where the elements of the axes lie; updates have samples alone.
     pub layout: Option<&'a Layout>,
+    /// Elements by axis of the global batch, where other ranks have some of them.
+    pub global_counts: Option<&'a [u32]>,
     /// Number of the step, from 1.
     pub step: u64,
     /// Where offsets into the space of its buffers lead.
@@ -143,6 +145,14 @@ impl<'a> InstanceArgs<'a> {
             GLOBAL => Ok(1),
             BATCH => Ok(self.samples),
             d => Ok(self.layout(d)?.count(d)),
+        }
+    }
+
+    /// The same of the global batch.
+    fn global_count(&self, d: AxisId) -> Result<usize, DeviceError> {
+        match self.global_counts {
+            Some(counts) => Ok(counts[d.index()] as usize),
+            None => self.count(d),
         }
     }
 
@@ -298,7 +308,7 @@ fn stage_pointer(
                 let count = args.offsets(d)?.len().saturating_sub(1);
                 plan.column(count, ArraySource::Lengths(d), "lengths")
             }
-            Storage::Count(d) => plan.put(&[args.count(d)? as f32], "count"),
+            Storage::Count(d) => plan.put(&[args.global_count(d)? as f32], "count"),
             Storage::Step => plan.put(&[args.step as f32], "step"),
             place => (args.place)(place),
         },

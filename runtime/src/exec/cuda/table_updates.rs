@@ -1,6 +1,6 @@
 //! The updates of a step's tables: the same launches sort and sum the row gradients of all tables
 //! (`din_rows_*`, see `din_program::cuda`), then each update program runs over the rows of all
-//! tables that it updates.
+//! tables that it updates. Rows that a rank has fetched are summed alone: their owners update them.
 
 use super::DeviceError;
 use super::command_list::{CommandList, ScheduleKernels};
@@ -32,8 +32,34 @@ pub(super) struct TableLookups<'a> {
     /// Its number.
     pub table: usize,
     pub spec: &'a schema::TableSpec,
-    pub held: &'a DeviceTable,
+    pub rows: SummedRows<'a>,
     pub features: Vec<FeatureRows>,
+}
+
+/// The rows whose gradients are summed.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum SummedRows<'a> {
+    /// Those of a table on the device, which are updated.
+    Held(&'a DeviceTable),
+    /// So many rows that were fetched from their owners, each of which the batch reads.
+    Fetched(usize),
+}
+
+impl SummedRows<'_> {
+    fn count(self) -> usize {
+        match self {
+            SummedRows::Held(table) => table.rows,
+            SummedRows::Fetched(rows) => rows,
+        }
+    }
+
+    /// Where the numbers of updates are; [`NULL`] where they are not counted.
+    fn updates(self) -> RelativePtr {
+        match self {
+            SummedRows::Held(table) => RelativePtr::Fixed(table.updates.at),
+            SummedRows::Fetched(_) => NULL,
+        }
+    }
 }
 
 /// What the tables' updates are made from.
@@ -45,7 +71,7 @@ pub(super) struct UpdateInputs<'a> {
     pub step: u64,
 }
 
-/// A table that is updated.
+/// A table whose row gradients are summed.
 #[derive(Debug)]
 pub(super) struct UpdatedTable {
     /// Its number, and that of its update.
@@ -55,6 +81,8 @@ pub(super) struct UpdatedTable {
     pub occurrences: usize,
     /// The word that says how many rows there are; the device writes it.
     elements: RelativePtr,
+    /// The sums: the table's width of floats for each of these rows, in ascending order.
+    pub sums: RelativePtr,
 }
 
 /// An update program over all tables that it is for.
@@ -91,7 +119,7 @@ struct Arrays {
 }
 
 impl Arrays {
-    fn pointers(&self, table: &DeviceTable, elements: RelativePtr) -> [RelativePtr; TablePointer::COUNT] {
+    fn pointers(&self, rows: SummedRows<'_>, elements: RelativePtr) -> [RelativePtr; TablePointer::COUNT] {
         let mut pointers = [NULL; TablePointer::COUNT];
         for (name, at) in [
             (TablePointer::Rows, self.index),
@@ -101,7 +129,7 @@ impl Arrays {
             (TablePointer::FirstSums, self.sums[0]),
             (TablePointer::LastSums, self.sums[1]),
             (TablePointer::InBatch, self.touched),
-            (TablePointer::UpdateCount, RelativePtr::Fixed(table.updates.at)),
+            (TablePointer::UpdateCount, rows.updates()),
             (TablePointer::Elements, elements),
         ] {
             pointers[name as usize] = at;
@@ -111,7 +139,8 @@ impl Arrays {
 
     fn new(space: &mut BlockLayout, w: &TableLookups<'_>, of: &RowsTable) -> Result<Arrays, DeviceError> {
         let (total, total_room) = (of.total as usize, of.room as usize);
-        let (most, room) = if of.every { (w.held.rows, space.buckets.room(w.held.rows)) } else { (total, total_room) };
+        let rows = w.rows.count();
+        let (most, room) = if of.every { (rows, space.buckets.room(rows)) } else { (total, total_room) };
         let (pieces, pieces_room) = (total.div_ceil(of.piece() as usize), of.pieces() as usize);
         Ok(Arrays {
             gradient: RelativePtr::Work(space.matrix(most, room, of.width, "row gradients")?),
@@ -145,7 +174,10 @@ impl<'a> UpdatedTables<'a> {
             // No bounds of its own: a sum has those of what it sums.
             let room: usize = lookups.features.iter().map(|f| buckets.room(f.elements)).sum();
             let spec = lookups.spec;
-            let every = spec.update_rule == UpdateRule::Dense;
+            let every = match lookups.rows {
+                SummedRows::Held(_) => spec.update_rule == UpdateRule::Dense,
+                SummedRows::Fetched(_) => false,
+            };
             if total == 0 && !every {
                 continue;
             }
@@ -155,7 +187,7 @@ impl<'a> UpdatedTables<'a> {
                 let why = format!("the batch reads tables up to `{name}` {all} times, expected fewer than 2^32 - 1");
                 return Err(DeviceError::Input(why));
             }
-            let rows = lookups.held.rows as u32;
+            let rows = lookups.rows.count() as u32;
             let (total, room) = (total as u32, room as u32);
             tables.sizes.push(RowsTable { total, room, rows, width: spec.width, every });
             tables.lookups.push(lookups);
@@ -250,7 +282,7 @@ impl TableUpdates {
 
         let mut pointers = sorting.pointers();
         for ((lookups, arrays), elements) in lookups.iter().zip(&arrays).zip(&elements) {
-            pointers.extend(arrays.pointers(lookups.held, *elements));
+            pointers.extend(arrays.pointers(lookups.rows, *elements));
         }
         pointers.extend(lookups.iter().flat_map(|l| &l.features).flat_map(FeatureRows::pointers));
         let scalars = row_scalars(&lookups, rows.tables);
@@ -263,11 +295,13 @@ impl TableUpdates {
         let shifts: Vec<u32> = rows.launches.iter().map(|l| l.shift).collect();
         let shifts = plan.put(&shifts, "scalars of row gradients")?;
         let launches = rows.launches.into_iter().enumerate().map(|(k, l)| (l, shifts.plus(4 * k))).collect();
-        let updated = lookups.iter().zip(&sizes).zip(elements).map(|((l, size), elements)| UpdatedTable {
+        let updated = lookups.iter().zip(&sizes).zip(&arrays).zip(elements);
+        let updated = updated.map(|(((l, size), arrays), elements)| UpdatedTable {
             table: l.table,
             update: l.spec.update as usize,
             occurrences: size.total as usize,
             elements,
+            sums: arrays.gradient,
         });
         let tables = updated.collect();
         Ok(TableUpdates { tables, programs, space, launches, pointers: Some([as_they_are, swapped]) })
@@ -296,8 +330,7 @@ impl TableUpdates {
         list: &mut CommandList<'a>,
         kernels: &dyn Fn(&TableUpdateProgram) -> ScheduleKernels<'a>,
     ) {
-        list.arrays(&self.space, list.bases().work);
-        self.list_rows(list, kernels, false);
+        self.list_sort(list, self.programs.first().map(kernels));
         for program in &self.programs {
             list.leading(&kernels(program), &program.staged);
         }
@@ -305,19 +338,25 @@ impl TableUpdates {
 
     /// The sums, and the updates.
     pub fn list<'a>(&self, list: &mut CommandList<'a>, kernels: &dyn Fn(&TableUpdateProgram) -> ScheduleKernels<'a>) {
-        self.list_rows(list, kernels, true);
+        self.list_sums(list, self.programs.first().map(kernels));
         for program in &self.programs {
             list.rest(&kernels(program), &program.staged);
         }
     }
 
-    fn list_rows<'a>(
-        &self,
-        list: &mut CommandList<'a>,
-        kernels: &dyn Fn(&TableUpdateProgram) -> ScheduleKernels<'a>,
-        sums: bool,
-    ) {
-        let (Some(first), Some(pointers)) = (self.programs.first().map(kernels), self.pointers) else { return };
+    /// What the sums need of the batch. `kernels` are those of the first table.
+    pub fn list_sort<'a>(&self, list: &mut CommandList<'a>, kernels: Option<ScheduleKernels<'a>>) {
+        list.arrays(&self.space, list.bases().work);
+        self.list_rows(list, kernels, false);
+    }
+
+    /// The sums.
+    pub fn list_sums<'a>(&self, list: &mut CommandList<'a>, kernels: Option<ScheduleKernels<'a>>) {
+        self.list_rows(list, kernels, true);
+    }
+
+    fn list_rows<'a>(&self, list: &mut CommandList<'a>, kernels: Option<ScheduleKernels<'a>>, sums: bool) {
+        let (Some(first), Some(pointers)) = (kernels, self.pointers) else { return };
         let bases = *list.bases();
         for (launch, scalars) in self.launches.iter().filter(|(l, _)| l.sums == sums) {
             list.launch(KernelLaunch {
@@ -367,8 +406,8 @@ fn row_update_ptr(place: Storage, table: &DeviceTable, arrays: &Arrays) -> Resul
     }
 }
 
-/// The update programs, each with an instance for each of its tables; and by table the word that
-/// says how many rows it has.
+/// The update programs, each with an instance for each of its tables that is held here; and by
+/// table the word that says how many rows it has.
 fn programs(
     plan: &mut UploadPlan,
     space: &mut BlockLayout,
@@ -379,6 +418,10 @@ fn programs(
     let mut programs: Vec<TableUpdateProgram> = Vec::new();
     for (k, w) in tables.iter().enumerate() {
         let update = w.spec.update as usize;
+        if let SummedRows::Fetched(_) = w.rows {
+            elements[k] = plan.put(&[0u32], "number of rows")?;
+            continue;
+        }
         if programs.iter().any(|p| p.update == update) {
             continue;
         }
@@ -386,10 +429,11 @@ fn programs(
         let mut instances = Instances::default();
         let mut of = Vec::new();
         for (at, (w, a)) in tables.iter().zip(arrays).enumerate().skip(k) {
+            let SummedRows::Held(held) = w.rows else { continue };
             if w.spec.update as usize != update {
                 continue;
             }
-            let place = |place: Storage| row_update_ptr(place, w.held, a);
+            let place = |place: Storage| row_update_ptr(place, held, a);
             let source = |source: KernelArg| match source {
                 KernelArg::RowIndex => Ok(a.index),
                 KernelArg::Buffer(_)
@@ -403,6 +447,7 @@ fn programs(
                 samples: a.most,
                 room: a.room,
                 layout: None,
+                global_counts: None,
                 step: made.step,
                 home: &RelativePtr::Work,
                 place: &place,

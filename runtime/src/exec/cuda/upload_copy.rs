@@ -41,6 +41,8 @@ pub(super) enum ArraySource {
         axis: AxisId,
         key: usize,
     },
+    /// The rows of a table that were fetched for the step.
+    Fetched(usize),
     Dense(usize),
     Label(usize),
     Present(usize),
@@ -130,6 +132,10 @@ impl UploadCopy<'_> {
                 self.copy_places(table, &inputs.row_numbers[table][feature][first..end], to);
             }
             ArraySource::UniquePlaces { table, axis, key } => self.copy_places(table, unique(axis, key), to),
+            ArraySource::Fetched(table) => {
+                let fetched = inputs.fetched.expect("fetched rows are staged where there are some");
+                to.copy_from_slice(&words_of(&fetched[table].values)[first..end]);
+            }
             ArraySource::Dense(k) => to.copy_from_slice(&words_of(&inputs.dense[k])[first..end]),
             ArraySource::Label(k) => to.copy_from_slice(&words_of(&inputs.labels[k])[first..end]),
             ArraySource::Present(k) => to.copy_from_slice(&words_of(&inputs.present[k])[first..end]),
@@ -151,7 +157,11 @@ impl UploadCopy<'_> {
         } else {
             column_loops::copy_max(rows, to)
         };
-        (most as usize) < self.tables[table].rows
+        let rows = match self.inputs.fetched {
+            Some(fetched) => fetched[table].count,
+            None => self.tables[table].rows,
+        };
+        (most as usize) < rows
     }
 
     fn copy_places(&self, table: usize, rows: &[u32], to: &mut [u32]) {

@@ -40,7 +40,7 @@ impl<D: Driver> CudaExecutor<D> {
             distinct.push(table.distinct(&mut self.driver, bases)?);
         }
         let tables = of_tables.tables.iter().zip(&distinct);
-        if let Some(first) = of_tables.programs.first() {
+        if let Some(first) = of_tables.tables.first() {
             let (kernels, location) = (of_tables.kernels(), &program.tables[first.table].location);
             for (table, &distinct) in tables.clone() {
                 profile.summed(&kernels, location, table.occurrences, distinct, program.tables[table.table].width);

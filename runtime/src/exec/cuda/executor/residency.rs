@@ -1,5 +1,6 @@
 //! The executor's tables on the device: whole, or partially resident if its memory is too small for
-//! them. Residency is assigned at an upload, and again when a table grows beyond the budget.
+//! them. Residency is assigned at an upload, and again when a table grows beyond the budget. On one
+//! rank of several all rows stay on the host.
 
 use super::super::budget;
 use super::super::command_list::{CommandList, ScheduleKernels};
@@ -21,6 +22,9 @@ impl<D: Driver> CudaExecutor<D> {
 
     /// Tables with all rows or in parts, as their sizes now say.
     pub(super) fn upload_tables(&mut self, tables: &[Table]) -> Result<(), DeviceError> {
+        if self.ranks.is_some() {
+            return Ok(());
+        }
         let rooms = budget::assign_residency(&self.program.tables, tables, self.model.budget)?;
         // What is freed may be what others need.
         for (held, room) in self.model.tables.iter_mut().zip(&rooms) {
@@ -62,6 +66,10 @@ impl<D: Driver> CudaExecutor<D> {
         which: usize,
     ) -> Result<(), DeviceError> {
         self.check_uploaded()?;
+        if self.ranks.is_some() {
+            common::check_fetched_rows(inputs)?;
+            return Ok(common::check_batch(&self.program, tables, inputs, which == TRAIN)?);
+        }
         common::check_whole(inputs)?;
         // What is copied for the device is checked there, but a cache needs it first.
         let later =

@@ -5,7 +5,7 @@ use super::super::driver::DeviceError;
 use super::super::host_times::HostPart;
 use super::super::memory::{BlockLayout, NULL, RelativePtr};
 use super::super::step_args::{InstanceArgs, Instances, ScheduleRef, StagedSchedule, UploadPlan, no_pointer};
-use super::super::table_updates::{FeatureRows, TableLookups, TableUpdates, UpdateInputs};
+use super::super::table_updates::{FeatureRows, SummedRows, TableLookups, TableUpdates, UpdateInputs};
 use super::super::upload_copy::ArraySource;
 use super::{CudaExecutor, TRAIN, UPDATES};
 use crate::exec::common::{Lookup, StepInputs};
@@ -62,14 +62,19 @@ pub(super) struct TensorUpdate {
 }
 
 impl<D: Driver> CudaExecutor<D> {
-    /// Stages a batch and the training or inference schedule.
-    pub(super) fn stage_step(&mut self, which: usize, inputs: &StepInputs<'_>) -> Result<StagedStep, DeviceError> {
-        self.lay_out(which, inputs);
-        self.times.done(HostPart::Layout);
+    /// Stages a batch, which was laid out, and the training or inference schedule. `global_counts`:
+    /// elements by axis of the global batch, where this one is a part of it.
+    pub(super) fn stage_step(
+        &mut self,
+        which: usize,
+        inputs: &StepInputs<'_>,
+        global_counts: Option<&[u32]>,
+    ) -> Result<StagedStep, DeviceError> {
         self.memory.plan.clear();
         self.memory.arena_layout.clear();
         let row_numbers = self.stage_row_numbers(which, inputs)?;
         let columns = self.stage_columns(inputs)?;
+        let weights = self.stage_weights(inputs)?;
         let program = self.program.clone();
         let model = &self.model;
         let place = |place: Storage| match place {
@@ -97,7 +102,7 @@ impl<D: Driver> CudaExecutor<D> {
                 Ok(row_numbers.by_feature[table as usize][position].indices())
             }
             KernelArg::UniqueRows { axis, key } => Ok(row_numbers.by_key[axis.index()][key as usize].indices()),
-            KernelArg::Table(t) => Ok(RelativePtr::Fixed(model.tables[t as usize].weights.at)),
+            KernelArg::Table(t) => Ok(weights[t as usize]),
             KernelArg::Buffer(_) | KernelArg::Ancestor { .. } | KernelArg::RowIndex | KernelArg::Function(_) => {
                 Err(no_pointer(source))
             }
@@ -107,6 +112,7 @@ impl<D: Driver> CudaExecutor<D> {
             samples: inputs.rows,
             room: memory.arena_layout.buckets.room(inputs.rows),
             layout: Some(&self.layouts[which]),
+            global_counts,
             step: model.step + 1,
             home: &RelativePtr::Arena,
             place: &place,
@@ -119,8 +125,23 @@ impl<D: Driver> CudaExecutor<D> {
         Ok(StagedStep { schedule: instances.stage(&mut memory.plan)?, slots, row_numbers })
     }
 
+    /// By table: where its rows are, by row number. Rows that were fetched come with the batch.
+    fn stage_weights(&mut self, inputs: &StepInputs<'_>) -> Result<Vec<RelativePtr>, DeviceError> {
+        let Some(fetched) = inputs.fetched else {
+            return Ok(self.model.tables.iter().map(|table| RelativePtr::Fixed(table.weights.at)).collect());
+        };
+        let plan = &mut self.memory.plan;
+        let tables = self.program.tables.iter().zip(fetched).enumerate();
+        let rows = tables.map(|(table, (spec, fetched))| {
+            let (count, width) = (fetched.count, spec.width as usize);
+            let room = plan.layout.buckets.room(count).saturating_mul(width);
+            plan.column_within(count * width, room, ArraySource::Fetched(table), "fetched rows")
+        });
+        rows.collect()
+    }
+
     /// The elements of every axis of the batch.
-    fn lay_out(&mut self, which: usize, inputs: &StepInputs<'_>) {
+    pub(super) fn lay_out(&mut self, which: usize, inputs: &StepInputs<'_>) {
         let program = &self.program;
         let numbers = |table: u32, feature: u32| -> &[u32] {
             let position = feature_position(program, table, feature).expect("a key of a unique axis is a feature's");
@@ -128,6 +149,7 @@ impl<D: Driver> CudaExecutor<D> {
         };
         self.layouts[which].set(inputs.rows, inputs.requests, inputs.offsets);
         self.layouts[which].join(&numbers);
+        self.times.done(HostPart::Layout);
     }
 
     /// Stages the row numbers that kernels read, and the places of the rows where a table is
@@ -194,7 +216,7 @@ impl<D: Driver> CudaExecutor<D> {
         Ok(BatchColumns { labels, present, dense })
     }
 
-    /// Stages the updates of tables.
+    /// Stages the updates of tables, or the sums of the gradients of fetched rows.
     pub(super) fn stage_tables(
         &mut self,
         inputs: &StepInputs<'_>,
@@ -205,7 +227,11 @@ impl<D: Driver> CudaExecutor<D> {
         for (table, spec) in program.tables.iter().enumerate() {
             let features = self.lookups[table].iter().map(|lookup| self.feature_rows(inputs, step, table, lookup));
             let features = features.collect::<Result<_, _>>()?;
-            lookups.push(TableLookups { table, spec, held: &self.model.tables[table], features });
+            let rows = match inputs.fetched {
+                Some(fetched) => SummedRows::Fetched(fetched[table].count),
+                None => SummedRows::Held(&self.model.tables[table]),
+            };
+            lookups.push(TableLookups { table, spec, rows, features });
         }
         let updates = UpdateInputs {
             cuda: &self.cuda,
@@ -276,6 +302,7 @@ impl<D: Driver> CudaExecutor<D> {
                     samples: width,
                     room: width,
                     layout: None,
+                    global_counts: None,
                     step: self.model.step + 1,
                     home: &|at| RelativePtr::Work(work + at),
                     place: &place,

@@ -25,22 +25,21 @@ struct StagedTraining {
 
 /// The kernels of a program's schedules.
 #[derive(Clone, Copy)]
-struct Kernels<'a> {
-    program: &'a Program,
-    cuda: &'a Cuda,
+pub(super) struct Kernels<'a> {
+    pub program: &'a Program,
+    pub cuda: &'a Cuda,
 }
 
 impl<'a> Kernels<'a> {
-    fn schedule(self, schedule: usize) -> ScheduleKernels<'a> {
+    pub fn schedule(self, schedule: usize) -> ScheduleKernels<'a> {
         ScheduleKernels { cuda: self.cuda, launches: &self.cuda.schedules[schedule], location: "" }
     }
 
     fn table(self, update: &TableUpdateProgram) -> ScheduleKernels<'a> {
-        let location = &self.program.tables[update.table].location;
-        ScheduleKernels { location, ..self.schedule(UPDATES + update.update) }
+        self.schedule(UPDATES + update.update).at(&self.program.tables[update.table].location)
     }
 
-    fn tensor(self, update: &TensorUpdate) -> ScheduleKernels<'a> {
+    pub fn tensor(self, update: &TensorUpdate) -> ScheduleKernels<'a> {
         self.schedule(UPDATES + update.update)
     }
 }
@@ -72,11 +71,7 @@ impl<D: Driver> CudaExecutor<D> {
     /// the next call. Where tables are there in parts, the next step waits for this one.
     pub fn train_ahead(&mut self, tables: &mut [Table], inputs: &StepInputs<'_>) -> Result<(), DeviceError> {
         self.take_back(tables)?;
-        // Losses that nobody asks for stay few on the device.
-        while self.losses.in_flight >= ASYNC_READS {
-            let loss = self.finish_loss_read()?;
-            self.losses.arrived.push_back(loss);
-        }
+        self.make_room_for_loss()?;
         self.times.begin();
         let (program, cuda) = (self.program.clone(), self.cuda.clone());
         let Listed { list, loss, of_tables, bases } = match self.train_list(&program, &cuda, tables, inputs) {
@@ -87,13 +82,7 @@ impl<D: Driver> CudaExecutor<D> {
         self.model.uploaded = false;
         self.run(list)?;
         self.times.done(HostPart::Run);
-        match loss {
-            Some(at) => {
-                self.driver.read_async(at, size_of::<f32>())?;
-                self.losses.in_flight += 1;
-            }
-            None => self.losses.arrived.push_back(0.0),
-        }
+        self.begin_loss_read(loss)?;
         self.add_to_profile(&of_tables, &bases)?;
         self.model.step += 1;
         self.model.rows_moving = true;
@@ -108,6 +97,27 @@ impl<D: Driver> CudaExecutor<D> {
             None if self.losses.in_flight == 0 => Ok(None),
             None => self.finish_loss_read().map(Some),
         }
+    }
+
+    /// Losses that nobody asks for stay few on the device.
+    pub(super) fn make_room_for_loss(&mut self) -> Result<(), DeviceError> {
+        while self.losses.in_flight >= ASYNC_READS {
+            let loss = self.finish_loss_read()?;
+            self.losses.arrived.push_back(loss);
+        }
+        Ok(())
+    }
+
+    /// Begins to bring the loss of a step to the host; it is 0 of a program without one.
+    pub(super) fn begin_loss_read(&mut self, loss: Option<DevicePtr>) -> Result<(), DeviceError> {
+        match loss {
+            Some(at) => {
+                self.driver.read_async(at, size_of::<f32>())?;
+                self.losses.in_flight += 1;
+            }
+            None => self.losses.arrived.push_back(0.0),
+        }
+        Ok(())
     }
 
     pub(super) fn finish_loss_read(&mut self) -> Result<f32, DeviceError> {
@@ -143,7 +153,8 @@ impl<D: Driver> CudaExecutor<D> {
     ) -> Result<StagedTraining, DeviceError> {
         self.sync(tables, inputs, TRAIN)?;
         self.times.done(HostPart::Check);
-        let step = self.stage_step(TRAIN, inputs)?;
+        self.lay_out(TRAIN, inputs);
+        let step = self.stage_step(TRAIN, inputs, None)?;
         let moves = self.stage_moves(tables)?;
         self.times.done(HostPart::Stage);
         let of_tables = self.stage_tables(inputs, &step)?;
@@ -171,7 +182,7 @@ impl<D: Driver> CudaExecutor<D> {
     ) -> Result<Listed<'a>, DeviceError> {
         let kernels = Kernels { program, cuda };
         let of_table = |p: &TableUpdateProgram| kernels.table(p);
-        let mut list = CommandList::new::<D>(std::mem::take(&mut self.memory.commands), bases, &self.memory.scratch);
+        let mut list = self.list(bases);
         self.list_moves(&mut list, &moves, program, &kernels.schedule(TRAIN));
         list.set_side_stream(true);
         of_tables.list_leading(&mut list, &of_table);
@@ -185,21 +196,34 @@ impl<D: Driver> CudaExecutor<D> {
         // All launches have one scratch.
         let scratch = |u: &TensorUpdate| u.staged.most_scratch(cuda, kernels.tensor(u).launches);
         list.set_side_stream(of_params.iter().all(|u| scratch(u) == 0));
-        for update in &of_params {
-            list.rest(&kernels.tensor(update), &update.staged);
-        }
-        for root in &program.train.roots {
-            if let ScheduleRoot::State { state, buffer } = root {
-                let from = bases.resolve(result_ptr(&program.train, *buffer, &step.slots)?);
-                let bytes = program.states[*state as usize].width() * 4;
-                list.copy(from, self.model.dense.state(*state as usize), bytes);
-            }
-        }
+        self.list_dense_updates(&mut list, kernels, &step, &of_params)?;
         list.set_side_stream(false);
         of_tables.list(&mut list, &of_table);
         list.join();
         let loss = loss_ptr(&program.train, &step.slots, &bases)?;
         Ok(Listed { list, loss, of_tables, bases })
+    }
+
+    /// The updates of parameters, but for what leads them, and of states.
+    pub(super) fn list_dense_updates<'a>(
+        &self,
+        list: &mut CommandList<'a>,
+        kernels: Kernels<'a>,
+        step: &StagedStep,
+        of_params: &[TensorUpdate],
+    ) -> Result<(), DeviceError> {
+        for update in of_params {
+            list.rest(&kernels.tensor(update), &update.staged);
+        }
+        let program = kernels.program;
+        for root in &program.train.roots {
+            if let ScheduleRoot::State { state, buffer } = root {
+                let from = list.bases().resolve(result_ptr(&program.train, *buffer, &step.slots)?);
+                let bytes = program.states[*state as usize].width() * 4;
+                list.copy(from, self.model.dense.state(*state as usize), bytes);
+            }
+        }
+        Ok(())
     }
 
     /// Predictions (see [`CudaExecutor::logits`]) and, where labels are given, the loss.
@@ -278,12 +302,13 @@ impl<D: Driver> CudaExecutor<D> {
         inputs: &StepInputs<'_>,
     ) -> Result<(CommandList<'a>, Vec<RelativePtr>, BlockBases), DeviceError> {
         self.sync(tables, inputs, which)?;
-        let StagedStep { schedule: staged, slots, .. } = self.stage_step(which, inputs)?;
+        self.lay_out(which, inputs);
+        let StagedStep { schedule: staged, slots, .. } = self.stage_step(which, inputs, None)?;
         let moves = self.stage_moves(tables)?;
         let kernels = ScheduleKernels { cuda, launches: &cuda.schedules[which], location: "" };
         self.reserve_scratch([(kernels, &staged)].into_iter())?;
         let bases = self.upload_batch(which, tables, inputs)?;
-        let mut list = CommandList::new::<D>(std::mem::take(&mut self.memory.commands), bases, &self.memory.scratch);
+        let mut list = self.list(bases);
         self.list_moves(&mut list, &moves, program, &kernels);
         list.schedule(&kernels, &staged);
         Ok((list, slots, bases))
@@ -297,7 +322,7 @@ impl<D: Driver> CudaExecutor<D> {
     }
 
     /// Room for the launch with the most scratch.
-    fn reserve_scratch<'a>(
+    pub(super) fn reserve_scratch<'a>(
         &mut self,
         all: impl Iterator<Item = (ScheduleKernels<'a>, &'a StagedSchedule)>,
     ) -> Result<(), DeviceError> {
@@ -307,7 +332,12 @@ impl<D: Driver> CudaExecutor<D> {
         self.memory.scratch.reserve(&mut self.driver, space.bytes, "its longest list (`keep last n` shortens it)")
     }
 
-    fn run(&mut self, list: CommandList<'_>) -> Result<(), DeviceError> {
+    /// An empty list.
+    pub(super) fn list<'a>(&mut self, bases: BlockBases) -> CommandList<'a> {
+        CommandList::new::<D>(std::mem::take(&mut self.memory.commands), bases, &self.memory.scratch)
+    }
+
+    pub(super) fn run(&mut self, list: CommandList<'_>) -> Result<(), DeviceError> {
         let (list, done) = list.run(&mut self.driver);
         self.memory.commands = list;
         done.inspect_err(|_| {
@@ -318,7 +348,11 @@ impl<D: Driver> CudaExecutor<D> {
 }
 
 /// Where the loss will be.
-fn loss_ptr(schedule: &Schedule, slots: &[RelativePtr], bases: &BlockBases) -> Result<Option<DevicePtr>, DeviceError> {
+pub(super) fn loss_ptr(
+    schedule: &Schedule,
+    slots: &[RelativePtr],
+    bases: &BlockBases,
+) -> Result<Option<DevicePtr>, DeviceError> {
     for root in &schedule.roots {
         if let ScheduleRoot::Loss(buffer) = root {
             return Ok(Some(bases.resolve(result_ptr(schedule, *buffer, slots)?)));
