@@ -17,6 +17,7 @@ use din_compiler::graph::{
 };
 use din_compiler::interpret::{Inputs, Run, Values};
 use din_grammar::{Span, span::FileId};
+use din_program::schedule::Statistic;
 
 /// Least distance from a jump or kink.
 pub const MARGIN: f64 = 1e-2;
@@ -381,6 +382,11 @@ impl Maker {
         if let Some(&op) = BinaryOp::ALL.iter().find(|op| op.name() == name) {
             return self.draw_binary(op);
         }
+        if let Some(&statistic) = Statistic::ALL.iter().find(|s| s.description().name == name) {
+            let x = self.vector();
+            let id = self.g.statistic(statistic, x, span).ok()?;
+            return self.take(id);
+        }
         match name {
             "const" => {
                 let value = f64::from((self.r.number() * 3.0) as f32);
@@ -515,11 +521,6 @@ impl Maker {
             "sum_value" => {
                 let x = self.any();
                 let id = self.g.sum_value(x, span);
-                self.take(id)
-            }
-            "moments" => {
-                let x = self.vector();
-                let id = self.g.moments(x, span).ok()?;
                 self.take(id)
             }
             _ => None,

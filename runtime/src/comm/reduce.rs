@@ -57,7 +57,7 @@ impl Way {
     fn part(self, of: Width, to: usize) -> Range<usize> {
         match (self, of.combine) {
             (Way::Blocks(ranks), Combine::Sum) => of.floats * to / ranks..of.floats * (to + 1) / ranks,
-            (Way::Whole, _) | (Way::Blocks(_), Combine::Max | Combine::Moments) => 0..of.floats,
+            (Way::Whole, _) | (Way::Blocks(_), Combine::Max | Combine::Statistic(_)) => 0..of.floats,
         }
     }
 }
@@ -179,7 +179,7 @@ impl RankReduction {
             assert!(ranges.len() == 1 && ranges[0] == (0..leaves), "ranks own all leaves once");
             match (way, reduction.combine) {
                 (Way::Blocks(_), Combine::Sum) => blocks.extend_from_slice(waiting),
-                (Way::Whole, _) | (Way::Blocks(_), Combine::Max | Combine::Moments) => {
+                (Way::Whole, _) | (Way::Blocks(_), Combine::Max | Combine::Statistic(_)) => {
                     totals[whole..whole + width].copy_from_slice(waiting);
                 }
             }
@@ -248,6 +248,7 @@ mod tests {
     use super::*;
     use crate::comm::in_process;
     use crate::random::Stream;
+    use din_program::schedule::Statistic;
 
     /// A join that shows in the bits which values were joined in which order.
     fn operation(combine: Combine, a: &mut [f32], b: &[f32]) {
@@ -256,7 +257,7 @@ mod tests {
                 Combine::Sum => *a + b,
                 Combine::Max => a.max(b),
                 // Neither symmetric nor associative, and different by component.
-                Combine::Moments => *a * 0.75 + b * 0.5 + k as f32,
+                Combine::Statistic(_) => *a * 0.75 + b * 0.5 + k as f32,
             };
         }
     }
@@ -318,15 +319,16 @@ mod tests {
 
     #[test]
     fn any_ranks_have_the_bits_of_the_tree() {
-        use Combine::{Max, Moments, Sum};
+        use Combine::{Max, Sum};
+        let moments = Combine::Statistic(Statistic::Moments);
         let shapes: [&[(Combine, usize)]; 6] = [
             &[(Sum, 1)],
-            &[(Moments, 7), (Sum, 13), (Max, 3), (Sum, 1)],
+            &[(moments, 7), (Sum, 13), (Max, 3), (Sum, 1)],
             &[],
             // Large: in blocks, also of fewer floats than ranks.
-            &[(Sum, 1), (Sum, 16_411), (Moments, 31), (Sum, 5), (Max, 2)],
+            &[(Sum, 1), (Sum, 16_411), (moments, 31), (Sum, 5), (Max, 2)],
             // Large, but no sum.
-            &[(Moments, 1_601), (Max, 15_001)],
+            &[(moments, 1_601), (Max, 15_001)],
             // Small again, in buffers that are larger.
             &[(Sum, 2), (Max, 1)],
         ];

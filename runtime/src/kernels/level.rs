@@ -2,7 +2,9 @@
 
 use super::body::{self, RegisterTile};
 use super::simd::{self, Simd};
+use super::statistic::partial_of_rows;
 use super::{RowSegments, StridedRows};
+use din_program::schedule::Statistic;
 
 pub(super) type TileFn = unsafe fn(&RegisterTile);
 
@@ -11,6 +13,8 @@ pub(super) type TileFn = unsafe fn(&RegisterTile);
 pub(super) type TileSet = &'static [(usize, TileFn)];
 
 pub(super) type SumRowsFn = unsafe fn(RowSegments<'_>, (usize, usize), &[Option<StridedRows>], usize, *mut f32);
+
+pub(super) type StatisticFn = unsafe fn(Statistic, *const f32, usize, usize, usize, *mut f32);
 
 pub(super) type AbsorbBackwardFn =
     unsafe fn(*const f32, usize, usize, Option<(*const f32, *mut f32)>, Option<(*const f32, *mut f32)>);
@@ -23,7 +27,7 @@ pub(super) struct Level {
     /// The same for blocks whose last vector is masked.
     pub masked: &'static [TileSet],
     pub dot: unsafe fn(&RegisterTile, usize),
-    pub moments: unsafe fn(*const f32, usize, usize, usize, *mut f32, *mut f32),
+    pub statistic: StatisticFn,
     pub join: unsafe fn(*mut f32, *const f32, usize, bool),
     pub sum_rows: SumRowsFn,
     pub absorb: unsafe fn(*const f32, *const f32, usize, usize, bool, *mut f32),
@@ -48,10 +52,17 @@ macro_rules! level {
                 unsafe { body::dot::<$simd>(t, rows) }
             }
             $(#[target_feature(enable = $feature)])?
-            unsafe fn moments(x: *const f32, x_row: usize, rows: usize, width: usize, mean: *mut f32, m2: *mut f32) {
+            unsafe fn statistic(
+                statistic: Statistic,
+                x: *const f32,
+                x_row: usize,
+                rows: usize,
+                width: usize,
+                partial: *mut f32,
+            ) {
                 // SAFETY: the caller vouches for the level's features (see `Microkernels::new`) and
                 // for the addresses.
-                unsafe { body::moments::<$simd>(x, x_row, rows, width, mean, m2) }
+                unsafe { partial_of_rows::<$simd>(statistic, x, x_row, rows, width, partial) }
             }
             $(#[target_feature(enable = $feature)])?
             unsafe fn join(out: *mut f32, x: *const f32, count: usize, greater: bool) {
@@ -95,7 +106,7 @@ macro_rules! level {
                 whole: &[$(&[$(($rows, tile::<$rows, $columns, true> as TileFn)),*]),*],
                 masked: &[$(&[$(($narrow, tile::<$narrow, $columns, false> as TileFn)),*]),*],
                 dot,
-                moments,
+                statistic,
                 join,
                 sum_rows,
                 absorb,

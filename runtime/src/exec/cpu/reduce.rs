@@ -7,10 +7,10 @@ use super::prepare::PreparedReduction;
 use super::tiling::LeafChunks;
 use crate::comm::{Channel, Communicator, Messages, RankReduction};
 use crate::exec::ExecError;
-use crate::kernels::Microkernels;
+use crate::kernels::{Microkernels, join_partials, store_results};
 use crate::leaves::subtrees;
 use crate::threads::ThreadPool;
-use din_program::schedule::{Combine, GLOBAL};
+use din_program::schedule::{Combine, GLOBAL, Statistic};
 use std::sync::Arc;
 
 /// Floats of one job; its copies stay in the first-level cache.
@@ -19,7 +19,7 @@ const BLOCK: usize = 512;
 const SMALL: usize = 32 * 1024;
 
 /// Combines every reduction over all samples that a step has: losses, gradients of dense
-/// parameters, moments, maxima. On one rank, the tree over its leaves is all; ranks join their
+/// parameters, statistics, maxima. On one rank, the tree over its leaves is all; ranks join their
 /// subtrees.
 #[derive(Debug, Default)]
 pub(super) struct Reducer {
@@ -92,7 +92,7 @@ pub(super) struct PhasePartials<'a> {
 /// What this rank has of a reduction whose other leaves are on other ranks.
 struct RankPartial<S> {
     combine: Combine,
-    /// Floats of a value. Moments are `[mean, M2, count]`.
+    /// Floats of a value; of a statistic, those of a partial.
     width: usize,
     /// Leaves of the global batch.
     leaves: usize,
@@ -246,7 +246,7 @@ fn reductions<'a>(
 fn blocks(r: &PreparedReduction) -> usize {
     match r.combine {
         Combine::Sum | Combine::Max => r.width.div_ceil(BLOCK),
-        Combine::Moments => 1,
+        Combine::Statistic(_) => 1,
     }
 }
 
@@ -254,13 +254,14 @@ fn blocks(r: &PreparedReduction) -> usize {
 fn bounds(r: &PreparedReduction, block: usize) -> (usize, usize) {
     match r.combine {
         Combine::Sum | Combine::Max => (block * BLOCK, ((block + 1) * BLOCK).min(r.width)),
-        Combine::Moments => (0, r.width),
+        Combine::Statistic(_) => (0, r.width),
     }
 }
 
-/// Components of which a partial of moments has `[mean, M2, count]`.
-fn moments_width(r: &PreparedReduction) -> usize {
-    (r.width - 1) / 2
+/// Components of a partial of so many floats.
+fn components(statistic: Statistic, floats: usize) -> usize {
+    let width = statistic.components(u32::try_from(floats).expect("validated: a buffer has less than 2^32 columns"));
+    width.expect("validated: the partial has the width that its statistic needs") as usize
 }
 
 /// Joins one block of all copies: those of the largest whole subtrees, then in the first copy of
@@ -278,10 +279,7 @@ unsafe fn join(r: &PreparedReduction, block: usize, copies: ChunkCopies<'_>, ker
             match r.combine {
                 Combine::Sum => kernels.add(a, b, end - begin),
                 Combine::Max => kernels.max(a, b, end - begin),
-                Combine::Moments => {
-                    let width = moments_width(r);
-                    join_moments(a, b, *b.add(2 * width), width);
-                }
+                Combine::Statistic(statistic) => join_partials(statistic, a, b, components(statistic, r.width)),
             }
         }
     }
@@ -300,14 +298,7 @@ unsafe fn store(r: &PreparedReduction, block: usize, total: *const f32, into: *m
             Combine::Sum | Combine::Max => {
                 std::ptr::copy_nonoverlapping(total.add(begin), into.add(begin), end - begin);
             }
-            Combine::Moments => {
-                let width = moments_width(r);
-                let count = *total.add(2 * width);
-                for i in 0..width {
-                    *into.add(i) = *total.add(i);
-                    *into.add(width + i) = if count > 0.0 { *total.add(width + i) / count } else { 0.0 };
-                }
-            }
+            Combine::Statistic(statistic) => store_results(statistic, total, into, components(statistic, r.width)),
         }
     }
 }
@@ -319,35 +310,11 @@ pub(super) fn combine(combine: Combine, total: &mut [f32], more: &[f32]) {
     match combine {
         Combine::Sum => pairs.for_each(|(a, b)| *a += b),
         Combine::Max => pairs.for_each(|(a, b)| *a = if *b > *a { *b } else { *a }),
-        Combine::Moments => {
-            let width = (total.len() - 1) / 2;
-            // SAFETY: both have `2 * width + 1` floats.
-            unsafe { join_moments(total.as_mut_ptr(), more.as_ptr(), more[2 * width], width) }
+        Combine::Statistic(statistic) => {
+            let width = components(statistic, total.len());
+            // SAFETY: both have the floats of a partial of `width` components.
+            unsafe { join_partials(statistic, total.as_mut_ptr(), more.as_ptr(), width) }
         }
-    }
-}
-
-/// Joins `[mean, M2]` of `count` more elements to `[mean, M2, count]`. Chan, Golub & LeVeque 1983,
-/// Eq. 2.1.
-///
-/// # Safety
-///
-/// `total` is valid for `2 * width + 1` floats, `more` for `2 * width`.
-pub(super) unsafe fn join_moments(total: *mut f32, more: *const f32, count: f32, width: usize) {
-    // SAFETY: the caller vouches for the sizes.
-    unsafe {
-        let before = *total.add(2 * width);
-        if count == 0.0 {
-            return;
-        }
-        let all = before + count;
-        let (share, weight) = (count / all, before * (count / all));
-        for i in 0..width {
-            let delta = *more.add(i) - *total.add(i);
-            *total.add(i) += delta * share;
-            *total.add(width + i) += *more.add(width + i) + delta * delta * weight;
-        }
-        *total.add(2 * width) = all;
     }
 }
 
@@ -364,10 +331,10 @@ mod tests {
         assert_eq!(total, [1.5, 3.0]);
         // Mean, M2 and count of 1, 3 and of 5, 7, 9.
         let mut moments = [2.0, 2.0, 2.0];
-        combine(Combine::Moments, &mut moments, &[7.0, 8.0, 3.0]);
+        combine(Combine::Statistic(Statistic::Moments), &mut moments, &[7.0, 8.0, 3.0]);
         assert_eq!((moments[0], moments[2]), (5.0, 5.0));
         assert!((moments[1] - 40.0).abs() < 1e-4, "{moments:?}");
-        combine(Combine::Moments, &mut moments, &[9.0, 9.0, 0.0]);
+        combine(Combine::Statistic(Statistic::Moments), &mut moments, &[9.0, 9.0, 0.0]);
         assert_eq!(moments[0], 5.0);
     }
 }
