@@ -176,6 +176,32 @@ pub enum KernelArg {
     Function(MathFunction),
 }
 
+impl KernelArg {
+    /// The buffer that it points at.
+    pub fn buffer(self) -> Option<BufferId> {
+        if let KernelArg::Buffer(id) = self { Some(id) } else { None }
+    }
+
+    /// The function that it points at.
+    pub fn function(self) -> Option<MathFunction> {
+        if let KernelArg::Function(function) = self { Some(function) } else { None }
+    }
+
+    /// The axes that it names itself.
+    pub fn axes(self) -> impl Iterator<Item = AxisId> {
+        let (of, to) = match self {
+            KernelArg::Ancestor { of, to } => (Some(of), Some(to)),
+            KernelArg::UniqueRows { axis, .. } => (Some(axis), None),
+            KernelArg::Buffer(_)
+            | KernelArg::Rows { .. }
+            | KernelArg::Table(_)
+            | KernelArg::RowIndex
+            | KernelArg::Function(_) => (None, None),
+        };
+        of.into_iter().chain(to)
+    }
+}
+
 /// Columns `column..` of a buffer's rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct View {

@@ -236,8 +236,7 @@ impl Operation {
 
     /// Every buffer that the operation reads or writes.
     pub fn buffers(&self) -> Vec<BufferId> {
-        let buffer = |arg: KernelArg| if let KernelArg::Buffer(id) = arg { Some(id) } else { None };
-        self.args().into_iter().filter_map(buffer).collect()
+        self.args().into_iter().filter_map(KernelArg::buffer).collect()
     }
 
     /// The buffers that it may read. A kernel may read each of its arguments.
@@ -254,10 +253,7 @@ impl Operation {
             return self.uses().iter().filter(|u| u.access != AccessKind::Read).map(|u| u.view.buffer).collect();
         };
         let written = signature(*kernel).arrays.into_iter().filter(|array| array.writes);
-        let arg = |argument: u32| args.get(argument as usize).copied();
-        written
-            .filter_map(|array| if let Some(KernelArg::Buffer(id)) = arg(array.argument) { Some(id) } else { None })
-            .collect()
+        written.filter_map(|array| args.get(array.argument as usize).copied()?.buffer()).collect()
     }
 }
 

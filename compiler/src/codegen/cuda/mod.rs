@@ -12,8 +12,8 @@
 //! - `kernel_builder`: arrays, memory and barriers of a kernel that is being built. `region`,
 //!   `product`, `absorb`, `statistic`: the calls of a schedule; `thread_tile`: how the threads of a block share
 //!   a product. `phase`, `join`: from a phase to its kernels.
-//! - `prelude.cuh`, `join.cuh`, `statistic.cuh`, `product.cuh`: the functions that kernels call. `rows.cuh`: the
-//!   kernels that sum row gradients by row.
+//! - `prelude.cuh`, `join.cuh`, `statistic.cuh`, `product.cuh`: the functions that kernels call.
+//!   `rows.cuh`: the kernels that sum row gradients by row.
 //!
 //! Guarantees: equal schedules and options give equal text; the text needs no header; a schedule
 //! made by `plan` never panics here, and one that `plan` cannot have made is an error.
@@ -35,7 +35,7 @@ mod verify;
 use super::CodegenError;
 use crate::plan::Kernels;
 use din_program::Program;
-use din_program::cuda::{ALIGN, Cuda, Launches, PointerArg, Precision, ScalarArg, Tiling};
+use din_program::cuda::{ALIGN, Cuda, Launches, PointerArg, Precision, ScalarArg, Tiling, print_rows_header};
 use din_program::schedule::{
     AxisId, AxisKind, AxisTree, BATCH, BufferId, KernelArg, MAX_WIDTH, Operation, Schedule, Statistic,
 };
@@ -50,9 +50,9 @@ pub const PRELUDE: &str = concat!(
     "\n",
     include_str!("product.cuh")
 );
-/// The kernels that ready a table's update: `RowsPointer` and `RowsScalar` of `din_program::cuda`
-/// say what they are given.
-pub const ROWS: &str = include_str!("rows.cuh");
+/// The kernels that ready a table's update, behind the names by which they find what they are given
+/// ([`print_rows_header`]).
+const ROWS: &str = include_str!("rows.cuh");
 
 /// Choices of the back end. All but the precision leave results the same up to the order of sums.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -195,6 +195,7 @@ pub fn source(
     );
     let rows = units.iter().any(|u| u.purpose == SchedulePurpose::Rows);
     if rows {
+        text.push_str(&print_rows_header());
         text.push_str(ROWS);
         text.push('\n');
     }
@@ -253,19 +254,6 @@ const _: () = {
 // Index arithmetic stays within 32 bits.
 const _: () = assert!(MAX_WIDTH <= 1 << 26);
 
-/// The axes that an argument names.
-fn argument_axes(arg: &KernelArg) -> Vec<AxisId> {
-    match *arg {
-        KernelArg::Ancestor { of, to } => vec![of, to],
-        KernelArg::UniqueRows { axis, .. } => vec![axis],
-        KernelArg::Buffer(_)
-        | KernelArg::Rows { .. }
-        | KernelArg::Table(_)
-        | KernelArg::RowIndex
-        | KernelArg::Function(_) => vec![],
-    }
-}
-
 /// Refuses schedules whose axes or sizes no other check foresees.
 fn sane(unit: &ScheduleUnit<'_>) -> Result<(), String> {
     let schedule = unit.schedule;
@@ -290,7 +278,7 @@ fn sane(unit: &ScheduleUnit<'_>) -> Result<(), String> {
     for phase in &schedule.phases {
         for call in &phase.calls {
             if let Operation::Kernel { args, .. } = &call.op
-                && let Some(arg) = args.iter().find(|arg| !argument_axes(arg).into_iter().all(known))
+                && let Some(arg) = args.iter().find(|arg| !arg.axes().all(known))
             {
                 return Err(format!("argument {arg:?} at {}", call.location));
             }
@@ -351,6 +339,3 @@ impl ArgNumbering {
         number(&mut self.tilings, tiling)
     }
 }
-
-#[cfg(test)]
-mod tests;
