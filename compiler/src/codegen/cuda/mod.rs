@@ -10,8 +10,8 @@
 //! - `kernel_ir`: a kernel as statements; `call`: its calls of functions in the `*.cuh` files.
 //!   `verify`: the rules that every kernel keeps. `print`, `print_call`: its text.
 //! - `kernel_builder`: arrays, memory and barriers of a kernel that is being built. `region`,
-//!   `product`, `absorb`, `statistic`: the calls of a schedule; `thread_tile`: how the threads of a block share
-//!   a product. `phase`, `join`: from a phase to its kernels.
+//!   `product`, `absorb`, `statistic`: the calls of a schedule; `thread_tile`: how the threads of a
+//!   block share a product. `phase`, `join`: from a phase to its kernels.
 //! - `prelude.cuh`, `join.cuh`, `statistic.cuh`, `product.cuh`: the functions that kernels call.
 //!   `rows.cuh`: the kernels that sum row gradients by row.
 //!
