@@ -45,5 +45,6 @@ pub mod interpret;
 pub mod model;
 pub mod optimize;
 pub mod plan;
+pub mod statistic;
 
 pub use compile::{CompileError, CompileOptions, Compiled, PassRun, compile, compile_observed};

@@ -6,6 +6,7 @@ use din_compiler::codegen::{LEVELS, generate};
 use din_compiler::graph::{BATCH, BinaryOp, Graph, Input, InputKind, Root, Shape, UnaryOp};
 use din_compiler::plan::{Kernels, PlanOptions, plan};
 use din_grammar::{SourceMap, Span};
+use din_program::schedule::Statistic;
 
 const UNARY: [UnaryOp; 10] = [
     UnaryOp::Negate,
@@ -56,7 +57,7 @@ fn every_operation_compiles_without_relocations() {
         values.push(g.binary(BinaryOp::Power, x, two, span).unwrap());
         let c = g.binary(BinaryOp::Less, x, s, span).unwrap();
         values.push(g.select(c, x, s, span).unwrap());
-        let moments = g.moments(x, span).unwrap();
+        let moments = g.statistic(Statistic::Moments, x, span).unwrap();
         let total = g.sum(x, din_compiler::graph::GLOBAL, span).unwrap();
         let rows = g.sum_value(x, span);
         let once = g.unary(UnaryOp::Softplus, total, span);

@@ -29,7 +29,7 @@ mod rows;
 
 pub use rows::{
     FeaturePointer, FeatureScalar, MovePointer, MoveScalar, ROWS_DIGITS, ROWS_ROUNDS, RowsLaunch, RowsPlan,
-    RowsPointer, RowsScalar, RowsTable, TablePointer, TableScalar, plan_rows,
+    RowsPointer, RowsScalar, RowsTable, TablePointer, TableScalar, plan_rows, print_rows_header,
 };
 
 use crate::schedule::{AxisId, BufferId, GLOBAL, KernelArg};

@@ -28,9 +28,11 @@
 //! element. Strides, columns and widths are compiled into the kernel.
 
 mod operation;
+mod statistic;
 
 pub use crate::axes::{AxisId, AxisKind, AxisTree, BATCH, GLOBAL, MAX_KEYS};
 pub use operation::{AbsorbedWeight, AccessKind, BufferUse, Extent, MathFunction, Operation, Work};
+pub use statistic::{Statistic, StatisticDescription};
 
 use serde::{Deserialize, Serialize};
 
@@ -174,6 +176,32 @@ pub enum KernelArg {
     Function(MathFunction),
 }
 
+impl KernelArg {
+    /// The buffer that it points at.
+    pub fn buffer(self) -> Option<BufferId> {
+        if let KernelArg::Buffer(id) = self { Some(id) } else { None }
+    }
+
+    /// The function that it points at.
+    pub fn function(self) -> Option<MathFunction> {
+        if let KernelArg::Function(function) = self { Some(function) } else { None }
+    }
+
+    /// The axes that it names itself.
+    pub fn axes(self) -> impl Iterator<Item = AxisId> {
+        let (of, to) = match self {
+            KernelArg::Ancestor { of, to } => (Some(of), Some(to)),
+            KernelArg::UniqueRows { axis, .. } => (Some(axis), None),
+            KernelArg::Buffer(_)
+            | KernelArg::Rows { .. }
+            | KernelArg::Table(_)
+            | KernelArg::RowIndex
+            | KernelArg::Function(_) => (None, None),
+        };
+        of.into_iter().chain(to)
+    }
+}
+
 /// Columns `column..` of a buffer's rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct View {
@@ -201,9 +229,29 @@ pub enum Combine {
     Sum,
     /// Identity -inf.
     Max,
-    /// `[mean, M2, count]` by Chan's formula; `into` receives `[mean, M2 / count]`, all 0 where
-    /// count is 0.
-    Moments,
+    /// As the statistic says; `into` receives its results.
+    Statistic(Statistic),
+}
+
+impl Combine {
+    /// What each float of a copy is before anything is joined to it.
+    pub fn start(self) -> f32 {
+        match self {
+            Combine::Sum => 0.0,
+            Combine::Max => f32::NEG_INFINITY,
+            Combine::Statistic(statistic) => statistic.description().start,
+        }
+    }
+
+    /// Floats of the result of partials of so many; `None` where no partial has so many.
+    pub fn result_width(self, partial_width: u32) -> Option<u32> {
+        match self {
+            Combine::Sum | Combine::Max => Some(partial_width),
+            Combine::Statistic(statistic) => {
+                statistic.components(partial_width).map(|width| statistic.result_width(width))
+            }
+        }
+    }
 }
 
 /// Joins the chunks' copies of `partial` into `into` after the phase.

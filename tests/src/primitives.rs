@@ -2,9 +2,10 @@
 //! that each is covered.
 
 use din_compiler::graph::{BinaryOp, Op, UnaryOp};
+use din_program::schedule::Statistic;
 use std::sync::LazyLock;
 
-/// All that are not element-wise.
+/// All that are neither element-wise nor statistics.
 const OTHERS: &[&str] = &[
     "const",
     "input",
@@ -25,7 +26,6 @@ const OTHERS: &[&str] = &[
     "sum",
     "max_over",
     "sum_value",
-    "moments",
 ];
 
 /// All primitives by the name under which [`primitive`] and `random_graph::Options::focus` know
@@ -33,7 +33,8 @@ const OTHERS: &[&str] = &[
 pub static PRIMITIVES: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
     let unary = UnaryOp::ALL.iter().map(|op| op.name());
     let binary = BinaryOp::ALL.iter().map(|op| op.name());
-    OTHERS.iter().copied().chain(unary).chain(binary).collect()
+    let statistics = Statistic::ALL.iter().map(|statistic| statistic.description().name);
+    OTHERS.iter().copied().chain(statistics).chain(unary).chain(binary).collect()
 });
 
 /// The name of an op in [`PRIMITIVES`]; one for all products with an absorbed weight, which only

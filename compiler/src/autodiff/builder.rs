@@ -1,6 +1,6 @@
 //! What derivatives are built with.
 
-use crate::graph::{AxisId, BinaryOp, Graph, NodeId, Op, Shape, TypeError, UnaryOp};
+use crate::graph::{AxisId, BinaryOp, GLOBAL, Graph, NodeId, Op, Shape, TypeError, UnaryOp};
 use din_grammar::Span;
 
 type Built = Result<NodeId, TypeError>;
@@ -32,6 +32,21 @@ impl GradientBuilder<'_> {
     pub(crate) fn times(&mut self, x: NodeId, factor: f64) -> Built {
         let factor = self.number(factor);
         self.binary(BinaryOp::Multiply, x, factor)
+    }
+
+    /// Elements of the axis of `x` in the global batch, at least 1.
+    pub(crate) fn elements(&mut self, x: NodeId) -> Built {
+        let axis = self.graph.node(x).axis;
+        let n = if axis == GLOBAL { self.number(1.0) } else { self.graph.count(axis, self.s) };
+        let one = self.number(1.0);
+        self.binary(BinaryOp::Max, n, one)
+    }
+
+    /// Result `k` of a statistic of `x`, in the shape of `x`; `results` has those of the statistic,
+    /// or their adjoints.
+    pub(crate) fn result(&mut self, results: NodeId, k: usize, x: NodeId) -> Built {
+        let shape = self.graph.node(x).shape.clone();
+        self.graph.slice(results, k * shape.width(), shape, self.s)
     }
 
     /// `g` broadcast to the axis and shape of `x`.

@@ -9,9 +9,10 @@ use super::adjoint::Adjoint;
 use super::builder::GradientBuilder;
 use crate::elementwise::{BinaryDerivative, BinaryGradient, UnaryDerivative};
 use crate::graph::{
-    BinaryOp::{self, Add, Divide, Equal, Multiply, Subtract},
-    GLOBAL, Graph, Node, NodeId, Op, TypeError,
+    BinaryOp::{self, Divide, Equal, Multiply},
+    Graph, Node, NodeId, Op, TypeError,
 };
+use crate::statistic::meaning_of;
 use std::collections::BTreeMap;
 
 type Built = Result<NodeId, TypeError>;
@@ -127,7 +128,7 @@ fn gain(b: &mut GradientBuilder, node: &Node, y: NodeId, g: NodeId, k: usize) ->
         }
         // y = sum of the components of x: every component gains g.
         Op::SumValue => b.broadcast_to(g, x),
-        Op::Moments => moments(b, x, y, g),
+        Op::Statistic(statistic) => (meaning_of(statistic).gain)(b, x, y, g),
         // No operands, or no gradient: `propagate` does not come here.
         Op::Const(_)
         | Op::Input(_)
@@ -138,24 +139,4 @@ fn gain(b: &mut GradientBuilder, node: &Node, y: NodeId, g: NodeId, k: usize) ->
         | Op::Count(_)
         | Op::StopGradient => Err(TypeError::Empty),
     }
-}
-
-/// y = (m, v), m = sum_i x_i / n, v = sum_i (x_i - m)^2 / n, n the elements of the global batch.
-/// dx_i = dm / n + dv 2 (x_i - m) / n, m's share in v being 0 because sum_i (x_i - m) = 0.
-fn moments(b: &mut GradientBuilder, x: NodeId, y: NodeId, g: NodeId) -> Built {
-    let (axis, shape) = (b.graph.node(x).axis, b.graph.node(x).shape.clone());
-    let w = shape.width();
-    let n = if axis == GLOBAL { b.number(1.0) } else { b.graph.count(axis, b.s) };
-    let one = b.number(1.0);
-    // 0 / 1 where there is no element, instead of a NaN that nobody reads.
-    let n = b.binary(BinaryOp::Max, n, one)?;
-    let mean = b.graph.slice(y, 0, shape.clone(), b.s)?;
-    let of_mean = b.graph.slice(g, 0, shape.clone(), b.s)?;
-    let of_variance = b.graph.slice(g, w, shape, b.s)?;
-    let level = b.binary(Divide, of_mean, n)?;
-    let twice = b.times(of_variance, 2.0)?;
-    let slope = b.binary(Divide, twice, n)?;
-    let centred = b.binary(Subtract, x, mean)?;
-    let varying = b.binary(Multiply, centred, slope)?;
-    b.binary(Add, varying, level)
 }

@@ -1,10 +1,11 @@
-//! Functions that the language itself knows: elementwise operations, reductions, moments, concat,
+//! Functions that the language itself knows: elementwise operations, reductions, statistics, concat,
 //! embedding.
 
 use super::elaborator::Elaborator;
 use super::value::{ArgumentValue, Builtin, ExprValue, RecordField, Tensor, counted};
 use crate::graph::{self, AxisId, BATCH, BinaryOp, GLOBAL, NodeId, Shape, UnaryOp};
 use din_grammar::{Diagnostic, Span};
+use din_program::schedule::Statistic;
 use std::rc::Rc;
 
 /// Most fields of one record.
@@ -74,7 +75,7 @@ impl<'a> Elaborator<'a> {
             },
             Builtin::Select => self.select(value, at, rest, span),
             Builtin::Sum | Builtin::Mean => self.total(builtin == Builtin::Mean, value, first.over, at, span),
-            Builtin::Moments => self.moments(value, at, span),
+            Builtin::Statistic(statistic) => self.statistic(statistic, value, at, span),
             Builtin::Embed => self.embed(value, at, span),
             Builtin::Length => match first.over {
                 Some(axis) if matches!(value, ExprValue::Nothing) => {
@@ -269,31 +270,37 @@ impl<'a> Elaborator<'a> {
         }
     }
 
-    /// Mean and biased variance, by component, over all elements that the value varies over.
-    fn moments(&mut self, value: ExprValue<'a>, at: Span, span: Span) -> ExprValue<'a> {
-        let poison = || ExprValue::Tuple([ExprValue::Poison, ExprValue::Poison].into());
+    /// A statistic, by component, over all elements that the value varies over: its one result, or
+    /// a tuple of its results.
+    fn statistic(&mut self, statistic: Statistic, value: ExprValue<'a>, at: Span, span: Span) -> ExprValue<'a> {
+        let results = statistic.description().results as usize;
+        let poison = || match results {
+            1 => ExprValue::Poison,
+            _ => ExprValue::Tuple(vec![ExprValue::Poison; results].into()),
+        };
         let Some(t) = self.tensor(value, at) else { return poison() };
         let node = self.walk.graph.node(t.node);
         let (axis, width) = (node.axis, node.width());
         if axis == GLOBAL {
-            let found = self.describe_tensor(&t);
+            let (found, name) = (self.describe_tensor(&t), statistic.description().name);
             self.report(
-                Diagnostic::error("E0314", "`moments` of a value that does not vary", at, found)
+                Diagnostic::error("E0314", format!("`{name}` of a value that does not vary"), at, found)
                     .note("expected a value that varies over the samples or a sequence"),
             );
             return poison();
         }
         // What is the same for all samples of a request counts as often as they are.
         let replicated = self.walk.graph.replicated(t.node, span);
-        let both = match replicated.and_then(|x| self.walk.graph.moments(x, span)) {
+        let all = match replicated.and_then(|x| self.walk.graph.statistic(statistic, x, span)) {
             Ok(n) => n,
             Err(e) => return self.type_error(e, span),
         };
-        let mean = self.walk.graph.slice(both, 0, Shape::vector(width), span);
-        let var = self.walk.graph.slice(both, width, Shape::vector(width), span);
-        let mean = self.built(mean, span);
-        let var = self.built(var, span);
-        ExprValue::Tuple([mean, var].into())
+        if results == 1 {
+            return ExprValue::Tensor(Tensor { node: all, fields: t.fields });
+        }
+        let result = |k: usize| self.walk.graph.slice(all, k * width, Shape::vector(width), span);
+        let of_results: Vec<_> = (0..results).map(result).collect();
+        ExprValue::Tuple(of_results.into_iter().map(|result| self.built(result, span)).collect())
     }
 
     /// Joins values and records; the names of fields are kept.

@@ -77,7 +77,7 @@ impl Elaborator<'_> {
                     | Op::Sum { .. }
                     | Op::Max { .. }
                     | Op::SumValue
-                    | Op::Moments => None,
+                    | Op::Statistic(_) => None,
                 })
                 .collect();
             if !learned.is_empty() && learned.iter().all(|trained| *trained) {

@@ -6,6 +6,7 @@
 
 use crate::graph::{AxisId, NodeId, UnaryOp};
 use din_grammar::{Span, ast};
+use din_program::schedule::Statistic;
 use std::rc::Rc;
 
 #[derive(Clone, Debug)]
@@ -120,7 +121,8 @@ pub(super) enum Builtin {
     Select,
     Sum,
     Mean,
-    Moments,
+    /// One that is a function of the language.
+    Statistic(Statistic),
     Concat,
     Embed,
     Length,
@@ -128,14 +130,13 @@ pub(super) enum Builtin {
 }
 
 impl Builtin {
-    const OTHERS: [(&'static str, Builtin); 11] = [
+    const OTHERS: [(&'static str, Builtin); 10] = [
         ("min", Builtin::Min),
         ("max", Builtin::Max),
         ("stop_gradient", Builtin::StopGradient),
         ("select", Builtin::Select),
         ("sum", Builtin::Sum),
         ("mean", Builtin::Mean),
-        ("moments", Builtin::Moments),
         ("concat", Builtin::Concat),
         ("embed", Builtin::Embed),
         ("length", Builtin::Length),
@@ -145,7 +146,8 @@ impl Builtin {
     /// All of them, with their names.
     pub fn all() -> impl Iterator<Item = (&'static str, Builtin)> {
         let functions = UnaryOp::ALL.iter().filter(|op| op.description().is_function);
-        functions.map(|&op| (op.name(), Builtin::Unary(op))).chain(Self::OTHERS)
+        let statistics = Statistic::ALL.iter().map(|&s| (s.description().name, Builtin::Statistic(s)));
+        functions.map(|&op| (op.name(), Builtin::Unary(op))).chain(statistics).chain(Self::OTHERS)
     }
 
     pub fn by_name(name: &str) -> Option<Builtin> {
@@ -167,7 +169,7 @@ impl Builtin {
             | Builtin::StopGradient
             | Builtin::Sum
             | Builtin::Mean
-            | Builtin::Moments
+            | Builtin::Statistic(_)
             | Builtin::Embed
             | Builtin::Length
             | Builtin::Size => (1, Some(1)),

@@ -302,7 +302,7 @@ impl<'a> Elaborator<'a> {
                 continue;
             }
             let node = self.walk.graph.node(id);
-            if matches!(node.op, Op::Moments)
+            if matches!(node.op, Op::Statistic(_))
                 && let Some(&x) = node.operands.first()
             {
                 let axis = self.walk.graph.node(x).axis;

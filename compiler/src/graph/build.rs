@@ -7,6 +7,7 @@ use super::{
     UnaryOp,
 };
 use din_grammar::Span;
+use din_program::schedule::Statistic;
 
 /// Why a node cannot be built.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -268,12 +269,13 @@ impl Graph {
         self.make(Op::SumValue, vec![x], axis, Shape::scalar(), span)
     }
 
-    pub fn moments(&mut self, x: NodeId, span: Span) -> Built {
+    pub fn statistic(&mut self, statistic: Statistic, x: NodeId, span: Span) -> Built {
         let Node { shape, .. } = self.node(x).clone();
         if shape.0.len() != 1 {
             return Err(TypeError::NotAVector { found: shape });
         }
-        Ok(self.make(Op::Moments, vec![x], GLOBAL, Shape::vector(2 * shape.width()), span))
+        let results = statistic.description().results as usize;
+        Ok(self.make(Op::Statistic(statistic), vec![x], GLOBAL, Shape::vector(results * shape.width()), span))
     }
 
     /// `sum(x to batch or once) / count`: the mean over all elements of the operand's axis.

@@ -48,7 +48,7 @@
 //! | `Sum{x, to}` | `sum over i -> p of x_i` at each `p` of `to`; 0 where there is none |
 //! | `Max{x, to}` | the same with maximum; 0 where there is none |
 //! | `SumValue(x)` | sum over the components of `x_i`; `[1]` |
-//! | `Moments(x)` | over all elements of `x`'s axis: mean then biased variance, by component; global, `[2 w]`; for no elements all 0 |
+//! | `Statistic(s){x}` | over all elements of `x`'s axis: the results of `s` by component, such as mean then biased variance (see `statistic`); global, `[r w]` for `r` results; for no elements all 0 |
 //!
 //! Derivatives stand in `autodiff`, one arm an op; `verify` checks all of the above. `Absorbed`
 //! comes from the last pass of all (`optimize::absorb`) and is not differentiated.

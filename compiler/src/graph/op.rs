@@ -3,6 +3,7 @@
 
 use super::{AxisId, InputId, ParamId, StateId, TableId};
 use crate::elementwise::{BinaryOp, UnaryOp};
+use din_program::schedule::Statistic;
 
 /// Products with `concat(k, k * q)`, whose second half is absorbed into the weight, `W1 + diag(q)
 /// W2`, once per sample.
@@ -38,7 +39,7 @@ pub enum Op {
     Sum { to: AxisId },
     Max { to: AxisId },
     SumValue,
-    Moments,
+    Statistic(Statistic),
 }
 
 /// What an operation holds beside its operands.
@@ -52,8 +53,8 @@ pub enum Attribute {
 /// An operation without operands, exactly: equal keys, equal operations.
 pub type OpKey = (&'static str, Vec<u64>);
 
-/// The operations without attributes, but for the element-wise ones.
-const PLAIN: [Op; 14] = [
+/// The operations without attributes, but for the element-wise ones and the statistics.
+const PLAIN: [Op; 13] = [
     Op::Select,
     Op::StopGradient,
     Op::Broadcast,
@@ -67,7 +68,6 @@ const PLAIN: [Op; 14] = [
     Op::Absorbed(Absorbed::Outer),
     Op::Absorbed(Absorbed::Sum),
     Op::SumValue,
-    Op::Moments,
 ];
 
 impl Op {
@@ -99,7 +99,7 @@ impl Op {
             Op::Sum { .. } => "sum",
             Op::Max { .. } => "max_over",
             Op::SumValue => "sum_value",
-            Op::Moments => "moments",
+            Op::Statistic(statistic) => statistic.description().name,
         }
     }
 
@@ -121,7 +121,7 @@ impl Op {
             | Op::Sum { .. }
             | Op::Max { .. }
             | Op::SumValue
-            | Op::Moments => 1,
+            | Op::Statistic(_) => 1,
             Op::Binary(_) | Op::MatMul | Op::MatMulT | Op::Outer => 2,
             Op::Select | Op::Absorbed(_) => 3,
             Op::Concat => return None,
@@ -152,7 +152,7 @@ impl Op {
             | Op::Outer
             | Op::Absorbed(_)
             | Op::SumValue
-            | Op::Moments => vec![],
+            | Op::Statistic(_) => vec![],
         }
     }
 
@@ -160,7 +160,8 @@ impl Op {
     pub fn without_attributes(name: &str) -> Option<Op> {
         let unary = UnaryOp::ALL.iter().map(|&op| Op::Unary(op));
         let binary = BinaryOp::ALL.iter().map(|&op| Op::Binary(op));
-        PLAIN.into_iter().chain(unary).chain(binary).find(|op| op.name() == name)
+        let statistics = Statistic::ALL.iter().map(|&statistic| Op::Statistic(statistic));
+        PLAIN.into_iter().chain(statistics).chain(unary).chain(binary).find(|op| op.name() == name)
     }
 
     /// What equal operations have in common, and no others: numbers compare by their bits.
@@ -198,7 +199,7 @@ impl Op {
             | Op::Absorbed(_)
             | Op::Sum { .. }
             | Op::Max { .. }
-            | Op::Moments => false,
+            | Op::Statistic(_) => false,
         }
     }
 }

@@ -305,10 +305,10 @@ fn node(g: &Graph, n: &Node) -> Rule {
             operand(0).shape.clone()
         }
         Op::SumValue => Shape::scalar(),
-        Op::Moments => {
+        Op::Statistic(statistic) => {
             vector(0)?;
             axis = GLOBAL;
-            Shape::vector(2 * operand(0).width())
+            Shape::vector(statistic.description().results as usize * operand(0).width())
         }
     };
     demand(n.axis == axis, || format!("has axis {}, its operands give {}", n.axis.0, axis.0))?;

@@ -13,6 +13,7 @@
 use super::{Inputs, InterpretError, Run, Values, ops, run};
 use crate::elementwise::{GUARD, jump, times};
 use crate::graph::{AxisId, BinaryOp, Graph, NodeId, Op};
+use crate::statistic::meaning_of;
 
 /// Values and their error scales.
 #[derive(Clone, Debug)]
@@ -128,22 +129,16 @@ fn compute(graph: &Graph, m: &Magnitudes, id: NodeId) -> Vec<f64> {
         Op::SumValue => {
             each(&|i, _| (0..x.width(0)).map(|j| at_wide(&x, &scales, 0, axis, i, j)).map(|(v, e)| e + v.abs()).sum())
         }
-        Op::Moments => {
+        Op::Statistic(statistic) => {
             let from = graph.node(node.operands[0]).axis;
-            let (n, w) = (x.count(0), x.width(0));
-            let mut out = vec![0.0; 2 * w];
-            for i in 0..n {
-                for (j, o) in out[..w].iter_mut().enumerate() {
-                    let (v, e) = at(0, from, i, j);
-                    *o += (e + v.abs()) / n as f64;
-                }
-            }
-            for i in 0..n {
-                for j in 0..w {
-                    let (v, e) = at(0, from, i, j);
-                    let centred = v - value[j];
-                    out[w + j] += (2.0 * times(centred, e + out[j]) + centred * centred) / n as f64;
-                }
+            let (w, error) = (x.width(0), meaning_of(*statistic).error);
+            let mut out = vec![0.0; width];
+            for j in 0..w {
+                let column: Vec<(f64, f64)> = (0..x.count(0)).map(|i| at(0, from, i, j)).collect();
+                let results: Vec<f64> = value[j..].iter().step_by(w).copied().collect();
+                let mut of_results = vec![0.0; results.len()];
+                error(&column, &results, &mut of_results);
+                of_results.iter().enumerate().for_each(|(k, &scale)| out[k * w + j] = scale);
             }
             out
         }

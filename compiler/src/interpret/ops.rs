@@ -2,6 +2,7 @@
 
 use super::Run;
 use crate::graph::{Absorbed, Graph, NodeId, Op};
+use crate::statistic::meaning_of;
 
 /// The operands of a node, read by the ancestor rule.
 pub(crate) struct Operands<'a> {
@@ -167,14 +168,16 @@ pub(crate) fn compute(graph: &Graph, run: &Run, id: NodeId) -> Vec<f64> {
             out
         }
         Op::SumValue => each(&mut |i, out| out.push(x.at(0, axis, i).iter().sum())),
-        Op::Moments => {
+        Op::Statistic(statistic) => {
             let from = graph.node(node.operands[0]).axis;
             let (n, w) = (x.count(0), x.width(0));
-            let mut out = vec![0.0; 2 * w];
+            let value = meaning_of(*statistic).value;
+            let mut results = vec![0.0; width / w];
+            let mut out = vec![0.0; width];
             for j in 0..if n == 0 { 0 } else { w } {
-                let mean = (0..n).map(|i| x.at(0, from, i)[j]).sum::<f64>() / n as f64;
-                out[j] = mean;
-                out[w + j] = (0..n).map(|i| (x.at(0, from, i)[j] - mean).powi(2)).sum::<f64>() / n as f64;
+                let column: Vec<f64> = (0..n).map(|i| x.at(0, from, i)[j]).collect();
+                value(&column, &mut results);
+                results.iter().enumerate().for_each(|(k, &result)| out[k * w + j] = result);
             }
             out
         }

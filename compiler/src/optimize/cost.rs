@@ -7,8 +7,7 @@ use crate::graph::{Absorbed, Graph, NodeId, Op};
 ///
 /// A multiply-add counts 2: a product of a vector with a `k x n` matrix is `2 k n`, so is an outer
 /// product. An elementwise op, transcendental or not, counts 1 a component; a sum or maximum 1 for
-/// each number it reads; moments 5 (a sum for the mean; difference, square and sum for the
-/// variance, and its share of the division). Moving numbers (lookups, `Concat`, `Slice`, `Reshape`,
+/// each number it reads; a statistic what its description says. Moving numbers (lookups, `Concat`, `Slice`, `Reshape`,
 /// `StopGradient`, `Broadcast`) counts 0.
 pub fn flops(graph: &Graph, counts: &[f64]) -> f64 {
     graph.order().iter().map(|&id| node_flops(graph, id, counts)).sum()
@@ -34,7 +33,7 @@ pub(super) fn element_flops(graph: &Graph, id: NodeId) -> f64 {
         | Op::Slice { .. }
         | Op::Reshape => 0.0,
         // Not computed element by element: see `node_flops`.
-        Op::Outer | Op::Absorbed(_) | Op::Sum { .. } | Op::Max { .. } | Op::Moments => 0.0,
+        Op::Outer | Op::Absorbed(_) | Op::Sum { .. } | Op::Max { .. } | Op::Statistic(_) => 0.0,
     }
 }
 
@@ -66,7 +65,7 @@ pub(crate) fn node_flops(graph: &Graph, id: NodeId, counts: &[f64]) -> f64 {
             products + 2.0 * samples * (e * m) as f64
         }
         Op::Sum { .. } | Op::Max { .. } => count(operand(0).axis) * width,
-        Op::Moments => 5.0 * count(operand(0).axis) * operand(0).width() as f64,
+        Op::Statistic(statistic) => statistic.description().flops * count(operand(0).axis) * operand(0).width() as f64,
         Op::Const(_)
         | Op::Input(_)
         | Op::Param(_)

@@ -210,7 +210,7 @@ impl Emitter<'_> {
                 | WorkKind::Max { .. }
                 | WorkKind::SegmentSum
                 | WorkKind::RowSum
-                | WorkKind::Moments
+                | WorkKind::Statistic(_)
                 | WorkKind::Concat => continue,
             };
             let w = self.view(&w);
@@ -285,10 +285,10 @@ impl Emitter<'_> {
                 let x = self.view(&item.operands[0]);
                 Operation::SegmentSum { x, out: whole(self.stored(id)), width: item.width }
             }
-            WorkKind::Moments => {
+            WorkKind::Statistic(statistic) => {
                 let x = self.view(&item.operands[0]);
-                let partial = self.reduction(phase, id, Combine::Moments);
-                Operation::Moments { x, out: partial, width: item.width }
+                let out = self.reduction(phase, id, Combine::Statistic(statistic));
+                Operation::Statistic { statistic, x, out, width: item.width }
             }
             WorkKind::Elementwise(_)
             | WorkKind::Sum { .. }
@@ -362,7 +362,7 @@ impl Emitter<'_> {
             return r.partial;
         }
         let width = match combine {
-            Combine::Moments => self.storage.buffer(into).width + 1,
+            Combine::Statistic(statistic) => statistic.partial_width(self.item(id).width),
             Combine::Sum | Combine::Max => self.storage.buffer(into).width,
         };
         let partial = self.storage.partial(width);
@@ -484,7 +484,7 @@ impl Emitter<'_> {
             | WorkKind::Outer { .. }
             | WorkKind::Absorbed { .. }
             | WorkKind::SegmentSum
-            | WorkKind::Moments
+            | WorkKind::Statistic(_)
             | WorkKind::Concat => unreachable!("`is_in_a_region` leaves {:?} out", item.kind),
         }
     }

@@ -5,7 +5,7 @@
 use crate::graph::{Absorbed, AxisId, BATCH, BinaryOp, GLOBAL, Graph, InputKind, NodeId, Op, Root, UnaryOp};
 use din_grammar::Span;
 use din_program::axes::AxisTree;
-use din_program::schedule::{KernelArg, Storage};
+use din_program::schedule::{KernelArg, Statistic, Storage};
 use rustc_hash::FxHashMap;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -80,7 +80,8 @@ pub enum WorkKind {
     /// operation.
     SegmentSum,
     RowSum,
-    Moments,
+    /// Joined from chunks; operand `x`.
+    Statistic(Statistic),
     /// Its parts are copies with `into` set to it; no work of its own.
     Concat,
 }
@@ -129,7 +130,7 @@ impl WorkItem {
     /// Whether its result exists only after the phase: joined from the chunks' partial copies.
     pub fn joins_chunks(&self) -> bool {
         match self.kind {
-            WorkKind::Outer { .. } | WorkKind::Moments | WorkKind::Absorbed { form: Absorbed::Outer, .. } => true,
+            WorkKind::Outer { .. } | WorkKind::Statistic(_) | WorkKind::Absorbed { form: Absorbed::Outer, .. } => true,
             WorkKind::Sum { to } | WorkKind::Max { to } => to == GLOBAL,
             WorkKind::Elementwise(_)
             | WorkKind::MatMul { .. }
@@ -311,11 +312,11 @@ impl Lowering<'_> {
                 let ops = node.operands.iter().zip(axes).map(|(&o, d)| self.viewable(o, d)).collect();
                 self.push(item(WorkKind::Absorbed { form, e, n }, at, width, ops))
             }
-            Op::Moments => {
+            Op::Statistic(statistic) => {
                 let at = self.graph.node(node.operands[0]).axis;
                 let x = self.viewable(node.operands[0], at);
                 let columns = x.width as usize;
-                self.push(item(WorkKind::Moments, at, columns, vec![x]))
+                self.push(item(WorkKind::Statistic(statistic), at, columns, vec![x]))
             }
         }
     }

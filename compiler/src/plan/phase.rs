@@ -146,7 +146,7 @@ fn cheap_cost(all: &WorkList, id: WorkItemId, stored: &FxHashSet<WorkItemId>, li
         | WorkKind::Max { .. }
         | WorkKind::SegmentSum
         | WorkKind::RowSum
-        | WorkKind::Moments => return None,
+        | WorkKind::Statistic(_) => return None,
     };
     let mut cost = own;
     for need in item.needs() {
@@ -311,7 +311,7 @@ fn ready_after(item: &WorkItem) -> u32 {
         | WorkKind::Sum { .. }
         | WorkKind::SegmentSum
         | WorkKind::RowSum
-        | WorkKind::Moments => 1,
+        | WorkKind::Statistic(_) => 1,
     }
 }
 

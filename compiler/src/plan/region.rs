@@ -128,15 +128,8 @@ impl Region {
                 arrays.push(found);
             }
         }
-        let functions = self.arguments.iter().zip(0..).filter_map(|(source, argument)| match source {
-            KernelArg::Function(function) => Some((argument, *function)),
-            KernelArg::Buffer(_)
-            | KernelArg::Ancestor { .. }
-            | KernelArg::Rows { .. }
-            | KernelArg::UniqueRows { .. }
-            | KernelArg::Table(_)
-            | KernelArg::RowIndex => None,
-        });
+        let functions =
+            self.arguments.iter().zip(0..).filter_map(|(source, argument)| Some((argument, source.function()?)));
         Signature { arguments: self.arguments.len() as u32, arrays, functions: functions.collect() }
     }
 

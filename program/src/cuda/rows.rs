@@ -19,6 +19,24 @@
 
 use super::Cuda;
 
+/// Declares an enum of positions with the C++ name of each variant and, where the kernels need it,
+/// of their number.
+macro_rules! kernel_enum {
+    ($(#[$doc:meta])* $name:ident $(($count:literal))? { $($(#[$of:meta])* $variant:ident = $text:literal),* $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u32)]
+        pub enum $name { $($(#[$of])* $variant),* }
+
+        impl $name {
+            /// How many there are.
+            pub const COUNT: usize = [$($name::$variant),*].len();
+            /// The same as an enum of C++.
+            pub const CPP: &str = concat!("enum { ", $($text, ", ",)* $($count,)? "};\n");
+        }
+    };
+}
+
 /// Values of a digit of the sort.
 pub const ROWS_DIGITS: u32 = 256;
 /// Occurrences that a thread treats: a block has the threads' number times as many.
@@ -143,162 +161,161 @@ pub fn plan_rows(cuda: &Cuda, tables: &[RowsTable]) -> RowsPlan {
     plan
 }
 
-/// Addresses of the kernels, by position.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub enum RowsPointer {
-    /// `u32`: sort keys and what rides along, twice.
-    Keys,
-    /// `u32`: the occurrence that each key is of.
-    Places,
-    /// `u32`: the keys of the other of two buffers, between which each digit of the sort moves
-    /// them.
-    OtherKeys,
-    /// `u32`: the occurrences of the other buffer.
-    OtherPlaces,
-    /// `u32`: by table, counts by digit and block, or by block; then by table and digit their sums.
-    Counts,
-    /// `u32`: the number of tables, the [`TableScalar`]s of each, then the [`FeatureScalar`]s of
-    /// each feature of each.
-    Scalars,
-    /// The [`TablePointer`]es of each table, then the [`FeaturePointer`]es of each feature of each.
-    Tables,
+kernel_enum! {
+    /// Addresses of the kernels, by position.
+    RowsPointer {
+        /// `u32`: sort keys and what rides along, twice.
+        Keys = "DIN_KEYS",
+        /// `u32`: the occurrence that each key is of.
+        Places = "DIN_PLACES",
+        /// `u32`: the keys of the other of two buffers, between which each digit of the sort moves
+        /// them.
+        OtherKeys = "DIN_OTHER_KEYS",
+        /// `u32`: the occurrences of the other buffer.
+        OtherPlaces = "DIN_OTHER_PLACES",
+        /// `u32`: by table, counts by digit and block, or by block; then by table and digit their
+        /// sums.
+        Counts = "DIN_COUNTS",
+        /// `u32`: the number of tables, the [`TableScalar`]s of each, then the [`FeatureScalar`]s
+        /// of each feature of each.
+        Scalars = "DIN_SCALARS",
+        /// The [`TablePointer`]s of each table, then the [`FeaturePointer`]s of each feature of
+        /// each.
+        Tables = "DIN_TABLES",
+    }
 }
 
-/// Words of a launch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub enum RowsScalar {
-    /// First bit of the digit.
-    Shift,
+kernel_enum! {
+    /// Words of a launch.
+    RowsScalar {
+        /// First bit of the digit.
+        Shift = "DIN_SHIFT",
+    }
 }
 
-/// Words of a table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub enum TableScalar {
-    /// Where its occurrences begin, and how many there are.
-    First,
-    /// Occurrences in this batch.
-    Total,
-    /// Components of a row.
-    Width,
-    /// Rows of the table.
-    Rows,
-    /// 1 where all of them are updated.
-    Every,
-    /// The first of its features, and their number.
-    FirstFeature,
-    /// How many features read the table.
-    Features,
-    /// Its first block among those that share out occurrences, and their number.
-    FirstBlock,
-    /// Blocks that treat its occurrences.
-    Blocks,
-    /// Its first block among those that share out pieces, and those that share out all rows.
-    FirstSum,
-    /// First block of the launch over every row that treats it.
-    FirstWhole,
-    /// Lanes of a group, and occurrences of a piece.
-    Lanes,
-    /// Occurrences of a piece; see [`RowsTable::piece`].
-    Piece,
+kernel_enum! {
+    /// Words of a table.
+    TableScalar ("DIN_TABLE_SCALARS") {
+        /// Where its occurrences begin, and how many there are.
+        First = "DIN_FIRST",
+        /// Occurrences in this batch.
+        Total = "DIN_TOTAL",
+        /// Components of a row.
+        Width = "DIN_WIDTH",
+        /// Rows of the table.
+        Rows = "DIN_TABLE_ROWS",
+        /// 1 where all of them are updated.
+        Every = "DIN_EVERY",
+        /// The first of its features, and their number.
+        FirstFeature = "DIN_FIRST_FEATURE",
+        /// How many features read the table.
+        Features = "DIN_FEATURES",
+        /// Its first block among those that share out occurrences, and their number.
+        FirstBlock = "DIN_FIRST_BLOCK",
+        /// Blocks that treat its occurrences.
+        Blocks = "DIN_BLOCKS",
+        /// Its first block among those that share out pieces, and those that share out all rows.
+        FirstSum = "DIN_FIRST_SUM",
+        /// First block of the launch over every row that treats it.
+        FirstWhole = "DIN_FIRST_WHOLE",
+        /// Lanes of a group, and occurrences of a piece.
+        Lanes = "DIN_LANES",
+        /// Occurrences of a piece; see [`RowsTable::piece`].
+        Piece = "DIN_PIECE",
+    }
 }
 
-impl TableScalar {
-    /// Scalars of a table.
-    pub const COUNT: usize = TableScalar::Piece as usize + 1;
+kernel_enum! {
+    /// Addresses of a table.
+    TablePointer ("DIN_TABLE_POINTERS") {
+        /// `u32`: where distinct rows are in the device's arrays, by ascending number.
+        Rows = "DIN_ROWS",
+        /// `u32`: where the occurrences of each begin, then their number.
+        Begins = "DIN_BEGINS",
+        /// `u32`: by piece, the rows that begin before it.
+        Pieces = "DIN_PIECES",
+        /// f32: summed gradients, in the order of the rows.
+        Gradient = "DIN_GRADIENT",
+        /// f32, by piece: sums of the part that begins in it, of a row that begins before it.
+        FirstSums = "DIN_FIRST_SUMS",
+        /// f32, by piece: sums of the first part of its last row, where that has several.
+        LastSums = "DIN_LAST_SUMS",
+        /// f32, or 0: see `Storage::InBatch`.
+        InBatch = "DIN_TOUCHED",
+        /// f32, or 0: see `Storage::UpdateCount`.
+        UpdateCount = "DIN_TOUCHES",
+        /// The word of the update that follows that says how many rows there are:
+        /// [`super::ScalarArg::Elements`] of the samples.
+        Elements = "DIN_ELEMENTS",
+    }
 }
 
-/// Addresses of a table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub enum TablePointer {
-    /// `u32`: where distinct rows are in the device's arrays, by ascending number.
-    Rows,
-    /// `u32`: where the occurrences of each begin, then their number.
-    Begins,
-    /// `u32`: by piece, the rows that begin before it.
-    Pieces,
-    /// f32: summed gradients, in the order of the rows.
-    Gradient,
-    /// f32, by piece: sums of the part that begins in it, of a row that begins before it.
-    FirstSums,
-    /// f32, by piece: sums of the first part of its last row, where that has several.
-    LastSums,
-    /// f32, or 0: see `Storage::InBatch`.
-    InBatch,
-    /// f32, or 0: see `Storage::UpdateCount`.
-    UpdateCount,
-    /// The word of the update that follows that says how many rows there are:
-    /// [`super::ScalarArg::Elements`] of the samples.
-    Elements,
+kernel_enum! {
+    /// Words of a feature.
+    FeatureScalar ("DIN_FEATURE_SCALARS") {
+        /// Occurrences of the table's features before it.
+        Before = "DIN_BEFORE",
+        /// Numbers from one gradient to the next.
+        Stride = "DIN_FEATURE_STRIDE",
+    }
 }
 
-impl TablePointer {
-    /// Pointers of a table.
-    pub const COUNT: usize = TablePointer::Elements as usize + 1;
+kernel_enum! {
+    /// Addresses of a feature.
+    FeaturePointer ("DIN_FEATURE_POINTERS") {
+        /// `u32`: row numbers.
+        Rows = "DIN_FEATURE_ROWS",
+        /// f32, or 0 where none flows.
+        Gradient = "DIN_FEATURE_GRADIENT",
+        /// `u32`: where the rows are in the device's arrays, or 0 where that is their number. Rows
+        /// are ordered by their numbers.
+        Places = "DIN_FEATURE_PLACES",
+    }
 }
 
-/// Words of a feature.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub enum FeatureScalar {
-    /// Occurrences of the table's features before it.
-    Before,
-    /// Numbers from one gradient to the next.
-    Stride,
+kernel_enum! {
+    /// Addresses of the kernels that move rows between a table's arrays and packed rows,
+    /// `din_rows_out` and `din_rows_in`, by position. A packed row is its place in the arrays
+    /// (`u32`), then its numbers of every array.
+    MovePointer {
+        /// Packed rows that come; the first [`MoveScalar::Out`] of them come where another row
+        /// goes.
+        Coming = "DIN_COMING",
+        /// Room for the packed rows that go.
+        Going = "DIN_GOING",
+        /// f32: the arrays, by number.
+        Arrays = "DIN_ARRAYS",
+    }
 }
 
-impl FeatureScalar {
-    /// Scalars of a feature.
-    pub const COUNT: usize = FeatureScalar::Stride as usize + 1;
+kernel_enum! {
+    /// Words of the same kernels.
+    MoveScalar ("DIN_ARRAY_WIDTHS") {
+        /// Rows that go, and rows that come.
+        Out = "DIN_OUT",
+        /// Rows that come.
+        In = "DIN_IN",
+        /// Words of a packed row.
+        Stride = "DIN_STRIDE",
+        /// Number of arrays; then by array the numbers of a row, from the next word on.
+        Arrays = "DIN_ARRAY_COUNT",
+    }
 }
 
-/// Addresses of a feature.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub enum FeaturePointer {
-    /// `u32`: row numbers.
-    Rows,
-    /// f32, or 0 where none flows.
-    Gradient,
-    /// `u32`: where the rows are in the device's arrays, or 0 where that is their number. Rows are
-    /// ordered by their numbers.
-    Places,
-}
-
-impl FeaturePointer {
-    /// Pointers of a feature.
-    pub const COUNT: usize = FeaturePointer::Places as usize + 1;
-}
-
-/// Addresses of the kernels that move rows between a table's arrays and packed rows, `din_rows_out`
-/// and `din_rows_in`, by position. A packed row is its place in the arrays (`u32`), then its
-/// numbers of every array.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub enum MovePointer {
-    /// Packed rows that come; the first [`MoveScalar::Out`] of them come where another row goes.
-    Coming,
-    /// Room for the packed rows that go.
-    Going,
-    /// f32: the arrays, by number.
-    Arrays,
-}
-
-/// Words of the same kernels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub enum MoveScalar {
-    /// Rows that go, and rows that come.
-    Out,
-    /// Rows that come.
-    In,
-    /// Words of a packed row.
-    Stride,
-    /// Number of arrays, then by array the numbers of a row.
-    Arrays,
+/// Writes what stands before `rows.cuh`: the names by which its kernels find what they are given.
+pub fn print_rows_header() -> String {
+    let enums = [
+        RowsPointer::CPP,
+        TablePointer::CPP,
+        FeaturePointer::CPP,
+        RowsScalar::CPP,
+        TableScalar::CPP,
+        FeatureScalar::CPP,
+        MovePointer::CPP,
+        MoveScalar::CPP,
+    ];
+    let numbers = format!("#define DIN_DIGITS {ROWS_DIGITS}u\n#define DIN_ROUNDS {ROWS_ROUNDS}u\n");
+    enums.concat() + &numbers
 }
 
 #[cfg(test)]

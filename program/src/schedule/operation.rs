@@ -1,7 +1,7 @@
 //! What a call of a schedule does, and the one description of what each operation reads, writes and
 //! costs. Planning, both back ends, profiles and validation all read it here.
 
-use super::{BufferId, Call, KernelArg, KernelId, View};
+use super::{BufferId, Call, KernelArg, KernelId, Statistic, View};
 use crate::Signature;
 use serde::{Deserialize, Serialize};
 
@@ -80,9 +80,9 @@ pub enum Operation {
     /// Over a unique axis: `out_g` is the sum of `x_i` over the elements `i` that `g` stands for.
     /// `width` columns; `x` is on [`super::AxisTree::segment_source`].
     SegmentSum { x: View, out: View, width: u32 },
-    /// Joins the moments of `x` (`width` columns) over the call's elements to the partial `out`,
-    /// `[mean, M2, count]` of widths `width, width, 1`.
-    Moments { x: View, out: BufferId, width: u32 },
+    /// Joins the statistic of `x` (`width` columns) over the call's elements to the partial `out`,
+    /// which is all of a buffer.
+    Statistic { statistic: Statistic, x: View, out: BufferId, width: u32 },
 }
 
 /// Whether an operand is read, written or both.
@@ -134,7 +134,7 @@ pub struct BufferUse {
     pub access: AccessKind,
 }
 
-/// Floating-point operations per element (of products and moments only), and the bytes of rows that
+/// Floating-point operations per element (of products and statistics only), and the bytes of rows that
 /// are read and written per element if nothing is cached.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Work {
@@ -209,10 +209,13 @@ impl Operation {
             Operation::SegmentSum { x, out, width } => {
                 vec![new(x, Summed, width, Read), new(out, Elements, width, Write)]
             }
-            Operation::Moments { x, out, width } => vec![
-                new(x, Elements, width, Read),
-                new(View { buffer: out, column: 0 }, Partial { rows: 1 }, 2 * width + 1, ReadWrite),
-            ],
+            Operation::Statistic { statistic, x, out, width } => {
+                let partial = View { buffer: out, column: 0 };
+                vec![
+                    new(x, Elements, width, Read),
+                    new(partial, Partial { rows: 1 }, statistic.partial_width(width), ReadWrite),
+                ]
+            }
         }
     }
 
@@ -227,14 +230,13 @@ impl Operation {
             | Operation::Outer { .. }
             | Operation::Transpose { .. }
             | Operation::SegmentSum { .. }
-            | Operation::Moments { .. } => self.uses().iter().map(|u| KernelArg::Buffer(u.view.buffer)).collect(),
+            | Operation::Statistic { .. } => self.uses().iter().map(|u| KernelArg::Buffer(u.view.buffer)).collect(),
         }
     }
 
     /// Every buffer that the operation reads or writes.
     pub fn buffers(&self) -> Vec<BufferId> {
-        let buffer = |arg: KernelArg| if let KernelArg::Buffer(id) = arg { Some(id) } else { None };
-        self.args().into_iter().filter_map(buffer).collect()
+        self.args().into_iter().filter_map(KernelArg::buffer).collect()
     }
 
     /// The buffers that it may read. A kernel may read each of its arguments.
@@ -251,10 +253,7 @@ impl Operation {
             return self.uses().iter().filter(|u| u.access != AccessKind::Read).map(|u| u.view.buffer).collect();
         };
         let written = signature(*kernel).arrays.into_iter().filter(|array| array.writes);
-        let arg = |argument: u32| args.get(argument as usize).copied();
-        written
-            .filter_map(|array| if let Some(KernelArg::Buffer(id)) = arg(array.argument) { Some(id) } else { None })
-            .collect()
+        written.filter_map(|array| args.get(array.argument as usize).copied()?.buffer()).collect()
     }
 }
 
@@ -280,7 +279,7 @@ impl Call {
                         + (if sample.is_some() { product(e, n) } else { 0.0 })
                 }
             },
-            Operation::Moments { width, .. } => 5.0 * f64::from(width),
+            Operation::Statistic { statistic, width, .. } => statistic.description().flops * f64::from(width),
         };
         let floats: f64 = match self.op {
             Operation::Kernel { .. } | Operation::Fill { .. } => {
@@ -292,7 +291,7 @@ impl Call {
             | Operation::AbsorbedOuter { .. }
             | Operation::Outer { .. }
             | Operation::SegmentSum { .. }
-            | Operation::Moments { .. } => {
+            | Operation::Statistic { .. } => {
                 let rows = self.op.uses().into_iter().filter(|u| u.extent == Extent::Elements);
                 rows.filter_map(|u| u.columns).map(f64::from).sum()
             }

@@ -59,7 +59,7 @@ impl Way {
     fn part(self, of: Width, to: usize) -> Range<usize> {
         match (self, of.combine) {
             (Way::Blocks(ranks), Combine::Sum) => of.floats * to / ranks..of.floats * (to + 1) / ranks,
-            (Way::Whole, _) | (Way::Blocks(_), Combine::Max | Combine::Moments) => 0..of.floats,
+            (Way::Whole, _) | (Way::Blocks(_), Combine::Max | Combine::Statistic(_)) => 0..of.floats,
         }
     }
 }
@@ -186,7 +186,7 @@ impl RankReduction {
             assert!(ranges.len() == 1 && ranges[0] == (0..tree.leaves(ranks)), "ranks own all leaves once");
             match (way, reduction.combine) {
                 (Way::Blocks(_), Combine::Sum) => blocks.extend_from_slice(waiting),
-                (Way::Whole, _) | (Way::Blocks(_), Combine::Max | Combine::Moments) => {
+                (Way::Whole, _) | (Way::Blocks(_), Combine::Max | Combine::Statistic(_)) => {
                     totals[whole..whole + width].copy_from_slice(waiting);
                 }
             }
@@ -288,6 +288,7 @@ mod tests {
     use super::*;
     use crate::comm::in_process;
     use crate::random::Stream;
+    use din_program::schedule::Statistic;
 
     /// A join that shows in the bits which values were joined in which order.
     fn operation(combine: Combine, a: &mut [f32], b: &[f32]) {
@@ -296,7 +297,7 @@ mod tests {
                 Combine::Sum => *a + b,
                 Combine::Max => a.max(b),
                 // Neither symmetric nor associative, and different by component.
-                Combine::Moments => *a * 0.75 + b * 0.5 + k as f32,
+                Combine::Statistic(_) => *a * 0.75 + b * 0.5 + k as f32,
             };
         }
     }
@@ -358,15 +359,16 @@ mod tests {
 
     #[test]
     fn any_ranks_have_the_bits_of_the_tree() {
-        use Combine::{Max, Moments, Sum};
+        use Combine::{Max, Sum};
+        let moments = Combine::Statistic(Statistic::Moments);
         let shapes: [&[(Combine, usize)]; 6] = [
             &[(Sum, 1)],
-            &[(Moments, 7), (Sum, 13), (Max, 3), (Sum, 1)],
+            &[(moments, 7), (Sum, 13), (Max, 3), (Sum, 1)],
             &[],
             // Large: in blocks, also of fewer floats than ranks.
-            &[(Sum, 1), (Sum, 16_411), (Moments, 31), (Sum, 5), (Max, 2)],
+            &[(Sum, 1), (Sum, 16_411), (moments, 31), (Sum, 5), (Max, 2)],
             // Large, but no sum.
-            &[(Moments, 1_601), (Max, 15_001)],
+            &[(moments, 1_601), (Max, 15_001)],
             // Small again, in buffers that are larger.
             &[(Sum, 2), (Max, 1)],
         ];
@@ -387,9 +389,10 @@ mod tests {
     /// `((0 1) (2 3)) ((4 5) 6)`.
     #[test]
     fn values_of_ranks_join_by_rank_numbers() {
-        use Combine::{Max, Moments, Sum};
+        use Combine::{Max, Sum};
+        const MOMENTS: Combine = Combine::Statistic(Statistic::Moments);
         for ranks in 1..=9 {
-            let values = leaf_values(&[(Sum, 5), (Moments, 3), (Max, 2), (Sum, 16_411)], ranks, ranks as u64);
+            let values = leaf_values(&[(Sum, 5), (MOMENTS, 3), (Max, 2), (Sum, 16_411)], ranks, ranks as u64);
             let expected: Vec<Vec<u32>> = values
                 .iter()
                 .map(|(combine, of_rank)| {

@@ -3,7 +3,9 @@
 use super::absorbed::{DOT_FLOATS, PANEL_COLUMNS};
 use super::body::{self, AbsorbedOuterTile, AbsorbedPanel, RegisterTile};
 use super::simd::{self, Simd};
+use super::statistic::partial_of_rows;
 use super::{RowSegments, StridedRows};
+use din_program::schedule::Statistic;
 
 pub(super) type TileFn = unsafe fn(&RegisterTile);
 
@@ -16,6 +18,8 @@ pub(super) type AbsorbedOuterFn = unsafe fn(&AbsorbedOuterTile<'_>);
 
 pub(super) type SumRowsFn = unsafe fn(RowSegments<'_>, (usize, usize), &[Option<StridedRows>], usize, *mut f32);
 
+pub(super) type StatisticFn = unsafe fn(Statistic, *const f32, usize, usize, usize, *mut f32);
+
 /// Everything of one level.
 pub(super) struct Level {
     pub lanes: usize,
@@ -24,7 +28,7 @@ pub(super) struct Level {
     /// The same for blocks whose last vector is masked.
     pub masked: &'static [TileSet],
     pub dot: unsafe fn(&RegisterTile, usize),
-    pub moments: unsafe fn(*const f32, usize, usize, usize, *mut f32, *mut f32),
+    pub statistic: StatisticFn,
     pub join: unsafe fn(*mut f32, *const f32, usize, bool),
     pub sum_rows: SumRowsFn,
     /// Tiles that make their weight, by vectors across, then by rows, less 1 each.
@@ -61,10 +65,17 @@ macro_rules! level {
                 unsafe { body::dot::<$simd>(t, rows) }
             }
             $(#[target_feature(enable = $feature)])?
-            unsafe fn moments(x: *const f32, x_row: usize, rows: usize, width: usize, mean: *mut f32, m2: *mut f32) {
+            unsafe fn statistic(
+                statistic: Statistic,
+                x: *const f32,
+                x_row: usize,
+                rows: usize,
+                width: usize,
+                partial: *mut f32,
+            ) {
                 // SAFETY: the caller vouches for the level's features (see `Microkernels::new`) and
                 // for the addresses.
-                unsafe { body::moments::<$simd>(x, x_row, rows, width, mean, m2) }
+                unsafe { partial_of_rows::<$simd>(statistic, x, x_row, rows, width, partial) }
             }
             $(#[target_feature(enable = $feature)])?
             unsafe fn join(out: *mut f32, x: *const f32, count: usize, greater: bool) {
@@ -118,7 +129,7 @@ macro_rules! level {
                 whole: &[$(&[$(tile::<$rows, $columns, true> as TileFn),*]),*],
                 masked: &[$(&[$(tile::<$narrow, $columns, false> as TileFn),*]),*],
                 dot,
-                moments,
+                statistic,
                 join,
                 sum_rows,
                 absorbed_whole: &[$(&[$(absorbed::<$absorbed, $columns, true> as AbsorbedTileFn),*]),*],

@@ -10,12 +10,15 @@ mod absorbed;
 mod body;
 mod level;
 mod simd;
+mod statistic;
 
 pub use absorbed::{AbsorbedGradient, AbsorbedProduct, VectorGradient, WeightGradientSums, panel_floats};
 
 use body::{RegisterTile, StoreMode};
 use din_program::Isa;
+use din_program::schedule::Statistic;
 use level::Level;
+pub use statistic::{join_partials, store_results};
 use std::ptr::NonNull;
 
 /// Floats of a column block of `w` that one pass over the rows reads: about a first-level cache.
@@ -47,7 +50,7 @@ pub struct StridedRows {
     pub stride: usize,
 }
 
-/// Matrix products, moments and sums at one ISA level.
+/// Matrix products, statistics and sums at one ISA level.
 #[derive(Clone, Copy)]
 pub struct Microkernels {
     level: &'static Level,
@@ -217,24 +220,23 @@ impl Microkernels {
         }
     }
 
-    /// Mean and sum of squared differences from it, by column, over `rows > 0` rows of `width`
-    /// floats.
+    /// The partial of a statistic over `rows > 0` rows of `width` floats.
     ///
     /// # Safety
     ///
-    /// `x` is valid for `rows` rows at `x_stride`, `mean` and `m2` for `width` floats.
-    pub unsafe fn moments(
+    /// `x` is valid for `rows` rows at `x_stride`, `partial` for the floats of a partial.
+    pub unsafe fn statistic(
         &self,
+        statistic: Statistic,
         x: *const f32,
         x_stride: usize,
         rows: usize,
         width: usize,
-        mean: *mut f32,
-        m2: *mut f32,
+        partial: *mut f32,
     ) {
         // SAFETY: the caller vouches for the addresses; `Microkernels::new` made sure of the
         // features.
-        unsafe { (self.level.moments)(x, x_stride, rows, width, mean, m2) }
+        unsafe { (self.level.statistic)(statistic, x, x_stride, rows, width, partial) }
     }
 
     /// For each segment of `range`, the sum of its occurrences' rows to the next `width` floats of

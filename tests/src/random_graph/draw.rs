@@ -2,6 +2,7 @@
 
 use super::{MARGIN, Made, Maker};
 use din_compiler::graph::{AxisId, BATCH, BinaryOp, GLOBAL, InputKind, NodeId, Op, Shape, StateId, UnaryOp};
+use din_program::schedule::Statistic;
 
 impl Maker {
     /// Draws one use of a primitive; `None` where it came to nothing.
@@ -12,6 +13,11 @@ impl Maker {
         }
         if let Some(&op) = BinaryOp::ALL.iter().find(|op| op.name() == name) {
             return self.draw_binary(op);
+        }
+        if let Some(&statistic) = Statistic::ALL.iter().find(|s| s.description().name == name) {
+            let x = self.vector();
+            let id = self.g.statistic(statistic, x, span).ok()?;
+            return self.take(id);
         }
         match name {
             "const" => {
@@ -147,11 +153,6 @@ impl Maker {
             "sum_value" => {
                 let x = self.any();
                 let id = self.g.sum_value(x, span);
-                self.take(id)
-            }
-            "moments" => {
-                let x = self.vector();
-                let id = self.g.moments(x, span).ok()?;
                 self.take(id)
             }
             _ => None,

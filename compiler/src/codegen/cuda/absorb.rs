@@ -11,39 +11,7 @@ use super::kernel_builder::{KernelBuilder, LoweringError};
 use super::kernel_ir::ArrayView;
 use super::product::{capacity, matrix, outer, push, push_together, rows_of, shape, tile_of, tile_of_rows, whole};
 use super::thread_tile::ProductShape;
-use din_program::schedule::{BATCH, Call, KernelArg, Operation, SlotId, View};
-
-/// The tile buffer of the back end's own: rows times those of their samples, or what both gradients
-/// have in common.
-pub const SCRATCH_SLOT: SlotId = SlotId(u32::MAX);
-
-/// Appends an absorbed product or its gradients; `next` is the call behind it.
-pub fn emit_absorbed(builder: &mut KernelBuilder<'_>, call: &Call, next: Option<&Call>) -> Result<(), LoweringError> {
-    match call.op {
-        Operation::AbsorbedMatMul { x, q, w, transposed: false, out, e, n } => {
-            product(builder, call, [x, q, w, out], (e, n))
-        }
-        Operation::AbsorbedMatMul { x, q, w, transposed: true, out, e, n } => {
-            transposed(builder, call, [x, q, w, out], (e, n))
-        }
-        Operation::AbsorbedOuter { x, g, weight, sample, e, n } => {
-            if let Some((q, out)) = weight {
-                weight_gradient(builder, call, [x, q, g, out], (e, n))?;
-            }
-            match sample {
-                Some((w, out)) => sample_gradient(builder, call, next, [x, g, w, out], (e, n)),
-                None => Ok(()),
-            }
-        }
-        Operation::Kernel { .. }
-        | Operation::Fill { .. }
-        | Operation::MatMul { .. }
-        | Operation::Outer { .. }
-        | Operation::Transpose { .. }
-        | Operation::SegmentSum { .. }
-        | Operation::Moments { .. } => Err("no absorbed product".into()),
-    }
-}
+use din_program::schedule::{BATCH, Call, KernelArg, Operation, View};
 
 /// The samples of the entries.
 fn samples(builder: &mut KernelBuilder<'_>, call: &Call) -> Result<ArrayView, LoweringError> {
@@ -53,7 +21,7 @@ fn samples(builder: &mut KernelBuilder<'_>, call: &Call) -> Result<ArrayView, Lo
 
 /// The back end's own tile buffer, with `width` values per entry.
 fn scratch_rows(builder: &mut KernelBuilder<'_>, width: u32) -> Result<Matrix, LoweringError> {
-    let array = builder.own_slot(SCRATCH_SLOT, width)?;
+    let array = builder.products(width)?;
     Ok(Matrix { view: whole(builder, array), stride: builder.stride(array) })
 }
 
@@ -73,7 +41,7 @@ fn times_samples(
 }
 
 /// out = x W1 + (x * q) W2, W1 over W2 being 2 E x N.
-fn product(
+pub(super) fn product(
     builder: &mut KernelBuilder<'_>,
     call: &Call,
     [x, q, w, out]: [View; 4],
@@ -94,7 +62,7 @@ fn product(
 
 /// out = x W1^T + q * (x W2^T), the transposes lying side by side; the second product may be there
 /// already.
-fn transposed(
+pub(super) fn transposed(
     builder: &mut KernelBuilder<'_>,
     call: &Call,
     views: [View; 4],
@@ -127,7 +95,7 @@ fn transposed(
 }
 
 /// out gains x^T g over (x * q)^T g, together 2 E x N.
-fn weight_gradient(
+pub(super) fn weight_gradient(
     builder: &mut KernelBuilder<'_>,
     call: &Call,
     [x, q, g, out]: [View; 4],
@@ -147,7 +115,7 @@ fn weight_gradient(
 }
 
 /// out_s = the sum over the entries of sample s of x * (g W2^T), W2 being the lower half of w.
-fn sample_gradient(
+pub(super) fn sample_gradient(
     builder: &mut KernelBuilder<'_>,
     call: &Call,
     next: Option<&Call>,

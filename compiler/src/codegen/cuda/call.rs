@@ -3,8 +3,9 @@
 //! operand lies inside its array, `print` writes the C++ text.
 
 use super::kernel_ir::{Accumulation, ArrayId, ArrayView, Rows};
+use super::statistic::device_statistic;
 use super::thread_tile::ThreadTile;
-use din_program::schedule::{AxisId, BATCH, GLOBAL};
+use din_program::schedule::{AxisId, BATCH, GLOBAL, Statistic};
 
 /// A row-major matrix in an array, from the first column of the view on. Over the elements of a
 /// tile (`Rows::Local`) it has one row per element; in an array of one row its rows lie behind each
@@ -115,8 +116,9 @@ impl Segments {
 pub enum CopyJoin {
     Sum,
     Max,
-    /// Mean, sum of squares and count; `plane` values of shared memory for each of the three.
-    Moments {
+    /// `plane` values of shared memory for each plane of the statistic.
+    Statistic {
+        statistic: Statistic,
         plane: u32,
     },
 }
@@ -186,9 +188,11 @@ pub enum DeviceCall {
         sums: ArrayView,
         out: Matrix,
     },
-    /// Adds the rows of `x` to the means, sums of squares and count in `total`; `groups` threads
-    /// per column. `sums` is shared memory of two values per thread.
-    Moments {
+    /// Joins the statistic of the rows of `x` to the partial in `total`; `groups` threads per
+    /// column. `sums` is shared memory of a few values per thread. Behind its last barrier it
+    /// may write `total` alone.
+    Statistic {
+        statistic: Statistic,
         axis: AxisId,
         width: u32,
         groups: u32,
@@ -263,11 +267,13 @@ impl DeviceCall {
             Self::SegmentSum { segments: Segments::Unique { .. }, .. } => "din_sum_group",
             Self::SegmentSum { segments: Segments::Samples { .. }, .. } => "din_sum_samples",
             Self::SegmentSum { segments: Segments::Pairs { .. }, .. } => "din_sum_pairs",
-            Self::Moments { .. } => "din_moments",
+            Self::Statistic { statistic, .. } => device_statistic(*statistic).tile_function,
             Self::JoinGroups { .. } => "din_join_groups",
             Self::JoinCopies { how: CopyJoin::Sum, .. } => "din_join_copies",
             Self::JoinCopies { how: CopyJoin::Max, .. } => "din_join_maxima",
-            Self::JoinCopies { how: CopyJoin::Moments { .. }, .. } => "din_join_moments",
+            Self::JoinCopies { how: CopyJoin::Statistic { statistic, .. }, .. } => {
+                device_statistic(*statistic).join_function
+            }
         }
     }
 
@@ -280,7 +286,7 @@ impl DeviceCall {
             | Self::TimesSamples { axis, .. }
             | Self::SumEntries { axis, .. }
             | Self::SegmentSum { axis, .. }
-            | Self::Moments { axis, .. } => Some(axis),
+            | Self::Statistic { axis, .. } => Some(axis),
             Self::FillGrid { .. } | Self::Transpose { .. } | Self::JoinGroups { .. } | Self::JoinCopies { .. } => None,
         }
     }
@@ -339,9 +345,9 @@ impl DeviceCall {
                 let index = |view| Operand { index: true, ..Operand::whole(view) };
                 [source].into_iter().chain(segments.views().into_iter().map(index)).collect()
             }
-            Self::Moments { axis, width, x, total, .. } => {
-                let total =
-                    Operand { view: total, rows: Rows::One, columns: total_columns(width), stride: None, index: false };
+            Self::Statistic { statistic, axis, width, x, total, .. } => {
+                let columns = statistic.partial_width(width);
+                let total = Operand { view: total, rows: Rows::One, columns, stride: None, index: false };
                 vec![Operand::per_element(x, axis, width), total]
             }
             Self::JoinGroups { width, groups, sums, out, .. } => {
@@ -351,7 +357,7 @@ impl DeviceCall {
             Self::JoinCopies { how, width, copies, .. } => {
                 let columns = match how {
                     CopyJoin::Sum | CopyJoin::Max => width,
-                    CopyJoin::Moments { .. } => total_columns(width),
+                    CopyJoin::Statistic { statistic, .. } => statistic.partial_width(width),
                 };
                 vec![Operand { columns, ..Operand::whole(copies) }]
             }
@@ -371,15 +377,15 @@ impl DeviceCall {
             Self::SegmentSum { axis, width, sums, out, .. } => {
                 vec![Operand::whole(sums), Operand::per_element(out, axis, width)]
             }
-            Self::Moments { width, sums, total, .. } => {
-                vec![Operand::whole(sums), Operand { columns: total_columns(width), ..Operand::whole(total) }]
+            Self::Statistic { statistic, width, sums, total, .. } => {
+                let columns = statistic.partial_width(width);
+                vec![Operand::whole(sums), Operand { columns, ..Operand::whole(total) }]
             }
             Self::JoinGroups { width, out, .. } => vec![Operand { columns: width, ..Operand::whole(out) }],
             Self::JoinCopies { how, width, sums, out, .. } => {
-                // Of moments the means and the variances.
                 let columns = match how {
                     CopyJoin::Sum | CopyJoin::Max => width,
-                    CopyJoin::Moments { .. } => width.saturating_mul(2),
+                    CopyJoin::Statistic { statistic, .. } => statistic.result_width(width),
                 };
                 vec![Operand::whole(sums), Operand { columns, ..Operand::whole(out) }]
             }
@@ -390,7 +396,7 @@ impl DeviceCall {
     pub fn shared_per_thread(&self) -> Option<(ArrayView, u32)> {
         match *self {
             Self::SegmentSum { sums, .. } => Some((sums, 1)),
-            Self::Moments { sums, .. } => Some((sums, 2)),
+            Self::Statistic { statistic, sums, .. } => Some((sums, device_statistic(statistic).shared_per_thread)),
             Self::FillGrid { .. }
             | Self::FillRows { .. }
             | Self::Product { .. }
@@ -407,11 +413,6 @@ impl DeviceCall {
     pub fn needs_ends(&self) -> bool {
         matches!(self, Self::SumEntries { .. })
     }
-}
-
-/// Means, sums of squares and the count.
-fn total_columns(width: u32) -> u32 {
-    width.saturating_mul(2).saturating_add(1)
 }
 
 /// The arrays of operands.

@@ -72,39 +72,3 @@ DIN_CALL void din_join_maxima(unsigned chunks, DinPtr<const float> copies, DinPt
     din_join_sets<WIDTH, FIRST>(chunks, sums, all);
 }
 
-// Of each column the mean and the sum of squares; the count is one of all.
-template <unsigned WIDTH, unsigned STRIDE, unsigned PLANE> struct DinMomentCopies {
-    typedef DinMoments Value;
-    DinPtr<const float> first;
-    DinPtr<float> into;
-    DIN_CALL_MEMBER DinMoments load(unsigned chunk, unsigned column) const {
-        const DinPtr<const float> copy = first + size_t(chunk) * STRIDE;
-        const DinMoments held = {copy[column], copy[WIDTH + column], copy[2u * WIDTH]};
-        return held;
-    }
-    DIN_CALL_MEMBER void store(unsigned column, const DinMoments& all) const {
-        into[column] = all.mean;
-        into[WIDTH + column] = all.count > 0.0f ? all.squares / all.count : 0.0f;
-    }
-    static DIN_CALL_MEMBER DinMoments join(const DinMoments& a, const DinMoments& b) { return din_chan(a, b); }
-    static DIN_CALL_MEMBER DinMoments none() {
-        const DinMoments held = {0.0f, 0.0f, 0.0f};
-        return held;
-    }
-    static DIN_CALL_MEMBER void keep(DinPtr<float> sums, unsigned at, const DinMoments& value) {
-        sums[at] = value.mean;
-        sums[at + PLANE] = value.squares;
-        sums[at + 2u * PLANE] = value.count;
-    }
-    static DIN_CALL_MEMBER DinMoments kept(DinPtr<float> sums, unsigned at) {
-        const DinMoments held = {sums[at], sums[at + PLANE], sums[at + 2u * PLANE]};
-        return held;
-    }
-};
-
-// WIDTH means, then as many biased variances; 0 where nothing was counted. `sums` has three planes.
-template <unsigned WIDTH, unsigned STRIDE, unsigned FIRST, unsigned PLANE>
-DIN_CALL void din_join_moments(unsigned chunks, DinPtr<const float> copies, DinPtr<float> sums, DinPtr<float> into) {
-    const DinMomentCopies<WIDTH, STRIDE, PLANE> all = {copies, into};
-    din_join_sets<WIDTH, FIRST>(chunks, sums, all);
-}

@@ -8,19 +8,29 @@ use super::kernel_ir::{
 use super::{ArgNumbering, SchedulePurpose, ScheduleUnit};
 use din_program::cuda::{PointerArg, Precision};
 use din_program::schedule::{
-    AxisId, AxisKind, BATCH, BufferId, Combine, GLOBAL, KernelArg, Operation, Phase, SlotId, Storage, View,
+    AxisId, AxisKind, BATCH, BufferId, GLOBAL, KernelArg, Operation, Phase, SlotId, Storage, View,
 };
 
 /// Memory that two buffers may share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Memory {
     Arena(SlotId),
-    Tile(SlotId),
+    Tile(TileBuffer),
     Buffer(BufferId),
     /// Declared by the back end itself.
     Own(ArrayId),
     /// Shared memory of a call: all such arrays lie in one place.
     CallShared,
+}
+
+/// A buffer of the tile's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TileBuffer {
+    /// One of the schedule's.
+    Planned(SlotId),
+    /// The back end's own, of which a phase has one at most: rows times those of their samples, or
+    /// what both gradients of an absorbed product have in common (see `absorb`).
+    Products,
 }
 
 /// What a call cannot be made of; the program is at fault, not the input.
@@ -34,10 +44,10 @@ pub fn pitch(width: u32) -> u32 {
     width.saturating_add(more)
 }
 
-/// Tile buffers of a phase: slot, rows, place.
+/// Where a tile buffer lies.
 #[derive(Clone, Copy, Debug)]
 pub struct TileSlot {
-    pub slot: SlotId,
+    pub buffer: TileBuffer,
     pub axis: AxisId,
     pub shared: Option<u32>,
     pub scratch: (u32, u32),
@@ -224,9 +234,10 @@ impl<'a> KernelBuilder<'a> {
         let rows = if self.by_row_number(b.place, b.axis) { Rows::Table(None) } else { self.inside(b.axis)? };
         let (letter, binding, memory) = match b.place {
             Storage::Tile(slot) => {
-                let found = self.slots.iter().find(|s| s.slot == slot);
+                let buffer = TileBuffer::Planned(slot);
+                let found = self.slots.iter().find(|s| s.buffer == buffer);
                 let found = found.ok_or_else(|| format!("tile slot {} has no place", slot.0))?;
-                ("tile", ArrayBinding::Slot { shared: found.shared, scratch: found.scratch }, Memory::Tile(slot))
+                ("tile", ArrayBinding::Slot { shared: found.shared, scratch: found.scratch }, Memory::Tile(buffer))
             }
             Storage::Partial => {
                 let at = self.phase.reductions.iter().position(|r| r.partial == id);
@@ -287,10 +298,10 @@ impl<'a> KernelBuilder<'a> {
         id
     }
 
-    /// A tile buffer of the back end's own, which [`super::phase`] made room for.
-    pub fn own_slot(&mut self, slot: SlotId, width: u32) -> Result<ArrayId, LoweringError> {
-        let found = self.slots.iter().find(|s| s.slot == slot).copied();
-        let found = found.ok_or_else(|| format!("tile slot {} has no place", slot.0))?;
+    /// [`TileBuffer::Products`], which [`super::phase`] made room for.
+    pub fn products(&mut self, width: u32) -> Result<ArrayId, LoweringError> {
+        let found = self.slots.iter().find(|s| s.buffer == TileBuffer::Products).copied();
+        let found = found.ok_or("the products of an absorbed weight have no place")?;
         let rows = self.inside(found.axis)?;
         self.names += 1;
         let array = Array {
@@ -301,7 +312,7 @@ impl<'a> KernelBuilder<'a> {
             stride: pitch(width),
             binding: ArrayBinding::Slot { shared: found.shared, scratch: found.scratch },
         };
-        Ok(self.declare(array, Some(Memory::Tile(slot))))
+        Ok(self.declare(array, Some(Memory::Tile(TileBuffer::Products))))
     }
 
     pub fn view(&mut self, view: View, columns: u32) -> Result<ArrayView, LoweringError> {
@@ -411,7 +422,7 @@ fn stored(phase: &Phase, partial: BufferId, width: u32) -> bool {
         Operation::Outer { out, k, n, .. } => whole(*out, *k, *n),
         Operation::AbsorbedOuter { weight: Some((_, out)), e, n, .. } => whole(*out, e.saturating_mul(2), *n),
         Operation::Kernel { args, .. } => args.contains(&KernelArg::Buffer(partial)).then_some(false),
-        Operation::Moments { out, .. } => (*out == partial).then_some(false),
+        Operation::Statistic { out, .. } => (*out == partial).then_some(false),
         Operation::Fill { buffer, .. } => (*buffer == partial).then_some(false),
         Operation::MatMul { out, .. }
         | Operation::AbsorbedMatMul { out, .. }
@@ -428,10 +439,7 @@ pub fn partials(unit: &ScheduleUnit<'_>, phase: &Phase) -> Result<(Vec<PartialSu
     for r in &phase.reductions {
         let width = unit.schedule.buffers.get(r.partial.index()).map(|b| b.width);
         let width = width.ok_or_else(|| format!("buffer {} does not exist", r.partial.0))?;
-        let start = match r.combine {
-            Combine::Max => f32::NEG_INFINITY,
-            Combine::Sum | Combine::Moments => 0.0,
-        };
+        let start = r.combine.start();
         partials.push(PartialSum { offset, width, start, stored: stored(phase, r.partial, width) });
         let end = offset.checked_add(width).and_then(|end| end.checked_next_multiple_of(din_program::cuda::ALIGN));
         offset = end.ok_or("the partial sums of a phase are more than 2^32 values")?;

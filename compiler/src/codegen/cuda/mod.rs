@@ -10,16 +10,17 @@
 //! - `kernel_ir`: a kernel as statements; `call`: its calls of functions in the `*.cuh` files.
 //!   `verify`: the rules that every kernel keeps. `print`, `print_call`: its text.
 //! - `kernel_builder`: arrays, memory and barriers of a kernel that is being built. `region`,
-//!   `product`, `absorb`: the calls of a schedule; `thread_tile`: how the threads of a block share
-//!   a product. `phase`: from a phase to its kernels.
-//! - `prelude.cuh`, `join.cuh`, `product.cuh`: the functions that kernels call. `rows.cuh`: the
-//!   kernels that sum row gradients by row.
+//!   `product`, `absorb`, `statistic`: the calls of a schedule; `thread_tile`: how the threads of a
+//!   block share a product. `phase`, `join`: from a phase to its kernels.
+//! - `prelude.cuh`, `join.cuh`, `statistic.cuh`, `product.cuh`: the functions that kernels call.
+//!   `rows.cuh`: the kernels that sum row gradients by row.
 //!
 //! Guarantees: equal schedules and options give equal text; the text needs no header; a schedule
 //! made by `plan` never panics here, and one that `plan` cannot have made is an error.
 
 mod absorb;
 mod call;
+mod join;
 mod kernel_builder;
 mod kernel_ir;
 mod phase;
@@ -27,20 +28,30 @@ mod print;
 mod print_call;
 mod product;
 mod region;
+mod statistic;
 mod thread_tile;
 mod verify;
 
 use super::CodegenError;
 use crate::plan::Kernels;
 use din_program::Program;
-use din_program::cuda::{ALIGN, Cuda, Launches, PointerArg, Precision, ScalarArg, Tiling};
-use din_program::schedule::{AxisId, AxisKind, AxisTree, BATCH, BufferId, KernelArg, MAX_WIDTH, Operation, Schedule};
+use din_program::cuda::{ALIGN, Cuda, Launches, PointerArg, Precision, ScalarArg, Tiling, print_rows_header};
+use din_program::schedule::{
+    AxisId, AxisKind, AxisTree, BATCH, BufferId, KernelArg, MAX_WIDTH, Operation, Schedule, Statistic,
+};
 
 /// What every source begins with.
-pub const PRELUDE: &str =
-    concat!(include_str!("prelude.cuh"), "\n", include_str!("join.cuh"), "\n", include_str!("product.cuh"));
-/// The kernels that ready a table's update: `RowsPointer` and `RowsScalar` of `din_program::cuda`
-/// say what they are given.
+pub const PRELUDE: &str = concat!(
+    include_str!("prelude.cuh"),
+    "\n",
+    include_str!("join.cuh"),
+    "\n",
+    include_str!("statistic.cuh"),
+    "\n",
+    include_str!("product.cuh")
+);
+/// The kernels that ready a table's update, behind the names by which they find what they are given
+/// ([`print_rows_header`]).
 pub const ROWS: &str = include_str!("rows.cuh");
 
 /// Choices of the back end. All but the precision leave results the same up to the order of sums.
@@ -184,6 +195,7 @@ pub fn source(
     );
     let rows = units.iter().any(|u| u.purpose == SchedulePurpose::Rows);
     if rows {
+        text.push_str(&print_rows_header());
         text.push_str(ROWS);
         text.push('\n');
     }
@@ -230,21 +242,17 @@ fn unit(
 /// Most chunks: three numbers for every eighth of them and each of 32 columns are 48 KiB.
 const MOST_CHUNKS: u32 = 1 << 10;
 
+// Joining a statistic takes no more than three.
+const _: () = {
+    let mut k = 0;
+    while k < Statistic::ALL.len() {
+        assert!(statistic::planes(Statistic::ALL[k]) <= 3);
+        k += 1;
+    }
+};
+
 // Index arithmetic stays within 32 bits.
 const _: () = assert!(MAX_WIDTH <= 1 << 26);
-
-/// The axes that an argument names.
-fn argument_axes(arg: &KernelArg) -> Vec<AxisId> {
-    match *arg {
-        KernelArg::Ancestor { of, to } => vec![of, to],
-        KernelArg::UniqueRows { axis, .. } => vec![axis],
-        KernelArg::Buffer(_)
-        | KernelArg::Rows { .. }
-        | KernelArg::Table(_)
-        | KernelArg::RowIndex
-        | KernelArg::Function(_) => vec![],
-    }
-}
 
 /// Refuses schedules whose axes or sizes no other check foresees.
 fn sane(unit: &ScheduleUnit<'_>) -> Result<(), String> {
@@ -270,7 +278,7 @@ fn sane(unit: &ScheduleUnit<'_>) -> Result<(), String> {
     for phase in &schedule.phases {
         for call in &phase.calls {
             if let Operation::Kernel { args, .. } = &call.op
-                && let Some(arg) = args.iter().find(|arg| !argument_axes(arg).into_iter().all(known))
+                && let Some(arg) = args.iter().find(|arg| !arg.axes().all(known))
             {
                 return Err(format!("argument {arg:?} at {}", call.location));
             }
@@ -281,7 +289,7 @@ fn sane(unit: &ScheduleUnit<'_>) -> Result<(), String> {
                 }
                 Operation::AbsorbedMatMul { e, n, .. } | Operation::AbsorbedOuter { e, n, .. } => (e, n, 1),
                 Operation::Outer { k, n, .. } => (k, n, 1),
-                Operation::Moments { width, .. } | Operation::SegmentSum { width, .. } => (1, width, 1),
+                Operation::Statistic { width, .. } | Operation::SegmentSum { width, .. } => (1, width, 1),
             };
             let size = u64::from(rows) * u64::from(columns);
             if size == 0 || size > u64::from(MAX_WIDTH) || stride > MAX_WIDTH || !known(call.axis) || !known(phase.axis)
@@ -331,6 +339,3 @@ impl ArgNumbering {
         number(&mut self.tilings, tiling)
     }
 }
-
-#[cfg(test)]
-mod tests;

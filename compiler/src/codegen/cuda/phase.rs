@@ -1,27 +1,20 @@
 //! From a phase to its kernels: how the phase is cut into tiles so that its buffers fit in shared
-//! memory, its calls, and the kernel that joins its partial sums.
+//! memory, and its calls; `join` has the kernel that joins its partial sums.
 //!
 //! A phase of one element, whose work is wide and short, becomes several kernels over many blocks
 //! rather than the work of one block.
 
-use super::absorb::SCRATCH_SLOT;
-use super::call::{CopyJoin, DeviceCall};
-use super::kernel_builder::{KernelBuilder, LoweringError, Memory, TileSlot, partials, pitch};
-use super::kernel_ir::{Array, ArrayBinding, ArrayId, ArrayView, ElementKind, KernelIr, Rows, Stmt, Tiles, Walk};
+use super::kernel_builder::{KernelBuilder, LoweringError, Memory, TileBuffer, TileSlot, partials, pitch};
+use super::kernel_ir::{KernelIr, Stmt, Walk};
 use super::product;
 use super::region;
+use super::statistic::device_statistic;
 use super::{ArgNumbering, CodegenOptions, SchedulePurpose, ScheduleUnit};
 use crate::plan::Kernels;
 use din_program::cuda::{ALIGN, Grid, Launch, PointerArg, ScalarArg, Tiling};
 use din_program::schedule::{
-    AxisId, AxisKind, BATCH, BufferId, Call, Combine, GLOBAL, KernelId, Operation, Phase, Slot, SlotId, Storage,
+    AxisId, AxisKind, BATCH, BufferId, Call, GLOBAL, KernelId, Operation, Phase, Slot, SlotId, Storage,
 };
-
-/// Copies of partial sums that a thread joins on its own, columns of a set, and most blocks that
-/// share the sets (`join.cuh`).
-const RUN: u32 = 8;
-const SET: u32 = 32;
-const JOINING: u32 = 1 << 12;
 
 /// A kernel and how it is launched.
 pub struct PhaseKernel {
@@ -77,11 +70,11 @@ impl PhaseEmitter<'_> {
         Ok(made)
     }
 
-    fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         format!("din_{}_{}", self.unit.name, self.number)
     }
 
-    fn kernel(&self, name: String, walk: Walk) -> KernelIr {
+    pub(super) fn kernel(&self, name: String, walk: Walk) -> KernelIr {
         KernelIr {
             name,
             comment: Vec::new(),
@@ -101,7 +94,7 @@ impl PhaseEmitter<'_> {
         }
     }
 
-    fn launch(&self, kernel: &KernelIr, grid: Grid, calls: &[Call], always_scratch: bool) -> Launch {
+    pub(super) fn launch(&self, kernel: &KernelIr, grid: Grid, calls: &[Call], always_scratch: bool) -> Launch {
         Launch {
             kernel: kernel.name.clone(),
             phase: self.number,
@@ -203,7 +196,7 @@ impl PhaseEmitter<'_> {
             | Operation::AbsorbedOuter { .. }
             | Operation::Outer { .. }
             | Operation::SegmentSum { .. }
-            | Operation::Moments { .. } => 0,
+            | Operation::Statistic { .. } => 0,
         }
     }
 
@@ -221,7 +214,7 @@ impl PhaseEmitter<'_> {
         // A buffer that does not exist is refused by what builds the call.
         let memory = |id: BufferId| match self.unit.schedule.buffers.get(id.index()).map(|b| b.place) {
             Some(Storage::Arena(s)) => Memory::Arena(s),
-            Some(Storage::Tile(s)) => Memory::Tile(s),
+            Some(Storage::Tile(s)) => Memory::Tile(TileBuffer::Planned(s)),
             Some(
                 Storage::Partial
                 | Storage::Param(_)
@@ -287,12 +280,8 @@ impl PhaseEmitter<'_> {
 
     /// Whether tiles are the smaller the fewer elements there are: a batch has few requests, and
     /// behind each may be hundreds of samples; how many elements a group has is seen in the batch.
-    fn spreads(&self, unit: AxisId) -> bool {
+    pub(super) fn spreads(&self, unit: AxisId) -> bool {
         self.unit.axes.tile_axis(unit) != BATCH
-    }
-
-    fn sums_shared(&self) -> bool {
-        self.phase.calls.iter().any(|c| matches!(c.op, Operation::SegmentSum { .. }))
     }
 
     fn tiled(&self, numbering: &mut ArgNumbering, laid: PhaseLayout, walk: Walk) -> Result<PhaseKernel, LoweringError> {
@@ -333,12 +322,15 @@ impl PhaseEmitter<'_> {
         Ok(PhaseKernel { kernel, launch })
     }
 
-    /// Tile slots that the calls use, as wide as they need them.
-    fn tile_slots(&self) -> Vec<(SlotId, Slot)> {
-        let mut slots: Vec<(SlotId, Slot)> = Vec::new();
-        let mut add = |id: SlotId, axis: AxisId, width: u32| match slots.iter_mut().find(|(s, _)| *s == id) {
-            Some((_, slot)) => slot.width = slot.width.max(width),
-            None => slots.push((id, Slot { axis, width })),
+    /// Tile buffers that the calls use, as wide as they need them.
+    fn tile_buffers(&self) -> Vec<(TileBuffer, Slot)> {
+        let mut slots: Vec<(TileBuffer, Slot)> = Vec::new();
+        let mut add = |slot: SlotId, axis: AxisId, width: u32| {
+            let buffer = TileBuffer::Planned(slot);
+            match slots.iter_mut().find(|(of, _)| *of == buffer) {
+                Some((_, slot)) => slot.width = slot.width.max(width),
+                None => slots.push((buffer, Slot { axis, width })),
+            }
         };
         let mut used = |id: BufferId| {
             if let Some(b) = self.unit.schedule.buffers.get(id.index())
@@ -357,7 +349,7 @@ impl PhaseEmitter<'_> {
             }
         }
         if let Some((width, axis)) = own {
-            slots.push((SCRATCH_SLOT, Slot { axis: AxisId(axis), width: pitch(width) }));
+            slots.push((TileBuffer::Products, Slot { axis: AxisId(axis), width: pitch(width) }));
         }
         slots
     }
@@ -365,7 +357,7 @@ impl PhaseEmitter<'_> {
     /// The first candidate under which all slots fit in shared memory; under the last, the widest
     /// that do not fit go to scratch.
     fn layout(&self, candidates: [u32; 3], tiling: impl Fn(u32) -> Tiling) -> PhaseLayout {
-        let slots = self.tile_slots();
+        let slots = self.tile_buffers();
         let room = u64::from((self.options.shared_limit / 4).saturating_sub(self.sums_of_groups()));
         let size = |t: &Tiling, s: &Slot| u64::from(t.capacity(s.axis)) * u64::from(s.width);
         let whole = |n: u32| tiling((n / ALIGN * ALIGN).max(ALIGN));
@@ -384,9 +376,9 @@ impl PhaseEmitter<'_> {
             all -= size(&tiling, &slots[k].1);
         }
         let (mut laid, mut at, mut scratch) = (Vec::new(), 0, (0, 0));
-        for ((slot, s), spilled) in slots.iter().zip(spilled) {
+        for ((buffer, s), spilled) in slots.iter().zip(spilled) {
             let shared = (!spilled).then_some(at);
-            laid.push(TileSlot { slot: *slot, axis: s.axis, shared, scratch });
+            laid.push(TileSlot { buffer: *buffer, axis: s.axis, shared, scratch });
             if !spilled {
                 // No more than there is room for.
                 at += size(&tiling, s) as u32;
@@ -411,86 +403,19 @@ impl PhaseEmitter<'_> {
             Operation::Kernel { kernel, .. } => self.kernels.regions.get(kernel.index()),
             _ => None,
         });
-        let moments = self.phase.calls.iter().any(|c| matches!(c.op, Operation::Moments { .. }));
-        let parts = match (moments, self.sums_shared()) {
-            (true, _) => 2 * self.options.threads,
-            (false, true) => self.options.threads,
-            (false, false) => 0,
-        };
+        let per_thread = self.phase.calls.iter().map(|c| match c.op {
+            Operation::Statistic { statistic, .. } => device_statistic(statistic).shared_per_thread,
+            Operation::SegmentSum { .. } => 1,
+            Operation::Kernel { .. }
+            | Operation::Fill { .. }
+            | Operation::MatMul { .. }
+            | Operation::AbsorbedMatMul { .. }
+            | Operation::AbsorbedOuter { .. }
+            | Operation::Outer { .. }
+            | Operation::Transpose { .. } => 0,
+        });
+        let parts = per_thread.max().map_or(0, |values| values * self.options.threads);
         regions.map(all).max().unwrap_or(0).max(parts)
-    }
-
-    /// Joins the copies of the phase's partial sums.
-    fn join(&self, grid: Grid, numbering: &mut ArgNumbering) -> Result<PhaseKernel, LoweringError> {
-        let (partials, floats) = partials(self.unit, self.phase)?;
-        let tiles = match grid {
-            Grid::Blocks(_) => Tiles::One,
-            Grid::Tiles { tiling } => match numbering.tilings.get(tiling as usize) {
-                Some(&Tiling { axis, samples, entries: 0 }) => {
-                    let elements = numbering.scalar(ScalarArg::Elements(axis));
-                    Tiles::Samples { samples, elements, spread: self.spreads(axis) }
-                }
-                Some(_) => Tiles::Word(numbering.scalar(ScalarArg::Tiles(tiling))),
-                None => return Err(format!("tiling {tiling} does not exist")),
-            },
-        };
-        let mut kernel = self.kernel(format!("{}_join", self.name()), Walk::Join { tiles });
-        kernel.comment = vec![format!("Phase {}: the chunks' partial sums, joined pairwise.", self.number)];
-        let copies = numbering.pointer(PointerArg::Partials);
-        kernel.arrays.push(Array {
-            name: "copies".into(),
-            numbers: ElementKind::F32,
-            rows: Rows::One,
-            width: floats,
-            stride: floats,
-            binding: ArrayBinding::Address(copies),
-        });
-        // A number of each run of copies and each column of a set; of moments three.
-        let plane = self.options.chunks.div_ceil(RUN) * SET;
-        let moments = self.phase.reductions.iter().any(|r| r.combine == Combine::Moments);
-        kernel.shared = if moments { 3 * plane } else { plane };
-        let sums = ArrayId(kernel.arrays.len() as u32);
-        kernel.arrays.push(Array {
-            name: "sums".into(),
-            numbers: ElementKind::F32,
-            rows: Rows::One,
-            width: kernel.shared,
-            stride: kernel.shared,
-            binding: ArrayBinding::Shared { offset: 0 },
-        });
-        let mut sets = 0u32;
-        for (r, p) in self.phase.reductions.iter().zip(&partials) {
-            let into = self.unit.schedule.buffers.get(r.into.index());
-            let into = into.ok_or_else(|| format!("buffer {} does not exist", r.into.0))?;
-            let (how, width) = match r.combine {
-                Combine::Sum => (CopyJoin::Sum, p.width),
-                Combine::Max => (CopyJoin::Max, p.width),
-                Combine::Moments => (CopyJoin::Moments { plane }, p.width.saturating_sub(1) / 2),
-            };
-            let array = ArrayId(kernel.arrays.len() as u32);
-            kernel.arrays.push(Array {
-                name: format!("b{}", r.into.0),
-                numbers: ElementKind::F32,
-                rows: Rows::One,
-                width: into.width,
-                stride: into.width,
-                binding: ArrayBinding::Address(numbering.buffer(r.into)),
-            });
-            let view = |array, column, columns| ArrayView { array, rows: Rows::One, column, columns };
-            kernel.body.push(Stmt::Call(DeviceCall::JoinCopies {
-                how,
-                width,
-                stride: floats,
-                first_set: sets,
-                copies: view(ArrayId(0), p.offset, p.width),
-                sums: view(sums, 0, kernel.shared),
-                out: view(array, 0, into.width),
-            }));
-            sets = u32::saturating_add(sets, width.div_ceil(SET));
-        }
-        let blocks = sets.clamp(1, JOINING);
-        let launch = self.launch(&kernel, Grid::Blocks(blocks), &self.phase.calls, false);
-        Ok(PhaseKernel { kernel, launch })
     }
 }
 
@@ -507,6 +432,8 @@ fn describe(op: &Operation) -> String {
         Operation::Outer { k, n, .. } => format!("gradient of a weight, {k} x {n}"),
         Operation::Transpose { k, n, .. } => format!("transposed weight, {k} x {n}"),
         Operation::SegmentSum { width, .. } => format!("sums over samples of {width} columns"),
-        Operation::Moments { width, .. } => format!("moments of {width} columns"),
+        Operation::Statistic { statistic, width, .. } => {
+            format!("{} of {width} columns", statistic.description().name)
+        }
     }
 }

@@ -179,68 +179,6 @@ template <unsigned WIDTH, unsigned STRIDE> DIN_CALL void din_fill_rows(unsigned 
     for (unsigned i = din_thread(); i < rows * WIDTH; i += DIN_THREADS) out[WIDTH == STRIDE ? i : i / WIDTH * STRIDE + i % WIDTH] = value;
 }
 
-// Mean, sum of squared differences from it, and how many. Chan, Golub & LeVeque 1983, Eq. 2.1.
-struct DinMoments {
-    float mean, squares, count;
-};
-
-DIN_CALL DinMoments din_chan(const DinMoments& a, const DinMoments& b) {
-    if (b.count == 0.0f) return a;
-    const float all = a.count + b.count;
-    const float share = b.count / all;
-    const float delta = b.mean - a.mean;
-    DinMoments joined = {a.mean + delta * share, a.squares + (b.squares + delta * delta * (a.count * share)), all};
-    return joined;
-}
-
-// Joins the moments of `rows` rows to `total`: WIDTH means, WIDTH sums of squares, the count.
-// GROUPS threads a column sum every so many rows each, first the numbers, then the squares of their
-// differences from the mean; `sums` has room for both of each thread.
-template <unsigned WIDTH, unsigned STRIDE, unsigned GROUPS>
-DIN_CALL void din_moments(unsigned rows, DinPtr<const float> x, DinPtr<float> sums, DinPtr<float> total) {
-    constexpr unsigned ROOM = DIN_THREADS;
-    const float count = total[2u * WIDTH];
-    for (unsigned first = 0u; first < WIDTH; first += DIN_THREADS) {
-        const unsigned c = first + din_thread() % (GROUPS > 1u ? WIDTH : DIN_THREADS), g = GROUPS > 1u ? din_thread() / WIDTH : 0u;
-        const bool mine = rows > 0u && c < WIDTH && g < GROUPS;
-        float sum = 0.0f, squares = 0.0f;
-#pragma unroll 4
-        for (unsigned r = g; mine && r < rows; r += GROUPS) sum += x[r * STRIDE + c];
-        if (GROUPS > 1u) {
-            if (mine) sums[g * WIDTH + c] = sum;
-            din_barrier();
-            if (mine) {
-                sum = sums[c];
-#pragma unroll
-                for (unsigned other = 1u; other < GROUPS; ++other) sum += sums[other * WIDTH + c];
-            }
-        }
-        const float mean = mine ? sum / float(rows) : 0.0f;
-#pragma unroll 4
-        for (unsigned r = g; mine && r < rows; r += GROUPS) {
-            const float d = x[r * STRIDE + c] - mean;
-            squares += d * d;
-        }
-        if (GROUPS > 1u) {
-            if (mine) sums[ROOM + g * WIDTH + c] = squares;
-            din_barrier();
-            if (mine && g == 0u) {
-#pragma unroll
-                for (unsigned other = 1u; other < GROUPS; ++other) squares += sums[ROOM + other * WIDTH + c];
-            }
-        }
-        if (mine && g == 0u) {
-            const DinMoments before = {total[c], total[WIDTH + c], count};
-            const DinMoments more = {mean, squares, float(rows)};
-            const DinMoments all = din_chan(before, more);
-            total[c] = all.mean;
-            total[WIDTH + c] = all.squares;
-        }
-    }
-    din_barrier();
-    if (din_thread() == 0u) total[2u * WIDTH] = count + float(rows);
-}
-
 // ---- Sums over the samples of requests. A number with few like it is summed by several threads,
 // each every so many terms, and theirs are added in order: who sums what depends on how many
 // numbers the tile has.

@@ -125,7 +125,7 @@ impl CallPrinter<'_> {
                 let arguments = format!("{}, first{}, {}", count(*axis), axis.0, segments.join(", "));
                 format!("{name}<{width}, {}, {}>({arguments}, {from}, {}, {to})", x.stride, out.stride, self.name(sums))
             }
-            DeviceCall::Moments { axis, width, groups, x, sums, total } => {
+            DeviceCall::Statistic { axis, width, groups, x, sums, total, .. } => {
                 let (from, sums, total) = (self.pointer(&x.view), self.name(sums), self.pointer(total));
                 format!("{name}<{width}, {}, {groups}>({}, {from}, {sums}, {total})", x.stride, count(*axis))
             }
@@ -140,7 +140,7 @@ impl CallPrinter<'_> {
             DeviceCall::JoinCopies { how, width, stride, first_set, copies, sums, out } => {
                 let plane = match how {
                     CopyJoin::Sum | CopyJoin::Max => String::new(),
-                    CopyJoin::Moments { plane } => format!(", {plane}"),
+                    CopyJoin::Statistic { plane, .. } => format!(", {plane}"),
                 };
                 let (from, sums, to) = (self.name(copies), self.name(sums), self.name(out));
                 let sizes = format!("{width}, {stride}, {first_set}{plane}");

@@ -1,4 +1,4 @@
-//! Products, moments, sums and fills: calls of the CUDA sources' functions, specialised by sizes
+//! Products, sums and fills: calls of the CUDA sources' functions, specialised by sizes
 //! and strides, that all threads of a block make together.
 
 use super::absorb;
@@ -7,7 +7,7 @@ use super::call::{
 };
 use super::kernel_builder::{KernelBuilder, LoweringError};
 use super::kernel_ir::{ArrayId, ArrayView, Rows, Stmt, Walk};
-use super::region::SUMMED;
+use super::statistic::emit_statistic;
 use super::thread_tile::{ProductShape, ThreadTile};
 use din_program::cuda::Precision;
 use din_program::schedule::{AxisId, AxisKind, BATCH, Call, GLOBAL, KernelArg, Operation, View};
@@ -119,8 +119,21 @@ pub fn product(builder: &mut KernelBuilder<'_>, call: &Call, next: Option<&Call>
             let (left, right) = (LeftOperand::Rows(x), RightOperand::Rows(w));
             push(builder, DeviceCall::Product { axis, k, n, left, right, output, tile });
         }
-        Operation::AbsorbedMatMul { .. } | Operation::AbsorbedOuter { .. } => {
-            absorb::emit_absorbed(builder, call, next)?;
+        Operation::AbsorbedMatMul { x, q, w, transposed, out, e, n } => {
+            let views = [x, q, w, out];
+            if transposed {
+                absorb::transposed(builder, call, views, (e, n))?;
+            } else {
+                absorb::product(builder, call, views, (e, n))?;
+            }
+        }
+        Operation::AbsorbedOuter { x, g, weight, sample, e, n } => {
+            if let Some((q, out)) = weight {
+                absorb::weight_gradient(builder, call, [x, q, g, out], (e, n))?;
+            }
+            if let Some((w, out)) = sample {
+                absorb::sample_gradient(builder, call, next, [x, g, w, out], (e, n))?;
+            }
         }
         Operation::Outer { x, g, out, k, n } => {
             let x = rows_of(builder, x, k, axis)?;
@@ -135,7 +148,9 @@ pub fn product(builder: &mut KernelBuilder<'_>, call: &Call, next: Option<&Call>
             push(builder, DeviceCall::Transpose { k, n, w, out });
         }
         Operation::SegmentSum { x, out, width } => segment_sum(builder, axis, x, out, width)?,
-        Operation::Moments { x, out, width } => moments(builder, axis, x, View { buffer: out, column: 0 }, width)?,
+        Operation::Statistic { statistic, x, out, width } => {
+            emit_statistic(builder, axis, statistic, [x, View { buffer: out, column: 0 }], width)?;
+        }
     }
     Ok(())
 }
@@ -179,25 +194,6 @@ fn segment_sum(
     };
     let sums = whole(builder, sums);
     push(builder, DeviceCall::SegmentSum { axis, width, segments, x, sums, out });
-    Ok(())
-}
-
-fn moments(
-    builder: &mut KernelBuilder<'_>,
-    axis: AxisId,
-    x: View,
-    total: View,
-    width: u32,
-) -> Result<(), LoweringError> {
-    let x = rows_of(builder, x, width, axis)?;
-    let total = builder.view(total, 2 * width + 1)?;
-    let groups = (builder.kernel.threads / width).clamp(1, SUMMED);
-    let sums = builder.shared(2 * builder.kernel.threads);
-    let sums = whole(builder, sums);
-    push(builder, DeviceCall::Moments { axis, width, groups, x, sums, total });
-    // There are barriers within, the last one before the count is written.
-    builder.settled();
-    builder.settle(&[], &[total.array]);
     Ok(())
 }
 

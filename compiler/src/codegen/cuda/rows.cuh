@@ -7,25 +7,12 @@
 //
 // A digit's launches have the keys and places in turn in both pairs of buffers. Lanes of a warp
 // meet in its own counters, at barriers of the warp.
-
-enum { DIN_KEYS, DIN_PLACES, DIN_OTHER_KEYS, DIN_OTHER_PLACES, DIN_COUNTS, DIN_SCALARS, DIN_TABLES };
-enum {
-    DIN_ROWS, DIN_BEGINS, DIN_PIECES, DIN_GRADIENT, DIN_FIRST_SUMS, DIN_LAST_SUMS, DIN_TOUCHED, DIN_TOUCHES, DIN_ELEMENTS, DIN_TABLE_POINTERS
-};
-enum { DIN_FEATURE_ROWS, DIN_FEATURE_GRADIENT, DIN_FEATURE_PLACES, DIN_FEATURE_POINTERS };
-enum { DIN_SHIFT };
-enum {
-    DIN_FIRST, DIN_TOTAL, DIN_WIDTH, DIN_TABLE_ROWS, DIN_EVERY, DIN_FIRST_FEATURE, DIN_FEATURES, DIN_FIRST_BLOCK, DIN_BLOCKS,
-    DIN_FIRST_SUM, DIN_FIRST_WHOLE, DIN_LANES, DIN_PIECE, DIN_TABLE_SCALARS
-};
-enum { DIN_BEFORE, DIN_FEATURE_STRIDE, DIN_FEATURE_SCALARS };
-enum { DIN_COMING, DIN_GOING, DIN_ARRAYS };
-enum { DIN_OUT, DIN_IN, DIN_STRIDE, DIN_ARRAY_COUNT, DIN_ARRAY_WIDTHS };
+//
+// Pointers and scalars have the names that `print_rows_header` there writes before this text.
 
 #define DIN_WARPS (DIN_THREADS / 32u)
-// Values of a digit, and occurrences of a thread: every 32nd of its warp's, which are consecutive.
-#define DIN_DIGITS 256u
-#define DIN_ROUNDS 8u
+// A digit has DIN_DIGITS values, a thread DIN_ROUNDS occurrences: every 32nd of its warp's, which
+// are consecutive.
 
 // The last of `count` ascending words, `step` apart, that is at most `value`; the first is.
 DIN_CALL unsigned din_last(DinPtr<const unsigned> words, unsigned step, unsigned count, unsigned value) {

@@ -1,6 +1,7 @@
 //! What a model holds: columns, tables, parameters, states and their names and sizes.
 
 use super::*;
+use din_program::schedule::Statistic;
 use din_program::schema::{FeatureKind, GroupBy, GroupWeight, Init, KeyType, MetricKind, TableKind};
 
 fn shipped(name: &str) -> CheckedModel {
@@ -72,8 +73,8 @@ fn dice_adds_two_states_per_unit() {
     // Every state has its new value in training, none outside.
     let updated = |g: &Graph| g.roots.iter().filter(|r| matches!(r, Root::State { .. })).count();
     assert_eq!((updated(&m.train), updated(&m.infer)), (8, 0));
-    assert!(nodes(&m.infer, |op| matches!(op, Op::Moments)).is_empty());
-    assert_eq!(nodes(&m.train, |op| matches!(op, Op::Moments)).len(), 4);
+    assert!(nodes(&m.infer, |op| matches!(op, Op::Statistic(Statistic::Moments))).is_empty());
+    assert_eq!(nodes(&m.train, |op| matches!(op, Op::Statistic(Statistic::Moments))).len(), 4);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::graph::{AxisId, BATCH, GLOBAL, InputKind, UnaryOp};
+use din_program::schedule::Statistic;
 use din_program::schema::{GroupBy, GroupWeight, MetricKind};
 
 fn logit(m: &CheckedModel) -> NodeId {
@@ -124,7 +125,7 @@ fn statistics_over_an_empty_axis_leave_the_state_alone() {
 fn inference_reads_the_running_statistics() {
     let m = network("", "predict click ~ bernoulli(logit = linear(dice(embed(ad)), 1))");
     assert_eq!(nodes(&m.infer, |op| matches!(op, Op::State(_))).len(), 2);
-    assert_eq!(nodes(&m.train, |op| matches!(op, Op::Moments)).len(), 1);
+    assert_eq!(nodes(&m.train, |op| matches!(op, Op::Statistic(Statistic::Moments))).len(), 1);
     assert_eq!(m.train.params, m.infer.params);
     assert_eq!(m.train.states, m.infer.states);
 }

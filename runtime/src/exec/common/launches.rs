@@ -86,16 +86,10 @@ fn of_schedule(validator: &Validator<'_>, launches: &Launches) -> Result<(), Str
                     format!("an address of buffer {} ({:?})", id.0, b.place)
                 })?;
             }
-            PointerArg::Argument(
-                source @ (KernelArg::Ancestor { .. }
-                | KernelArg::Rows { .. }
-                | KernelArg::UniqueRows { .. }
-                | KernelArg::Table(_)
-                | KernelArg::RowIndex),
-            ) => {
-                validator.source(&phase, source)?;
+            PointerArg::Argument(source @ (KernelArg::Buffer(_) | KernelArg::Function(_))) => {
+                return Err(format!("an address of {source:?}"));
             }
-            PointerArg::Argument(source) => return Err(format!("an address of {source:?}")),
+            PointerArg::Argument(source) => validator.source(&phase, source)?,
             PointerArg::Offsets(d) => under(d)?,
             PointerArg::Members(d) => {
                 validator.axis(d)?;

@@ -23,7 +23,7 @@ mod validate;
 pub(super) use check::{
     check_batch, check_batch_except, check_fetched_rows, check_model, check_step, check_tables, check_whole,
 };
-pub(super) use combine::{combine, join_moments};
+pub(super) use combine::{combine, components};
 pub(super) use description::check_description;
 pub use error::CheckError;
 pub(super) use launches::check_launches;

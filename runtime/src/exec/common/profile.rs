@@ -17,7 +17,7 @@ pub struct ProfileRow {
     pub elements: u64,
     /// Summed over threads.
     pub seconds: f64,
-    /// Floating-point operations (products and moments only), and bytes of rows read and written if
+    /// Floating-point operations (products and statistics only), and bytes of rows read and written if
     /// nothing is cached.
     pub flops: f64,
     pub bytes: f64,

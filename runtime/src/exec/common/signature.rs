@@ -24,15 +24,7 @@ impl Validator<'_> {
         })?;
         for (number, arg) in args.iter().enumerate() {
             let taken = signature.functions.iter().find(|(k, _)| *k as usize == number);
-            let fits = match arg {
-                KernelArg::Function(given) => taken.is_some_and(|(_, wanted)| wanted == given),
-                KernelArg::Buffer(_)
-                | KernelArg::Ancestor { .. }
-                | KernelArg::Rows { .. }
-                | KernelArg::UniqueRows { .. }
-                | KernelArg::Table(_)
-                | KernelArg::RowIndex => taken.is_none(),
-            };
+            let fits = taken.map(|(_, wanted)| *wanted) == arg.function();
             ensure(fits, || format!("argument {number} is {arg:?}, the kernel calls {taken:?} there"))?;
         }
         for array in &signature.arrays {

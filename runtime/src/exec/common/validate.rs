@@ -127,10 +127,7 @@ impl Validator<'_> {
             })?;
             let again = phase.reductions[..i].iter().any(|o| o.partial == r.partial || o.into == r.into);
             ensure(!again, || format!("buffers {} and {} are reduced twice", r.partial.0, r.into.0))?;
-            let fits = match r.combine {
-                Combine::Sum | Combine::Max => partial.width == into.width,
-                Combine::Moments => partial.width % 2 == 1 && partial.width == into.width + 1,
-            };
+            let fits = r.combine.result_width(partial.width) == Some(into.width);
             ensure(fits, || format!("reduction of width {} into width {}", partial.width, into.width))?;
         }
         Ok(())
@@ -333,13 +330,14 @@ impl Validator<'_> {
             Operation::Transpose { .. } => {
                 ensure(call.axis == GLOBAL, || "a transposition that is not once".into())?;
             }
-            Operation::Moments { out, width, .. } => {
-                let b = self.partial(phase, *out)?;
-                ensure(b.width as usize == 2 * *width as usize + 1 && *width > 0, || {
-                    format!("moments of width {width} into a partial of width {}", b.width)
+            Operation::Statistic { statistic, out, width, .. } => {
+                let (b, name) = (self.partial(phase, *out)?, statistic.description().name);
+                ensure(statistic.components(b.width) == Some(*width), || {
+                    format!("{name} of width {width} into a partial of width {}", b.width)
                 })?;
-                let moments = phase.reductions.iter().any(|r| r.partial == *out && r.combine == Combine::Moments);
-                ensure(moments, || format!("partial {out:?} of moments is reduced otherwise"))?;
+                let combine = Combine::Statistic(*statistic);
+                let reduced = phase.reductions.iter().any(|r| r.partial == *out && r.combine == combine);
+                ensure(reduced, || format!("partial {out:?} of {name} is reduced otherwise"))?;
             }
         }
         let uses = call.op.uses();

@@ -2,10 +2,10 @@
 
 use super::prepare::{AbsorbedMatMul, AbsorbedOuter, PreparedOp, SegmentSum, StridedOperand};
 use super::tiling::BatchTiling;
-use crate::exec::common::join_moments;
 use crate::exec::common::{ElementRange, Layout};
 use crate::kernels::{
-    AbsorbedGradient, AbsorbedProduct, MatMul, Microkernels, Outer, VectorGradient, WeightGradientSums, transpose,
+    AbsorbedGradient, AbsorbedProduct, MatMul, Microkernels, Outer, VectorGradient, WeightGradientSums, join_partials,
+    transpose,
 };
 use din_program::schedule::{AxisId, BATCH};
 
@@ -22,8 +22,8 @@ pub(super) struct TileCall<'a> {
     pub first_tile: bool,
     pub tiling: &'a BatchTiling,
     pub layout: &'a Layout,
-    /// Room for twice the widest moments.
-    pub moments: *mut f32,
+    /// Room for the largest partial of a statistic.
+    pub partial: *mut f32,
     /// Room for the widest panel of an absorbed weight.
     pub panel: *mut f32,
 }
@@ -96,14 +96,12 @@ impl TileCall<'_> {
                 // SAFETY: both matrices were checked to lie in their buffers.
                 unsafe { transpose(self.base(w), w.stride, self.base(out), k, n) }
             }
-            PreparedOp::Moments { x, out, width } => {
+            PreparedOp::Statistic { statistic, x, out, width } => {
                 if rows > 0 {
-                    let (mean, m2) = (self.moments, self.moments.wrapping_add(width));
-                    // SAFETY: `x` was checked; the partial holds `2 * width + 1` floats, the
-                    // scratch `2 * width`.
+                    // SAFETY: `x` was checked; `out` and the scratch hold the floats of a partial.
                     unsafe {
-                        self.kernels.moments(self.row(x, begin), x.stride, rows, width, mean, m2);
-                        join_moments(self.base(out), mean, rows as f32, width);
+                        self.kernels.statistic(statistic, self.row(x, begin), x.stride, rows, width, self.partial);
+                        join_partials(statistic, self.base(out), self.partial, width);
                     }
                 }
             }

@@ -19,7 +19,7 @@ use din_program::schedule::GLOBAL;
 pub(super) struct ThreadScratch {
     tile: StepMemory,
     gradient: StepMemory,
-    moments: StepMemory,
+    partial: StepMemory,
     /// Columns of a sample's absorbed weight.
     panel: StepMemory,
     args: Vec<*mut u8>,
@@ -33,7 +33,7 @@ impl ThreadScratch {
     /// Makes room for the tiles of a schedule.
     pub fn fit(&mut self, schedule: &BoundSchedule) -> Result<(), ExecError> {
         self.tile.reserve(schedule.tile_floats)?;
-        self.moments.reserve(2 * schedule.prepared.moments)?;
+        self.partial.reserve(schedule.prepared.statistic_floats)?;
         self.panel.reserve(schedule.prepared.panel_floats)?;
         if let Some(update) = &schedule.rows {
             let sizes = schedule.prepared.tilings.iter().filter(|t| t.0 != GLOBAL).map(|t| t.1 as usize);
@@ -179,7 +179,7 @@ impl<'a> PhaseRunner<'a> {
                     first_tile: count == 0,
                     tiling,
                     layout,
-                    moments: scratch.moments.pointer(),
+                    partial: scratch.partial.pointer(),
                     panel: scratch.panel.pointer(),
                 };
                 // SAFETY: the schedule was checked, sized for this batch and its addresses bound,

@@ -8,7 +8,7 @@ use crate::kernels;
 use din_program::Program;
 use din_program::schedule::{
     AbsorbedWeight, AxisId, AxisTree, Buffer, BufferId, BufferUse, Call, Combine, Extent, GLOBAL, KernelArg, Operation,
-    Phase, Schedule, ScheduleRoot, Slot, Storage, Work,
+    Phase, Schedule, ScheduleRoot, Slot, Statistic, Storage, Work,
 };
 
 /// How an argument's base address is found.
@@ -64,7 +64,8 @@ pub(super) enum PreparedOp {
         k: usize,
         n: usize,
     },
-    Moments {
+    Statistic {
+        statistic: Statistic,
         x: StridedOperand,
         out: StridedOperand,
         width: usize,
@@ -200,8 +201,8 @@ pub(super) struct PreparedSchedule {
     pub partial_floats: usize,
     /// Most arguments of a phase.
     pub most_args: usize,
-    /// Widest moments.
-    pub moments: usize,
+    /// Floats of the largest partial of a statistic.
+    pub statistic_floats: usize,
     /// Floats of the largest panel of an absorbed weight.
     pub panel_floats: usize,
 }
@@ -230,7 +231,7 @@ impl PreparedSchedule {
             ancestors: Vec::new(),
             partial_floats: 0,
             most_args: 0,
-            moments: 0,
+            statistic_floats: 0,
             panel_floats: 0,
         };
         let rows = matches!(role, ScheduleRole::Rows { .. });
@@ -256,11 +257,7 @@ impl PreparedSchedule {
             let mut offset = 0;
             for r in &phase.reductions {
                 let width = schedule.buffers[r.partial.index()].width as usize;
-                let start = match r.combine {
-                    _ if written_whole_first(phase, r.partial, width) => None,
-                    Combine::Max => Some(f32::NEG_INFINITY),
-                    Combine::Sum | Combine::Moments => Some(0.0),
-                };
+                let start = (!written_whole_first(phase, r.partial, width)).then(|| r.combine.start());
                 p.partials.push(PartialCopy { offset, width, start });
                 prepared.used[r.into.index()] = true;
                 p.reductions.push(PreparedReduction { offset, width, into: r.into, combine: r.combine });
@@ -369,10 +366,10 @@ impl PreparedSchedule {
                 let op = SegmentSum { x: next(), out: next(), width: width as usize, from };
                 (PreparedOp::SegmentSum(op), format!("segment sum {width}"))
             }
-            Operation::Moments { width, .. } => {
-                self.moments = self.moments.max(width as usize);
-                let op = PreparedOp::Moments { x: next(), out: next(), width: width as usize };
-                (op, format!("moments {width}"))
+            Operation::Statistic { statistic, width, .. } => {
+                self.statistic_floats = self.statistic_floats.max(statistic.partial_width(width) as usize);
+                let op = PreparedOp::Statistic { statistic, x: next(), out: next(), width: width as usize };
+                (op, format!("{} {width}", statistic.description().name))
             }
         };
         let width = |id: BufferId| Some(&buffers[id.index()]).filter(|b| b.axis == call.axis).map(|b| b.width);

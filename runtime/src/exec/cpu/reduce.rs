@@ -7,8 +7,8 @@ use super::prepare::PreparedReduction;
 use super::tiling::LeafChunks;
 use crate::comm::{Channel, Communicator, Messages, RankReduction, sum_counts};
 use crate::exec::ExecError;
-use crate::exec::common::{combine, join_moments};
-use crate::kernels::Microkernels;
+use crate::exec::common::{combine, components};
+use crate::kernels::{Microkernels, join_partials, store_results};
 use crate::leaves::{SumTree, subtrees};
 use crate::threads::ThreadPool;
 use din_program::schedule::{Combine, GLOBAL};
@@ -20,7 +20,7 @@ const BLOCK: usize = 512;
 const SMALL: usize = 32 * 1024;
 
 /// Combines every reduction over all samples that a step has: losses, gradients of dense
-/// parameters, moments, maxima. On one rank, the tree over its leaves is all; ranks join their
+/// parameters, statistics, maxima. On one rank, the tree over its leaves is all; ranks join their
 /// subtrees.
 #[derive(Debug, Default)]
 pub(super) struct Reducer {
@@ -89,7 +89,7 @@ pub(super) struct PhasePartials<'a> {
 /// What this rank has of a reduction whose other leaves are on other ranks.
 struct RankPartial<S> {
     combine: Combine,
-    /// Floats of a value. Moments are `[mean, M2, count]`.
+    /// Floats of a value; of a statistic, those of a partial.
     width: usize,
     /// Leaves of the global batch.
     leaves: usize,
@@ -243,7 +243,7 @@ fn reductions<'a>(
 fn blocks(r: &PreparedReduction) -> usize {
     match r.combine {
         Combine::Sum | Combine::Max => r.width.div_ceil(BLOCK),
-        Combine::Moments => 1,
+        Combine::Statistic(_) => 1,
     }
 }
 
@@ -251,13 +251,8 @@ fn blocks(r: &PreparedReduction) -> usize {
 fn bounds(r: &PreparedReduction, block: usize) -> (usize, usize) {
     match r.combine {
         Combine::Sum | Combine::Max => (block * BLOCK, ((block + 1) * BLOCK).min(r.width)),
-        Combine::Moments => (0, r.width),
+        Combine::Statistic(_) => (0, r.width),
     }
-}
-
-/// Components of which a partial of moments has `[mean, M2, count]`.
-fn moments_width(r: &PreparedReduction) -> usize {
-    (r.width - 1) / 2
 }
 
 /// Joins one block of all copies: those of the largest whole subtrees, then in the first copy of
@@ -275,10 +270,7 @@ unsafe fn join(r: &PreparedReduction, block: usize, copies: ChunkCopies<'_>, ker
             match r.combine {
                 Combine::Sum => kernels.add(a, b, end - begin),
                 Combine::Max => kernels.max(a, b, end - begin),
-                Combine::Moments => {
-                    let width = moments_width(r);
-                    join_moments(a, b, *b.add(2 * width), width);
-                }
+                Combine::Statistic(statistic) => join_partials(statistic, a, b, components(statistic, r.width)),
             }
         }
     }
@@ -297,14 +289,7 @@ unsafe fn store(r: &PreparedReduction, block: usize, total: *const f32, into: *m
             Combine::Sum | Combine::Max => {
                 std::ptr::copy_nonoverlapping(total.add(begin), into.add(begin), end - begin);
             }
-            Combine::Moments => {
-                let width = moments_width(r);
-                let count = *total.add(2 * width);
-                for i in 0..width {
-                    *into.add(i) = *total.add(i);
-                    *into.add(width + i) = if count > 0.0 { *total.add(width + i) / count } else { 0.0 };
-                }
-            }
+            Combine::Statistic(statistic) => store_results(statistic, total, into, components(statistic, r.width)),
         }
     }
 }

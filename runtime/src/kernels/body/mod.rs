@@ -142,46 +142,6 @@ pub(super) unsafe fn dot<S: Simd>(t: &RegisterTile, rows: usize) {
     }
 }
 
-/// Mean and sum of squared differences from it of each column: `mean[c]`, `m2[c]` over `rows > 0`
-/// rows.
-///
-/// # Safety
-///
-/// The CPU has `S`'s features, and all addresses are valid.
-#[inline(always)]
-pub(super) unsafe fn moments<S: Simd>(
-    x: *const f32,
-    x_row: usize,
-    rows: usize,
-    width: usize,
-    mean: *mut f32,
-    m2: *mut f32,
-) {
-    // SAFETY: the caller vouches for the features and addresses; the last vector is masked.
-    unsafe {
-        let scale = S::splat(1.0 / rows as f32);
-        let mut c = 0;
-        while c < width {
-            let mask = S::mask((width - c).min(S::LANES));
-            // Four chains hide the latency of the additions.
-            let mut sums = [S::splat(0.0); 4];
-            for i in 0..rows {
-                sums[i % 4] = S::add(sums[i % 4], S::load_first(x.add(i * x_row + c), mask));
-            }
-            let center = S::mul(S::add(S::add(sums[0], sums[1]), S::add(sums[2], sums[3])), scale);
-            let mut squares = [S::splat(0.0); 4];
-            for i in 0..rows {
-                let d = S::sub(S::load_first(x.add(i * x_row + c), mask), center);
-                squares[i % 4] = S::fma(d, d, squares[i % 4]);
-            }
-            let total = S::add(S::add(squares[0], squares[1]), S::add(squares[2], squares[3]));
-            S::store_first(mean.add(c), mask, center);
-            S::store_first(m2.add(c), mask, total);
-            c += S::LANES;
-        }
-    }
-}
-
 /// `out[i] = out[i] + x[i]`, or the greater of both.
 ///
 /// # Safety

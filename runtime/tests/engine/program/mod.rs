@@ -120,9 +120,16 @@ fn step(backward: bool) -> Schedule {
                     },
                 ),
                 kernel(SEQUENCE, 1, vec![b(3), KernelArg::Ancestor { of: SEQUENCE, to: BATCH }, b(4)]),
-                call(SEQUENCE, Operation::Moments { x: view(3), out: BufferId(5), width: h }),
+                call(
+                    SEQUENCE,
+                    Operation::Statistic { statistic: Statistic::Moments, x: view(3), out: BufferId(5), width: h },
+                ),
             ],
-            reductions: vec![Reduction { partial: BufferId(5), into: BufferId(6), combine: Combine::Moments }],
+            reductions: vec![Reduction {
+                partial: BufferId(5),
+                into: BufferId(6),
+                combine: Combine::Statistic(Statistic::Moments),
+            }],
         },
         Phase {
             axis: BATCH,

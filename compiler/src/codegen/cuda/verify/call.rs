@@ -35,7 +35,7 @@ fn sizes(kernel: &KernelIr, call: &DeviceCall) -> Result<(), Broken> {
         | DeviceCall::SumEntries { width, .. }
         | DeviceCall::SegmentSum { width, .. } => (vec![width], 1),
         DeviceCall::JoinCopies { width, stride, .. } => (vec![width, stride], 1),
-        DeviceCall::Moments { width, groups, .. } | DeviceCall::JoinGroups { width, groups, .. } => {
+        DeviceCall::Statistic { width, groups, .. } | DeviceCall::JoinGroups { width, groups, .. } => {
             (vec![width, groups], if groups > 1 { u64::from(width) * u64::from(groups) } else { 1 })
         }
     };
@@ -63,7 +63,7 @@ fn place(kernel: &KernelIr, call: &DeviceCall) -> Result<(), Broken> {
         | DeviceCall::Product { .. }
         | DeviceCall::Outer { .. }
         | DeviceCall::SegmentSum { .. }
-        | DeviceCall::Moments { .. }
+        | DeviceCall::Statistic { .. }
         | DeviceCall::JoinGroups { .. } => true,
     };
     if !fits {

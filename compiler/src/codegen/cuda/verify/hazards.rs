@@ -56,8 +56,8 @@ impl Hazards<'_> {
                 }
                 self.open.append(&mut accesses);
                 match call {
-                    // Barriers within: the count of the moments is written behind the last one.
-                    DeviceCall::Moments { total, .. } => {
+                    // Barriers within; behind the last one, `total` may be written.
+                    DeviceCall::Statistic { total, .. } => {
                         self.barrier();
                         let columns = columns_of(total.column, total.columns);
                         self.open.push(Access { array: total.array, columns, write: true });

@@ -25,7 +25,7 @@ use crate::leaves::SumTree;
 use crate::table::Table;
 use crate::threads::Threads;
 use din_program::cuda::Cuda;
-use din_program::schedule::{AxisId, BufferId, Combine, GLOBAL, Operation, Phase};
+use din_program::schedule::{AxisId, BufferId, Combine, GLOBAL, Operation, Phase, Statistic};
 use din_program::{Isa, Program};
 use std::sync::Arc;
 
@@ -70,8 +70,8 @@ enum JoinedValue {
     /// The result itself.
     Sum,
     Max,
-    /// Means, then biased variances, of all elements of an axis.
-    Moments(AxisId),
+    /// Of all elements of an axis.
+    Statistic(Statistic, AxisId),
 }
 
 impl JoinedValue {
@@ -79,7 +79,7 @@ impl JoinedValue {
         match self {
             JoinedValue::Sum => Combine::Sum,
             JoinedValue::Max => Combine::Max,
-            JoinedValue::Moments(_) => Combine::Moments,
+            JoinedValue::Statistic(statistic, _) => Combine::Statistic(statistic),
         }
     }
 }
@@ -89,7 +89,7 @@ impl JoinedReduction {
     fn value_floats(&self) -> usize {
         match self.how {
             JoinedValue::Sum | JoinedValue::Max => self.floats,
-            JoinedValue::Moments(_) => self.floats + 1,
+            JoinedValue::Statistic(Statistic::Moments, _) => self.floats + 1,
         }
     }
 
@@ -97,7 +97,7 @@ impl JoinedReduction {
     fn value_of(&self, result: &[f32], layout: &Layout, value: &mut Vec<f32>) {
         value.clear();
         value.extend_from_slice(result);
-        if let JoinedValue::Moments(axis) = self.how {
+        if let JoinedValue::Statistic(Statistic::Moments, axis) = self.how {
             let count = layout.count(axis) as f32;
             value[self.floats / 2..].iter_mut().for_each(|variance| *variance *= count);
             value.push(count);
@@ -107,7 +107,7 @@ impl JoinedReduction {
     /// The reverse, of the total.
     fn result_of(&self, total: &[f32], result: &mut [f32]) {
         result.copy_from_slice(&total[..self.floats]);
-        if let JoinedValue::Moments(_) = self.how {
+        if let JoinedValue::Statistic(Statistic::Moments, _) = self.how {
             let count = total[self.floats];
             let squares = result[self.floats / 2..].iter_mut();
             squares.for_each(|x| *x = if count > 0.0 { *x / count } else { 0.0 });
@@ -130,7 +130,9 @@ fn joined_phases(program: &Program, cuda: &Cuda) -> Result<Vec<JoinedPhase>, Dev
             let how = match reduction.combine {
                 Combine::Sum => JoinedValue::Sum,
                 Combine::Max => JoinedValue::Max,
-                Combine::Moments => JoinedValue::Moments(moments_axis(phase, reduction.partial)?),
+                Combine::Statistic(statistic) => {
+                    JoinedValue::Statistic(statistic, statistic_axis(phase, reduction.partial)?)
+                }
             };
             let floats = schedule.buffers[reduction.into.index()].width as usize;
             Ok(JoinedReduction { how, into: reduction.into, floats })
@@ -140,11 +142,11 @@ fn joined_phases(program: &Program, cuda: &Cuda) -> Result<Vec<JoinedPhase>, Dev
     Ok(phases)
 }
 
-/// Whose elements the moments in a partial buffer are of.
-fn moments_axis(phase: &Phase, partial: BufferId) -> Result<AxisId, DeviceError> {
+/// Whose elements the statistic in a partial buffer is of.
+fn statistic_axis(phase: &Phase, partial: BufferId) -> Result<AxisId, DeviceError> {
     let axis = phase.calls.iter().find_map(|call| match &call.op {
-        Operation::Moments { out, .. } if *out == partial => Some(call.axis),
-        Operation::Moments { .. }
+        Operation::Statistic { out, .. } if *out == partial => Some(call.axis),
+        Operation::Statistic { .. }
         | Operation::Kernel { .. }
         | Operation::Fill { .. }
         | Operation::MatMul { .. }
@@ -154,7 +156,7 @@ fn moments_axis(phase: &Phase, partial: BufferId) -> Result<AxisId, DeviceError>
         | Operation::Transpose { .. }
         | Operation::SegmentSum { .. } => None,
     });
-    axis.ok_or_else(|| DeviceError::Program(format!("nothing takes the moments in buffer {}", partial.0)))
+    axis.ok_or_else(|| DeviceError::Program(format!("no call writes the statistic in buffer {}", partial.0)))
 }
 
 impl RankSteps {
