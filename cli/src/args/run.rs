@@ -82,10 +82,10 @@ pub struct TrainArgs {
 /// Where steps run.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct DeviceArgs {
-    /// Where steps run: cpu; cuda:0 (the first GPU, and so on); cuda, GPU k for rank k of a machine;
-    /// or auto, which is cuda where there is a GPU. A GPU needs NVIDIA's driver, and for `din` itself
-    /// NVRTC; its results are not the CPU's bit for bit [default: cpu; on --resume where the run
-    /// began]
+    /// Where steps run: cpu; cuda:0 (the first GPU, and so on); cuda, GPU k for rank k of a
+    /// machine; or auto, which is cuda where there is a GPU. A GPU needs NVIDIA's driver, and for
+    /// `din` itself NVRTC; its results are not the CPU's bit for bit [default: cpu; on --resume
+    /// where the run began]
     #[arg(long, value_name = "DEVICE", value_parser = device::parse)]
     pub device: Option<DeviceArg>,
     /// GPU memory that tables may use, such as 20G; of a larger table the GPU holds a part, with

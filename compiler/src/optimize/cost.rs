@@ -7,7 +7,8 @@ use crate::graph::{Absorbed, Graph, NodeId, Op};
 ///
 /// A multiply-add counts 2: a product of a vector with a `k x n` matrix is `2 k n`, so is an outer
 /// product. An elementwise op, transcendental or not, counts 1 a component; a sum or maximum 1 for
-/// each number it reads; a statistic what its description says. Moving numbers (lookups, `Concat`, `Slice`, `Reshape`,
+/// each number it reads; a statistic what its description says. Moving numbers (lookups, `Concat`,
+/// `Slice`, `Reshape`,
 /// `StopGradient`, `Broadcast`) counts 0.
 pub fn flops(graph: &Graph, counts: &[f64]) -> f64 {
     graph.order().iter().map(|&id| node_flops(graph, id, counts)).sum()

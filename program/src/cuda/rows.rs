@@ -22,7 +22,11 @@ use super::Cuda;
 /// Declares an enum of positions with the C++ name of each variant and, where the kernels need it,
 /// of their number.
 macro_rules! kernel_enum {
-    ($(#[$doc:meta])* $name:ident $(($count:literal))? { $($(#[$of:meta])* $variant:ident = $text:literal),* $(,)? }) => {
+    (
+        $(#[$doc:meta])* $name:ident $(($count:literal))? {
+            $($(#[$of:meta])* $variant:ident = $text:literal),* $(,)?
+        }
+    ) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[repr(u32)]

@@ -134,8 +134,8 @@ pub struct BufferUse {
     pub access: AccessKind,
 }
 
-/// Floating-point operations per element (of products and statistics only), and the bytes of rows that
-/// are read and written per element if nothing is cached.
+/// Floating-point operations per element (of products and statistics only), and the bytes of rows
+/// that are read and written per element if nothing is cached.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Work {
     /// Floating-point operations per element.

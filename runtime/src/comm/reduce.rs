@@ -213,8 +213,8 @@ impl RankReduction {
     }
 }
 
-/// Adds up, over the ranks, what each has of a global batch, such as elements by axis. `received` is
-/// for the messages.
+/// Adds up, over the ranks, what each has of a global batch, such as elements by axis. `received`
+/// is for the messages.
 ///
 /// # Errors
 /// Another rank failed.

@@ -1,5 +1,6 @@
-//! Products with weights that absorb a vector of each sample, and their gradients: the activation unit
-//! of the paper, whose first layer reads `concat(k, k * q)` (Section 4.2), for a sequence of entries
+//! Products with weights that absorb a vector of each sample, and their gradients: the activation
+//! unit of the paper, whose first layer reads `concat(k, k * q)` (Section 4.2), for a sequence of
+//! entries
 //! `k` and one candidate `q` per sample.
 
 use super::body::{AbsorbedOuterTile, AbsorbedPanel, AbsorbedVectorSums, AbsorbedWeightSums, RegisterTile, StoreMode};
@@ -87,8 +88,8 @@ pub struct VectorGradient {
 impl Microkernels {
     /// # Safety
     ///
-    /// The addresses of `m` are valid for its sizes and strides, `scratch` for [`panel_floats`], and
-    /// what is written overlaps nothing else.
+    /// The addresses of `m` are valid for its sizes and strides, `scratch` for [`panel_floats`],
+    /// and what is written overlaps nothing else.
     pub unsafe fn absorbed_matmul(&self, m: &AbsorbedProduct<'_>, scratch: *mut f32) {
         let (k, columns) = if m.transposed { (m.n, m.e) } else { (m.e, m.n) };
         for group in groups(m.offsets, k) {
@@ -121,7 +122,8 @@ impl Microkernels {
             transposed: m.transposed,
         };
         let rows = end - begin;
-        // SAFETY: the caller vouches for the addresses; the block and runs lie inside `rows x columns`;
+        // SAFETY: the caller vouches for the addresses; the block and runs lie inside `rows x
+        // columns`;
         // `Microkernels::new` made sure of the features.
         unsafe {
             if columns == 1 {
@@ -168,8 +170,8 @@ impl Microkernels {
 
     /// # Safety
     ///
-    /// The addresses of `o` are valid for its sizes and strides, and what is written overlaps nothing
-    /// else.
+    /// The addresses of `o` are valid for its sizes and strides, and what is written overlaps
+    /// nothing else.
     pub unsafe fn absorbed_outer(&self, o: &AbsorbedGradient<'_>) {
         let AbsorbedGradient { e, n, .. } = *o;
         let lanes = self.level.lanes;
@@ -221,8 +223,8 @@ impl Microkernels {
     }
 }
 
-/// Consecutive samples that are processed together, block by block of the weight: at most [`GROUP`], or
-/// as many as have entries of [`GROUP_FLOATS`] floats in all, `width` each.
+/// Consecutive samples that are processed together, block by block of the weight: at most
+/// [`GROUP`], or as many as have entries of [`GROUP_FLOATS`] floats in all, `width` each.
 fn groups(offsets: &[u32], width: usize) -> impl Iterator<Item = Range<usize>> {
     let samples = offsets.len().saturating_sub(1);
     let most = (GROUP_FLOATS / width) as u32;

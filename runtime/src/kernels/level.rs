@@ -149,10 +149,10 @@ macro_rules! level {
     };
 }
 
-// Vectors across, then rows: of whole tiles, of masked ones, and of tiles that make their weight; in
-// the second list those of tiles of absorbed weights' gradients. Rows times columns accumulators, one
-// vector of `w` a column and one of `x` (and the mask, where it takes a vector register: AVX2) fit
-// the registers: 32, 16 and 16 of them. Making a weight takes one or two more.
+// Vectors across, then rows: of whole tiles, of masked ones, and of tiles that make their weight;
+// in the second list those of tiles of absorbed weights' gradients. Rows times columns
+// accumulators, one vector of `w` a column and one of `x` (and the mask, where it takes a vector
+// register: AVX2) fit the registers: 32, 16 and 16 of them. Making a weight takes one or two more.
 #[cfg(target_arch = "x86_64")]
 level!(v4, simd::Avx512, ["avx512f,avx512dq,avx512bw,avx512vl,avx2,fma"], [
     1: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;

@@ -284,8 +284,8 @@ impl Microkernels {
     }
 }
 
-/// Neighbouring columns that one tile covers: their first, how many vectors they take, and the columns
-/// of the last of these.
+/// Neighbouring columns that one tile covers: their first, how many vectors they take, and the
+/// columns of the last of these.
 struct ColumnBlock {
     column: usize,
     vectors: usize,
@@ -304,8 +304,9 @@ fn column_blocks(columns: usize, lanes: usize, most: usize) -> impl Iterator<Ite
     })
 }
 
-/// Cuts `rows` into the fewest runs of at most `most`, each with its first row and its height. Heights
-/// are nearly equal: a low tile has too few sums under way to hide the latency of an addition.
+/// Cuts `rows` into the fewest runs of at most `most`, each with its first row and its height.
+/// Heights are nearly equal: a low tile has too few sums under way to hide the latency of an
+/// addition.
 fn runs(rows: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
     let count = rows.div_ceil(most);
     let (height, higher) = if count == 0 { (0, 0) } else { (rows / count, rows % count) };

@@ -5,7 +5,8 @@
 //!   numbers. `launches`: those of its CUDA form. `check`: a batch, the model's values and the
 //!   tables.
 //! - `layout`, `unique`: the elements of every axis. - `lookups`: what reads rows of tables.
-//! - `combine`: how two values of a reduction become one. - `profile`: where the time of steps goes.
+//! - `combine`: how two values of a reduction become one. - `profile`: where the time of steps
+//!   goes.
 
 mod check;
 mod combine;

@@ -17,8 +17,8 @@ pub struct ProfileRow {
     pub elements: u64,
     /// Summed over threads.
     pub seconds: f64,
-    /// Floating-point operations (products and statistics only), and bytes of rows read and written if
-    /// nothing is cached.
+    /// Floating-point operations (products and statistics only), and bytes of rows read and written
+    /// if nothing is cached.
     pub flops: f64,
     pub bytes: f64,
 }

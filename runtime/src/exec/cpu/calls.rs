@@ -114,8 +114,8 @@ impl TileCall<'_> {
         }
     }
 
-    /// The tile's first sample, and where its samples' entries begin and the last one's end. The call
-    /// is over a sequence.
+    /// The tile's first sample, and where its samples' entries begin and the last one's end. The
+    /// call is over a sequence.
     fn samples(&self) -> (usize, &[u32]) {
         let (first, end) = self.tiling.range(self.tile, BATCH, self.layout);
         (first, &self.layout.offsets(self.axis)[first..=end])

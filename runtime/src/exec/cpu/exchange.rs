@@ -97,9 +97,9 @@ impl CpuExecutor {
         &mut sums.values
     }
 
-    /// Sends the sums of [`CpuExecutor::fetched_sums`] to the owners of their rows, and updates this
-    /// rank's rows by those that it receives. Every rank calls it, with a sum for each row that it
-    /// has fetched. `step` is the number of the step, from 1.
+    /// Sends the sums of [`CpuExecutor::fetched_sums`] to the owners of their rows, and updates
+    /// this rank's rows by those that it receives. Every rank calls it, with a sum for each row
+    /// that it has fetched. `step` is the number of the step, from 1.
     ///
     /// # Errors
     /// Another rank failed.
@@ -118,9 +118,9 @@ impl CpuExecutor {
         Ok(())
     }
 
-    /// Adds the rows that the batch lacks where a table's updates are dense, and says in which leaves
-    /// the rows of each table are updated: where its update sums over them, in the order of their
-    /// buckets and ids.
+    /// Adds the rows that the batch lacks where a table's updates are dense, and says in which
+    /// leaves the rows of each table are updated: where its update sums over them, in the order of
+    /// their buckets and ids.
     fn order_rows(&mut self, tables: &[Table], over_ranks: bool) -> Result<(), ExecError> {
         for ((spec, occurrences), table) in self.program.tables.iter().zip(&mut self.occurrences).zip(tables) {
             if spec.update_rule == UpdateRule::Dense {

@@ -1,8 +1,8 @@
 //! Where the time of steps goes on a device: launches, seconds and work by kernel, and the first
 //! launches one by one.
 //!
-//! Work is what the schedule says of kernels over tiles: the operations of products and statistics as
-//! the device does them, and the bytes that a kernel moves between global memory and the chip if
+//! Work is what the schedule says of kernels over tiles: the operations of products and statistics
+//! as the device does them, and the bytes that a kernel moves between global memory and the chip if
 //! each is moved once. What lies in a tile's buffers costs nothing.
 
 use super::driver::TimedLaunch;

@@ -207,7 +207,8 @@ impl RankSteps {
         Ok(())
     }
 
-    /// By result of a phase: where its launches leave it, where it lies in the block, and its bytes.
+    /// By result of a phase: where its launches leave it, where it lies in the block, and its
+    /// bytes.
     fn places(
         &self,
         phase: &JoinedPhase,
