@@ -302,6 +302,7 @@ impl<D: Driver> CudaExecutor<D> {
         ranks.rows.update_rows(tables, fetched, self.model.step + 1)?;
         self.add_to_profile(&part.of_tables, &part.bases)?;
         self.model.step += 1;
+        self.model.trained = true;
         self.model.uploaded = true;
         Ok(())
     }
