@@ -375,8 +375,11 @@ fn a_shared_model_is_read_on_devices() {
     let mut r = Random::new(23);
     let batches: Vec<Batch> = (0..6).map(|k| batch_of(&case.program, &case.batch(&mut r, 8, 30 * (k % 3)))).collect();
     let mut trained = Session::new(on_cpu(), threads.clone(), 7).unwrap();
+    let mut counters = trained.frequency_counters();
+    batches.iter().for_each(|batch| trained.count(&mut counters, batch).unwrap());
+    trained.finish_counting(counters).unwrap();
     for batch in &batches {
-        trained.train(batch).unwrap();
+        assert!(trained.train(batch).unwrap().is_finite());
     }
     let model = trained.into_shared().unwrap();
     let before: Vec<Vec<f32>> = model.tables.iter().map(|table| table.weights().to_vec()).collect();

@@ -305,7 +305,11 @@ impl<D: Driver + fmt::Debug> Executor for CudaExecutor<D> {
         self.ranks = Some(RankSteps::new(&self.program, &self.cuda, (self.threads.clone(), isa), ranks)?);
         // The tables are the host's from now on.
         self.model.uploaded = false;
-        self.model.tables.iter_mut().for_each(|table| table.free(&mut self.driver));
+        for table in &mut self.model.tables {
+            table.free(&mut self.driver);
+            // What is summed here are fetched rows, by their positions.
+            table.order = None;
+        }
         Ok(())
     }
     fn upload(&mut self, state: &DenseState, tables: &[Table]) -> Result<(), ExecError> {
