@@ -248,7 +248,7 @@ fn what_is_missing_is_reported_and_only_auto_without_a_gpu_goes_on() {
         );
     }
     bench.ranker(&train("cuda:3")).expect(3).says("there is no GPU 3");
-    bench.ranker(&train("gpu")).expect(2).says("expected cpu, auto, or cuda:");
+    bench.ranker(&train("gpu")).expect(2).says("expected cpu, auto, cuda, or cuda:");
     bench
         .din("train {model} {data} --out {own}/run --precision tf32")
         .expect(1)
