@@ -26,12 +26,12 @@ struct StagedTraining {
 
 /// The kernels of a program's schedules.
 #[derive(Clone, Copy)]
-pub(super) struct Kernels<'a> {
+pub(super) struct ProgramKernels<'a> {
     pub program: &'a Program,
     pub cuda: &'a Cuda,
 }
 
-impl<'a> Kernels<'a> {
+impl<'a> ProgramKernels<'a> {
     pub fn schedule(self, schedule: usize) -> ScheduleKernels<'a> {
         ScheduleKernels { cuda: self.cuda, launches: &self.cuda.schedules[schedule], location: "" }
     }
@@ -165,7 +165,7 @@ impl<D: Driver> CudaExecutor<D> {
         self.times.done(HostPart::Params);
         let work = of_params.last().map_or(of_tables.bytes(), |u| u.at + u.layout.bytes);
         self.memory.work.reserve(&mut self.driver, work, "updates")?;
-        let kernels = Kernels { program, cuda };
+        let kernels = ProgramKernels { program, cuda };
         let of_step = [(kernels.schedule(TRAIN), &step.schedule)].into_iter();
         let of_tables_staged = of_tables.programs.iter().map(|p| (kernels.table(p), &p.staged));
         let of_params_staged = of_params.iter().map(|u| (kernels.tensor(u), &u.staged));
@@ -182,7 +182,7 @@ impl<D: Driver> CudaExecutor<D> {
         StagedTraining { step, moves, of_tables, of_params }: StagedTraining,
         bases: BlockBases,
     ) -> Result<Listed<'a>, DeviceError> {
-        let kernels = Kernels { program, cuda };
+        let kernels = ProgramKernels { program, cuda };
         let of_table = |p: &TableUpdateProgram| kernels.table(p);
         let mut list = self.list(bases);
         self.list_moves(&mut list, &moves, program, &kernels.schedule(TRAIN));
@@ -210,7 +210,7 @@ impl<D: Driver> CudaExecutor<D> {
     pub(super) fn list_dense_updates<'a>(
         &self,
         list: &mut CommandList<'a>,
-        kernels: Kernels<'a>,
+        kernels: ProgramKernels<'a>,
         step: &StagedStep,
         of_params: &[TensorUpdate],
     ) -> Result<(), DeviceError> {
