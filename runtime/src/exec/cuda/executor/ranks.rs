@@ -14,7 +14,7 @@ use super::super::driver::{DeviceError, DevicePtr, Driver};
 use super::super::host_times::HostPart;
 use super::super::memory::{BlockBases, BlockLayout, DeviceBlock, RelativePtr, bytes_of, bytes_of_mut};
 use super::staging::{StagedStep, TensorUpdate, result_ptr};
-use super::steps::{Kernels, loss_ptr};
+use super::steps::{ProgramKernels, loss_ptr};
 use super::{CudaExecutor, TRAIN};
 use crate::comm::{Channel, Communicator, Messages, RankReduction, sum_counts};
 use crate::exec::ExecError;
@@ -282,7 +282,7 @@ impl<D: Driver> CudaExecutor<D> {
         self.make_room_for_loss()?;
         self.times.begin();
         let (program, cuda) = (self.program.clone(), self.cuda.clone());
-        let kernels = Kernels { program: &program, cuda: &cuda };
+        let kernels = ProgramKernels { program: &program, cuda: &cuda };
         let part = self.stage_part(ranks, kernels, tables, inputs)?;
         self.model.uploaded = false;
         self.run_phases(ranks, kernels, &part)?;
@@ -302,6 +302,7 @@ impl<D: Driver> CudaExecutor<D> {
         ranks.rows.update_rows(tables, fetched, self.model.step + 1)?;
         self.add_to_profile(&part.of_tables, &part.bases)?;
         self.model.step += 1;
+        self.model.trained = true;
         self.model.uploaded = true;
         Ok(())
     }
@@ -310,7 +311,7 @@ impl<D: Driver> CudaExecutor<D> {
     fn stage_part(
         &mut self,
         ranks: &mut RankSteps,
-        kernels: Kernels<'_>,
+        kernels: ProgramKernels<'_>,
         tables: &[Table],
         inputs: &StepInputs<'_>,
     ) -> Result<StagedPart, ExecError> {
@@ -338,7 +339,12 @@ impl<D: Driver> CudaExecutor<D> {
 
     /// Runs the training schedule and the sums of row gradients, and stops for each phase that
     /// ranks reduce together.
-    fn run_phases(&mut self, ranks: &mut RankSteps, kernels: Kernels<'_>, part: &StagedPart) -> Result<(), ExecError> {
+    fn run_phases(
+        &mut self,
+        ranks: &mut RankSteps,
+        kernels: ProgramKernels<'_>,
+        part: &StagedPart,
+    ) -> Result<(), ExecError> {
         let StagedPart { step, of_tables, of_params, bases } = part;
         let schedule = kernels.schedule(TRAIN);
         let location = |table: usize| kernels.program.tables[table].location.as_str();
