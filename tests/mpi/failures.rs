@@ -156,7 +156,7 @@ fn a_wrong_row_that_one_rank_reads_is_reported_once_with_its_place() {
         for line in lines {
             let mut command = mpi.run(3);
             command.arg(DIN).args(scene.words(line));
-            let ended = ended(command.args(["--threads", "1", "--rank-timeout", "5"]));
+            let ended = ended(command.args(["--threads", "1", "--rank-timeout", "15"]));
             let errors = ended.errors();
             assert_eq!((ended.code, errors.len()), (Some(1), 1), "{mpi:?} {line}: {ended:?}");
             assert!(errors[0].contains("4.csv: line 201, column \"good_id\""), "{mpi:?} {line}: {ended:?}");

@@ -39,7 +39,18 @@ pub fn open_as_rank(
     ranks: &dyn Communicator,
     open: impl FnOnce() -> Result<RunDirectory>,
 ) -> Result<RunDirectory> {
-    match on_first_rank(ranks, Channel::Step, open)? {
+    let mut opened = None;
+    let opens = || {
+        opened = Some(open()?);
+        Ok(())
+    };
+    let shared = on_first_rank(ranks, Channel::Step, opens);
+    if let (Err(_), Some(made)) = (&shared, &opened) {
+        // Another rank has gone on, and failed, before this one heard that all have come so far.
+        made.clear_unless_begun();
+    }
+    shared?;
+    match opened {
         Some(directory) => Ok(directory),
         None => RunDirectory::open(path).map_err(|error| {
             let message = error.message.lines().next().expect("an error has a message");

@@ -198,6 +198,21 @@ fn a_best_without_its_checkpoint_is_an_error_that_names_the_others() {
     made.load("last").unwrap();
 }
 
+#[test]
+fn a_folder_is_not_left_where_another_rank_fails_while_it_is_made() {
+    let folder = TempDir::new().unwrap();
+    let (program, path) = (program(), folder.path().join("run"));
+    let ranks = in_process(2);
+    let error = crate::Error::input("log.csv: line 7");
+    let create = || {
+        let made = RunDirectory::create(&path, &program, &record(&program));
+        ranks[1].fail(&error);
+        made
+    };
+    assert_eq!(open_as_rank(&path, &*ranks[0], create).unwrap_err(), error);
+    assert!(!path.exists());
+}
+
 /// A folder of files, and one that a process left which was killed while making or clearing it.
 #[test]
 fn only_what_a_run_may_be_begun_in_is_no_run_to_resume() {
