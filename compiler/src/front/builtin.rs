@@ -1,5 +1,5 @@
-//! Functions that the language itself knows: elementwise operations, reductions, statistics, concat,
-//! embedding.
+//! Functions that the language itself knows: elementwise operations, reductions, statistics,
+//! concat, embedding.
 
 use super::elaborator::Elaborator;
 use super::value::{ArgumentValue, Builtin, ExprValue, RecordField, Tensor, counted};

@@ -2,9 +2,10 @@
 //! kernel that sees a tile at a time. Each chunk has a partial; partials are joined, and the last
 //! one gives the results.
 //!
-//! Here is what every part of Din must know of a statistic. Its meaning in f64, derivative and error
-//! bound are in `statistic.rs` of the compiler; its code for the CPU in `kernels/statistic.rs` of
-//! the runtime; for a GPU in `codegen/cuda/statistic.rs` and `statistic.cuh` of the compiler.
+//! Here is what every part of Din must know of a statistic. Its meaning in f64, derivative and
+//! error bound are in `statistic.rs` of the compiler; its code for the CPU in
+//! `kernels/statistic.rs` of the runtime; for a GPU in `codegen/cuda/statistic.rs` and
+//! `statistic.cuh` of the compiler.
 
 use serde::{Deserialize, Serialize};
 

@@ -21,6 +21,7 @@ use crate::exec::ExecError;
 use crate::exec::common::{self, Layout, StepInputs};
 use crate::exec::cpu::CpuExecutor;
 use crate::exec::cuda::table_updates::TableUpdates;
+use crate::kernels::{partial_of_results, store_results};
 use crate::leaves::SumTree;
 use crate::table::Table;
 use crate::threads::Threads;
@@ -85,32 +86,27 @@ impl JoinedValue {
 }
 
 impl JoinedReduction {
-    /// Floats of a value on its way: moments have their count.
-    fn value_floats(&self) -> usize {
-        match self.how {
-            JoinedValue::Sum | JoinedValue::Max => self.floats,
-            JoinedValue::Statistic(Statistic::Moments, _) => self.floats + 1,
-        }
-    }
-
-    /// Makes a result the value that ranks join: `[mean, M2, count]` of moments.
+    /// Makes a result the value that ranks join: of a statistic the partial.
     fn value_of(&self, result: &[f32], layout: &Layout, value: &mut Vec<f32>) {
         value.clear();
-        value.extend_from_slice(result);
-        if let JoinedValue::Statistic(Statistic::Moments, axis) = self.how {
-            let count = layout.count(axis) as f32;
-            value[self.floats / 2..].iter_mut().for_each(|variance| *variance *= count);
-            value.push(count);
+        match self.how {
+            JoinedValue::Sum | JoinedValue::Max => value.extend_from_slice(result),
+            JoinedValue::Statistic(statistic, axis) => {
+                partial_of_results(statistic, result, layout.count(axis) as f32, value);
+            }
         }
     }
 
     /// The reverse, of the total.
     fn result_of(&self, total: &[f32], result: &mut [f32]) {
-        result.copy_from_slice(&total[..self.floats]);
-        if let JoinedValue::Statistic(Statistic::Moments, _) = self.how {
-            let count = total[self.floats];
-            let squares = result[self.floats / 2..].iter_mut();
-            squares.for_each(|x| *x = if count > 0.0 { *x / count } else { 0.0 });
+        match self.how {
+            JoinedValue::Sum | JoinedValue::Max => result.copy_from_slice(total),
+            JoinedValue::Statistic(statistic, _) => {
+                let width = common::components(statistic, total.len());
+                assert_eq!(result.len(), statistic.result_width(width as u32) as usize, "a partial has its results");
+                // SAFETY: both have the floats of `width` components, and are apart.
+                unsafe { store_results(statistic, total.as_ptr(), result.as_mut_ptr(), width) }
+            }
         }
     }
 }
@@ -235,7 +231,7 @@ impl RankSteps {
         let mut at = 0;
         for reduction in reductions {
             reduction.value_of(&values[at..at + reduction.floats], layout, value);
-            joined.add(reduction.how.combine(), reduction.value_floats());
+            joined.add(reduction.how.combine(), value.len());
             joined.push(value);
             at += reduction.floats;
         }
