@@ -258,7 +258,7 @@ pub fn eval(console: &Console, own: Option<&Bundle>, args: &EvalArgs, ranks: &Ar
     warn_of_reuse(console, &opened.record, &data);
     let mut progress = Progress::new(console);
     let mut observe = |event| progress.show_pass(event);
-    let report = evaluate(&mut opened.session, &data, opened.batch, OnSignal::Stop, &**ranks, &mut observe);
+    let report = evaluate(&mut opened.session, &data, opened.batch, OnSignal::Stop, ranks, &mut observe);
     drop(progress);
     warn_of_values(console, &data);
     let report = report?;
@@ -322,7 +322,7 @@ pub fn predict(console: &Console, own: Option<&Bundle>, args: &PredictArgs, rank
     signal::install();
     let mut progress = Progress::new(console);
     let mut observe = |event| progress.show_pass(event);
-    let written = predict::predict(&mut opened.session, &data, &output, opened.batch, &**ranks, &mut observe);
+    let written = predict::predict(&mut opened.session, &data, &output, opened.batch, ranks, &mut observe);
     drop(progress);
     warn_of_values(console, &data);
     let written = written?;

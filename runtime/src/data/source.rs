@@ -11,7 +11,6 @@ use super::window::Window;
 use crate::batch::Batch;
 use rayon::prelude::*;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(super) struct Source {
     pub data: Arc<Inner>,
@@ -27,8 +26,6 @@ pub(super) struct Source {
     chunk: usize,
     /// Rows on their way to requests, where the schema has them.
     flat: Flat,
-    /// Rows decoded so far.
-    decoded: Arc<AtomicU64>,
     /// Parts of earlier windows, whose memory is used again.
     spare: Vec<Batch>,
 }
@@ -52,14 +49,8 @@ struct Piece {
 }
 
 impl Source {
-    /// Begins `position` rows behind the first. Counts the rows that it reads in `decoded`.
-    pub fn new(
-        data: Arc<Inner>,
-        order: Vec<RowBlock>,
-        mut position: u64,
-        chunk: usize,
-        decoded: Arc<AtomicU64>,
-    ) -> Source {
+    /// Begins `position` rows behind the first.
+    pub fn new(data: Arc<Inner>, order: Vec<RowBlock>, mut position: u64, chunk: usize) -> Source {
         let mut next_block = 0;
         while let Some(block) = order.get(next_block)
             && position >= block.rows
@@ -68,7 +59,7 @@ impl Source {
             next_block += 1;
         }
         let flat = Flat::new(&data.binding.schema);
-        Source { data, order, next_block, open: None, skip_rows: position, chunk, flat, decoded, spare: Vec::new() }
+        Source { data, order, next_block, open: None, skip_rows: position, chunk, flat, spare: Vec::new() }
     }
 
     /// Reads rows until the window has `rows` of them (or some more, to the end of a request) or
@@ -93,7 +84,7 @@ impl Source {
         }
         for mut piece in pieces {
             self.data.warnings.add(&mut piece.warnings);
-            self.decoded.fetch_add(piece.part.rows as u64, Ordering::Relaxed);
+            self.data.decoded.add_rows(piece.part.rows);
             window.push(piece.part);
             self.open = piece.open.filter(|open| open.left > 0);
         }
@@ -168,7 +159,7 @@ impl Source {
                 }
             };
             let read = open.read(&data, self.chunk, &mut self.flat.rows)?;
-            self.decoded.fetch_add(read as u64, Ordering::Relaxed);
+            self.data.decoded.add_rows(read);
             let mut warnings = Vec::new();
             open.reader.warnings(&mut warnings);
             data.warnings.add(&mut warnings);
@@ -181,7 +172,9 @@ impl Source {
 
 impl OpenBlock {
     fn new(data: &Inner, block: RowBlock, skip: u64) -> Result<OpenBlock, DataError> {
-        let reader = data.files[block.file].reader(&data.binding, block, skip)?;
+        let file = &data.files[block.file];
+        let reader = file.reader(&data.binding, block, skip)?;
+        data.decoded.add_bytes(file.bytes(&data.binding, block), block, skip);
         Ok(OpenBlock { reader, left: block.rows - skip })
     }
 

@@ -4,12 +4,13 @@ use crate::support::*;
 use arrow_array::RecordBatch;
 use arrow_select::concat::concat_batches;
 use din_program::schema::{Feature, FeatureKind, Schema};
-use din_runtime::comm::LocalCommunicator;
+use din_runtime::comm::{Communicator, LocalCommunicator};
 use din_runtime::data::{Dataset, Order, ReadMode, StreamOptions};
 use din_runtime::predict::{self, OutputFormat, OutputOptions, PredictionSummary};
 use din_runtime::{Error, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 fn output(path: PathBuf) -> OutputOptions {
     let format = OutputFormat::of(&path).unwrap();
@@ -23,11 +24,11 @@ fn predict(
     output: &OutputOptions,
     ranks: usize,
 ) -> Vec<Result<PredictionSummary>> {
-    let run = |comm: &dyn din_runtime::comm::Communicator| {
+    let run = |comm: &Arc<dyn Communicator>| {
         let data = predict::open(&trained.program, files, b'|', output).unwrap();
         predict::predict(&mut trained.session(), &data, output, 64, comm, &mut |_| {})
     };
-    if ranks == 1 { vec![run(&LocalCommunicator)] } else { on_ranks(ranks, run) }
+    if ranks == 1 { vec![run(&(Arc::new(LocalCommunicator) as Arc<dyn Communicator>))] } else { on_ranks(ranks, run) }
 }
 
 /// Names in a folder, hidden ones too.

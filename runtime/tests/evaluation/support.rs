@@ -140,10 +140,10 @@ fn write(path: &Path, rows: &RecordBatch, group: usize) {
 }
 
 /// What each of so many ranks gives.
-pub fn on_ranks<T: Send>(ranks: usize, run: impl Fn(&dyn Communicator) -> T + Sync) -> Vec<T> {
+pub fn on_ranks<T: Send>(ranks: usize, run: impl Fn(&Arc<dyn Communicator>) -> T + Sync) -> Vec<T> {
     std::thread::scope(|scope| {
         let run = &run;
-        let start = |comm: Arc<dyn Communicator>| scope.spawn(move || run(&*comm));
+        let start = |comm: Arc<dyn Communicator>| scope.spawn(move || run(&comm));
         let running: Vec<_> = in_process(ranks).into_iter().map(start).collect();
         running.into_iter().map(|rank| rank.join().unwrap()).collect()
     })
