@@ -112,10 +112,7 @@ impl Binding {
 
     /// All columns, required and passed through.
     pub fn all_columns(&self) -> SomeColumns {
-        SomeColumns {
-            required: (0..self.required.len()).collect(),
-            passthrough: (0..self.passthrough.len()).collect(),
-        }
+        SomeColumns { required: (0..self.required.len()).collect(), passthrough: (0..self.passthrough.len()).collect() }
     }
 
     /// Bytes of some columns, each column of the files once. `bytes` are those of all, required and

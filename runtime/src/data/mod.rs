@@ -55,7 +55,7 @@ mod stream;
 mod window;
 
 pub(crate) use arrays::{Message, push_arrays};
-pub use decoded::Decoded;
+pub use decoded::{Decoded, ReadingProfile};
 pub use error::{DataError, DataFault, FaultKind, Location, StreamError};
 pub use ranks::RowDivision;
 pub use stream::{Batches, Order, StreamOptions};
@@ -65,8 +65,8 @@ use crate::identity::FileIdentity;
 use arrow_schema::Field;
 use bind::Binding;
 use block::DataFile;
-use din_program::schema::Schema;
 use decoded::DecodedCounters;
+use din_program::schema::Schema;
 use files::OpenedFiles;
 use ranks::{BatchDivision, RankReaders, Readers};
 use std::collections::HashSet;
@@ -362,11 +362,7 @@ impl Dataset {
     ///
     /// # Panics
     /// `options` ask for another order.
-    pub fn stream_in_order(
-        &self,
-        options: StreamOptions,
-        ranks: &Arc<dyn Communicator>,
-    ) -> Result<Batches, DataError> {
+    pub fn stream_in_order(&self, options: StreamOptions, ranks: &Arc<dyn Communicator>) -> Result<Batches, DataError> {
         assert_eq!(options.order, Order::File, "rows that ranks share in the order of the files are read in it");
         let (options, readers) = match self.row_division(ranks.size()) {
             RowDivision::ByBlocks => (options, Readers::Blocks(self.inner.blocks_of(ranks.rank(), ranks.size()))),

@@ -95,11 +95,7 @@ pub struct Batches {
 }
 
 impl Batches {
-    pub(crate) fn start(
-        data: Arc<Inner>,
-        options: StreamOptions,
-        readers: Readers,
-    ) -> Result<Batches, DataError> {
+    pub(crate) fn start(data: Arc<Inner>, options: StreamOptions, readers: Readers) -> Result<Batches, DataError> {
         // What is filled side by side is ready at once: the next are begun while these are used.
         let abreast = match readers {
             Readers::Alone | Readers::Blocks(_) => abreast(&options),

@@ -186,12 +186,7 @@ fn schema(data: &Dataset, columns: &[OutputColumn]) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
-fn record(
-    schema: &SchemaRef,
-    batch: &Batch,
-    logits: &[&[f32]],
-    write_logits: bool,
-) -> Result<RecordBatch, ArrowError> {
+fn record(schema: &SchemaRef, batch: &Batch, logits: &[&[f32]], write_logits: bool) -> Result<RecordBatch, ArrowError> {
     if batch.rows == 0 {
         return Ok(RecordBatch::new_empty(schema.clone()));
     }

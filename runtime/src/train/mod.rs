@@ -113,7 +113,7 @@ fn drive(run: &mut TrainingRun, options: &TrainingOptions, observe: &mut dyn FnM
         prune(run)?;
     }
     let profile = match options.profile {
-        true => Some(TrainingProfile::new(&run.session, run.times, &options.spec_folder, &*run.ranks)?),
+        true => Some(TrainingProfile::new(&run.session, run.times, &run.train, &options.spec_folder, &*run.ranks)?),
         false => None,
     };
     Ok(Summary {

@@ -152,7 +152,8 @@ fn whole_blocks_are_parts_where_these_are_even() {
 
 #[test]
 fn parts_follow_each_other_wherever_blocks_end() {
-    for (rows, group) in [(vec![1_000], 1_000), (vec![700, 5, 300], 100), (vec![3_000], 30), (vec![64], 7), (vec![3], 3)]
+    for (rows, group) in
+        [(vec![1_000], 1_000), (vec![700, 5, 300], 100), (vec![3_000], 30), (vec![64], 7), (vec![3], 3)]
     {
         let directory = tempfile::tempdir().unwrap();
         write_files(directory.path(), &rows, group);
@@ -174,8 +175,11 @@ fn parts_follow_each_other_wherever_blocks_end() {
 fn records_of_a_csv_are_shared_too() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("a.csv");
-    let line = |r: i64| format!("{},{r},t{},{},{},{}\n", r % 5, r % 7, [r, r + 1].map(|r| r.to_string()).join("|"), "a|b", r % 2);
-    let text: String = std::iter::once("user,item,tag,items,tags,click\n".into()).chain((0..40_000).map(line)).collect();
+    let line = |r: i64| {
+        format!("{},{r},t{},{},{},{}\n", r % 5, r % 7, [r, r + 1].map(|r| r.to_string()).join("|"), "a|b", r % 2)
+    };
+    let text: String =
+        std::iter::once("user,item,tag,items,tags,click\n".into()).chain((0..40_000).map(line)).collect();
     std::fs::write(&path, text).unwrap();
     for mode in [ReadMode::Evaluate, ReadMode::Predict] {
         let open = || Dataset::open(&[&path], &schema(), mode).unwrap();

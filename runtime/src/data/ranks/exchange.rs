@@ -177,10 +177,9 @@ impl SampleExchange {
             let mut to = used.try_recv().unwrap_or_else(|_| Batch::for_schema(schema));
             to.clear();
             (to.leaves, to.global_rows) = match self.division {
-                BatchDivision::Leaves => (
-                    LeafRange::of_rank(batch.len(), self.leaves, rank, ranks),
-                    global.samples(batch.clone()),
-                ),
+                BatchDivision::Leaves => {
+                    (LeafRange::of_rank(batch.len(), self.leaves, rank, ranks), global.samples(batch.clone()))
+                }
                 BatchDivision::Even => (LeafRange::whole(count, self.leaves), samples),
             };
             made.push((to, units));

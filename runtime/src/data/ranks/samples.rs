@@ -49,7 +49,8 @@ pub(super) fn encode(binding: &Binding, batch: &Batch, words: &mut Vec<u32>) {
         }
     }
     // A batch without rows may lack the columns.
-    (0..binding.passthrough.len()).for_each(|c| push_arrays(batch.passthrough.get(c).map_or(&[], Vec::as_slice), words));
+    (0..binding.passthrough.len())
+        .for_each(|c| push_arrays(batch.passthrough.get(c).map_or(&[], Vec::as_slice), words));
 }
 
 /// Appends what [`encode`] wrote to an empty batch that was made for the schema.
