@@ -325,7 +325,7 @@ impl Dataset {
 
     /// Starts decoding. See [`StreamOptions`].
     pub fn stream(&self, options: StreamOptions) -> Result<Batches, DataError> {
-        Batches::start(self.inner.clone(), options, Readers::Alone)
+        Batches::start(self.inner.clone(), options, Readers::Alone(0..self.inner.blocks.len()))
     }
 
     /// Starts decoding on several ranks, each of which is to call this with the same data and
@@ -339,12 +339,11 @@ impl Dataset {
     /// that is started meanwhile waits for the end of the one before it, and is to be dropped
     /// later. No other data set may be streamed so on the same ranks at the same time.
     pub fn stream_on(&self, options: StreamOptions, ranks: Arc<dyn Communicator>) -> Result<Batches, DataError> {
-        let readers = if ranks.size() == 1 {
-            Readers::Alone
-        } else {
-            let (channel, turn, division) = (Channel::Data, self.inner.turns.next(), BatchDivision::Leaves);
-            Readers::Ranks(RankReaders { ranks, channel, turn, division })
-        };
+        if ranks.size() == 1 {
+            return self.stream(options);
+        }
+        let (channel, turn, division) = (Channel::Data, self.inner.turns.next(), BatchDivision::Leaves);
+        let readers = Readers::Ranks(RankReaders { ranks, channel, turn, division });
         Batches::start(self.inner.clone(), options, readers)
     }
 
@@ -365,7 +364,7 @@ impl Dataset {
     pub fn stream_in_order(&self, options: StreamOptions, ranks: &Arc<dyn Communicator>) -> Result<Batches, DataError> {
         assert_eq!(options.order, Order::File, "rows that ranks share in the order of the files are read in it");
         let (options, readers) = match self.row_division(ranks.size()) {
-            RowDivision::ByBlocks => (options, Readers::Blocks(self.inner.blocks_of(ranks.rank(), ranks.size()))),
+            RowDivision::ByBlocks => (options, Readers::Alone(self.inner.blocks_of(ranks.rank(), ranks.size()))),
             RowDivision::ByBatches => self.inner.together(options, ranks.clone()),
         };
         Batches::start(self.inner.clone(), options, readers)

@@ -98,7 +98,7 @@ impl Batches {
     pub(crate) fn start(data: Arc<Inner>, options: StreamOptions, readers: Readers) -> Result<Batches, DataError> {
         // What is filled side by side is ready at once: the next are begun while these are used.
         let abreast = match readers {
-            Readers::Alone | Readers::Blocks(_) => abreast(&options),
+            Readers::Alone(_) => abreast(&options),
             Readers::Ranks(_) => ranks::abreast(&options),
         };
         let (ready_in, ready) = bounded(options.prefetch.max(abreast));
@@ -113,15 +113,10 @@ impl Batches {
         let dropped = Arc::new(AtomicBool::new(false));
         let unwanted = dropped.clone();
         let produce = move || {
-            let alone = |data: Arc<Inner>, blocks| {
-                Producer::new(data, options, blocks).run(&ready_in, &used_out).map_err(StreamError::from)
-            };
             let produced = match readers {
-                Readers::Alone => {
-                    let blocks = 0..data.blocks.len();
-                    alone(data, blocks)
+                Readers::Alone(blocks) => {
+                    Producer::new(data, options, blocks).run(&ready_in, &used_out).map_err(StreamError::from)
                 }
-                Readers::Blocks(blocks) => alone(data, blocks),
                 Readers::Ranks(ranks) => RankProducer::new(data, options, ranks, unwanted).run(&ready_in, &used_out),
             };
             if let Err(error) = produced {

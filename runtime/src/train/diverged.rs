@@ -64,9 +64,14 @@ fn search(run: &mut TrainingRun, became: &str, observe: &mut dyn FnMut(Event)) -
             if let Some((prediction, row)) = undefined::first(&run.session, |logit| !logit.is_finite()) {
                 let name = &run.program.predictions[prediction].name;
                 let logit = run.session.logits(prediction)[row];
-                let location = undefined::location(&run.train, place.first_row + row as u64)?;
-                let message = format!("{location}: {became}: the logit of `{name}` is {logit} for this row");
-                found = Err(Error::input(message).help(undefined::of_row(&run.program, &batch, row)));
+                found = Err(match undefined::location(&run.train, place.first_row + row as u64) {
+                    Ok(location) => {
+                        let message = format!("{location}: {became}: the logit of `{name}` is {logit} for this row");
+                        Error::input(message).help(undefined::of_row(&run.program, &batch, row))
+                    }
+                    // The other ranks learn of it below.
+                    Err(error) => error,
+                });
             }
             batches.recycle(batch);
         }

@@ -19,10 +19,8 @@ pub enum RowDivision {
 
 /// With whom a stream reads.
 pub(crate) enum Readers {
-    /// Alone, all blocks.
-    Alone,
     /// Alone, these blocks.
-    Blocks(Range<usize>),
+    Alone(Range<usize>),
     /// With the other ranks, all blocks.
     Ranks(RankReaders),
 }
