@@ -44,7 +44,7 @@ model reading {
     report auc(click), gauc(click, by = user_id), log_loss(click)
 }
 """
-SMALL = 20_000
+SMALL = 2_000
 
 
 def make_files(arguments):

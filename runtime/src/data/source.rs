@@ -28,6 +28,8 @@ pub(super) struct Source {
     flat: Flat,
     /// Parts of earlier windows, whose memory is used again.
     spare: Vec<Batch>,
+    /// Rows of the largest part since parts were taken back.
+    part_rows: usize,
 }
 
 struct OpenBlock {
@@ -59,7 +61,17 @@ impl Source {
             next_block += 1;
         }
         let flat = Flat::new(&data.binding.schema);
-        Source { data, order, next_block, open: None, skip_rows: position, chunk, flat, spare: Vec::new() }
+        Source {
+            data,
+            order,
+            next_block,
+            open: None,
+            skip_rows: position,
+            chunk,
+            flat,
+            spare: Vec::new(),
+            part_rows: 0,
+        }
     }
 
     /// Reads rows until the window has `rows` of them (or some more, to the end of a request) or
@@ -73,6 +85,7 @@ impl Source {
             let key = requests.key as usize;
             let mut part = self.part();
             self.read_requests(&mut part, required, key)?;
+            self.part_rows = self.part_rows.max(part.rows);
             window.push(part);
             return Ok(());
         }
@@ -83,6 +96,7 @@ impl Source {
             return Err(fault);
         }
         for mut piece in pieces {
+            self.part_rows = self.part_rows.max(piece.part.rows);
             self.data.warnings.add(&mut piece.warnings);
             self.data.decoded.add_rows(piece.part.rows);
             window.push(piece.part);
@@ -91,9 +105,13 @@ impl Source {
         Ok(())
     }
 
-    /// Gives back the parts of a window.
+    /// Gives back the parts of a window. Those that are much larger than what is read now are not
+    /// used again, since most of their memory would not be: the first window is read at once, each
+    /// other one in the pieces in which its rows are due.
     pub fn take_back(&mut self, window: &mut Window) {
         window.clear(&mut self.spare);
+        let most = 2 * std::mem::take(&mut self.part_rows).max(self.chunk);
+        self.spare.retain(|part| part.rows <= most);
     }
 
     /// An empty part.

@@ -38,7 +38,7 @@ fn on_ranks(open: &(dyn Fn() -> Dataset + Sync), options: StreamOptions, ranks: 
 }
 
 /// The batches of all ranks in the order of their rows.
-fn in_order<'a>(division: RowDivision, ranks: &'a [(Vec<Batch>, Decoded)]) -> Vec<&'a Batch> {
+fn in_order(division: RowDivision, ranks: &[(Vec<Batch>, Decoded)]) -> Vec<&Batch> {
     match division {
         RowDivision::ByBlocks => ranks.iter().flat_map(|(batches, _)| batches).collect(),
         RowDivision::ByBatches => {

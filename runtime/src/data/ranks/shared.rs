@@ -231,6 +231,10 @@ impl SharedReader {
             &mut self.scratch,
         );
         std::mem::swap(&mut open.rows, &mut self.scratch);
+        if self.scratch.rows > 2 * CHUNK * self.sets.len() {
+            // Before the stream's turn came, much more was decoded than for a step.
+            self.scratch = Batch::for_schema(&set.binding.schema);
+        }
         open.first = open.at;
         let goal = (row - open.first) as usize;
         while open.rows.rows < goal {
