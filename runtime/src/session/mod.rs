@@ -13,7 +13,7 @@ pub(crate) mod undefined;
 
 pub use device::{CpuOptions, Device};
 pub use inference::{DataPass, OnSignal, PassEvent};
-pub(crate) use inference::{InferenceOptions, infer_all};
+pub(crate) use inference::{InferenceOptions, PassPosition, infer_all};
 pub use model::ModelState;
 pub use ranks::{AskedRows, RowAsker};
 
