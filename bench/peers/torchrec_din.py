@@ -10,7 +10,8 @@ tables, which TorchRec fuses with the backward pass (it has no Adam for that on 
 A mode is words joined by `-`:
 
 - `rows` or `tables`: the item's three tables are sharded by rows, or each lies whole on one rank. All others, of 446 rows together, are on
-  all ranks (`data_parallel`).
+  all ranks (`data_parallel`), in an `EmbeddingBagCollection`: in an `EmbeddingCollection`, fbgemm-gpu-cpu 1.9.0 mixes up the rows of tables
+  that are on all ranks.
 - `unique`: each rank asks for every id of its part of the batch once. TorchRec's own `use_index_dedup` has no kernel for CPUs, so this is
   done here, by a mask over the table.
 - `compile`: the dense part by `torch.compile`. In all modes the first layer of the activation unit is split as in `torch_step.py --mode split`.
@@ -25,8 +26,9 @@ import torch.nn.functional as F
 from fbgemm_gpu.split_embedding_configs import EmbOptimType
 from safetensors.torch import load_file
 from torch.distributed._shard.sharded_tensor import ShardedTensor
-from torchrec import EmbeddingCollection, EmbeddingConfig, KeyedJaggedTensor
+from torchrec import EmbeddingBagCollection, EmbeddingBagConfig, EmbeddingCollection, EmbeddingConfig, KeyedJaggedTensor
 from torchrec.distributed.embedding import EmbeddingCollectionSharder
+from torchrec.distributed.embeddingbag import EmbeddingBagCollectionSharder
 from torchrec.distributed.model_parallel import DistributedModelParallel
 from torchrec.distributed.sharding_plan import construct_module_sharding_plan, data_parallel, row_wise, table_wise
 from torchrec.distributed.types import ShardingPlan
@@ -85,22 +87,23 @@ class Model(torch.nn.Module):
     def __init__(self, unique, compiles):
         super().__init__()
         self.unique = unique
-        tables = [EmbeddingConfig(num_embeddings=r, embedding_dim=W.WIDTH, name=n, feature_names=self.features(n)) for n, r in ROWS.items()]
-        self.tables = EmbeddingCollection(tables=tables, device=torch.device("meta"))
+        config = {n: {"name": n, "num_embeddings": r, "embedding_dim": W.WIDTH, "feature_names": self.features(n)} for n, r in ROWS.items()}
+        self.items = EmbeddingCollection(tables=[EmbeddingConfig(**config[n]) for n in W.ITEMS], device=torch.device("meta"))
+        self.scalars = EmbeddingBagCollection(tables=[EmbeddingBagConfig(**config[n]) for n in W.SCALARS], device=torch.device("meta"))
         self.dense = Dense()
         self.call = torch.compile(self.dense, dynamic=True) if compiles else self.dense
 
     def features(self, table):
         return [table, f"visited.{table}"] if table in W.ITEMS and not self.unique else [table]
 
-    def forward(self, ids, b):
-        found = {k: v.values() for k, v in self.tables(ids).items()}
+    def forward(self, items, scalars, b):
+        found = {k: v.values() for k, v in self.items(items).items()}
         if self.unique:
             candidate = [F.embedding(b[f"place.{n}"], found[n]) for n in W.ITEMS]
             history = [F.embedding(b[f"visited.place.{n}"], found[n]) for n in W.ITEMS]
         else:
             candidate, history = [found[n] for n in W.ITEMS], [found[f"visited.{n}"] for n in W.ITEMS]
-        scalars = torch.cat([found[n] for n in W.SCALARS], 1)
+        scalars = self.scalars(scalars).values()
         return self.call(torch.cat(history, 1), torch.cat(candidate, 1), scalars, b["segment"], b["offsets"], b["label"])
 
 
@@ -115,19 +118,21 @@ class Rank:
         self.rank, size = dist.get_rank(), dist.get_world_size()
         model = Model("unique" in words, "compile" in words)
         fused = {"optimizer": EmbOptimType.EXACT_ADAGRAD, "learning_rate": TABLE_LR, "eps": TABLE_EPS}
-        sharder = EmbeddingCollectionSharder(fused_params=fused)
-        places = {n: data_parallel() for n in W.SCALARS}
+        sharders = {"items": EmbeddingCollectionSharder(fused_params=fused), "scalars": EmbeddingBagCollectionSharder()}
+        places = {"items": {}, "scalars": {n: data_parallel() for n in W.SCALARS}}
         for k, n in enumerate(W.ITEMS):
-            places[n] = row_wise(compute_kernel="fused") if words[0] == "rows" else table_wise(rank=k % size, compute_kernel="fused")
-        of_tables = construct_module_sharding_plan(model.tables, places, sharder=sharder, local_size=size, world_size=size, device_type="cpu")
-        self.model = DistributedModelParallel(model, device=CPU, plan=ShardingPlan({"tables": of_tables}), sharders=[sharder])
+            place = row_wise(compute_kernel="fused") if words[0] == "rows" else table_wise(rank=k % size, compute_kernel="fused")
+            places["items"][n] = place
+        machine = {"local_size": size, "world_size": size, "device_type": "cpu"}
+        of = lambda name: construct_module_sharding_plan(getattr(model, name), places[name], sharder=sharders[name], **machine)
+        plan = ShardingPlan({name: of(name) for name in places})
+        self.model = DistributedModelParallel(model, device=CPU, plan=plan, sharders=list(sharders.values()))
         self.dense = model.dense
         self.unique = model.unique
-        self.features = [f for n in ROWS for f in model.features(n)]
+        self.features = [f for n in W.ITEMS for f in model.features(n)]
         self.masks = {n: torch.zeros(W.ITEMS[n], dtype=torch.bool) for n in W.ITEMS} if self.unique else {}
         self.batches = [self.part(b, self.rank, size) for b in data]
-        # On all ranks, so that the tables that ranks do not share are among them.
-        self.parameters = [p for n, p in self.model.named_parameters() if not any(f"tables.embeddings.{t}." in n for t in W.ITEMS)]
+        self.small = [p for n, p in self.model.named_parameters() if n.startswith("scalars.")]
 
     @staticmethod
     def part(b, rank, size):
@@ -143,11 +148,12 @@ class Rank:
     def ids(self, b):
         """The ids of all features by sample; unique ones as those of the first sample."""
         ones = torch.ones(len(b["label"]), dtype=torch.int32)
+        scalars = KeyedJaggedTensor(list(W.SCALARS), torch.cat([b[n] for n in W.SCALARS]), lengths=ones.repeat(len(W.SCALARS)))
         if not self.unique:
             lengths = torch.diff(b["offsets"]).to(torch.int32)
             lengths = [lengths if f.startswith("visited.") else ones for f in self.features]
-            return KeyedJaggedTensor(self.features, torch.cat([b[f] for f in self.features]), lengths=torch.cat(lengths)), b
-        b, values, lengths = dict(b), {n: b[n] for n in W.SCALARS}, dict.fromkeys(W.SCALARS, ones)
+            return KeyedJaggedTensor(self.features, torch.cat([b[f] for f in self.features]), lengths=torch.cat(lengths)), scalars, b
+        b, values, lengths = dict(b), {}, {}
         for n, mask in self.masks.items():
             mask.zero_()
             mask[b[n]] = True
@@ -158,12 +164,12 @@ class Rank:
             place = torch.cumsum(mask, 0) - 1
             b[f"place.{n}"], b[f"visited.place.{n}"] = place[b[n]], place[b[f"visited.{n}"]]
         values, lengths = (torch.cat([of[f] for f in self.features]) for of in (values, lengths))
-        return KeyedJaggedTensor(self.features, values, lengths=lengths), b
+        return KeyedJaggedTensor(self.features, values, lengths=lengths), scalars, b
 
     def reset(self, tensors):
         with torch.no_grad():
             for name, held in self.model.state_dict().items():
-                if not name.startswith("tables.embeddings."):
+                if not name.startswith(("items.", "scalars.")):
                     continue
                 whole = tensors[f"init.table.{name.split('.')[2]}"]
                 if isinstance(held, ShardedTensor):
@@ -176,10 +182,8 @@ class Rank:
                 for held in state.values():
                     [shard.tensor.zero_() for shard in held.local_shards()]
         self.dense.load(tensors)
-        inner = {id(p) for p in self.dense.parameters()}
-        adam = [p for p in self.parameters if id(p) in inner]
-        small = [p for p in self.parameters if id(p) not in inner]
-        self.optimizers = [torch.optim.Adam(adam, W.LR, fused=True), torch.optim.Adagrad(small, TABLE_LR, eps=TABLE_EPS)]
+        dense = list(self.dense.parameters())
+        self.optimizers = [torch.optim.Adam(dense, W.LR, fused=True), torch.optim.Adagrad(self.small, TABLE_LR, eps=TABLE_EPS)]
         dist.barrier()
 
     def train(self, b):

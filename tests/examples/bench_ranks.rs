@@ -72,7 +72,9 @@ fn session(
     }
     let mut session = Session::with_model(Box::new(executor), threads.clone(), model);
     session.set_leaves(DEFAULT_LEAVES);
-    session.join_ranks(ranks.clone(), plan)?;
+    if ranks.size() > 1 {
+        session.join_ranks(ranks.clone(), plan)?;
+    }
     Ok(session)
 }
 
