@@ -75,7 +75,8 @@ class Case:
 
     def common(self, verb, number):
         a = self.arguments
-        library = ["--mpi-library", a.library] if number > 1 else []
+        # On a busy machine, making a large table takes long.
+        library = ["--mpi-library", a.library, "--rank-timeout", 600] if number > 1 else []
         return [*launcher(number), a.din, verb, self.spec, "--threads", self.threads, "--isa", a.isa, "--batch", a.batch, *library]
 
     def train(self, out):

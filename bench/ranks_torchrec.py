@@ -92,6 +92,26 @@ class TorchRec:
             side.close(20)
 
 
+NOTES = """
+Losses are those of each step before its update, of the global batch; the difference is to Din's.
+
+`rows` and `tables`: how TorchRec shards the item's tables, by rows or as whole tables, with the fused optimizer, ids and vectors of all
+entries traveling (`EmbeddingCollection`, since attention needs every entry's vector). `unique`: each rank asks for every id once.
+`compile`: the dense part by `torch.compile`. The other tables, of 446 rows together, are on all ranks on both sides.
+
+What the CPU build lacks (fbgemm-gpu-cpu 1.9.0 with torch 2.14.1, the versions that belong together; the current torch 2.15 has none yet):
+
+- No fused Adam (`Optimizer ... is not supported in CPU mode`): there are SGD, AdaGrad by element and by row, and two others. Therefore
+  tables are trained by AdaGrad on both sides.
+- No deduplication of ids before they travel: with `use_index_dedup` the operator `fbgemm::jagged_unique_indices` has no CPU kernel. The
+  modes with `unique` do it in Python, by a mask over the table.
+- The dense kernel without pooling, which TorchRec chooses by itself for a sharded `EmbeddingCollection` and for tables that are on all
+  ranks, returns rows of other tables, or ends the process (`free(): invalid pointer`) with lists of different lengths. So sharded tables
+  name the fused kernel, and the small ones are in an `EmbeddingBagCollection`, whose kernel is right.
+- `TrainPipelineSparseDist` was not tried: a rank's one thread has nothing to overlap but waiting.
+"""
+
+
 def versions(python):
     code = "import platform, sys; from importlib.metadata import version\n"
     code += "print(', '.join(['Python ' + platform.python_version()] + [p + ' ' + version(p) for p in sys.argv[1:]]))"
@@ -121,6 +141,7 @@ def page(rounds, arguments, load):
         peak = max(r["peak_kib"] for r in found) / 1024
         row += [f"{peak:,.0f}", f"{difference:.1e}", f"{time / ours:.2f}"]
         yield f"| {' | '.join(row)} |"
+    yield NOTES.rstrip()
 
 
 def check(rounds, tolerance):

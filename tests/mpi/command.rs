@@ -59,7 +59,7 @@ fn ranks_train_evaluate_and_predict_like_one() {
 #[test]
 fn a_plan_measures_communication_between_the_ranks() {
     let scene = trained_alone("--epochs 1");
-    let line = "plan {log}/small.din --ranks 8 --threads 1 --measure --json";
+    let line = "plan {log}/small.din --ranks 8 --measure --json";
     let measured = |ended: &Ended| -> serde_json::Value {
         went_well(ended);
         serde_json::from_str::<serde_json::Value>(&ended.out).unwrap()["rates"].clone()

@@ -19,6 +19,8 @@ const TIME: Duration = Duration::from_millis(1500);
 const LEAST_PASSES: usize = 3;
 /// Ids of a table that are drawn at most: more do not fit a machine's memory.
 const MOST_IDS: u64 = 10_000_000;
+/// A prime by which ids are scattered: it divides the size of hardly any table.
+const SCATTER: u128 = 2_654_435_761;
 
 /// The rates of a rank with these threads, by training steps on made batches of so many samples,
 /// whose ids are drawn as `model` expects them. What belongs to communication and reading is that of
@@ -183,7 +185,12 @@ fn made_batch(program: &Program, model: &ModelUse<'_>, samples: u32, number: u64
                     FeatureKind::Dynamic { .. } | FeatureKind::Dense { .. } => MOST_IDS,
                 };
                 let draw = Draw::new(served.map(|t| &model.tables[t].distribution), most);
-                ids.extend((0..count as u64).map(|k| draw.id(stream.uniform(k))));
+                // Frequent ids lie anywhere in a fixed table. In a dynamic one their rows come first.
+                let place = |id: u64| match feature.kind {
+                    FeatureKind::Fixed { size, .. } => (u128::from(id) * SCATTER % u128::from(size)) as u64,
+                    FeatureKind::Dynamic { .. } | FeatureKind::Dense { .. } => id,
+                };
+                ids.extend((0..count as u64).map(|k| place(draw.id(stream.uniform(k)))));
             }
         }
         batch.ids.push(ids);
