@@ -86,6 +86,28 @@ fn a_wrong_row_of_shared_batches_is_reported_once_with_its_place() {
     }
 }
 
+/// One rank speaks; each of them takes part.
+#[test]
+fn a_plan_measures_communication_between_the_ranks() {
+    let scene = trained_alone("--epochs 1");
+    let line = "plan {log}/small.din --ranks 8 --measure --json";
+    let measured = |ended: &Ended| -> serde_json::Value {
+        went_well(ended);
+        serde_json::from_str::<serde_json::Value>(&ended.out).unwrap()["rates"].clone()
+    };
+    for mpi in Mpi::BOTH {
+        let rates = measured(&scene.on(mpi, 3, &format!("{line} --stats {{folder}}/one")));
+        assert_eq!((&rates["source"], &rates["communication"]), (&"measured".into(), &"measured".into()), "{mpi:?}");
+        for rate in ["bandwidth", "latency", "reading", "ids"] {
+            assert!(rates[rate].as_f64().unwrap() > 0.0, "{mpi:?}: {rate} in {rates}");
+        }
+    }
+    // By itself there is nobody to talk to, and without a run nothing to read.
+    let alone = measured(&scene.alone(line));
+    assert_eq!((&alone["source"], &alone["communication"]), (&"measured".into(), &"default".into()));
+    assert_eq!((&alone["reading"], &alone["bandwidth"]), (&serde_json::Value::Null, &12.5e9.into()));
+}
+
 #[test]
 fn an_executable_trains_on_ranks() {
     let scene = trained_alone("--threads 1");

@@ -221,6 +221,8 @@ impl Piece {
                 break;
             }
         }
+        // What its decoders hold is not kept while other pieces are read.
+        self.open = self.open.take().filter(|open| open.left > 0);
         Ok(())
     }
 }

@@ -15,6 +15,7 @@ mod watch;
 pub use profile::{RankProfile, TrainingProfile};
 pub use setup::TrainingOptions;
 
+use crate::allocator::give_back_freed_memory;
 use crate::batch::Batch;
 use crate::checkpoint::{self, Manifest, Position, describe};
 use crate::comm::{self, MeasuredCommunicator, RankWarning};
@@ -387,6 +388,8 @@ fn save(run: &mut TrainingRun, epoch: Option<(f64, Option<&Report>)>) -> Result<
         structure: describe(&run.program),
         files: std::collections::BTreeMap::new(),
     };
+    // What the epoch's data took is not held while rows are gathered.
+    give_back_freed_memory();
     checkpoint::save(&run.directory.checkpoints(), run.session.model()?, &manifest, run.ranks.as_ref())?;
     run.unproven = Some(run.position.step);
     Ok(())
