@@ -130,7 +130,7 @@ impl<T: VectorEncoding> LoopWriter<'_, '_, T> {
             match sum {
                 SumLocation::Register(s) => T::zero(self.asm, s),
                 SumLocation::Stack(at) => {
-                    let zero = self.spare(0);
+                    let [zero, _] = self.spare()?;
                     T::zero(self.asm, zero);
                     T::store(self.asm, zero, Address::at(Gpr::RSP, at), LiveLanes::All, None);
                 }
@@ -156,7 +156,7 @@ impl<T: VectorEncoding> LoopWriter<'_, '_, T> {
         if let Some(lanes) = end {
             self.block(None, blocks * Self::BLOCK, lanes)?;
         }
-        self.row_sums();
+        self.row_sums()?;
         for (k, slot) in slots.iter().enumerate().filter(|(_, s)| s.access == Access::Row) {
             let by = 4 * slot.stride as i32;
             match self.frame.addresses[k] {
@@ -226,25 +226,29 @@ impl<T: VectorEncoding> LoopWriter<'_, '_, T> {
         }
     }
 
-    /// A register that nothing needs between blocks, 0 or 1.
-    fn spare(&self, number: u32) -> VectorRegister {
-        let first = self.frame.free.trailing_zeros();
-        let others = self.frame.free & !(1 << first);
-        VectorRegister(if number == 0 { first } else { others.trailing_zeros() } as u8)
+    /// Two registers that only blocks use.
+    fn spare(&self) -> Result<[VectorRegister; 2], OutOfRegisters> {
+        let first = self.frame.free;
+        // Without its lowest bit.
+        let second = first & first.wrapping_sub(1);
+        if second == 0 {
+            return Err(OutOfRegisters);
+        }
+        Ok([first, second].map(|free| VectorRegister(free.trailing_zeros() as u8)))
     }
 
-    fn row_sums(&mut self) {
+    fn row_sums(&mut self) -> Result<(), OutOfRegisters> {
         let results = self.lowered.results.iter().filter(|r| r.mode == OutputMode::StoreRowSum);
         for (r, &sum) in results.zip(self.frame.sums) {
+            let [spare, other] = self.spare()?;
             let sum = match sum {
                 SumLocation::Register(s) => s,
                 SumLocation::Stack(at) => {
-                    let s = self.spare(1);
-                    T::load(self.asm, s, Address::at(Gpr::RSP, at), LiveLanes::All);
-                    s
+                    T::load(self.asm, other, Address::at(Gpr::RSP, at), LiveLanes::All);
+                    other
                 }
             };
-            T::sum_lanes(self.asm, sum, self.spare(0));
+            T::sum_lanes(self.asm, sum, spare);
             let base = match self.frame.addresses[r.slot as usize] {
                 AddressLocation::Register(base) => base,
                 AddressLocation::Stack(at) => {
@@ -254,5 +258,6 @@ impl<T: VectorEncoding> LoopWriter<'_, '_, T> {
             };
             T::store_one(self.asm, sum, Address::at(base, r.column));
         }
+        Ok(())
     }
 }
