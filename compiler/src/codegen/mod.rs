@@ -114,7 +114,7 @@ fn compile_all(
 /// line that says so.
 pub fn clif(region: &Region, index: u32, isa: Isa) -> Result<String, CodegenError> {
     if vector::build(region, isa, false).is_some() {
-        return Ok("; vector code of our own, not by Cranelift: see `--stage asm`\n".into());
+        return Ok("; vector code of our own, not by Cranelift: see `--stage asm`, or `--isa v2`\n".into());
     }
     let target = target(isa).map_err(|why| CodegenError::Kernel { name: format!("{isa:?}"), why })?;
     Ok(cranelift::build(region, index, &*target, isa >= Isa::V3).display().to_string())
