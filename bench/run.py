@@ -106,11 +106,17 @@ class Side:
 
     def round(self, deadline=None):
         """What it prints of the round; by the deadline, a time of `time.monotonic`."""
+        self.ask()
+        return self.answer(deadline)
+
+    def ask(self):
         try:
             self.process.stdin.write("\n")
             self.process.stdin.flush()
         except BrokenPipeError:
             pass
+
+    def answer(self, deadline=None):
         try:
             line = self.lines.get(timeout=deadline and max(deadline - time.monotonic(), 0.1))
         except queue.Empty:

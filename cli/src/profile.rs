@@ -1,6 +1,7 @@
 //! A profile as a table for the terminal.
 
 use din_runtime::comm::Channel;
+use din_runtime::data::ReadingProfile;
 use din_runtime::train::{RankProfile, TrainingProfile};
 use std::fmt::Write;
 
@@ -58,6 +59,7 @@ pub fn table(p: &TrainingProfile) -> String {
             received as f64 / steps / 1024.0
         ));
     }
+    line(format_args!("{}", reading(&p.reading)));
     if let Some(slowest) = p.ranks.iter().map(work).reduce(f64::max).filter(|&time| time > 0.0) {
         let mean = p.ranks.iter().map(work).sum::<f64>() / p.ranks.len() as f64;
         line(format_args!(
@@ -98,6 +100,22 @@ pub fn table(p: &TrainingProfile) -> String {
     t.trim_end().to_string()
 }
 
+/// What each rank has read, a line each.
+pub fn reading(ranks: &[ReadingProfile]) -> String {
+    let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    let line = |(rank, profile): (usize, &ReadingProfile)| {
+        let ReadingProfile { decoded, peak_memory } = profile;
+        let of = if ranks.len() > 1 { format!("rank {rank}: ") } else { String::new() };
+        format!(
+            "{of}{} rows decoded, of columns of {:.1} MiB; {:.1} MiB of memory at most",
+            decoded.rows,
+            mebibytes(decoded.bytes),
+            mebibytes(*peak_memory)
+        )
+    };
+    ranks.iter().enumerate().map(line).collect::<Vec<_>>().join("\n")
+}
+
 /// Seconds that a rank does not wait for data or for other ranks.
 fn work(rank: &RankProfile) -> f64 {
     let waits = rank.waiting + rank.traffic[Channel::Step.index()].time;
@@ -108,6 +126,7 @@ fn work(rank: &RankProfile) -> f64 {
 mod tests {
     use super::*;
     use din_program::cuda::Precision;
+    use din_runtime::data::Decoded;
     use din_runtime::exec::{Backend, ProfileRow, Roofline};
     use std::time::Duration;
 
@@ -136,8 +155,10 @@ mod tests {
             spans: vec![],
             roof: None,
             ranks: vec![],
+            reading: vec![ReadingProfile { decoded: Decoded { rows: 1_000, bytes: 3 << 19 }, peak_memory: 100 << 20 }],
         };
         let text = table(&profile);
+        assert!(text.contains("\n1000 rows decoded, of columns of 1.5 MiB; 100.0 MiB of memory at most\n"), "{text}");
         assert!(
             text.contains("cuda sm_90 f32 and 4 threads: 5.00 ms per step") && text.contains("kernels 2.00 ms\n"),
             "{text}"
@@ -145,6 +166,7 @@ mod tests {
         assert!(!text.contains("one core") && text.contains("100.0 %    2.000       2.0"), "{text}");
         (profile.device, profile.roof) = (None, Some(Roofline { flops: 4e9, bytes: 1e10 }));
         let text = table(&profile);
+        assert!(text.contains("\n1000 rows decoded, of columns of 1.5 MiB; 100.0 MiB of memory at most\n"), "{text}");
         assert!(text.contains("one core at most: 4 GFLOP/s") && text.contains("50 %"), "{text}");
     }
 }

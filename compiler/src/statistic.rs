@@ -17,10 +17,13 @@ pub struct StatisticMeaning {
     /// What the adjoint of `x` gains, from `x`, the results `y` of all components, and the adjoint
     /// `g` of `y`.
     pub gain: fn(&mut GradientBuilder, x: NodeId, y: NodeId, g: NodeId) -> Built,
-    /// The error scale of each result of one component (see [`crate::interpret`]), from the value
-    /// and error scale of the component at each element.
-    pub error: fn(column: &[(f64, f64)], results: &[f64], scales: &mut [f64]),
+    /// How errors of the values pass through.
+    pub error: ResultErrors,
 }
+
+/// The error scale of each result of one component (see [`crate::interpret`]), from the value and
+/// error scale of the component at each element.
+pub type ResultErrors = fn(column: &[(f64, f64)], results: &[f64], scales: &mut [f64]);
 
 /// The row of a statistic.
 pub fn meaning_of(statistic: Statistic) -> StatisticMeaning {

@@ -364,7 +364,7 @@ fn an_unclosed_brace_is_blamed_by_indentation() {
     let mut sources = SourceMap::default();
     let file = sources.add("m.din", text);
     let errors = parse(text, file).unwrap_err();
-    assert_eq!(errors[0].code, "E0108");
+    assert_eq!((errors.len(), errors[0].code), (1, "E0108"), "nothing follows from it: {errors:?}");
     assert_eq!(sources.line_column(errors[0].labels[0].span), (2, 16));
     assert!(errors[0].labels[1].text.contains("outer"), "{errors:?}");
 }

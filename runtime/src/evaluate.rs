@@ -7,6 +7,7 @@ use crate::metric::{Detail, MetricValue, Metrics};
 use crate::session::{DataPass, InferenceOptions, OnSignal, PassEvent, Session, infer_all};
 use crate::{Error, Result};
 use serde_json::{Map, Value, json};
+use std::sync::Arc;
 
 /// The metrics of a data set.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,7 +58,7 @@ impl Report {
 }
 
 /// Evaluates all of `data`, which was opened with [`crate::data::ReadMode::Evaluate`]. Every rank
-/// of the run calls it and evaluates a part of the rows; all get the report of one rank that
+/// of the run calls it and evaluates some of the rows; all get the report of one rank that
 /// evaluates them all, to the last bit. Rank 0 observes, and holds what a run of one rank would:
 /// [`Metrics`].
 ///
@@ -69,19 +70,19 @@ pub fn evaluate(
     data: &Dataset,
     batch: usize,
     on_signal: OnSignal,
-    ranks: &dyn Communicator,
+    ranks: &Arc<dyn Communicator>,
     observe: &mut dyn FnMut(PassEvent),
 ) -> Result<Report> {
     let program = session.program().clone();
     let mut metrics = Metrics::new(&program.predictions, &program.metrics);
     let options = InferenceOptions { pass: DataPass::Evaluating, batch, on_signal };
-    let rows = infer_all(session, data, options, ranks, observe, |batch, logits| {
-        metrics.push(batch, logits);
+    let rows = infer_all(session, data, options, ranks, observe, |first_row, batch, logits| {
+        metrics.push(first_row, batch, logits);
         Ok(())
     })?;
     let rows = rows.ok_or_else(|| {
         let first = data.files().next().expect("a data set has a file");
         Error::stopped(first, "nothing is measured")
     })?;
-    Ok(Report { rows, values: metrics.finish_over_ranks(ranks)? })
+    Ok(Report { rows, values: metrics.finish_over_ranks(&**ranks)? })
 }

@@ -55,6 +55,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod allocator;
 pub mod batch;
 pub mod bundle;
 pub mod checkpoint;

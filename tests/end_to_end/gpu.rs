@@ -248,7 +248,7 @@ fn what_is_missing_is_reported_and_only_auto_without_a_gpu_goes_on() {
         );
     }
     bench.ranker(&train("cuda:3")).expect(3).says("there is no GPU 3");
-    bench.ranker(&train("gpu")).expect(2).says("expected cpu, auto, or cuda:");
+    bench.ranker(&train("gpu")).expect(2).says("expected cpu, auto, cuda, or cuda:");
     bench
         .din("train {model} {data} --out {own}/run --precision tf32")
         .expect(1)
@@ -256,6 +256,30 @@ fn what_is_missing_is_reported_and_only_auto_without_a_gpu_goes_on() {
     assert!(!bench.path("run").exists());
     bench.run(&made().path("ranker"), &no_driver, &train("auto")).expect(0).says("on the CPU");
     assert_eq!(json(&bench.path("run/run.json"))["device"], "cpu");
+}
+
+/// An optimizer that sums over the rows of tables that grow: a resumed run numbers the rows anew,
+/// and has the same bits.
+#[test]
+fn sums_over_rows_are_the_same_after_a_resume() {
+    let bench = Bench::new();
+    let text = fs::read_to_string(small()).unwrap();
+    let text = text.replace(
+        "model small {",
+        "optimizer trust(lr) per tensor {\n    state norm = 0\n    norm = 0.9 * norm + sqrt(sum(grad * grad)) + mean(weight * weight)\n    \
+         weight = weight - lr * grad / (norm + 0.1)\n}\n\nmodel small {",
+    );
+    let text = text.replace("visited.good_id {", "visited.good_id { optimizer trust(lr = 0.1)");
+    let text = text.replace("visited.cate_id\n", "visited.cate_id { optimizer trust(lr = 0.1) with dense updates }\n");
+    assert_eq!(text.matches("trust(").count(), 3);
+    fs::write(bench.path("summed.din"), text).unwrap();
+    let train = |run: &str, more: &str| {
+        bench.din(&format!("train {{own}}/summed.din {{data}} --device cuda --out {{own}}/{run} {more}")).expect(0)
+    };
+    train("whole", "--epochs 3");
+    train("run", "--epochs 1");
+    train("run", "--epochs 3 --resume");
+    assert_eq!(hashes(&bench.path("run")).last(), hashes(&bench.path("whole")).last());
 }
 
 #[test]

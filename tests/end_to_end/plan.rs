@@ -39,7 +39,7 @@ fn a_plan_says_what_a_rank_holds_sends_and_takes() {
     assert_eq!((&plan["ranks"], &plan["leaves"], &plan["device"]), (&64.into(), &64.into(), &"cpu".into()));
     assert_eq!(table(&plan, "good")["memory"]["rows"], 15_625_001);
     assert_eq!(table(&plan, "good")["placement"], "sharded");
-    let parts = ["lookup", "compute", "all_to_all", "gather", "update"];
+    let parts = ["lookup", "compute", "all_to_all", "gather", "update", "reading"];
     let sum: f64 = parts.iter().map(|part| number(&plan["time"][part])).sum();
     assert!((sum - number(&plan["time"]["total"])).abs() < 1e-12);
     assert_eq!(plan["assumptions"]["rows"], serde_json::json!({"cate": 1_000_000}));

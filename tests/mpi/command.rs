@@ -1,10 +1,12 @@
 //! `din` itself under `mpirun`: the bits of one process.
 
+use crate::failures;
 use crate::same::assert_same;
 use crate::scene::{SHARDED, Scene, TRAIN};
 use crate::support::{DIN, Ended, Mpi, ended};
 use std::fs;
 use std::process::Command;
+use std::time::Duration;
 
 #[track_caller]
 fn went_well(ended: &Ended) {
@@ -47,12 +49,63 @@ fn ranks_train_evaluate_and_predict_like_one() {
         let joined = match ranks {
             1 => fs::read(out).unwrap(),
             _ => {
-                let part = |rank: usize| out.join(format!("part-{rank:05}-of-{ranks:05}.csv"));
-                (0..ranks).flat_map(|rank| fs::read(part(rank)).unwrap()).collect()
+                let part = |rank: usize| fs::read(out.join(format!("part-{rank:05}-of-{ranks:05}.csv"))).unwrap();
+                let parts: Vec<Vec<u8>> = (0..ranks).map(part).collect();
+                // The data are one row group.
+                let least = predicted.len() / ranks / 2;
+                assert!(parts.iter().all(|part| part.len() > least), "{name}: each rank has its share");
+                parts.concat()
             }
         };
         assert!(joined == predicted, "predictions of {name}");
     }
+}
+
+/// Ranks that share batches wait for each other in more places than one.
+#[test]
+fn a_wrong_row_of_shared_batches_is_reported_once_with_its_place() {
+    let scene = trained_alone("--epochs 1");
+    let data = scene.at("data");
+    fs::create_dir(&data).unwrap();
+    // Four files of one block each, which three ranks cannot divide evenly.
+    (0..4).for_each(|k| fs::write(data.join(format!("{k}.csv")), failures::rows(5_000)).unwrap());
+    let good = fs::read_to_string(data.join("2.csv")).unwrap();
+    fs::write(data.join("2.csv"), format!("{good}7,0,3,shoe,7,5|6,1|2,1\n")).unwrap();
+    for line in [
+        "train {log}/small.din --train {log}/train --valid {folder}/data --out {folder}/run",
+        "predict {folder}/one --data {folder}/data --out {folder}/run.csv",
+        "eval {folder}/one --data {folder}/data",
+    ] {
+        let mut command = Mpi::Open.run(3);
+        let ended = ended(command.arg(DIN).args(scene.words(line)).args(["--threads", "1", "--rank-timeout", "5"]));
+        let errors = ended.errors();
+        assert_eq!((ended.code, errors.len()), (Some(1), 1), "{line}: {ended:?}");
+        assert!(errors[0].contains("2.csv: line 5002, column \"good_id\""), "{line}: {ended:?}");
+        assert!(ended.took < Duration::from_secs(10), "{ended:?}");
+        assert!(!scene.at("run").exists() && !scene.at("run.csv").exists(), "{line}: something is left");
+    }
+}
+
+/// One rank speaks; each of them takes part.
+#[test]
+fn a_plan_measures_communication_between_the_ranks() {
+    let scene = trained_alone("--epochs 1");
+    let line = "plan {log}/small.din --ranks 8 --measure --json";
+    let measured = |ended: &Ended| -> serde_json::Value {
+        went_well(ended);
+        serde_json::from_str::<serde_json::Value>(&ended.out).unwrap()["rates"].clone()
+    };
+    for mpi in Mpi::BOTH {
+        let rates = measured(&scene.on(mpi, 3, &format!("{line} --stats {{folder}}/one")));
+        assert_eq!((&rates["source"], &rates["communication"]), (&"measured".into(), &"measured".into()), "{mpi:?}");
+        for rate in ["bandwidth", "latency", "reading", "ids"] {
+            assert!(rates[rate].as_f64().unwrap() > 0.0, "{mpi:?}: {rate} in {rates}");
+        }
+    }
+    // By itself there is nobody to talk to, and without a run nothing to read.
+    let alone = measured(&scene.alone(line));
+    assert_eq!((&alone["source"], &alone["communication"]), (&"measured".into(), &"default".into()));
+    assert_eq!((&alone["reading"], &alone["bandwidth"]), (&serde_json::Value::Null, &12.5e9.into()));
 }
 
 #[test]

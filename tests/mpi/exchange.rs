@@ -13,7 +13,7 @@ fn all_are_content(mpi: Mpi, ranks: usize, round_words: usize) {
 }
 
 #[test]
-fn three_threads_exchange_messages_of_any_length() {
+fn threads_exchange_messages_of_any_length() {
     for mpi in Mpi::BOTH {
         [1, 2, 3, 4].into_iter().for_each(|ranks| all_are_content(mpi, ranks, 1 << 28));
     }

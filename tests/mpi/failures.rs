@@ -125,7 +125,7 @@ fn a_signal_to_one_rank_stops_all() {
 }
 
 /// Rows of a CSV file for the small model.
-fn rows(count: u32) -> String {
+pub fn rows(count: u32) -> String {
     let row = |k: u32| {
         let (good, cate, click) = (100 + k % 30, k % 7, k % 3 / 2);
         format!("{},{},{},{good},{cate},{}|{},1|2,{click}\n", k % 20, k % 2, k % 5, k % 9, k % 4)

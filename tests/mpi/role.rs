@@ -81,7 +81,7 @@ fn message(seed: u64, length: usize) -> Vec<u32> {
         .collect()
 }
 
-/// Three threads exchange messages of random lengths, each on a channel, and look at every word.
+/// Threads exchange messages of random lengths, each on a channel, and look at every word.
 fn exchange(comm: &Arc<dyn Communicator>) -> Result<(), Error> {
     let threads = Channel::ALL.map(|channel| {
         let comm = comm.clone();

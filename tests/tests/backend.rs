@@ -92,7 +92,7 @@ fn wide_random_graphs() {
     assert!(wide > PRIMITIVES.len(), "{wide} graphs with wide rows");
 }
 
-/// More sums over columns in one region than AVX-512 has registers.
+/// More sums over columns in one region than any level has registers.
 #[test]
 fn many_row_sums_of_one_region() {
     const SUMS: usize = 40;
@@ -152,5 +152,86 @@ fn large_regions_are_split() {
     let case = Case { graph, inputs, values: Values::default() };
     for isa in LEVELS.into_iter().filter(|l| *l <= cpu::detect()) {
         compare(&case, isa, "split");
+    }
+}
+
+/// A graph with a vector `x` and a number `s` per sample, and its values for `batch` samples.
+fn vector_and_number(width: usize, batch: usize) -> Case {
+    let mut graph = Graph::default();
+    for (feature, (name, width)) in [("x", width), ("s", 1)].into_iter().enumerate() {
+        let kind = InputKind::Dense { feature: feature as u32 };
+        graph.inputs.push(Input { name: name.into(), kind, axis: BATCH, shape: Shape::vector(width) });
+    }
+    let wave =
+        |count: usize, scale: f64| (0..count).map(|k| f64::from((scale * (k as f64 * 0.7).sin()) as f32)).collect();
+    let numbers = vec![wave(batch * width, 3.0), wave(batch, 1.0)];
+    let inputs = Inputs { batch, offsets: vec![vec![]; 2], numbers, ..Inputs::default() };
+    Case { graph, inputs, values: Values::default() }
+}
+
+/// Rows that end in every number of lanes, with values, comparisons and sums over columns, and flat
+/// ranges of numbers that end in any.
+#[test]
+fn rows_of_every_width() {
+    let span = Span::default();
+    for width in 1..=40 {
+        let mut case = vector_and_number(width, 3);
+        let g = &mut case.graph;
+        let (x, s) = (g.input(InputId(0), span), g.input(InputId(1), span));
+        let smooth = g.unary(UnaryOp::Sigmoid, x, span);
+        let scaled = g.binary(BinaryOp::Multiply, x, s, span).unwrap();
+        let less = g.binary(BinaryOp::Less, scaled, s, span).unwrap();
+        let chosen = g.select(less, smooth, scaled, span).unwrap();
+        let sum = g.sum_value(chosen, span);
+        let flat = g.unary(UnaryOp::Tanh, x, span);
+        let constant = g.constant(3.0, span);
+        let constants = g.select(less, constant, scaled, span).unwrap();
+        let threes = g.sum_value(constants, span);
+        for (name, node) in [("chosen", chosen), ("sum", sum), ("flat", flat), ("threes", threes)] {
+            case.graph.roots.push(Root::Named { name: name.into(), node });
+        }
+        for isa in LEVELS.into_iter().filter(|l| *l <= cpu::detect()) {
+            compare(&case, isa, &format!("width {width}, {isa:?}"));
+        }
+    }
+}
+
+/// More values and comparisons alive at once than any level has registers: some wait on the stack.
+#[test]
+fn more_values_than_registers() {
+    const VALUES: usize = 40;
+    let span = Span::default();
+    for width in [12, 48] {
+        for comparisons in [false, true] {
+            let mut case = vector_and_number(width, 2);
+            let g = &mut case.graph;
+            let (x, s) = (g.input(InputId(0), span), g.input(InputId(1), span));
+            let mut values = Vec::new();
+            for k in 0..VALUES {
+                let c = g.constant(k as f64 / 16.0 - 1.0, span);
+                let sum = g.binary(BinaryOp::Add, x, c, span).unwrap();
+                values.push(match comparisons {
+                    true => g.binary(BinaryOp::Less, sum, s, span).unwrap(),
+                    false => g.binary(BinaryOp::Multiply, sum, s, span).unwrap(),
+                });
+            }
+            // Each value is read once in this order, and once in the other.
+            let mut total = x;
+            let half = g.constant(0.5, span);
+            for &value in values.iter().chain(values.iter().rev()) {
+                let next = match comparisons {
+                    true => g.select(value, s, total, span).unwrap(),
+                    false => g.binary(BinaryOp::Add, total, value, span).unwrap(),
+                };
+                total = g.binary(BinaryOp::Multiply, next, half, span).unwrap();
+            }
+            let sum = g.sum_value(total, span);
+            for (name, node) in [("total", total), ("sum", sum)] {
+                case.graph.roots.push(Root::Named { name: name.into(), node });
+            }
+            for isa in LEVELS.into_iter().filter(|l| *l <= cpu::detect()) {
+                compare(&case, isa, &format!("width {width}, comparisons {comparisons}, {isa:?}"));
+            }
+        }
     }
 }

@@ -85,7 +85,7 @@ fn dependences_say_what_has_a_gradient_and_why_the_rest_has_none() {
         assert_eq!(found[b.index()], Dependence::Differentiable);
         let place = match found[a.index()] {
             Dependence::Flat { at, op } => Some((g.node(at).span.start, op)),
-            Dependence::None | Dependence::Stopped | Dependence::Differentiable => None,
+            Dependence::None | Dependence::Stopped { .. } | Dependence::Differentiable => None,
         };
         (found[a.index()], place, differentiate(&mut g).unwrap().params)
     };
@@ -107,12 +107,18 @@ fn dependences_say_what_has_a_gradient_and_why_the_rest_has_none() {
     assert_eq!((found, learned), (Dependence::Differentiable, vec![ParamId(0), ParamId(1)]));
     // A `stop_gradient` before or behind the jump says that it is meant.
     for (before, behind) in [(true, false), (false, true), (true, true)] {
+        let nearest = std::cell::Cell::new(None);
+        let stop = |g: &mut Graph, x: NodeId, place: Span| {
+            let stopped = g.stop_gradient(x, place);
+            nearest.set(nearest.get().or(Some(stopped)));
+            stopped
+        };
         let (found, _, learned) = build(&|g, a| {
-            let still = if before { g.stop_gradient(a, at(4)) } else { a };
+            let still = if before { stop(g, a, at(4)) } else { a };
             let sign = g.unary(UnaryOp::Sign, still, at(5));
-            if behind { g.stop_gradient(sign, at(6)) } else { sign }
+            if behind { stop(g, sign, at(6)) } else { sign }
         });
-        assert_eq!((found, &learned), (Dependence::Stopped, &alone));
+        assert_eq!((found, &learned), (Dependence::Stopped { at: nearest.get().unwrap() }, &alone));
     }
     let (found, _, learned) = build(&|g, _| g.constant(2.0, at(5)));
     assert_eq!((found, &learned), (Dependence::None, &alone));

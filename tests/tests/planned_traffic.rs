@@ -113,7 +113,7 @@ fn check(name: &str, model: &CheckedModel) {
         TableIds { rows, distribution: IdDistribution::Zipf { rows, exponent: EXPONENT } }
     });
     let lengths = vec![LENGTH as f64; program.schema.sequences.len()];
-    let model = ModelUse { program: &program, tables: tables.collect(), lengths, candidates: 1.0 };
+    let model = ModelUse { program: &program, tables: tables.collect(), lengths, candidates: 1.0, samples: None };
     for ranks in [2, 3, 4, 16] {
         let of_ranks: Vec<f64> = std::thread::scope(|scope| {
             let run = |inner| scope.spawn(|| sent(&program, inner));
@@ -125,6 +125,7 @@ fn check(name: &str, model: &CheckedModel) {
             batch: BATCH as u32,
             leaves: DEFAULT_LEAVES,
             threads: 1,
+            epochs: 1,
             placements: vec![None; program.tables.len()],
             rates: Rates::cpu(1),
             memory: None,

@@ -1,6 +1,6 @@
 //! The arguments of `din plan`.
 
-use super::{IsaLevel, SpecArgs, name_value};
+use super::{IsaLevel, RanksArgs, SpecArgs, name_value};
 use crate::device;
 use clap::{Args, ValueEnum};
 use din_runtime::leaves::MAX_LEAVES;
@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 pub const PLAN_EXAMPLES: &str = "Example:\n  din plan models/din.din --ranks 64 --rows good=1e9,shop=1e7 --batch 65536\n  \
 din plan models/din.din --ranks 16 --rows good=1e9 --device h100\n  \
-din plan models/din.din --ranks 2 --stats run/ --threads 1 --measure\n\n\
+mpirun -n 2 din plan models/din.din --ranks 2 --stats run/ --threads 1 --measure\n\n\
 Nothing is trained. docs/operations/planning.md has the model and what it assumes.";
 
 #[derive(Debug, Args)]
@@ -44,6 +44,13 @@ pub struct PlanArgs {
     /// 10]
     #[arg(long, value_name = "N", value_parser = positive)]
     pub candidates: Option<f64>,
+    /// Samples of the training data, of which a part is in memory [default: those of --stats, else
+    /// more than that part]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub samples: Option<u64>,
+    /// Passes over the training data [default: the spec's]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub epochs: Option<u32>,
     /// What a rank computes on
     #[arg(long, value_enum, value_name = "DEVICE", default_value_t = PlannedDevice::Cpu)]
     pub device: PlannedDevice,
@@ -58,22 +65,27 @@ pub struct PlanArgs {
     #[arg(long, value_name = "BYTES", value_parser = device::bytes)]
     pub memory: Option<usize>,
     /// Time steps of the model on this machine, on made data, instead of taking rates of another
-    /// one; takes some seconds
+    /// one; takes some seconds. With --stats, reading the run's data too; on ranks that mpirun has
+    /// started, communication between them
     #[arg(long)]
     pub measure: bool,
     /// Instruction set level of --measure [default: the best one here]
     #[arg(long, value_enum, value_name = "LEVEL", requires = "measure")]
     pub isa: Option<IsaLevel>,
-    /// Bytes per second that a rank sends while it receives as many, such as 12G [default: 100
-    /// Gbit/s; 400 Gbit/s of a GPU]
+    /// Bytes per second that a rank sends while it receives as many, such as 12G [default: as
+    /// measured between ranks, else 100 Gbit/s; 400 Gbit/s of a GPU]
     #[arg(long, value_name = "BYTES", value_parser = device::bytes)]
     pub bandwidth: Option<usize>,
-    /// Microseconds until a message arrives [default: 10; 2 of a GPU]
+    /// Microseconds until a message arrives [default: as measured between ranks, else 10; 2 of a
+    /// GPU]
     #[arg(long, value_name = "MICROSECONDS", value_parser = positive)]
     pub latency: Option<f64>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+    /// Ranks that measure together
+    #[command(flatten)]
+    pub launched: RanksArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -162,6 +162,9 @@ pub struct EvalArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+    /// Print at the end what was decoded and how much memory was used, rank by rank
+    #[arg(long)]
+    pub profile: bool,
     #[command(flatten)]
     pub device: DeviceArgs,
     #[command(flatten)]
@@ -189,6 +192,9 @@ pub struct PredictArgs {
     /// Replace --out if it is there
     #[arg(long)]
     pub force: bool,
+    /// Print at the end what was decoded and how much memory was used, rank by rank
+    #[arg(long)]
+    pub profile: bool,
     #[command(flatten)]
     pub device: DeviceArgs,
     #[command(flatten)]

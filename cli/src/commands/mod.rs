@@ -35,7 +35,9 @@ pub fn din(console: &Console, verb: Verb) -> Outcome {
         Verb::Predict(args) => {
             on_ranks(console, &args.ranks, "predict", |console, ranks| run::predict(console, None, &args, ranks))
         }
-        Verb::Plan(args) => plan::plan(console, &args),
+        Verb::Plan(args) => {
+            on_ranks(console, &args.launched, "plan", |console, ranks| plan::plan(console, &args, &**ranks))
+        }
         Verb::Synth(args) => synth::synth(console, &args),
         Verb::Demo(args) => demo::demo(console, &args),
     }

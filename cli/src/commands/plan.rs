@@ -10,8 +10,9 @@ use crate::terminal::Console;
 use din_grammar::suggest::nearest;
 use din_program::Program;
 use din_program::schema::{TableKind, seen_from};
+use din_runtime::comm::Communicator;
 use din_runtime::leaves::default_leaves;
-use din_runtime::placement::{IdDistribution, ModelUse, Plan, Rates, RunPlanOptions, TableIds};
+use din_runtime::placement::{IdDistribution, ModelUse, Plan, RateSource, Rates, RunPlanOptions, TableIds};
 use din_runtime::session::CpuOptions;
 use din_runtime::survey::{self, LogSurvey};
 use report::{Assumptions, PlanReport};
@@ -31,7 +32,7 @@ const THREADS: u32 = 16;
 const H100_BYTES: u64 = 80_000_000_000;
 const H200_BYTES: u64 = 141_000_000_000;
 
-pub fn plan(console: &Console, args: &PlanArgs) -> Outcome {
+pub fn plan(console: &Console, args: &PlanArgs, ranks: &dyn Communicator) -> Outcome {
     let program = Arc::new(compile(console, &args.spec.model, &args.spec.sets)?.program);
     let survey = args.stats.as_deref().map(LogSurvey::of_run).transpose()?;
     if let Some(why) = survey.as_ref().and_then(|survey| survey.unread.as_ref()) {
@@ -40,7 +41,16 @@ pub fn plan(console: &Console, args: &PlanArgs) -> Outcome {
     let (model, assumptions) = expected(&program, args, survey.as_ref())?;
     let mut options = options(&program, args)?;
     if args.measure {
-        options.rates = measured(&program, &model, &options, args)?;
+        options.rates = measured(&program, &model, &options, args, ranks)?;
+    }
+    if args.bandwidth.is_some() || args.latency.is_some() {
+        options.rates.communication = RateSource::Given;
+    }
+    if let Some(bytes) = args.bandwidth {
+        options.rates.bandwidth = bytes as f64;
+    }
+    if let Some(microseconds) = args.latency {
+        options.rates.latency = 1e-6 * microseconds;
     }
     let plan = Plan::new(&model, &options);
     plan.check(&model, &options, folder_of(&args.spec.model))?;
@@ -142,7 +152,8 @@ fn expected<'a>(
             }
         },
     };
-    Ok((ModelUse { program, tables, lengths, candidates }, assumptions))
+    let samples = args.samples.or(survey.map(|survey| survey.samples));
+    Ok((ModelUse { program, tables, lengths, candidates, samples }, assumptions))
 }
 
 /// How the run is to be.
@@ -167,36 +178,35 @@ fn options(program: &Program, args: &PlanArgs) -> Result<RunPlanOptions, Failure
         (None, true) => CpuOptions::default().thread_count() as u32,
         (None, false) => THREADS,
     };
-    let (mut rates, memory) = match args.device {
+    let (rates, memory) = match args.device {
         PlannedDevice::Cpu => (Rates::cpu(threads), None),
         PlannedDevice::H100 => (Rates::h100(), Some(H100_BYTES)),
         PlannedDevice::H200 => (Rates::h200(), Some(H200_BYTES)),
     };
-    if let Some(bytes) = args.bandwidth {
-        rates.bandwidth = bytes as f64;
-    }
-    if let Some(microseconds) = args.latency {
-        rates.latency = 1e-6 * microseconds;
-    }
     Ok(RunPlanOptions {
         ranks: args.ranks as usize,
         batch: args.batch.unwrap_or(program.training.batch),
         leaves,
         threads,
+        epochs: args.epochs.unwrap_or(program.training.epochs),
         placements: names.iter().map(placement).collect(),
         rates,
         memory: args.memory.map(|bytes| bytes as u64).or(memory),
     })
 }
 
-/// Rates of this machine, at the size that a rank's part of a batch has.
+/// Rates of this machine, at the size that a rank's part of a batch has: of all ranks that take
+/// part.
 fn measured(
     program: &Arc<Program>,
     model: &ModelUse<'_>,
     options: &RunPlanOptions,
     args: &PlanArgs,
+    ranks: &dyn Communicator,
 ) -> Result<Rates, Failure> {
     let samples = Plan::new(model, options).samples.round().max(1.0) as u32;
     let cpu = CpuOptions { threads: Some(options.threads as usize), isa: args.isa.map(Into::into) };
-    Ok(survey::measure(program, model, samples, &cpu, options.rates)?)
+    let mut rates = survey::measure_network(ranks, options.rates)?;
+    rates.reading = args.stats.as_deref().map(survey::measure_reading).transpose()?;
+    Ok(survey::measure(program, model, samples, &cpu, rates, ranks)?)
 }

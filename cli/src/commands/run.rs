@@ -253,12 +253,12 @@ pub fn eval(console: &Console, own: Option<&Bundle>, args: &EvalArgs, ranks: &Ar
     };
     let data =
         Dataset::open_with(&args.data, &opened.session.program().schema, &options).map_err(din_runtime::Error::from)?;
-    opened.check_agreement(&data, &[], &**ranks)?;
+    opened.check_agreement(&data, &[profiled(args.profile)], &**ranks)?;
     remark_of_left_out(console, &data);
     warn_of_reuse(console, &opened.record, &data);
     let mut progress = Progress::new(console);
     let mut observe = |event| progress.show_pass(event);
-    let report = evaluate(&mut opened.session, &data, opened.batch, OnSignal::Stop, &**ranks, &mut observe);
+    let report = evaluate(&mut opened.session, &data, opened.batch, OnSignal::Stop, ranks, &mut observe);
     drop(progress);
     warn_of_values(console, &data);
     let report = report?;
@@ -274,6 +274,19 @@ pub fn eval(console: &Console, own: Option<&Bundle>, args: &EvalArgs, ranks: &Ar
         for value in &report.values {
             console.result(value.to_string());
         }
+    }
+    show_reading(console, args.profile, &data, &**ranks)
+}
+
+/// Whether a rank shows what was read: all do, or none.
+fn profiled(profile: bool) -> String {
+    if profile { "a profile" } else { "no profile" }.into()
+}
+
+/// What each rank has read, where that is asked for.
+fn show_reading(console: &Console, profile: bool, data: &Dataset, ranks: &dyn Communicator) -> Outcome {
+    if profile {
+        console.remark(profile::reading(&data.reading_profile(ranks)?));
     }
     Ok(())
 }
@@ -317,12 +330,16 @@ pub fn predict(console: &Console, own: Option<&Bundle>, args: &PredictArgs, rank
     let data = predict::open(&program, &args.data, separator, &output)?;
     not_an_input(&args.out, data.files())?;
     let logits = if args.logits { "logits" } else { "no logits" };
-    opened.check_agreement(&data, &[format!("output {}", args.out.display()), logits.into()], &**ranks)?;
+    opened.check_agreement(
+        &data,
+        &[format!("output {}", args.out.display()), logits.into(), profiled(args.profile)],
+        &**ranks,
+    )?;
     remark_of_left_out(console, &data);
     signal::install();
     let mut progress = Progress::new(console);
     let mut observe = |event| progress.show_pass(event);
-    let written = predict::predict(&mut opened.session, &data, &output, opened.batch, &**ranks, &mut observe);
+    let written = predict::predict(&mut opened.session, &data, &output, opened.batch, ranks, &mut observe);
     drop(progress);
     warn_of_values(console, &data);
     let written = written?;
@@ -330,5 +347,5 @@ pub fn predict(console: &Console, own: Option<&Bundle>, args: &PredictArgs, rank
     for (name, holds) in &written.columns {
         console.remark(format!("  {name}: {holds}"));
     }
-    Ok(())
+    show_reading(console, args.profile, &data, &**ranks)
 }

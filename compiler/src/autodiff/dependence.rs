@@ -12,8 +12,9 @@ use crate::graph::{Graph, NodeId, Op};
 pub enum Dependence {
     /// Not at all.
     None,
-    /// On every path a `stop_gradient` comes behind the node, and before the loss.
-    Stopped,
+    /// On every path a `stop_gradient` comes behind the node, and before the loss; `at` is one that
+    /// is nearest to the node on its path.
+    Stopped { at: NodeId },
     /// No gradient arrives: `at`, an operation on a path without `stop_gradient`, has the
     /// derivative 0 everywhere. Of several such operations on a path it is the one nearest to the
     /// node.
@@ -27,7 +28,7 @@ impl Dependence {
     fn or(self, other: Dependence) -> Dependence {
         let rank = |d| match d {
             Dependence::None => 0,
-            Dependence::Stopped => 1,
+            Dependence::Stopped { .. } => 1,
             Dependence::Flat { .. } => 2,
             Dependence::Differentiable => 3,
         };
@@ -44,7 +45,8 @@ pub fn dependences(graph: &Graph, loss: NodeId) -> Vec<Dependence> {
         let own = found[id.index()];
         for (k, operand) in node.operands.iter().enumerate() {
             let through = match rules::flat(&node.op, k) {
-                _ if node.op == Op::StopGradient || own == Dependence::Stopped => Dependence::Stopped,
+                _ if node.op == Op::StopGradient => Dependence::Stopped { at: id },
+                _ if matches!(own, Dependence::Stopped { .. }) => own,
                 Some(op) => Dependence::Flat { at: id, op },
                 None => own,
             };

@@ -1,5 +1,5 @@
 //! Elementary functions, written once over the primitives of a target: Cranelift code for one f32,
-//! four f32 or one f64 (`cranelift`), or a vector program of sixteen f32 (`avx512`).
+//! four f32 or one f64 (`cranelift`), or a vector program (`vector`).
 //!
 //! f32 functions are range reduction and a polynomial (coefficients of the Cephes library, S.
 //! Moshier), within 2 ulp over the range where the result is normal; NaN goes in, NaN comes out.

@@ -1,13 +1,13 @@
-//! Machine code, one blob for each ISA level: every region of a program compiled by Cranelift, or,
-//! where the level has AVX-512 and the region gains by it, by `avx512`.
+//! Machine code, one blob for each ISA level: every region of a program compiled by `vector`,
+//! or, at level v2 and where a region gains nothing by it, by Cranelift.
 //!
 //! Guarantees: the blobs need no linking and no relocation; equal regions give equal bytes; a
 //! region that `plan` produced never panics here.
 
-mod avx512;
 mod cranelift;
 pub mod cuda;
 mod math;
+mod vector;
 
 use crate::plan::Kernels;
 use crate::plan::region::Region;
@@ -92,9 +92,7 @@ fn compile_all(
     let target = target(isa).map_err(|why| CodegenError::Kernel { name: format!("{isa:?}"), why })?;
     let mut context = Context::new();
     for (k, region) in kernels.regions.iter().enumerate() {
-        if isa >= Isa::V4
-            && let Some(found) = avx512::build(region, listing)
-        {
+        if let Some(found) = vector::build(region, isa, listing) {
             each(k, &found.bytes, &found.text);
             continue;
         }
@@ -112,11 +110,11 @@ fn compile_all(
     Ok(())
 }
 
-/// Cranelift's text of one region, for `din emit --stage clif`; of one that `avx512` compiles, a
+/// Cranelift's text of one region, for `din emit --stage clif`; of one that `vector` compiles, a
 /// line that says so.
 pub fn clif(region: &Region, index: u32, isa: Isa) -> Result<String, CodegenError> {
-    if isa >= Isa::V4 && avx512::build(region, false).is_some() {
-        return Ok("; AVX-512 code, not by Cranelift: see `--stage asm`\n".into());
+    if vector::build(region, isa, false).is_some() {
+        return Ok("; vector code of our own, not by Cranelift: see `--stage asm`, or `--isa v2`\n".into());
     }
     let target = target(isa).map_err(|why| CodegenError::Kernel { name: format!("{isa:?}"), why })?;
     Ok(cranelift::build(region, index, &*target, isa >= Isa::V3).display().to_string())

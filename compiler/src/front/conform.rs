@@ -66,7 +66,7 @@ impl TypeWord {
             TypeWord::Bool => matches!(value, ExprValue::Bool(_)),
             TypeWord::Function => matches!(value, ExprValue::Function(_)),
             TypeWord::Text => matches!(value, ExprValue::Text(_)),
-            TypeWord::Prediction => matches!(value, ExprValue::Prediction(_)),
+            TypeWord::Prediction => matches!(value, ExprValue::Prediction { .. }),
             // Keys are arguments of metrics alone, which do not come by here.
             TypeWord::Key => false,
         };

@@ -40,6 +40,8 @@ pub(super) struct Elaborator<'a> {
     pub sampling: bool,
     /// A `predict` is faulty or none is there: labels without prediction are its consequence.
     pub unpredicted: bool,
+    /// Names of groups that are not there and were reported: other uses of them say nothing new.
+    unknown_groups: FxHashSet<String>,
     depth: usize,
     steps: u64,
     exhausted: bool,
@@ -62,6 +64,7 @@ impl<'a> Elaborator<'a> {
             predictions: Vec::new(),
             sampling: false,
             unpredicted: false,
+            unknown_groups: FxHashSet::default(),
             depth: 0,
             steps: 0,
             exhausted: false,
@@ -227,7 +230,7 @@ impl<'a> Elaborator<'a> {
             ExprValue::Tensor(t) => self.describe_tensor(t),
             ExprValue::Group(g) => format!("the group `{}`", self.declarations.groups[*g].name),
             ExprValue::Feature(f) => format!("the feature `{}`", self.declarations.schema.features[*f].path()),
-            ExprValue::Prediction(_) => "a prediction".into(),
+            ExprValue::Prediction { .. } => "a prediction".into(),
             ExprValue::Quantity(_) => "an amount of memory".into(),
             ExprValue::Nothing => "no value".into(),
             ExprValue::Poison => "a faulty value".into(),
@@ -309,6 +312,9 @@ impl<'a> Elaborator<'a> {
         if let Some(r) = reserved(name) {
             return self.not_built(r.what, r.instead, span);
         }
+        if self.walk.frames.is_empty() && self.unknown_groups.contains(name) {
+            return ExprValue::Poison;
+        }
         let mut d = Diagnostic::error("E0204", format!("unknown name `{name}`"), span, "not in scope");
         let mut known: Vec<&str> = scope.blocks.iter().flatten().map(|b| b.name).collect();
         known.extend(scope.dimensions.iter().map(|d| d.name));
@@ -330,6 +336,14 @@ impl<'a> Elaborator<'a> {
         self.fault(
             Diagnostic::error("E0790", format!("{what}: reserved, not built yet"), span, "not built yet").help(instead),
         )
+    }
+
+    /// A group that is not there, once for all uses of its name.
+    pub fn unknown_group(&mut self, name: &ast::Ident) {
+        if self.unknown_groups.insert(name.name.clone()) {
+            let known: Vec<&str> = self.declarations.groups.iter().map(|g| g.name).collect();
+            self.unknown_word("E0404", "group", name, &known);
+        }
     }
 
     /// An unknown word among `known`.

@@ -13,6 +13,15 @@ use din_program::schema::FeatureKind;
 /// Most items of a list.
 const MAX_LIST: usize = 65_536;
 
+/// What the terms under a `where present` read.
+#[derive(Default)]
+struct PresentTerms {
+    /// A label.
+    named: bool,
+    /// One that may be missing.
+    masked: bool,
+}
+
 impl<'a> Elaborator<'a> {
     /// The value of an expression.
     pub fn expr(&mut self, scope: &mut NameScope<'a>, e: &'a Expr) -> ExprValue<'a> {
@@ -163,7 +172,7 @@ impl<'a> Elaborator<'a> {
                     }
                 }
             },
-            ExprValue::Prediction(p) => self.prediction_field(p, name, span),
+            ExprValue::Prediction { index, named } => self.prediction_field(index, named, name, span),
             other => {
                 let found = self.describe(&other);
                 self.fault(
@@ -175,7 +184,10 @@ impl<'a> Elaborator<'a> {
     }
 
     /// `.logit`, `.probability` and `.label` of a prediction.
-    fn prediction_field(&mut self, p: usize, name: &ast::Ident, span: Span) -> ExprValue<'a> {
+    fn prediction_field(&mut self, p: usize, named: Span, name: &ast::Ident, span: Span) -> ExprValue<'a> {
+        if !self.walk.bare.contains(&(p, named)) {
+            self.walk.bare.push((p, named));
+        }
         let Some(Some(logit)) = self.walk.logits.get(p).copied() else { return ExprValue::Poison };
         let node = match name.name.as_str() {
             "logit" => logit,
@@ -205,12 +217,7 @@ impl<'a> Elaborator<'a> {
             );
         }
         match self.predictions.iter().position(|p| p.label as usize == label) {
-            Some(p) => {
-                if self.declarations.schema.labels[label].missing.is_some() {
-                    self.walk.bare.push((p, span));
-                }
-                ExprValue::Prediction(p)
-            }
+            Some(index) => ExprValue::Prediction { index, named: span },
             None if self.unpredicted => ExprValue::Poison,
             None => self.fault(
                 Diagnostic::error(
@@ -235,14 +242,17 @@ impl<'a> Elaborator<'a> {
         }
         let builtin = scope.find("present").is_none();
         if builtin && matches!(&condition.kind, ExprKind::Name(n) if n == "present") {
-            let mut masked = false;
-            let result = self.present(scope, value, condition.span, &mut masked);
-            if !masked && !matches!(result, ExprValue::Poison) {
+            let mut terms = PresentTerms::default();
+            let result = self.present(scope, value, condition.span, &mut terms);
+            // A function may be called with labels that are always present.
+            let called = self.sampling || !self.walk.frames.is_empty();
+            let meant = terms.masked || (called && terms.named);
+            if !meant && !matches!(result, ExprValue::Poison) {
                 return self.fault(
                     Diagnostic::error("E0612", "no label that may be missing is named here", condition.span, "always present")
                         .label(value.span, "this loss")
                         .help(if self.declarations.schema.labels.iter().any(|label| label.missing.is_some()) {
-                            "write `where present` after the term that names the label, in the model's `loss`"
+                            "write `where present` after a term that reads the prediction: in the model's `loss`, or in a function that takes the prediction"
                         } else {
                             "drop `where present`, or give the label a `missing` value: `label click: binary missing -1`"
                         }),
@@ -260,7 +270,13 @@ impl<'a> Elaborator<'a> {
     }
 
     /// `value where present`: each term of a sum counts where the labels in it are present.
-    fn present(&mut self, scope: &mut NameScope<'a>, value: &'a Expr, at: Span, masked: &mut bool) -> ExprValue<'a> {
+    fn present(
+        &mut self,
+        scope: &mut NameScope<'a>,
+        value: &'a Expr,
+        at: Span,
+        terms: &mut PresentTerms,
+    ) -> ExprValue<'a> {
         if !self.enter(value.span) {
             return ExprValue::Poison;
         }
@@ -268,11 +284,11 @@ impl<'a> Elaborator<'a> {
             if let ExprKind::Binary { op: op @ (BinaryOperator::Add | BinaryOperator::Subtract), left, right } =
                 &value.kind
             {
-                let l = self.present(scope, left, at, masked);
-                let r = self.present(scope, right, at, masked);
+                let l = self.present(scope, left, at, terms);
+                let r = self.present(scope, right, at, terms);
                 self.binary(*op, (l, left.span), (r, right.span), value.span)
             } else {
-                self.present_term(scope, value, at, masked)
+                self.present_term(scope, value, at, terms)
             };
         self.leave();
         result
@@ -283,20 +299,21 @@ impl<'a> Elaborator<'a> {
         scope: &mut NameScope<'a>,
         value: &'a Expr,
         at: Span,
-        masked: &mut bool,
+        terms: &mut PresentTerms,
     ) -> ExprValue<'a> {
         let outside = std::mem::take(&mut self.walk.bare);
         let mut v = self.expr(scope, value);
         let inside = std::mem::replace(&mut self.walk.bare, outside);
         let mut done = Vec::new();
         for (p, _) in inside {
-            if done.contains(&p) {
+            terms.named = true;
+            let label = self.predictions[p].label;
+            if done.contains(&p) || self.declarations.schema.labels[label as usize].missing.is_none() {
                 continue;
             }
             done.push(p);
-            *masked = true;
+            terms.masked = true;
             let Some(t) = self.tensor(v, value.span) else { return ExprValue::Poison };
-            let label = self.predictions[p].label;
             let name = format!("present {}", self.predictions[p].name);
             let kind = crate::graph::InputKind::Present { label };
             let input = self.input(InputKey::Present(label), name, kind, BATCH, Shape::scalar());

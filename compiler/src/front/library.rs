@@ -124,7 +124,7 @@ impl<'a> Elaborator<'a> {
             self.input(InputKey::SampleLogit, "logit".into(), InputKind::Dense { feature: 0 }, BATCH, Shape::scalar());
         let node = self.walk.graph.input(input, p.span);
         self.walk.logits = vec![Some(node)];
-        ExprValue::Prediction(0)
+        ExprValue::Prediction { index: 0, named: p.span }
     }
 
     /// The rule with its defaults, or 0.5, as arguments.

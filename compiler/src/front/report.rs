@@ -187,7 +187,7 @@ impl<'a> Elaborator<'a> {
         let value = self.in_context(Context::Loss, |me| me.expr(scope, e));
         self.walk.bare.clear();
         match value {
-            ExprValue::Prediction(p) => Some(p),
+            ExprValue::Prediction { index, .. } => Some(index),
             ExprValue::Poison => None,
             other => {
                 let found = self.describe(&other);

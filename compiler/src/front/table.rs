@@ -164,8 +164,7 @@ impl<'a> Elaborator<'a> {
             let Some(Referent::Value(ExprValue::Group(group))) = scope.find(&name.name).map(|b| b.referent.clone())
             else {
                 self.declarations.poisoned_tables = true;
-                let known: Vec<&str> = self.declarations.groups.iter().map(|g| g.name).collect();
-                self.unknown_word("E0404", "group", name, &known);
+                self.unknown_group(name);
                 continue;
             };
             if let Some(first) = seen.iter().find(|n| n.name == name.name) {
@@ -234,8 +233,7 @@ impl<'a> Elaborator<'a> {
     pub fn table_feature(&mut self, scope: &NameScope<'a>, path: &'a ast::FieldPath) -> Option<usize> {
         let Some(Referent::Value(ExprValue::Group(g))) = scope.find(&path.group.name).map(|b| b.referent.clone())
         else {
-            let known: Vec<&str> = self.declarations.groups.iter().map(|g| g.name).collect();
-            self.unknown_word("E0404", "group", &path.group, &known);
+            self.unknown_group(&path.group);
             return None;
         };
         let group = self.declarations.groups[g].clone();

@@ -44,7 +44,7 @@ impl<'a> Elaborator<'a> {
                 );
                 return None;
             }
-            ExprValue::Prediction(_) => {
+            ExprValue::Prediction { .. } => {
                 self.report(
                     Diagnostic::error("E0307", "a prediction is not a number", span, "which of its values?")
                         .help("take `.logit`, `.probability` or `.label`"),

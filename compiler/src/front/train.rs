@@ -257,8 +257,12 @@ impl<'a> Elaborator<'a> {
     pub fn loss(&mut self, scope: &mut NameScope<'a>, e: &'a ast::Expr) {
         let value = self.in_context(Context::Loss, |me| me.under(Some("loss".into()), true, |me| me.expr(scope, e)));
         for (p, span) in std::mem::take(&mut self.walk.bare) {
+            let label = self.predictions[p].label as usize;
+            if self.declarations.schema.labels[label].missing.is_none() {
+                continue;
+            }
             let name = self.predictions[p].name.clone();
-            let at = self.declarations.label_spans[self.predictions[p].label as usize];
+            let at = self.declarations.label_spans[label];
             self.report(
                 Diagnostic::error(
                     "E0613",

@@ -168,7 +168,8 @@ impl Elaborator<'_> {
         self.report_in(inside, d);
     }
 
-    /// One error for each table of whose look-ups none has a gradient.
+    /// One error for each table of whose look-ups none has a gradient; one for all that end at the
+    /// same `stop_gradient`.
     fn untrained_tables(
         &mut self,
         found: &[Dependence],
@@ -176,19 +177,50 @@ impl Elaborator<'_> {
         lookups: &[Lookup],
         learning: &FxHashSet<u32>,
     ) {
+        let mut behind: BTreeMap<Span, Vec<u32>> = BTreeMap::new();
         for of_table in lookups.chunk_by(|a, b| a.0.0 == b.0.0) {
             let ((table, _), _) = of_table[0];
             if learning.contains(&table) || of_table.iter().all(|(_, n)| excused.contains(n)) {
                 continue;
             }
-            let name = &self.declarations.tables[table as usize].name;
-            let message = format!("no gradient reaches the table `{name}`");
-            let span = self.declarations.table_spans[table as usize];
             let why: Vec<Dependence> = of_table.iter().map(|(_, n)| found[n.index()]).collect();
-            let d = Diagnostic::error("E0508", message, span, "never trained");
-            let d = self.explained(d, &why, ("it", "its vectors"));
-            self.report(d);
+            let stop = |w: &Dependence| if let Dependence::Stopped { at } = *w { Some(at) } else { None };
+            let stops: Option<Vec<Span>> = why.iter().map(|w| Some(self.walk.graph.node(stop(w)?).span)).collect();
+            match stops.as_deref() {
+                Some([first, rest @ ..]) if rest.iter().all(|span| span == first) => {
+                    behind.entry(*first).or_default().push(table);
+                }
+                Some(_) | None => self.untrained_table(table, &why),
+            }
         }
+        for (span, tables) in behind {
+            if let [table] = tables[..] {
+                let stopped = lookups.iter().filter(|((of, _), _)| *of == table);
+                let why: Vec<Dependence> = stopped.map(|(_, n)| found[n.index()]).collect();
+                self.untrained_table(table, &why);
+                continue;
+            }
+            let names: Vec<&str> = tables.iter().map(|&t| self.declarations.tables[t as usize].name.as_str()).collect();
+            let message = format!("no gradient reaches the tables {}", listed(&names));
+            let mut d = Diagnostic::error("E0508", message, span, "a gradient ends here");
+            for &table in tables.iter().take(SHOWN) {
+                d = d.label(self.declarations.table_spans[table as usize], "never trained");
+            }
+            self.report(
+                d.note("the loss depends on them only through this `stop_gradient`")
+                    .help("use their vectors where a gradient can pass, too, or remove them"),
+            );
+        }
+    }
+
+    /// The error for one table.
+    fn untrained_table(&mut self, table: u32, why: &[Dependence]) {
+        let name = &self.declarations.tables[table as usize].name;
+        let message = format!("no gradient reaches the table `{name}`");
+        let span = self.declarations.table_spans[table as usize];
+        let d = Diagnostic::error("E0508", message, span, "never trained");
+        let d = self.explained(d, why, ("it", "its vectors"));
+        self.report(d);
     }
 
     /// Look-ups that only operations without derivative read, of tables that others train: one
@@ -240,12 +272,12 @@ impl Elaborator<'_> {
             .iter()
             .filter_map(|w| match *w {
                 Dependence::Flat { at, op } => Some((self.walk.graph.node(at).span, op)),
-                Dependence::None | Dependence::Stopped | Dependence::Differentiable => None,
+                Dependence::None | Dependence::Stopped { .. } | Dependence::Differentiable => None,
             })
             .collect();
         flat.sort_unstable();
         flat.dedup();
-        let stopped = why.contains(&Dependence::Stopped);
+        let stopped = why.iter().any(|w| matches!(w, Dependence::Stopped { .. }));
         d = match (flat.first(), stopped) {
             (None, false) => d.note(format!("the loss does not depend on {it}")),
             (None, true) => d.note(format!("the loss depends on {it} only through `stop_gradient`")),

@@ -23,8 +23,13 @@ pub(super) enum ExprValue<'a> {
     Group(usize),
     /// One field of a group, before its table: index into the schema's features.
     Feature(usize),
-    /// A label where `loss` and `report` see it: index into the model's predictions.
-    Prediction(usize),
+    /// A label where `loss` and `report` see it.
+    Prediction {
+        /// Index into the model's predictions.
+        index: usize,
+        /// Where the model names the label.
+        named: Span,
+    },
     /// `24GiB`, in bytes.
     Quantity(f64),
     /// A block or function without a value.

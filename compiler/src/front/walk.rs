@@ -101,7 +101,8 @@ pub(super) struct GraphWalk {
     pub logits: Vec<Option<NodeId>>,
     pub predicted_at: Vec<Span>,
     pub loss: Option<NodeId>,
-    /// Predictions read in the loss and not under `where present`.
+    /// Predictions read in the loss and not under `where present`, each with where the model names
+    /// its label.
     pub bare: Vec<(usize, Span)>,
 }
 

@@ -1,8 +1,9 @@
 //! Brackets: which one closes which, and how mismatched brackets are reported and repaired.
 //!
 //! Guarantees: after the scan, unless it is fatal, the brackets of the cooked text match. A bracket
-//! that closes nothing, or is never closed, becomes a blank there; an unclosed `{` before a
-//! definition is closed in the blanks before it.
+//! that closes nothing, or is never closed, becomes a blank there; an unclosed `{` is closed where
+//! the text is no longer indented further than its line, or else in the blanks before the next
+//! definition or at the end.
 
 use super::{MEMBER_WORDS, Open, Scanner, TokenKind, is_word};
 use crate::Diagnostic;
@@ -147,7 +148,12 @@ impl Scanner<'_> {
             error = error.label(self.span(close, close + 1), "this one seems to belong to an outer block");
         }
         self.errors.push(error.label(here, said).help(format!("add the missing `{}`", closing(last.mark) as char)));
+        // Closed where the indentation ends, that block and what follows parse as they were meant.
+        let unclosed = suspect.map_or(last, |(at, _)| Open { mark: b'{', at });
         let mut missing = 0;
+        if unclosed.mark == b'{' && self.close_by_indent(unclosed) {
+            self.open.pop_if(|open| open.mark == b'{');
+        }
         while let Some(open) = self.open.pop() {
             if open.mark == b'{' {
                 missing += 1;
@@ -174,6 +180,25 @@ impl Scanner<'_> {
             self.tokens.push(Token { kind: TokenKind::Mark, start: at, end: at + 1, breaks: 0 });
         }
         self.breaks = 1;
+    }
+
+    /// Closes a block in the cooked text before the first line that is indented no further than the
+    /// block's own; whether there is such a line.
+    fn close_by_indent(&mut self, open: Open) -> bool {
+        let indent = self.indent(open.at);
+        let begins = |t: &Token| {
+            t.start > open.at && t.breaks > 0 && t.kind != TokenKind::Comment && self.indent(t.start) <= indent
+        };
+        let Some(next) = self.tokens.iter().position(begins) else { return false };
+        let start = self.tokens[next].start;
+        if self.text.as_bytes()[start] == b'}' {
+            return false;
+        }
+        // There is a line end before the token, or blanks behind one.
+        let at = start - 1;
+        self.cooked[at] = b'}';
+        self.tokens.insert(next, Token { kind: TokenKind::Mark, start: at, end: at + 1, breaks: 0 });
+        true
     }
 
     /// The blanks before the first mark of the line at a place.

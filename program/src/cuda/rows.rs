@@ -251,6 +251,9 @@ kernel_enum! {
         /// The word of the update that follows that says how many rows there are:
         /// [`super::ScalarArg::Elements`] of the samples.
         Elements = "DIN_ELEMENTS",
+        /// `u32`, where all rows are updated: the row by the number that it is sorted by; 0 where
+        /// that is the row's own.
+        Order = "DIN_ORDER",
     }
 }
 

@@ -2,7 +2,7 @@
 //! MPI library: `din` opens this library when a launcher has started several ranks, and needs no
 //! MPI otherwise.
 //!
-//! There are three channels, each a duplicate of `MPI_COMM_WORLD` with at most one operation under
+//! There are four channels, each a duplicate of `MPI_COMM_WORLD` with at most one operation under
 //! way. An operation is started, then tested until it is complete: after the start, no call blocks.
 //! One mutex serialises the calls, so that `MPI_THREAD_SERIALIZED` is enough. Nothing is ever
 //! reduced by MPI. Counts and offsets are of words of 32 bits.
@@ -15,8 +15,8 @@ use std::ffi::{c_char, c_int};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The version of this interface.
-const INTERFACE: u32 = 1;
-const CHANNELS: usize = 3;
+const INTERFACE: u32 = 2;
+const CHANNELS: usize = 4;
 
 /// Codes of our own; those of MPI are positive.
 const NOT_STARTED: c_int = -1;

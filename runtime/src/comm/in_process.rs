@@ -19,7 +19,7 @@ pub fn in_process(ranks: usize) -> Vec<Arc<dyn Communicator>> {
 struct ThreadRank {
     rank: usize,
     ranks: usize,
-    meeting: Arc<[Meeting; 3]>,
+    meeting: Arc<[Meeting; Channel::ALL.len()]>,
 }
 
 /// Where the ranks of one channel exchange messages, round after round.

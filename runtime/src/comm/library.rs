@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 /// Names the library's file.
 const VARIABLE: &str = "DIN_MPI_LIBRARY";
 /// The version of its interface, as `runtime/mpi/src/lib.rs` has it.
-const INTERFACE: u32 = 1;
+const INTERFACE: u32 = 2;
 const NAME: &str = "libdin_mpi.so";
 
 /// What starts an exchange of messages between all ranks; see `runtime/mpi/src/lib.rs`.

@@ -139,11 +139,11 @@ mod tests {
                     }
                     ranks.all_to_all(Channel::Ahead, &send, &mut received).unwrap();
                     ranks.all_gather(Channel::Step, &[1, 2], &mut received).unwrap();
-                    let [step, ahead, data] = ranks.traffic();
+                    let [step, ahead, data, pass] = ranks.traffic();
                     assert_eq!((step.operations, step.sent, step.received), (1, 16, 16));
                     let expected = [(1, 40, 4 * (2 + 3)), (1, 8, 80), (1, 4 * 13, 0)][rank];
                     assert_eq!((ahead.operations, ahead.sent, ahead.received), expected);
-                    assert_eq!(data, ChannelTraffic::default());
+                    assert_eq!([data, pass], [ChannelTraffic::default(); 2]);
                 });
             }
         });

@@ -49,13 +49,16 @@ pub enum Channel {
     Step,
     /// The ids of the batches ahead.
     Ahead,
-    /// Samples on their way to their ranks.
+    /// Samples of the training data on their way to their ranks.
     Data,
+    /// Samples of a data pass in the order of the files. The training data of the next epoch may be
+    /// under way at the same time.
+    Pass,
 }
 
 impl Channel {
     /// All channels, in order.
-    pub const ALL: [Channel; 3] = [Channel::Step, Channel::Ahead, Channel::Data];
+    pub const ALL: [Channel; 4] = [Channel::Step, Channel::Ahead, Channel::Data, Channel::Pass];
 
     /// As an index of a slice.
     pub fn index(self) -> usize {

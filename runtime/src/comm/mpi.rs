@@ -425,7 +425,7 @@ impl Pause {
         // The step waits for nothing else; the others are ahead of it, and have time.
         let (spins, yields, least, most) = match self.channel {
             Channel::Step => (100, 400, 20, 100),
-            Channel::Ahead | Channel::Data => (0, 20, 50, 200),
+            Channel::Ahead | Channel::Data | Channel::Pass => (0, 20, 50, 200),
         };
         self.rounds = self.rounds.saturating_add(1);
         if self.rounds <= spins {

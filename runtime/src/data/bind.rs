@@ -1,10 +1,12 @@
 //! From the schema to the columns required of every file: what each is for, which values it may
 //! hold, how to speak of it.
 
+use super::block::SomeColumns;
 use super::error::{DataError, FaultKind, nearest};
 use super::passthrough::PassthroughColumn;
 use super::{OpenOptions, ReadMode};
 use din_program::schema::{FeatureKind, Keep, KeyType, Schema};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// What fills which column of a batch.
@@ -106,6 +108,23 @@ impl Binding {
             }
         }
         Self { schema: schema.clone(), options: options.clone(), required, passthrough }
+    }
+
+    /// All columns, required and passed through.
+    pub fn all_columns(&self) -> SomeColumns {
+        SomeColumns { required: (0..self.required.len()).collect(), passthrough: (0..self.passthrough.len()).collect() }
+    }
+
+    /// Bytes of some columns, each column of the files once. `bytes` are those of all, required and
+    /// then passed through.
+    pub fn distinct_bytes(&self, bytes: &[u64], columns: &SomeColumns) -> u64 {
+        let required = columns.required.iter().map(|&index| (self.required[index].column.as_str(), bytes[index]));
+        let passthrough = columns.passthrough.iter().map(|&index| {
+            let column = &self.passthrough[index].required.column;
+            (column.as_str(), bytes[self.required.len() + index])
+        });
+        let by_name: BTreeMap<&str, u64> = required.chain(passthrough).collect();
+        by_name.into_values().fold(0, u64::saturating_add)
     }
 
     /// Index among a file's columns of every required one.

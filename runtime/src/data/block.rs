@@ -30,6 +30,15 @@ impl DataFile {
         self.contents.locate(&self.path, block, row)
     }
 
+    /// About how many bytes there are to decode of all columns of a block that are read: of CSV, its
+    /// text.
+    pub fn bytes(&self, binding: &Binding, block: RowBlock) -> u64 {
+        match self.contents.by_columns() {
+            Some(columns) => binding.distinct_bytes(&columns.bytes(block), &binding.all_columns()),
+            None => (u128::from(self.length) * u128::from(block.rows) / u128::from(self.rows.max(1))) as u64,
+        }
+    }
+
     /// Starts reading a block, without its first `skip` rows.
     pub fn reader(&self, binding: &Binding, block: RowBlock, skip: u64) -> Result<Box<dyn RowBlockReader>, DataError> {
         self.contents.reader(binding, &self.path, block, skip)
@@ -54,18 +63,27 @@ pub(crate) trait FileFormat: fmt::Debug + Send + Sync {
     fn by_columns(&self) -> Option<&dyn ColumnFormat>;
 }
 
+/// Some columns of a binding, ascending.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SomeColumns {
+    /// Indices among those that are required.
+    pub required: Vec<usize>,
+    /// Indices among those that are passed through.
+    pub passthrough: Vec<usize>,
+}
+
 /// A format whose columns can be read by themselves.
 pub(crate) trait ColumnFormat {
-    /// About how many bytes there are to decode of each required column of a block.
+    /// About how many bytes there are to decode of each required column of a block, then of each
+    /// column to pass through, 0 where the file does not have it.
     fn bytes(&self, block: RowBlock) -> Vec<u64>;
 
     /// Starts reading some columns of a block, without its first `skip` rows. `columns` has, by
-    /// required column of `binding`, its index among those of the binding that the file was opened
-    /// with.
+    /// column of `binding`, its index in the binding that the file was opened with.
     fn reader(
         &self,
         binding: &Binding,
-        columns: &[usize],
+        columns: &SomeColumns,
         path: &Path,
         block: RowBlock,
         skip: u64,

@@ -129,10 +129,12 @@ pub(super) fn gather_side(schema: &Schema, parts: &[Batch], common: bool, rows: 
             }
         }
     }
-    let passthrough = parts.first().map_or(0, |part| part.passthrough.len());
-    to.passthrough.resize(passthrough, Vec::new());
+    // Parts without rows may lack the columns.
+    let filled = || rows.iter().filter(|range| !range.units.is_empty());
+    let passthrough = filled().next().map_or(0, |range| parts[range.part].passthrough.len());
+    to.passthrough.resize(passthrough.max(to.passthrough.len()), Vec::new());
     for (c, target) in to.passthrough.iter_mut().enumerate() {
-        for PartRange { part, units } in rows {
+        for PartRange { part, units } in filled() {
             append_rows(&parts[*part].passthrough[c], units.clone(), target);
         }
     }

@@ -9,13 +9,13 @@
 //!
 //! - `error`: the located faults.
 //! - `bind`: from the schema to required columns, and their types.
-//! - `passthrough`: columns that pass through prediction.
+//! - `passthrough`: columns that pass through prediction. - `arrays`: these as messages.
 //! - `files`: paths to files and their blocks (row groups, blocks of records).
 //! - `format`: Parquet, CSV, or neither.
 //! - `parquet`, `csv`: the two readers. - `records`: the records of a CSV file.
 //! - `decode`: Arrow arrays to batch columns.
 //! - `gather`: copying rows between batches. - `requests`: from flat rows to requests.
-//! - `source`: rows in reading order. - `window`: rows that are permuted together.
+//! - `source`: rows in reading order. - `decoded`: how many. - `window`: rows that are permuted together.
 //! - `stream`: order, batches, the decoding threads. - `ranks`: the same on several ranks.
 //!
 //! # What values mean
@@ -35,10 +35,12 @@
 //! are one id (for ten million distinct strings the chance that any two collide is 3e-6). An empty
 //! CSV field is a null, in a list column the empty list.
 
+mod arrays;
 mod bind;
 mod block;
 mod csv;
 mod decode;
+mod decoded;
 mod error;
 mod files;
 mod format;
@@ -52,16 +54,21 @@ mod source;
 mod stream;
 mod window;
 
+pub(crate) use arrays::{Message, push_arrays};
+pub use decoded::{Decoded, ReadingProfile};
 pub use error::{DataError, DataFault, FaultKind, Location, StreamError};
+pub use ranks::RowDivision;
 pub use stream::{Batches, Order, StreamOptions};
 
-use crate::comm::Communicator;
+use crate::comm::{Channel, Communicator};
 use crate::identity::FileIdentity;
 use arrow_schema::Field;
 use bind::Binding;
 use block::DataFile;
+use decoded::DecodedCounters;
 use din_program::schema::Schema;
 use files::OpenedFiles;
+use ranks::{BatchDivision, RankReaders, Readers};
 use std::collections::HashSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -115,8 +122,11 @@ pub(crate) struct Inner {
     /// About so many bytes a row takes in a batch.
     pub row_bytes: u64,
     pub warnings: Warnings,
-    /// Of the streams on several ranks.
+    /// Of the streams on several ranks: those of batches that have leaves, and those in the order of
+    /// the files.
     pub turns: ranks::Turns,
+    pub pass_turns: ranks::Turns,
+    pub decoded: DecodedCounters,
 }
 
 /// What the rows that were read so far give reason to warn of: the first of each column, in
@@ -150,23 +160,6 @@ impl Warnings {
 }
 
 impl Inner {
-    /// Blocks of a rank's part: consecutive ones, all parts about equally many rows.
-    fn part(&self, rank: usize, ranks: usize) -> Range<usize> {
-        assert!(rank < ranks, "a rank is one of the ranks");
-        // Where a rank's rows would begin if blocks could be cut, at the nearest end of a block.
-        let begin = |rank: usize| {
-            let ideal = (u128::from(self.rows) * rank as u128 / ranks as u128) as u64;
-            let mut end = 0;
-            let nearer = |block: &block::RowBlock| {
-                let begin = end;
-                end += block.rows;
-                begin.abs_diff(ideal) >= end.abs_diff(ideal)
-            };
-            self.blocks.iter().map(nearer).take_while(|&nearer| nearer).count()
-        };
-        begin(rank)..begin(rank + 1)
-    }
-
     /// See [`Dataset::fingerprint`].
     fn fingerprint(&self) -> String {
         let mut hash = xxhash_rust::xxh3::Xxh3::new();
@@ -219,6 +212,8 @@ impl Dataset {
             row_bytes,
             warnings,
             turns: ranks::Turns::default(),
+            pass_turns: ranks::Turns::default(),
+            decoded: DecodedCounters::default(),
         };
         Ok(Dataset { inner: Arc::new(inner) })
     }
@@ -228,18 +223,34 @@ impl Dataset {
         self.inner.rows
     }
 
-    /// The rows of a rank's part, as [`StreamOptions::part`] reads them: consecutive whole blocks
-    /// (row groups, blocks of records), all parts about equally many rows. Rows are counted from 0
-    /// over all files in their order; the parts of all ranks follow each other. A part has no rows
-    /// where there are fewer blocks than ranks.
+    /// How so many ranks share the rows that they read in the order of the files.
+    pub fn row_division(&self, ranks: usize) -> RowDivision {
+        self.inner.division(ranks)
+    }
+
+    /// The rows of a rank's part: consecutive ones, all parts about equally many. Rows are counted
+    /// from 0 over all files in their order; the parts of all ranks follow each other. They end with
+    /// blocks where ranks share these ([`RowDivision::ByBlocks`]), else anywhere, so that a request
+    /// may begin in one part and end in the next.
     ///
     /// # Panics
     /// `rank` is not less than `ranks`.
     pub fn part_rows(&self, rank: usize, ranks: usize) -> Range<u64> {
-        let blocks = self.inner.part(rank, ranks);
-        let rows = |blocks: Range<usize>| self.inner.blocks[blocks].iter().map(|block| block.rows).sum::<u64>();
-        let first = rows(0..blocks.start);
-        first..first + rows(blocks)
+        let inner = &self.inner;
+        match inner.division(ranks) {
+            RowDivision::ByBlocks => {
+                let blocks = inner.blocks_of(rank, ranks);
+                let rows = |blocks: Range<usize>| inner.blocks[blocks].iter().map(|block| block.rows).sum::<u64>();
+                let first = rows(0..blocks.start);
+                first..first + rows(blocks)
+            }
+            RowDivision::ByBatches => inner.even_begin(rank, ranks)..inner.even_begin(rank + 1, ranks),
+        }
+    }
+
+    /// What this process has decoded so far.
+    pub fn decoded(&self) -> Decoded {
+        self.inner.decoded.get()
     }
 
     /// `batch`, or fewer rows where so many would take more than 64 MiB: for evaluation and
@@ -314,25 +325,49 @@ impl Dataset {
 
     /// Starts decoding. See [`StreamOptions`].
     pub fn stream(&self, options: StreamOptions) -> Result<Batches, DataError> {
-        Batches::start(self.inner.clone(), options, None)
+        Batches::start(self.inner.clone(), options, Readers::Alone(0..self.inner.blocks.len()))
     }
 
     /// Starts decoding on several ranks, each of which is to call this with the same data and
     /// options (but for `threads` and `prefetch`). The global batches are those of
     /// [`Dataset::stream`]; what comes on a rank are its leaves of each of them, in a batch without
     /// rows where it owns none. A block of rows (a row group, records of a CSV) is decoded by one
-    /// rank, and samples are sent to the ranks that own their leaves.
+    /// rank, or by all of them, each some columns; samples are sent to the ranks that own their
+    /// leaves.
     ///
     /// A stream that is dropped early is to be dropped on all ranks, behind the same batch. Another
     /// that is started meanwhile waits for the end of the one before it, and is to be dropped
-    /// later. No other data set may be streamed on the same ranks at the same time.
+    /// later. No other data set may be streamed so on the same ranks at the same time.
+    pub fn stream_on(&self, options: StreamOptions, ranks: Arc<dyn Communicator>) -> Result<Batches, DataError> {
+        if ranks.size() == 1 {
+            return self.stream(options);
+        }
+        let (channel, turn, division) = (Channel::Data, self.inner.turns.next(), BatchDivision::Leaves);
+        let readers = Readers::Ranks(RankReaders { ranks, channel, turn, division });
+        Batches::start(self.inner.clone(), options, readers)
+    }
+
+    /// Starts decoding in the order of the files on several ranks, each of which is to call this
+    /// with the same data and options (but for `threads` and `prefetch`). Every row comes on one
+    /// rank, in batches of at most `options.batch` or some thousand samples (of requests, so many
+    /// samples and a request):
+    ///
+    /// - [`RowDivision::ByBlocks`]: on each rank the rows of its part, with no word to the others.
+    /// - [`RowDivision::ByBatches`]: on all ranks equally many batches. Of the first batches of all
+    ///   ranks, joined in the order of the ranks, come the first rows of the data set, and so on. A
+    ///   batch may have no rows. Where a rank drops the stream early, the others' end soon.
+    ///
+    /// While a stream of [`Dataset::stream_on`] runs, this one does too; but one at a time.
     ///
     /// # Panics
-    /// Several ranks read for [`ReadMode::Predict`]: columns that pass through stay on a rank.
-    pub fn stream_on(&self, options: StreamOptions, ranks: Arc<dyn Communicator>) -> Result<Batches, DataError> {
-        let passes_through = self.inner.binding.options.mode == ReadMode::Predict;
-        assert!(ranks.size() == 1 || !passes_through, "pass-through columns are read by `part`");
-        Batches::start(self.inner.clone(), options, Some(ranks))
+    /// `options` ask for another order.
+    pub fn stream_in_order(&self, options: StreamOptions, ranks: &Arc<dyn Communicator>) -> Result<Batches, DataError> {
+        assert_eq!(options.order, Order::File, "rows that ranks share in the order of the files are read in it");
+        let (options, readers) = match self.row_division(ranks.size()) {
+            RowDivision::ByBlocks => (options, Readers::Alone(self.inner.blocks_of(ranks.rank(), ranks.size()))),
+            RowDivision::ByBatches => self.inner.together(options, ranks.clone()),
+        };
+        Batches::start(self.inner.clone(), options, readers)
     }
 }
 

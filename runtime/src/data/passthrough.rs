@@ -49,6 +49,12 @@ impl PassthroughColumn {
         Ok(())
     }
 
+    /// Appends so many nulls, of a file that does not have the column.
+    pub fn append_absent(&self, rows: usize, out: &mut Vec<ArrayRef>) {
+        // No file has a column without a type: it is not in the output.
+        out.extend(self.kind.as_ref().map(|kind| new_null_array(kind, rows)));
+    }
+
     /// Appends so many values of a file, nulls where the file does not have the column. `place`
     /// says where in the file the value with an index is.
     ///
@@ -62,9 +68,8 @@ impl PassthroughColumn {
         place: impl Fn(usize) -> Location,
         out: &mut Vec<ArrayRef>,
     ) -> Result<(), DataError> {
-        let Some(kind) = &self.kind else { return Ok(()) };
-        let Some(array) = array else {
-            out.push(new_null_array(kind, rows));
+        let (Some(kind), Some(array)) = (&self.kind, array) else {
+            self.append_absent(rows, out);
             return Ok(());
         };
         let nulls = array.logical_nulls().filter(|_| !self.is_label());

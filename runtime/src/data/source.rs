@@ -11,7 +11,6 @@ use super::window::Window;
 use crate::batch::Batch;
 use rayon::prelude::*;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(super) struct Source {
     pub data: Arc<Inner>,
@@ -27,10 +26,10 @@ pub(super) struct Source {
     chunk: usize,
     /// Rows on their way to requests, where the schema has them.
     flat: Flat,
-    /// Rows decoded so far.
-    decoded: Arc<AtomicU64>,
     /// Parts of earlier windows, whose memory is used again.
     spare: Vec<Batch>,
+    /// Rows of the largest part since parts were taken back.
+    part_rows: usize,
 }
 
 struct OpenBlock {
@@ -52,14 +51,8 @@ struct Piece {
 }
 
 impl Source {
-    /// Begins `position` rows behind the first. Counts the rows that it reads in `decoded`.
-    pub fn new(
-        data: Arc<Inner>,
-        order: Vec<RowBlock>,
-        mut position: u64,
-        chunk: usize,
-        decoded: Arc<AtomicU64>,
-    ) -> Source {
+    /// Begins `position` rows behind the first.
+    pub fn new(data: Arc<Inner>, order: Vec<RowBlock>, mut position: u64, chunk: usize) -> Source {
         let mut next_block = 0;
         while let Some(block) = order.get(next_block)
             && position >= block.rows
@@ -68,7 +61,17 @@ impl Source {
             next_block += 1;
         }
         let flat = Flat::new(&data.binding.schema);
-        Source { data, order, next_block, open: None, skip_rows: position, chunk, flat, decoded, spare: Vec::new() }
+        Source {
+            data,
+            order,
+            next_block,
+            open: None,
+            skip_rows: position,
+            chunk,
+            flat,
+            spare: Vec::new(),
+            part_rows: 0,
+        }
     }
 
     /// Reads rows until the window has `rows` of them (or some more, to the end of a request) or
@@ -82,6 +85,7 @@ impl Source {
             let key = requests.key as usize;
             let mut part = self.part();
             self.read_requests(&mut part, required, key)?;
+            self.part_rows = self.part_rows.max(part.rows);
             window.push(part);
             return Ok(());
         }
@@ -92,17 +96,22 @@ impl Source {
             return Err(fault);
         }
         for mut piece in pieces {
+            self.part_rows = self.part_rows.max(piece.part.rows);
             self.data.warnings.add(&mut piece.warnings);
-            self.decoded.fetch_add(piece.part.rows as u64, Ordering::Relaxed);
+            self.data.decoded.add_rows(piece.part.rows);
             window.push(piece.part);
             self.open = piece.open.filter(|open| open.left > 0);
         }
         Ok(())
     }
 
-    /// Gives back the parts of a window.
+    /// Gives back the parts of a window. Those that are much larger than what is read now are not
+    /// used again, since most of their memory would not be: the first window is read at once, each
+    /// other one in the pieces in which its rows are due.
     pub fn take_back(&mut self, window: &mut Window) {
         window.clear(&mut self.spare);
+        let most = 2 * std::mem::take(&mut self.part_rows).max(self.chunk);
+        self.spare.retain(|part| part.rows <= most);
     }
 
     /// An empty part.
@@ -168,7 +177,7 @@ impl Source {
                 }
             };
             let read = open.read(&data, self.chunk, &mut self.flat.rows)?;
-            self.decoded.fetch_add(read as u64, Ordering::Relaxed);
+            self.data.decoded.add_rows(read);
             let mut warnings = Vec::new();
             open.reader.warnings(&mut warnings);
             data.warnings.add(&mut warnings);
@@ -181,7 +190,9 @@ impl Source {
 
 impl OpenBlock {
     fn new(data: &Inner, block: RowBlock, skip: u64) -> Result<OpenBlock, DataError> {
-        let reader = data.files[block.file].reader(&data.binding, block, skip)?;
+        let file = &data.files[block.file];
+        let reader = file.reader(&data.binding, block, skip)?;
+        data.decoded.add_bytes(file.bytes(&data.binding, block), block, skip);
         Ok(OpenBlock { reader, left: block.rows - skip })
     }
 
@@ -210,6 +221,8 @@ impl Piece {
                 break;
             }
         }
+        // What its decoders hold is not kept while other pieces are read.
+        self.open = self.open.take().filter(|open| open.left > 0);
         Ok(())
     }
 }

@@ -18,18 +18,19 @@ use super::Inner;
 use super::block::RowBlock;
 use super::error::{DataError, StreamError};
 use super::gather::{PartRange, gather};
-use super::ranks::{self, RankProducer};
+use super::ranks::{self, RankProducer, Readers};
 use super::source::Source;
 use super::window::Window;
 use crate::batch::Batch;
-use crate::comm::{self, Communicator};
+use crate::comm;
 use crate::leaves::DEFAULT_LEAVES;
 use crate::random::Stream;
 use crossbeam_channel::{Receiver, RecvError, Sender, bounded};
 use rayon::prelude::*;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 /// The least number of rows that a thread decodes at a time.
@@ -62,9 +63,6 @@ pub struct StreamOptions {
     pub window_bytes: u64,
     /// Threads that decode and fill batches. No part of the order.
     pub threads: usize,
-    /// Rank and ranks: only the rows of [`Dataset::part_rows`](super::Dataset::part_rows), as if
-    /// the data set had no others. It may have none.
-    pub part: Option<(usize, usize)>,
     /// Leaves of a batch, at most: a power of two. No part of the order.
     pub leaves: u32,
 }
@@ -79,7 +77,6 @@ impl StreamOptions {
             window_rows: 1 << 20,
             window_bytes: 256 << 20,
             threads: 1,
-            part: None,
             leaves: DEFAULT_LEAVES,
         }
     }
@@ -93,21 +90,17 @@ pub struct Batches {
     /// Waits for the threads that decode.
     thread: Option<JoinHandle<()>>,
     done: bool,
-    /// Rows that this rank has decoded.
-    decoded: Arc<AtomicU64>,
     /// Set when nobody takes batches any more.
     dropped: Arc<AtomicBool>,
 }
 
 impl Batches {
-    pub(crate) fn start(
-        data: Arc<Inner>,
-        options: StreamOptions,
-        ranks: Option<Arc<dyn Communicator>>,
-    ) -> Result<Batches, DataError> {
-        let ranks = ranks.filter(|ranks| ranks.size() > 1);
+    pub(crate) fn start(data: Arc<Inner>, options: StreamOptions, readers: Readers) -> Result<Batches, DataError> {
         // What is filled side by side is ready at once: the next are begun while these are used.
-        let abreast = if ranks.is_some() { ranks::abreast(&options) } else { abreast(&options) };
+        let abreast = match readers {
+            Readers::Alone(_) => abreast(&options),
+            Readers::Ranks(_) => ranks::abreast(&options),
+        };
         let (ready_in, ready) = bounded(options.prefetch.max(abreast));
         let (used, used_out) = bounded(options.prefetch + abreast + 2);
         let path = data.files.first().expect("a data set has rows, so a file").path.clone();
@@ -117,15 +110,14 @@ impl Batches {
             .thread_name(|number| format!("din-data-{number}"))
             .build()
             .map_err(|e| failed(std::io::Error::other(e)))?;
-        let (decoded, dropped) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
-        let ranks = ranks.map(|ranks| (ranks, data.turns.next()));
-        let (count, unwanted) = (decoded.clone(), dropped.clone());
+        let dropped = Arc::new(AtomicBool::new(false));
+        let unwanted = dropped.clone();
         let produce = move || {
-            let produced = match ranks {
-                None => Producer::new(data, options, count).run(&ready_in, &used_out).map_err(StreamError::from),
-                Some((ranks, turn)) => {
-                    RankProducer::new(data, options, count, ranks, unwanted).run(turn, &ready_in, &used_out)
+            let produced = match readers {
+                Readers::Alone(blocks) => {
+                    Producer::new(data, options, blocks).run(&ready_in, &used_out).map_err(StreamError::from)
                 }
+                Readers::Ranks(ranks) => RankProducer::new(data, options, ranks, unwanted).run(&ready_in, &used_out),
             };
             if let Err(error) = produced {
                 // The reader may be gone: nobody is left to report it to.
@@ -134,7 +126,7 @@ impl Batches {
         };
         let thread =
             std::thread::Builder::new().name("din-data".into()).spawn(move || pool.install(produce)).map_err(failed)?;
-        Ok(Batches { ready: Some(ready), used, thread: Some(thread), done: false, decoded, dropped })
+        Ok(Batches { ready: Some(ready), used, thread: Some(thread), done: false, dropped })
     }
 
     /// The next batch; `None` at the end of the epoch. After an error, `None`.
@@ -168,12 +160,6 @@ impl Batches {
     pub fn recycle(&self, batch: Batch) {
         // Full or closed: the batch is dropped.
         let _ = self.used.try_send(batch);
-    }
-
-    /// Rows that this process has decoded so far. On several ranks its share: of blocks that all of
-    /// them decode, each some columns, the rows that it has put together.
-    pub fn decoded_rows(&self) -> u64 {
-        self.decoded.load(Ordering::Relaxed)
     }
 }
 
@@ -209,9 +195,8 @@ pub(super) struct ReadingOrder {
 }
 
 impl ReadingOrder {
-    /// Without a permutation, a window has about `abreast` batches.
-    pub fn new(data: &Inner, options: &StreamOptions, abreast: usize) -> ReadingOrder {
-        let blocks = options.part.map_or(0..data.blocks.len(), |(rank, ranks)| data.part(rank, ranks));
+    /// Of some blocks. Without a permutation, a window has about `abreast` batches.
+    pub fn new(data: &Inner, options: &StreamOptions, abreast: usize, blocks: Range<usize>) -> ReadingOrder {
         let mut blocks = data.blocks[blocks].to_vec();
         let rows = blocks.iter().map(|block| block.rows).sum();
         let batch = options.batch.max(1);
@@ -270,11 +255,11 @@ struct Filling {
 }
 
 impl Producer {
-    fn new(data: Arc<Inner>, options: StreamOptions, decoded: Arc<AtomicU64>) -> Self {
+    fn new(data: Arc<Inner>, options: StreamOptions, blocks: Range<usize>) -> Self {
         let abreast = abreast(&options);
-        let mut order = ReadingOrder::new(&data, &options, abreast);
+        let mut order = ReadingOrder::new(&data, &options, abreast, blocks);
         let window_number = order.first_window();
-        let source = Source::new(data, std::mem::take(&mut order.blocks), order.position, CHUNK, decoded);
+        let source = Source::new(data, std::mem::take(&mut order.blocks), order.position, CHUNK);
         Self {
             source,
             options: StreamOptions { batch: options.batch.max(1), ..options },

@@ -89,8 +89,8 @@ pub trait Executor: fmt::Debug {
     /// [`Executor::infer`] on a model that others read at the same time.
     ///
     /// # Errors
-    /// As [`Executor::infer`]; or the executor moves rows between its own memory and the tables, so
-    /// that it needs them for itself.
+    /// As [`Executor::infer`]; or the executor has trained the model, so that it is not the one that
+    /// others read.
     fn infer_shared(
         &mut self,
         state: &DenseState,

@@ -18,7 +18,7 @@ use body::{RegisterTile, StoreMode};
 use din_program::Isa;
 use din_program::schedule::Statistic;
 use level::Level;
-pub use statistic::{join_partials, store_results};
+pub use statistic::{join_partials, partial_of_results, store_results};
 use std::ptr::NonNull;
 
 /// Floats of a column block of `w` that one pass over the rows reads: about a first-level cache.

@@ -1,5 +1,6 @@
-//! Statistics: the partial of a tile's rows, at each ISA level, and how partials are joined and
-//! become results.
+//! Statistics: the partial of a tile's rows, at each ISA level; how partials are joined and become
+//! results; and the partial that results were made from, for what is joined between ranks by
+//! results.
 
 use super::simd::Simd;
 use din_program::schedule::Statistic;
@@ -51,6 +52,18 @@ pub unsafe fn store_results(statistic: Statistic, total: *const f32, into: *mut 
     unsafe {
         match statistic {
             Statistic::Moments => store_moments(total, into, width),
+        }
+    }
+}
+
+/// Appends the partial of `count` elements that has these results.
+pub fn partial_of_results(statistic: Statistic, results: &[f32], count: f32, partial: &mut Vec<f32>) {
+    match statistic {
+        Statistic::Moments => {
+            let (means, variances) = results.split_at(results.len() / 2);
+            partial.extend_from_slice(means);
+            partial.extend(variances.iter().map(|variance| variance * count));
+            partial.push(count);
         }
     }
 }

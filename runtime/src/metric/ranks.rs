@@ -5,7 +5,7 @@
 //! a run of one rank holds. The rows travel in rounds of bounded size.
 
 use super::auc::Undefined;
-use super::report::{Collected, Detail, MetricValue, Metrics};
+use super::report::{Collected, CollectedSpan, Detail, MetricValue, Metrics};
 use crate::Result;
 use crate::comm::{Channel, Communicator, Messages, floats_as_words, ids, push_id, words_as_floats};
 use din_program::schema::{Metric, MetricKind};
@@ -15,8 +15,8 @@ use std::ops::Range;
 const ROUND_ROWS: usize = 4 << 20;
 
 impl Metrics {
-    /// The values over the rows of all ranks, the same on every rank: those of one rank to which
-    /// the rows were pushed in the order of ranks. Every rank of the run calls it.
+    /// The values over the rows of all ranks, the same on every rank: those of one rank that
+    /// collected them all. Every rank of the run calls it.
     ///
     /// # Errors
     /// Another rank failed.
@@ -39,18 +39,23 @@ impl Metrics {
     /// Moves all rows to rank 0, `round` of each rank at a time.
     fn gather(&mut self, ranks: &dyn Communicator, round: usize) -> Result<()> {
         let (mut send, mut received) = (Messages::default(), Messages::default());
-        let mut counts = Vec::new();
-        self.collected.iter().for_each(|collected| push_id(&mut counts, collected.labels.len() as u64));
-        ranks.all_gather(Channel::Step, &counts, &mut received)?;
-        let counts: Vec<Vec<usize>> = received.iter().map(|of| ids(of).map(|rows| rows as usize).collect()).collect();
+        let mut own = Vec::new();
+        for CollectedSpan { rows, labelled } in &self.spans {
+            let labelled = labelled.iter().map(|&rows| rows as u64);
+            [rows.start, rows.end].into_iter().chain(labelled).for_each(|number| push_id(&mut own, number));
+        }
+        ranks.all_gather(Channel::Step, &own, &mut received)?;
+        let predictions = self.collected.len();
+        let spans: Vec<Vec<CollectedSpan>> = received.iter().map(|words| spans(words, predictions)).collect();
         for (prediction, collected) in self.collected.iter_mut().enumerate() {
-            let rows: Vec<usize> = counts.iter().map(|of| of[prediction]).collect();
-            let most = rows[1..].iter().copied().max().unwrap_or(0);
+            let places = Places::new(&spans, prediction);
+            let most = (1..ranks.size()).map(|rank| places.rows(rank)).max().unwrap_or(0);
             if ranks.rank() == 0 {
-                collected.resize(rows.iter().sum());
+                collected.resize((0..ranks.size()).map(|rank| places.rows(rank)).sum());
+                places.of_rank[0].iter().rev().for_each(|place| collected.move_rows(place));
             }
             for begin in (0..most).step_by(round) {
-                let part = |rank: usize| begin.min(rows[rank])..(begin + round).min(rows[rank]);
+                let part = |rank: usize| begin.min(places.rows(rank))..(begin + round).min(places.rows(rank));
                 send.clear();
                 if ranks.rank() > 0 {
                     collected.append_to(part(ranks.rank()), &mut send.words);
@@ -58,19 +63,81 @@ impl Metrics {
                 (0..ranks.size()).for_each(|_| send.end_message());
                 ranks.all_to_all(Channel::Step, &send, &mut received)?;
                 if ranks.rank() == 0 {
-                    let mut first = rows[0];
-                    for (from, own) in rows.iter().enumerate().skip(1) {
-                        let part = part(from);
-                        collected.set(first + part.start..first + part.end, received.get(from));
-                        first += own;
-                    }
+                    (1..ranks.size()).for_each(|from| collected.set(&places.of(from, part(from)), received.get(from)));
                 }
             }
             if ranks.rank() > 0 {
                 collected.resize(0);
             }
         }
+        self.spans.clear();
+        if ranks.rank() == 0 {
+            let labelled = self.collected.iter().map(|collected| collected.labels.len()).collect();
+            let end = spans.iter().flatten().map(|span| span.rows.end).max().unwrap_or(0);
+            self.spans.push(CollectedSpan { rows: 0..end, labelled });
+        }
         Ok(())
+    }
+}
+
+/// Spans as ranks send them.
+fn spans(words: &[u32], predictions: usize) -> Vec<CollectedSpan> {
+    let numbers: Vec<u64> = ids(words).collect();
+    let span = |numbers: &[u64]| CollectedSpan {
+        rows: numbers[0]..numbers[1],
+        labelled: numbers[2..].iter().map(|&rows| rows as usize).collect(),
+    };
+    numbers.chunks(2 + predictions).map(span).collect()
+}
+
+/// Rows of one rank that lie side by side on it and in the order of all rows.
+#[derive(Clone, Copy, Debug)]
+struct RowPlace {
+    /// The first among the rank's.
+    own: usize,
+    /// The first among all.
+    all: usize,
+    rows: usize,
+}
+
+/// Where the labelled rows of each rank lie in the order of all rows.
+struct Places {
+    /// By rank, ascending both on it and among all.
+    of_rank: Vec<Vec<RowPlace>>,
+}
+
+impl Places {
+    /// Of a prediction; `spans` are those of each rank.
+    fn new(spans: &[Vec<CollectedSpan>], prediction: usize) -> Places {
+        let of_rank = |(rank, spans): (usize, &Vec<CollectedSpan>)| {
+            spans.iter().map(|span| (span.rows.start, rank, span.labelled[prediction])).collect::<Vec<_>>()
+        };
+        let mut ordered: Vec<_> = spans.iter().enumerate().flat_map(of_rank).collect();
+        ordered.sort_unstable();
+        let mut places = Places { of_rank: vec![Vec::new(); spans.len()] };
+        let mut all = 0;
+        for (_, rank, rows) in ordered {
+            let own = places.rows(rank);
+            places.of_rank[rank].push(RowPlace { own, all, rows });
+            all += rows;
+        }
+        places
+    }
+
+    /// Labelled rows of a rank.
+    fn rows(&self, rank: usize) -> usize {
+        self.of_rank[rank].last().map_or(0, |last| last.own + last.rows)
+    }
+
+    /// Where these of a rank's rows lie among all.
+    fn of(&self, rank: usize, rows: Range<usize>) -> Vec<Range<usize>> {
+        let first = self.of_rank[rank].partition_point(|place| place.own + place.rows <= rows.start);
+        let overlapping = self.of_rank[rank][first..].iter().take_while(|place| place.own < rows.end);
+        let place = |place: &RowPlace| {
+            let (begin, end) = (rows.start.max(place.own), rows.end.min(place.own + place.rows));
+            place.all + begin - place.own..place.all + end - place.own
+        };
+        overlapping.map(place).collect()
     }
 }
 
@@ -91,18 +158,27 @@ impl Collected {
         }
     }
 
-    /// Sets rows to those of a message.
-    fn set(&mut self, rows: Range<usize>, words: &[u32]) {
-        let count = rows.len();
+    /// Moves rows of this rank, which come first, to their place among all.
+    fn move_rows(&mut self, place: &RowPlace) {
+        let from = place.own..place.own + place.rows;
+        self.logits.copy_within(from.clone(), place.all);
+        self.labels.copy_within(from.clone(), place.all);
+        self.groups.iter_mut().for_each(|(_, keys)| keys.copy_within(from.clone(), place.all));
+    }
+
+    /// Sets the rows in these places to those of a message.
+    fn set(&mut self, places: &[Range<usize>], words: &[u32]) {
+        let count = places.iter().map(Range::len).sum();
         let (logits, words) = words.split_at(count);
-        self.logits[rows.clone()].copy_from_slice(words_as_floats(logits));
         let (labels, mut words) = words.split_at(count.div_ceil(32));
-        for (k, label) in self.labels[rows.clone()].iter_mut().enumerate() {
-            *label = labels[k / 32] >> (k % 32) & 1 == 1;
+        let rows = || places.iter().cloned().flatten();
+        for ((k, row), &logit) in rows().enumerate().zip(words_as_floats(logits)) {
+            self.logits[row] = logit;
+            self.labels[row] = labels[k / 32] >> (k % 32) & 1 == 1;
         }
         for (_, keys) in &mut self.groups {
             let (of_group, rest) = words.split_at(2 * count);
-            keys[rows.clone()].iter_mut().zip(ids(of_group)).for_each(|(key, id)| *key = id);
+            rows().zip(ids(of_group)).for_each(|(row, id)| keys[row] = id);
             words = rest;
         }
         assert!(words.is_empty(), "ranks run one program");
@@ -177,7 +253,7 @@ mod tests {
         Metrics::new(&[prediction("a", 1), prediction("b", 0)], &metrics)
     }
 
-    fn push(metrics: &mut Metrics, rows: &[Row]) {
+    fn push(metrics: &mut Metrics, first_row: usize, rows: &[Row]) {
         let of = |prediction: usize| move |row: &Row| row.2[prediction];
         let labels = |prediction| rows.iter().map(move |row| f32::from(u8::from(of(prediction)(row).1 == Some(true))));
         let present = |prediction| rows.iter().map(move |row| f32::from(u8::from(of(prediction)(row).1.is_some())));
@@ -190,7 +266,7 @@ mod tests {
             ..Batch::default()
         };
         let logits: Vec<Vec<f32>> = (0..2).map(|p| rows.iter().map(|row| of(p)(row).0).collect()).collect();
-        metrics.push(&batch, &logits);
+        metrics.push(first_row as u64, &batch, &logits);
     }
 
     /// Values with their bits: NaN is no value, and -0 is not 0.
@@ -198,24 +274,38 @@ mod tests {
         values.iter().map(|value| (value.value.map(f64::to_bits), value.detail.clone())).collect()
     }
 
-    /// What each rank finishes with, where the rows are cut at `cuts`.
-    fn over_ranks(rows: &[Row], cuts: &[usize], round: usize) -> Vec<Vec<MetricValue>> {
+    /// What each rank finishes with, where the rows are cut at `cuts` and rank `owner(part)` has a
+    /// part.
+    fn over_ranks(
+        rows: &[Row],
+        cuts: &[usize],
+        ranks: usize,
+        owner: impl Fn(usize) -> usize + Sync,
+        round: usize,
+    ) -> Vec<Vec<MetricValue>> {
         let bounds = [&[0], cuts, &[rows.len()]].concat();
-        let ranks = in_process(bounds.len() - 1);
+        let (bounds, owner) = (&bounds, &owner);
         std::thread::scope(|scope| {
-            let run = |(comm, own): (std::sync::Arc<dyn Communicator>, &[usize])| {
-                let rows = &rows[own[0]..own[1]];
+            let run = |comm: std::sync::Arc<dyn Communicator>| {
                 scope.spawn(move || {
                     let mut metrics = metrics();
-                    rows.chunks(7).for_each(|batch| push(&mut metrics, batch));
+                    for (_, own) in bounds.windows(2).enumerate().filter(|(part, _)| owner(*part) == comm.rank()) {
+                        let batches = rows[own[0]..own[1]].chunks(7).enumerate();
+                        batches.for_each(|(k, batch)| push(&mut metrics, own[0] + 7 * k, batch));
+                    }
                     metrics.gather(&*comm, round).unwrap();
                     // All rows are on rank 0; to gather them again moves nothing.
                     metrics.finish_over_ranks(&*comm).unwrap()
                 })
             };
-            let running: Vec<_> = ranks.into_iter().zip(bounds.windows(2)).map(run).collect();
+            let running: Vec<_> = in_process(ranks).into_iter().map(run).collect();
             running.into_iter().map(|rank| rank.join().unwrap()).collect()
         })
+    }
+
+    /// The same where each rank has one part.
+    fn by_parts(rows: &[Row], cuts: &[usize], round: usize) -> Vec<Vec<MetricValue>> {
+        over_ranks(rows, cuts, cuts.len() + 1, |part| part, round)
     }
 
     fn rows() -> impl Strategy<Value = Vec<Row>> {
@@ -232,14 +322,16 @@ mod tests {
         fn any_cut_gives_the_bits_of_one_rank(
             rows in rows(),
             cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..5),
+            owners in prop::collection::vec(0usize..4, 6),
             round in 1usize..50,
         ) {
             let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(rows.len() + 1)).collect();
             cuts.sort_unstable();
             let mut one = metrics();
-            push(&mut one, &rows);
+            push(&mut one, 0, &rows);
             let expected = one.finish();
-            for values in over_ranks(&rows, &cuts, round) {
+            let scattered = over_ranks(&rows, &cuts, 4, |part| owners[part], round);
+            for values in by_parts(&rows, &cuts, round).into_iter().chain(scattered) {
                 prop_assert_eq!(bits(&values), bits(&expected));
                 let named = |value: &MetricValue| (value.name.clone(), value.direction);
                 prop_assert!(values.iter().map(named).eq(expected.iter().map(named)));
@@ -255,19 +347,19 @@ mod tests {
             .collect();
         let of = |rows: &[Row]| {
             let mut metrics = metrics();
-            push(&mut metrics, rows);
+            push(&mut metrics, 0, rows);
             metrics.finish()[3].value.unwrap()
         };
         let halves = (of(&rows[..500]) * 500.0 + of(&rows[500..]) * 500.0) / 1000.0;
         assert_ne!(halves.to_bits(), of(&rows).to_bits());
-        assert_eq!(over_ranks(&rows, &[500], 64)[1][3].value.unwrap().to_bits(), of(&rows).to_bits());
+        assert_eq!(by_parts(&rows, &[500], 64)[1][3].value.unwrap().to_bits(), of(&rows).to_bits());
     }
 
     #[test]
     fn every_rank_knows_why_there_is_no_value() {
         let row = |logit, label| (1, 2, [(logit, label); 2]);
         let undefined = |rows: &[Row], cuts: &[usize]| {
-            let values = over_ranks(rows, cuts, 4);
+            let values = by_parts(rows, cuts, 4);
             assert!(values.iter().all(|of_rank| *of_rank == values[0]));
             values[0].iter().map(|value| value.value).collect::<Vec<_>>()
         };

@@ -6,6 +6,7 @@ use crate::comm::LongOperation;
 use crate::data::string_id;
 use din_program::schema::{Direction, GroupBy, Metric, MetricKind, Prediction};
 use std::fmt;
+use std::ops::Range;
 
 /// A metric's value on a whole set.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,6 +61,17 @@ pub struct Metrics {
     predictions: Vec<Prediction>,
     /// By prediction.
     pub(super) collected: Vec<Collected>,
+    /// Which rows of the data set these are, in the order in which they were added.
+    pub(super) spans: Vec<CollectedSpan>,
+}
+
+/// Consecutive rows of a data set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct CollectedSpan {
+    /// Numbers of the rows.
+    pub rows: Range<u64>,
+    /// By prediction, how many of them have a label.
+    pub labelled: Vec<usize>,
 }
 
 /// Of one prediction: rows whose label is present.
@@ -83,19 +95,29 @@ impl Metrics {
                 target.groups.push((by, Vec::new()));
             }
         }
-        Self { metrics: metrics.to_vec(), predictions: predictions.to_vec(), collected }
+        Self { metrics: metrics.to_vec(), predictions: predictions.to_vec(), collected, spans: Vec::new() }
     }
 
-    /// Adds a batch read with [`ReadMode::Evaluate`](crate::data::ReadMode::Evaluate); `logits[p]`
-    /// are prediction `p`'s, one per sample.
-    pub fn push<L: AsRef<[f32]>>(&mut self, batch: &Batch, logits: &[L]) {
-        for ((prediction, target), logits) in self.predictions.iter().zip(&mut self.collected).zip(logits) {
+    /// Adds a batch read with [`ReadMode::Evaluate`](crate::data::ReadMode::Evaluate), whose first
+    /// row has this number in the data set; `logits[p]` are prediction `p`'s, one per sample.
+    /// Batches are added in the order of their rows.
+    pub fn push<L: AsRef<[f32]>>(&mut self, first_row: u64, batch: &Batch, logits: &[L]) {
+        let rows = first_row..first_row + batch.rows as u64;
+        match self.spans.last_mut() {
+            Some(last) if last.rows.end == rows.start => last.rows.end = rows.end,
+            Some(_) | None => self.spans.push(CollectedSpan { rows, labelled: vec![0; self.predictions.len()] }),
+        }
+        let labelled = &mut self.spans.last_mut().expect("it was pushed above").labelled;
+        let collected = self.collected.iter_mut().zip(labelled);
+        for ((prediction, (target, labelled)), logits) in self.predictions.iter().zip(collected).zip(logits) {
+            let before = target.labels.len();
             let (labels, present) =
                 (&batch.labels[prediction.label as usize], &batch.present[prediction.label as usize]);
             let known = |i: &usize| present[*i] != 0.0;
             let rows = 0..batch.rows;
             target.logits.extend(rows.clone().filter(known).map(|i| logits.as_ref()[i]));
             target.labels.extend(rows.clone().filter(known).map(|i| labels[i] == 1.0));
+            *labelled += target.labels.len() - before;
             for (by, keys) in &mut target.groups {
                 let rows = rows.clone().filter(known);
                 match by {
@@ -175,8 +197,8 @@ mod tests {
             keys: vec![KeyColumn::String(users.iter().map(|s| (*s).to_string()).collect())],
             ..Batch::default()
         };
-        all.push(&batch(&[1.0, 0.0, 0.0], &[1.0, 1.0, 0.0], &["a", "a", "a"], &[1, 2, 1]), &[[2.0, 1.0, 9.0]]);
-        all.push(&batch(&[1.0, 0.0, 1.0], &[1.0; 3], &["b", "b", "c"], &[2, 2, 2]), &[[0.0, 0.0, 0.5]]);
+        all.push(0, &batch(&[1.0, 0.0, 0.0], &[1.0, 1.0, 0.0], &["a", "a", "a"], &[1, 2, 1]), &[[2.0, 1.0, 9.0]]);
+        all.push(3, &batch(&[1.0, 0.0, 1.0], &[1.0; 3], &["b", "b", "c"], &[2, 2, 2]), &[[0.0, 0.0, 0.5]]);
         assert_eq!(all.rows(0), 5);
         let values = all.finish();
         // Pairs: positives 2, 0, .5 against negatives 1, 0: 1 1 / 0 .5 / 0 1.
@@ -203,7 +225,7 @@ mod tests {
             let labels = vec![vec![1.0, 0.0, 0.0, 1.0, 1.0, 0.0]];
             let (present, dense) = (vec![vec![1.0; 6]], vec![Vec::new()]);
             let batch = Batch { rows: 6, requests, ids: vec![ids], dense, labels, present, ..Batch::default() };
-            metrics.push(&batch, &[[2.0, 1.0, 0.5, 0.4, 3.0, 1.5]]);
+            metrics.push(0, &batch, &[[2.0, 1.0, 0.5, 0.4, 3.0, 1.5]]);
             metrics.finish().remove(0)
         };
         let flat = value(GroupBy::Feature(0), vec![7, 7, 9, 9, 9, 7], vec![]);

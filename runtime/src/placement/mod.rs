@@ -103,6 +103,8 @@ pub struct ModelUse<'a> {
     pub lengths: Vec<f64>,
     /// Mean number of samples per request; 1 where the schema has no requests.
     pub candidates: f64,
+    /// Samples of the training data; where they are not known, more than are read at a time.
+    pub samples: Option<u64>,
 }
 
 /// How the model is to be trained.
@@ -115,6 +117,8 @@ pub struct RunPlanOptions {
     pub leaves: u32,
     /// Threads of a rank.
     pub threads: u32,
+    /// Passes over the training data.
+    pub epochs: u32,
     /// By table: where it is to go, whatever [`choose`] would say.
     pub placements: Vec<Option<Placement>>,
     pub rates: Rates,

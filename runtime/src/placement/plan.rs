@@ -1,7 +1,7 @@
 //! All of a plan: placements, memory, traffic, time.
 
 use super::memory::{self, MemoryPlan, TableMemory};
-use super::traffic::{self, Fetched, TableTraffic, Traffic, TrafficPlan};
+use super::traffic::{self, Fetched, TableTraffic, TrafficPlan};
 use super::work::{BatchPart, StepWork};
 use super::{Division, ModelUse, RateSource, Rates, RunPlanOptions, choose};
 use crate::table::Placement;
@@ -75,6 +75,8 @@ pub struct StepTime {
     pub gather: f64,
     /// Sums of row gradients, and optimizers.
     pub update: f64,
+    /// Reading later batches, by threads that share the cores of the step's.
+    pub reading: f64,
     /// Ids and samples of later batches, which travel at the same time.
     pub ahead: f64,
     /// A step: all parts but the last, or the last where it is longer.
@@ -85,13 +87,14 @@ pub struct StepTime {
 
 impl StepTime {
     /// The parts that follow each other, by name.
-    pub fn parts(&self) -> [(&'static str, f64); 5] {
+    pub fn parts(&self) -> [(&'static str, f64); 6] {
         [
             ("lookup", self.lookup),
             ("compute", self.compute),
             ("all-to-all", self.all_to_all),
             ("gather", self.gather),
             ("update", self.update),
+            ("reading", self.reading),
         ]
     }
 }
@@ -147,8 +150,8 @@ impl Plan {
             })
             .collect();
         let work = work_of(model, options, &division, &tables, part);
-        let memory = memory_of(model, options, &division, &tables, traffic.total);
-        let time = time_of(&work, &traffic, options);
+        let memory = memory::of_rank(model, &division, options, &tables, &traffic);
+        let time = time_of(&work, &traffic, part.samples, options);
         Plan {
             ranks: options.ranks,
             batch: options.batch,
@@ -205,45 +208,16 @@ fn work_of(
 }
 
 /// Whether tables are where steps run: on several ranks with GPUs they are in the hosts' memory.
-fn rows_on_device(options: &RunPlanOptions) -> bool {
+pub(super) fn rows_on_device(options: &RunPlanOptions) -> bool {
     options.rates.on_host() || options.ranks == 1
 }
 
-fn memory_of(
-    model: &ModelUse<'_>,
-    options: &RunPlanOptions,
-    division: &Division,
-    tables: &[TablePlan],
-    messages: Traffic,
-) -> MemoryPlan {
-    let sharded = |table: &&TablePlan| division.ranks > 1 && table.placement == Placement::Sharded;
-    let fetched: f64 = tables.iter().filter(sharded).map(|t| t.distinct * f64::from(4 * t.width)).sum();
-    let of_tables: u64 = tables.iter().map(|table| table.memory.total).sum();
-    let index: u64 = tables.iter().map(|table| table.memory.index).sum();
-    let (dense, reading) = (memory::dense(model), memory::reading(model));
-    let step = memory::step(model, division, options.threads, messages.sent + messages.received, fetched);
-    let transient = tables.iter().map(|table| table.memory.transient).max().unwrap_or(0);
-    MemoryPlan {
-        tables: of_tables,
-        dense,
-        step,
-        reading,
-        transient,
-        total: of_tables + dense + step + reading + transient,
-        device: (!options.rates.on_host()).then_some(match rows_on_device(options) {
-            true => of_tables - index + dense + step,
-            false => dense + step,
-        }),
-        available: options.memory,
-    }
-}
-
-fn time_of(work: &StepWork, traffic: &TrafficPlan, options: &RunPlanOptions) -> StepTime {
+fn time_of(work: &StepWork, traffic: &TrafficPlan, samples: f64, options: &RunPlanOptions) -> StepTime {
     let (rates, ranks) = (&options.rates, options.ranks);
     let products = match rates.source {
         // No call is faster than its operands come.
         RateSource::Published => (work.product_flops / rates.products).max(work.product_bytes / rates.values),
-        RateSource::Default | RateSource::Measured => work.product_flops / rates.products,
+        RateSource::Default | RateSource::Measured | RateSource::Given => work.product_flops / rates.products,
     };
     let compute = products + work.value_bytes / rates.values;
     let exchanged = traffic.tables.rows.larger() + traffic.tables.gradients.larger() + traffic.blocks.larger();
@@ -259,7 +233,8 @@ fn time_of(work: &StepWork, traffic: &TrafficPlan, options: &RunPlanOptions) -> 
     // One exchange of ids, and one of samples.
     let early = traffic.tables.ids.larger() + traffic.samples.larger();
     let ahead = one(if ranks > 1 { 2 } else { 0 }, early, &|bytes| rates.all_to_all(ranks, bytes));
-    let mut time = StepTime { lookup, compute, all_to_all, gather, update, ahead, total: 0.0, bottleneck: "" };
+    let reading = rates.reading.map_or(0.0, |rate| samples / (rate * f64::from(options.threads)));
+    let mut time = StepTime { lookup, compute, all_to_all, gather, update, reading, ahead, total: 0.0, bottleneck: "" };
     let parts = time.parts();
     let sum: f64 = parts.iter().map(|(_, seconds)| seconds).sum();
     time.total = sum.max(ahead);

@@ -10,14 +10,18 @@ pub enum RateSource {
     Default,
     /// The vendor's peaks; nothing was measured, so no time can be shorter.
     Published,
-    /// Steps of this program, timed on this machine.
+    /// Steps of this program, or exchanges between ranks, timed on this machine.
     Measured,
+    /// The user's.
+    Given,
 }
 
 /// What one rank does per second.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Rates {
     pub source: RateSource,
+    /// Where bandwidth, latency and overhead come from.
+    pub communication: RateSource,
     /// Floating-point operations of matrix products.
     pub products: f64,
     /// Bytes that calls read and write.
@@ -26,6 +30,9 @@ pub struct Rates {
     pub rows: f64,
     /// Ids whose rows are found and whose occurrences are sorted.
     pub ids: f64,
+    /// Samples that one thread reads: decodes, permutes, puts into batches. `None` where reading is
+    /// expected to take nothing from the steps.
+    pub reading: Option<f64>,
     /// Bytes that a rank sends to others while it receives as many.
     pub bandwidth: f64,
     /// Seconds before the first byte of a message arrives.
@@ -44,10 +51,12 @@ impl Rates {
         let threads = f64::from(threads);
         Self {
             source: RateSource::Default,
+            communication: RateSource::Default,
             products: 45e9 * threads,
             values: 20e9 * threads,
             rows: 10e9 * threads,
             ids: 60e6 * threads,
+            reading: None,
             bandwidth: 12.5e9,
             latency: 10e-6,
             message: 1e-6,
@@ -70,10 +79,12 @@ impl Rates {
     fn gpu(memory: f64) -> Self {
         Self {
             source: RateSource::Published,
+            communication: RateSource::Published,
             products: 67e12,
             values: memory,
             rows: memory,
             ids: 1.0 / 3.5e-9,
+            reading: None,
             bandwidth: 50e9,
             latency: 2e-6,
             message: 1e-6,

@@ -136,20 +136,21 @@ impl ModelUse<'_> {
         each.sum()
     }
 
-    /// Bytes of the step's own buffers: the arena, the partial sums of the part's leaves, and the
-    /// tiles of so many threads.
-    pub(super) fn buffer_bytes(&self, part: BatchPart, threads: u32) -> f64 {
+    /// Bytes of the step's arena for a part.
+    pub(super) fn arena_bytes(&self, part: BatchPart) -> f64 {
         let train = &self.program.train;
-        let arena: f64 = train
-            .slots
-            .iter()
-            .map(|slot| self.elements(&train.axes, slot.axis, part).ceil() * f64::from(slot.width))
-            .sum();
-        let partials: f64 =
-            train.buffers.iter().filter(|b| b.place == Storage::Partial).map(|b| f64::from(b.width)).sum();
+        let slots = train.slots.iter();
+        4.0 * slots.map(|slot| self.elements(&train.axes, slot.axis, part).ceil() * f64::from(slot.width)).sum::<f64>()
+    }
+
+    /// Bytes of the step's other buffers: the partial sums of the part's leaves, and the tiles of so
+    /// many threads.
+    pub(super) fn working_bytes(&self, part: BatchPart, threads: u32) -> f64 {
+        let train = &self.program.train;
+        let partials = train.buffers.iter().filter(|b| b.place == Storage::Partial).map(|b| f64::from(b.width));
         let tile = train.phases.iter().map(|phase| phase.tile_rows).max().map_or(0.0, f64::from);
         let tiles: f64 = train.tile_slots.iter().map(|slot| tile * f64::from(slot.width)).sum();
-        4.0 * (arena + partials * part.leaves.max(1.0) + tiles * f64::from(threads))
+        4.0 * (partials.sum::<f64>() * part.leaves.max(1.0) + tiles * f64::from(threads))
     }
 }
 

@@ -2,22 +2,25 @@
 //! that the data have, both as they are, and `<label>_probability` for each prediction, on request
 //! also `<label>_logit`. Written as a whole or not at all. Several ranks write a folder of parts.
 //!
-//! - `write`: a file. - `csv`: its rows as text. - `parts`: the folder of several ranks.
+//! - `write`: a file. - `csv`: its rows as text. - `parts`: the folder of several ranks. - `share`:
+//!   rows on their way to the rank that writes them.
 
 mod csv;
 mod parts;
+mod share;
 mod write;
 
 use crate::Error;
 use crate::batch::Batch;
 use crate::comm::Communicator;
-use crate::data::{Dataset, OpenOptions, ReadMode};
+use crate::data::{Dataset, OpenOptions, ReadMode, RowDivision};
 use crate::session::{DataPass, InferenceOptions, OnSignal, PassEvent, Session, infer_all};
 use arrow_array::{Array, ArrayRef, Float32Array, RecordBatch};
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 use arrow_select::concat::concat;
 use din_program::Program;
 use parts::PartsFolder;
+use share::RowExchange;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -103,8 +106,9 @@ pub fn open(
 ///
 /// Every rank of a run calls it. Of several, each writes the consecutive rows of its part
 /// ([`Dataset::part_rows`]) into a file `part-RANK-of-RANKS` of a folder that is whole or absent;
-/// the files one after the other have the rows of the one file, and its bytes if they are CSV: only
-/// the first has a header. The summary counts the rows of all ranks; rank 0 observes.
+/// a request that goes on in the next part is whole in the one where it begins. The files one after
+/// the other have the rows of the one file, and its bytes if they are CSV: only the first has a
+/// header. The summary counts the rows of all ranks; rank 0 observes.
 ///
 /// # Errors
 /// Data that cannot be read, a prediction that is not a number, an output that cannot be written, a
@@ -115,25 +119,34 @@ pub fn predict(
     data: &Dataset,
     output: &OutputOptions,
     batch: usize,
-    ranks: &dyn Communicator,
+    ranks: &Arc<dyn Communicator>,
     observe: &mut dyn FnMut(PassEvent),
 ) -> Result<PredictionSummary, Error> {
     let columns = columns(session.program(), output.logits);
     let schema = schema(data, &columns);
-    let parts = if ranks.size() > 1 { Some(PartsFolder::create(output, data, ranks)?) } else { None };
+    let parts = if ranks.size() > 1 { Some(PartsFolder::create(output, data, &**ranks)?) } else { None };
     let path = parts.as_ref().map_or(output.path.as_path(), PartsFolder::own_part);
     let mut file = PredictionWriter::create(path, output.format, schema.clone(), ranks.rank() == 0)?;
     let options = InferenceOptions { pass: DataPass::Predicting, batch, on_signal: OnSignal::Stop };
-    let rows = infer_all(session, data, options, ranks, observe, |batch, logits| {
-        let record = arrays(batch, logits, output.logits)
-            .and_then(|arrays| RecordBatch::try_new(schema.clone(), arrays))
+    let mut exchange = match data.row_division(ranks.size()) {
+        RowDivision::ByBlocks => None,
+        RowDivision::ByBatches => Some(RowExchange::new(data, ranks.clone())),
+    };
+    let rows = infer_all(session, data, options, ranks, observe, |first_row, batch, logits| {
+        let record = record(&schema, batch, logits, output.logits)
             .map_err(|e| Error::machine(format!("{}: {e}", output.path.display())))?;
-        file.write(&record)
+        match &mut exchange {
+            None => file.write(&record),
+            Some(exchange) => {
+                let records = exchange.exchange(&record, first_row, &batch.requests)?;
+                records.iter().try_for_each(|record| file.write(record))
+            }
+        }
     })?;
     let rows = rows.ok_or_else(|| Error::stopped(&output.path, "nothing is written"))?;
     file.finish()?;
     if let Some(parts) = parts {
-        parts.commit(ranks)?;
+        parts.commit(&**ranks)?;
     }
     let written = columns.into_iter().filter(|c| schema.field_with_name(&c.name).is_ok());
     Ok(PredictionSummary { rows, columns: written.map(|c| (c.name, c.contents)).collect() })
@@ -171,6 +184,13 @@ fn schema(data: &Dataset, columns: &[OutputColumn]) -> SchemaRef {
     let made = columns.iter().filter(|c| matches!(c.contents, ColumnContents::Probability | ColumnContents::Logit));
     fields.extend(made.map(|column| Field::new(&column.name, DataType::Float32, false)));
     Arc::new(Schema::new(fields))
+}
+
+fn record(schema: &SchemaRef, batch: &Batch, logits: &[&[f32]], write_logits: bool) -> Result<RecordBatch, ArrowError> {
+    if batch.rows == 0 {
+        return Ok(RecordBatch::new_empty(schema.clone()));
+    }
+    RecordBatch::try_new(schema.clone(), arrays(batch, logits, write_logits)?)
 }
 
 fn arrays(batch: &Batch, logits: &[&[f32]], write_logits: bool) -> Result<Vec<ArrayRef>, ArrowError> {

@@ -4,8 +4,9 @@ use super::{Session, undefined};
 use crate::Result;
 use crate::batch::Batch;
 use crate::comm::{Channel, Communicator, Messages};
-use crate::data::{Dataset, Order, StreamOptions};
+use crate::data::{Dataset, Order, RowDivision, StreamOptions};
 use crate::signal;
+use std::sync::Arc;
 
 /// How far a pass over a data set has come.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -53,13 +54,13 @@ pub(crate) struct InferenceOptions {
     pub on_signal: OnSignal,
 }
 
-/// Predicts every row of a data set, and calls `each` with every batch and the logits of each
-/// prediction; gives the number of rows, or `None` where a signal has stopped the pass on all
-/// ranks. The results do not depend on the rows at a time.
+/// Predicts every row of a data set, and calls `each` with the number of every batch's first row,
+/// the batch, and the logits of each prediction; gives the number of rows, or `None` where a signal
+/// has stopped the pass on all ranks. The results do not depend on the rows at a time.
 ///
-/// Every rank of the run calls it, and predicts the rows of its part
-/// ([`Dataset::part_rows`](crate::data::Dataset::part_rows)); rows are counted, and observed by
-/// rank 0, over all ranks.
+/// Every rank of the run calls it, and predicts the rows that come on it
+/// ([`Dataset::stream_in_order`]): where ranks share them by batches, `each` is called equally often
+/// on all of them, at times without rows. Rows are counted, and observed by rank 0, over all ranks.
 ///
 /// # Errors
 /// Data that cannot be read, a prediction that is not a number, an error of `each`, or another rank
@@ -68,53 +69,106 @@ pub(crate) fn infer_all(
     session: &mut Session,
     data: &Dataset,
     options: InferenceOptions,
-    ranks: &dyn Communicator,
+    ranks: &Arc<dyn Communicator>,
     observe: &mut dyn FnMut(PassEvent),
-    mut each: impl FnMut(&Batch, &[&[f32]]) -> Result<()>,
+    mut each: impl FnMut(u64, &Batch, &[&[f32]]) -> Result<()>,
 ) -> Result<Option<u64>> {
-    let (rank, size) = (ranks.rank(), ranks.size());
     let mut observe = |event| {
-        if rank == 0 {
+        if ranks.rank() == 0 {
             observe(event);
         }
     };
-    let predictions = session.program().predictions.len();
     observe(PassEvent::Begin { pass: options.pass, rows: data.rows(), done: 0 });
     let stream = StreamOptions {
         threads: session.reading_threads(),
-        part: (size > 1).then_some((rank, size)),
         ..StreamOptions::new(data.bounded_batch(options.batch), Order::File)
     };
-    let mut batches = data.stream(stream)?;
-    let mut received = Messages::default();
-    // Rows done: of all ranks, and the data set's number of this rank's next row.
-    let (mut rows, mut next_row) = (0, data.part_rows(rank, size).start);
-    loop {
-        let batch = batches.next()?;
-        // Ranks go on together until no rank has a batch, or one is asked to stop.
-        let asked = options.on_signal == OnSignal::Stop && signal::asked();
-        let own = batch.as_ref().map_or(0, |batch| batch.rows) as u32;
-        ranks.all_gather(Channel::Step, &[own, u32::from(asked)], &mut received)?;
-        let of_ranks = received.words.as_chunks::<2>().0;
-        if of_ranks.iter().any(|&[_, asked]| asked == 1) {
-            observe(PassEvent::End);
-            return Ok(None);
+    let mut batches = data.stream_in_order(stream, ranks)?;
+    let mut position = PassPosition::new(data, &**ranks);
+    let mut infer = || {
+        loop {
+            let batch = batches.next()?;
+            // Ranks go on together until no rank has a batch, or one is asked to stop.
+            let asked = options.on_signal == OnSignal::Stop && signal::asked();
+            let place = position.advance(batch.as_ref().map_or(0, |batch| batch.rows), asked, &**ranks)?;
+            if place.stops {
+                return Ok(None);
+            }
+            if place.of_all == 0 {
+                return Ok(Some(position.done));
+            }
+            let own = batch.as_ref().filter(|batch| batch.rows > 0);
+            session.infer_together(own)?;
+            if let Some(batch) = own {
+                undefined::refuse(session, data, batch, place.first_row)?;
+            }
+            if let Some(batch) = batch {
+                let logits = |k| if batch.rows > 0 { session.logits(k) } else { &[] };
+                let logits: Vec<&[f32]> = (0..session.program().predictions.len()).map(logits).collect();
+                each(place.first_row, &batch, &logits)?;
+                batches.recycle(batch);
+            }
+            observe(PassEvent::Advance { rows: position.done, loss: None });
         }
-        let of_all: u64 = of_ranks.iter().map(|&[rows, _]| u64::from(rows)).sum();
-        if of_all == 0 {
-            break;
-        }
-        session.infer_together(batch.as_ref())?;
-        if let Some(batch) = batch {
-            undefined::refuse(session, data, &batch, next_row)?;
-            let logits: Vec<&[f32]> = (0..predictions).map(|k| session.logits(k)).collect();
-            each(&batch, &logits)?;
-            next_row += batch.rows as u64;
-            batches.recycle(batch);
-        }
-        rows += of_all;
-        observe(PassEvent::Advance { rows, loss: None });
+    };
+    let outcome = infer();
+    if let Err(error) = &outcome
+        && ranks.size() > 1
+    {
+        // The thread behind the batches may wait for ranks that wait for this one.
+        ranks.fail(error);
     }
+    let rows = outcome?;
     observe(PassEvent::End);
-    Ok(Some(rows))
+    Ok(rows)
+}
+
+/// How far ranks are in a data set that they read together, a batch each at a time, in the order of
+/// the files ([`Dataset::stream_in_order`]).
+#[derive(Debug)]
+pub(crate) struct PassPosition {
+    division: RowDivision,
+    /// Rows of all batches so far, of all ranks.
+    done: u64,
+    /// Number of the next row of this rank's part.
+    next: u64,
+    received: Messages,
+}
+
+/// Where the batches of all ranks are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BatchPlace {
+    /// Number of the first row of this rank's.
+    pub first_row: u64,
+    /// Rows of all ranks' batches; 0 at the end of the pass.
+    pub of_all: u64,
+    /// A rank asks to stop.
+    pub stops: bool,
+}
+
+impl PassPosition {
+    pub fn new(data: &Dataset, ranks: &dyn Communicator) -> PassPosition {
+        let next = data.part_rows(ranks.rank(), ranks.size()).start;
+        PassPosition { division: data.row_division(ranks.size()), done: 0, next, received: Messages::default() }
+    }
+
+    /// Goes on to the next batches, of which this rank's has so many rows: none without a batch.
+    /// `asked` is this rank's word on whether to stop.
+    ///
+    /// # Errors
+    /// Another rank failed.
+    pub fn advance(&mut self, rows: usize, asked: bool, ranks: &dyn Communicator) -> Result<BatchPlace> {
+        ranks.all_gather(Channel::Step, &[rows as u32, u32::from(asked)], &mut self.received)?;
+        let of_ranks = self.received.words.as_chunks::<2>().0;
+        let sum = |ranks: &[[u32; 2]]| ranks.iter().map(|&[rows, _]| u64::from(rows)).sum::<u64>();
+        let of_all = sum(of_ranks);
+        let stops = of_ranks.iter().any(|&[_, asked]| asked == 1);
+        let first_row = match self.division {
+            RowDivision::ByBlocks => self.next,
+            RowDivision::ByBatches => self.done + sum(&of_ranks[..ranks.rank()]),
+        };
+        self.done += of_all;
+        self.next += rows as u64;
+        Ok(BatchPlace { first_row, of_all, stops })
+    }
 }

@@ -13,7 +13,7 @@ pub(crate) mod undefined;
 
 pub use device::{CpuOptions, Device};
 pub use inference::{DataPass, OnSignal, PassEvent};
-pub(crate) use inference::{InferenceOptions, infer_all};
+pub(crate) use inference::{InferenceOptions, PassPosition, infer_all};
 pub use model::ModelState;
 pub use ranks::{AskedRows, RowAsker};
 
@@ -99,7 +99,8 @@ impl Session {
     }
 
     /// A session that predicts with a model that others read at the same time:
-    /// [`Session::into_shared`] gives one. The executor is one that runs on the host.
+    /// [`Session::into_shared`] gives one. A GPU gets a copy, or of a table that is too large the rows
+    /// that batches read.
     pub fn reader(executor: Box<dyn Executor>, threads: Arc<Threads>, model: Arc<ModelState>) -> Self {
         Self::with(executor, threads, Model::Shared(model))
     }

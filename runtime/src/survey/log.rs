@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::batch::Batch;
-use crate::data::{Dataset, OpenOptions, Order, ReadMode, StreamOptions};
+use crate::data::{Batches, Dataset, OpenOptions, Order, ReadMode, StreamOptions};
 use crate::placement::{IdDistribution, TableIds};
 use crate::run_dir::{RunDirectory, RunRecord};
 use crate::table::{IdFrequencies, ShardPlan, Table};
@@ -11,6 +11,7 @@ use din_program::schema::TableSpec;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Samples whose lists are measured.
 const SAMPLES: usize = 1 << 16;
@@ -25,6 +26,8 @@ pub struct LogSurvey {
     pub lengths: BTreeMap<String, f64>,
     /// Mean samples per request; 1 where the schema has no requests.
     pub candidates: f64,
+    /// Samples of the training data.
+    pub samples: u64,
     /// Why no data could be read: then nothing is known of lists and requests.
     pub unread: Option<String>,
 }
@@ -54,8 +57,42 @@ impl LogSurvey {
         let lengths = sequences.filter(|(_, lists)| lists.0 > 0);
         let lengths = lengths.map(|(sequence, lists)| (sequence.name.clone(), lists.1 as f64 / lists.0 as f64));
         let candidates = if sample.requests > 0 { sample.samples as f64 / sample.requests as f64 } else { 1.0 };
-        Ok(Self { tables, lengths: lengths.collect(), candidates, unread })
+        Ok(Self { tables, lengths: lengths.collect(), candidates, samples: record.train.rows, unread })
     }
+}
+
+/// Samples that one thread of this machine reads per second of a run's training data, in the order
+/// of training: the better one of two times.
+///
+/// # Errors
+/// It is no run directory, or its data cannot be read any more.
+pub fn measure_reading(path: &Path) -> Result<f64> {
+    let run = RunDirectory::open(path)?;
+    let record = run.record()?;
+    let program = run.program(&record)?;
+    let mut best = 0.0;
+    for _ in 0..2 {
+        let begin = Instant::now();
+        let (mut batches, mut samples) = (open(&program, &record)?, 0);
+        while samples < SAMPLES
+            && let Some(batch) = batches.next()?
+        {
+            samples += batch.rows;
+            batches.recycle(batch);
+        }
+        best = f64::max(best, samples as f64 / begin.elapsed().as_secs_f64());
+    }
+    Ok(best)
+}
+
+/// A run's training data in the order of training, by one thread.
+fn open(program: &Program, record: &RunRecord) -> Result<Batches> {
+    let mut options = OpenOptions::new(ReadMode::Train);
+    options.list_separator = record.list_separator;
+    let data = Dataset::open_with(&record.train.paths(), &program.schema, &options)?;
+    let mut stream = StreamOptions::new(BATCH, Order::Shuffled { seed: record.seed, epoch: 0 });
+    stream.window_rows = SAMPLES;
+    Ok(data.stream(stream)?)
 }
 
 /// Part of the batches that an id may be in, for its frequency to be estimated by it.
@@ -125,12 +162,7 @@ impl Sample {
 
     /// Up to [`SAMPLES`] samples.
     fn read(program: &Program, record: &RunRecord) -> Result<Self> {
-        let mut options = OpenOptions::new(ReadMode::Train);
-        options.list_separator = record.list_separator;
-        let data = Dataset::open_with(&record.train.paths(), &program.schema, &options)?;
-        let mut stream = StreamOptions::new(BATCH, Order::Shuffled { seed: record.seed, epoch: 0 });
-        stream.window_rows = SAMPLES;
-        let mut batches = data.stream(stream)?;
+        let mut batches = open(program, record)?;
         let mut sample = Self::new(program);
         while sample.samples < SAMPLES as u64
             && let Some(batch) = batches.next()?

@@ -1,6 +1,7 @@
 //! What this machine does per second: steps of the program itself, timed.
 
 use crate::batch::{Batch, KeyColumn};
+use crate::comm::{Channel, Communicator, Messages, any_rank, ids, progress, push_id};
 use crate::placement::{IdDistribution, ModelUse, Plan, RateSource, Rates, RunPlanOptions};
 use crate::random::Stream;
 use crate::session::{CpuOptions, Device, Session};
@@ -18,9 +19,13 @@ const TIME: Duration = Duration::from_millis(1500);
 const LEAST_PASSES: usize = 3;
 /// Ids of a table that are drawn at most: more do not fit a machine's memory.
 const MOST_IDS: u64 = 10_000_000;
+/// A prime by which ids are scattered: it divides the size of hardly any table.
+const SCATTER: u128 = 2_654_435_761;
 
 /// The rates of a rank with these threads, by training steps on made batches of so many samples,
-/// whose ids are drawn as `model` expects them. What belongs to communication is that of `rates`.
+/// whose ids are drawn as `model` expects them. What belongs to communication and reading is that of
+/// `rates`. Several ranks measure at the same time, and all get the means: where they share cores or
+/// memory, so they do in training.
 ///
 /// The time of a step is divided among the kinds of work of
 /// [`StepWork`](crate::placement::StepWork) by a profile; each rate is the work over its time. So a
@@ -34,6 +39,7 @@ pub fn measure(
     samples: u32,
     options: &CpuOptions,
     rates: Rates,
+    ranks: &dyn Communicator,
 ) -> Result<Rates> {
     let seed = 1;
     let threads = options.start_threads()?;
@@ -48,18 +54,21 @@ pub fn measure(
     for batch in &batches {
         step(&mut session, batch)?;
     }
+    // All are ready.
+    any_rank(ranks, false)?;
     let (begin, mut passes) = (Instant::now(), Vec::new());
     while passes.len() < LEAST_PASSES || begin.elapsed() < TIME {
         passes.push(timed_pass(&mut session, &batches)?);
     }
     passes.sort_by(|a, b| a.total().total_cmp(&b.total()));
     let median = passes.swap_remove(passes.len() / 2);
-    let StepSeconds { products, values, updates, ids } = median;
+    let StepSeconds { products, values, updates, ids } = median.mean_of(ranks)?;
     let alone = RunPlanOptions {
         ranks: 1,
         batch: samples,
         leaves: 1,
         threads: options.thread_count() as u32,
+        epochs: 1,
         placements: vec![None; program.tables.len()],
         rates,
         memory: None,
@@ -87,6 +96,21 @@ struct StepSeconds {
 impl StepSeconds {
     fn total(&self) -> f64 {
         self.products + self.values + self.updates + self.ids
+    }
+
+    /// The mean of all ranks'.
+    fn mean_of(self, ranks: &dyn Communicator) -> Result<Self> {
+        let mut message = Vec::new();
+        let own = [self.products, self.values, self.updates, self.ids];
+        own.into_iter().for_each(|seconds| push_id(&mut message, seconds.to_bits()));
+        let mut received = Messages::default();
+        ranks.all_gather(Channel::Step, &message, &mut received)?;
+        let mut sums = [0.0; 4];
+        for times in received.iter() {
+            sums.iter_mut().zip(ids(times)).for_each(|(sum, time)| *sum += f64::from_bits(time));
+        }
+        let [products, values, updates, ids] = sums.map(|sum| sum / ranks.size() as f64);
+        Ok(Self { products, values, updates, ids })
     }
 }
 
@@ -116,6 +140,8 @@ fn timed_pass(session: &mut Session, batches: &[Batch]) -> Result<StepSeconds> {
 
 /// One step, with its update.
 fn step(session: &mut Session, batch: &Batch) -> Result<()> {
+    // Other ranks wait for the measurement's end.
+    progress();
     let loss = session.train(batch)?;
     if loss.is_finite() {
         return Ok(());
@@ -159,7 +185,12 @@ fn made_batch(program: &Program, model: &ModelUse<'_>, samples: u32, number: u64
                     FeatureKind::Dynamic { .. } | FeatureKind::Dense { .. } => MOST_IDS,
                 };
                 let draw = Draw::new(served.map(|t| &model.tables[t].distribution), most);
-                ids.extend((0..count as u64).map(|k| draw.id(stream.uniform(k))));
+                // Frequent ids lie anywhere in a fixed table. In a dynamic one their rows come first.
+                let place = |id: u64| match feature.kind {
+                    FeatureKind::Fixed { size, .. } => (u128::from(id) * SCATTER % u128::from(size)) as u64,
+                    FeatureKind::Dynamic { .. } | FeatureKind::Dense { .. } => id,
+                };
+                ids.extend((0..count as u64).map(|k| place(draw.id(stream.uniform(k)))));
             }
         }
         batch.ids.push(ids);

@@ -1,9 +1,10 @@
 //! Why a loss is infinite or not a number: the weights, or a row of the data.
 
-use super::{Event, TrainingRun, reading_part};
+use super::{Event, TrainingRun, reading};
 use crate::batch::Batch;
 use crate::comm::{Channel, share_outcomes};
-use crate::session::{DataPass, PassEvent, undefined};
+use crate::data::Order;
+use crate::session::{DataPass, PassEvent, PassPosition, undefined};
 use crate::signal;
 use crate::{Error, Result};
 
@@ -46,14 +47,16 @@ pub(super) fn explain(
 /// Predicts the training data in the order of the files, up to the first row whose logit is not
 /// finite; `None` where there is none, or where Ctrl-C came between.
 fn search(run: &mut TrainingRun, became: &str, observe: &mut dyn FnMut(Event)) -> Result<Option<Error>> {
-    let own = run.train.part_rows(run.ranks.rank(), run.ranks.size());
-    observe(PassEvent::Begin { pass: DataPass::Searching, rows: own.end - own.start, done: 0 }.into());
-    let mut batches = run.train.stream(reading_part(run))?;
+    observe(PassEvent::Begin { pass: DataPass::Searching, rows: run.train.rows(), done: 0 }.into());
+    let mut batches = run.train.stream_in_order(reading(run, Order::File), &run.ranks)?;
+    let mut position = PassPosition::new(&run.train, &*run.ranks);
     let (mut rows, mut found) = (0, Ok(String::new()));
+    // Ranks go on together until none has a batch, or one has found the row.
     loop {
-        let batch = batches.next()?.filter(|_| !signal::asked());
-        // Ranks go on together until none has a batch, or one has found the row.
-        if !run.any_rank(batch.is_some())? {
+        let batch = batches.next()?.filter(|batch| batch.rows > 0);
+        let rows_here = batch.as_ref().map_or(0, |batch| batch.rows);
+        let place = position.advance(rows_here, signal::asked(), &*run.ranks)?;
+        if place.stops || place.of_all == 0 {
             break;
         }
         run.session.infer_together(batch.as_ref())?;
@@ -61,18 +64,24 @@ fn search(run: &mut TrainingRun, became: &str, observe: &mut dyn FnMut(Event)) -
             if let Some((prediction, row)) = undefined::first(&run.session, |logit| !logit.is_finite()) {
                 let name = &run.program.predictions[prediction].name;
                 let logit = run.session.logits(prediction)[row];
-                let location = undefined::location(&run.train, own.start + rows + row as u64)?;
-                let message = format!("{location}: {became}: the logit of `{name}` is {logit} for this row");
-                found = Err(Error::input(message).help(undefined::of_row(&run.program, &batch, row)));
+                found = Err(match undefined::location(&run.train, place.first_row + row as u64) {
+                    Ok(location) => {
+                        let message = format!("{location}: {became}: the logit of `{name}` is {logit} for this row");
+                        Error::input(message).help(undefined::of_row(&run.program, &batch, row))
+                    }
+                    // The other ranks learn of it below.
+                    Err(error) => error,
+                });
             }
-            rows += batch.rows as u64;
             batches.recycle(batch);
         }
+        rows += place.of_all;
         if run.any_rank(found.is_err())? {
             break;
         }
         observe(PassEvent::Advance { rows, loss: None }.into());
     }
+    drop(batches);
     observe(PassEvent::End.into());
     Ok(share_outcomes(&*run.ranks, Channel::Step, found).err())
 }

@@ -15,6 +15,7 @@ mod watch;
 pub use profile::{RankProfile, TrainingProfile};
 pub use setup::TrainingOptions;
 
+use crate::allocator::give_back_freed_memory;
 use crate::batch::Batch;
 use crate::checkpoint::{self, Manifest, Position, describe};
 use crate::comm::{self, MeasuredCommunicator, RankWarning};
@@ -113,7 +114,7 @@ fn drive(run: &mut TrainingRun, options: &TrainingOptions, observe: &mut dyn FnM
         prune(run)?;
     }
     let profile = match options.profile {
-        true => Some(TrainingProfile::new(&run.session, run.times, &options.spec_folder, &*run.ranks)?),
+        true => Some(TrainingProfile::new(&run.session, run.times, &run.train, &options.spec_folder, &*run.ranks)?),
         false => None,
     };
     Ok(Summary {
@@ -164,7 +165,7 @@ fn count(run: &mut TrainingRun, observe: &mut dyn FnMut(Event)) -> Result<bool> 
     Ok(whole)
 }
 
-/// Reads a data set once, in the order of the files, each rank its part; false where Ctrl-C came
+/// Reads a data set once, in the order of the files, each rank its share; false where Ctrl-C came
 /// between.
 fn read_once(
     run: &mut TrainingRun,
@@ -175,7 +176,7 @@ fn read_once(
 ) -> Result<bool> {
     let own = data.part_rows(run.ranks.rank(), run.ranks.size());
     observe(PassEvent::Begin { pass, rows: own.end - own.start, done: 0 }.into());
-    let mut batches = data.stream(reading_part(run))?;
+    let mut batches = data.stream_in_order(reading(run, Order::File), &run.ranks)?;
     let (mut rows, mut whole) = (0, true);
     while let Some(batch) = batches.next()? {
         each(run, &batch)?;
@@ -187,6 +188,8 @@ fn read_once(
             break;
         }
     }
+    // Other ranks may wait for this one to read on.
+    drop(batches);
     observe(PassEvent::End.into());
     Ok(!run.any_rank(!whole)?)
 }
@@ -226,7 +229,7 @@ fn epoch(run: &mut TrainingRun, options: &TrainingOptions, observe: &mut dyn FnM
         Some(valid) => {
             let batch = run.batch as usize;
             let mut pass = |event: PassEvent| observe(event.into());
-            let report = evaluate(&mut run.session, valid, batch, OnSignal::GoOn, &*run.ranks, &mut pass)?;
+            let report = evaluate(&mut run.session, valid, batch, OnSignal::GoOn, &run.ranks, &mut pass)?;
             run.watch.columns(valid, observe);
             Some(report)
         }
@@ -330,12 +333,6 @@ fn reading(run: &TrainingRun, order: Order) -> StreamOptions {
     }
 }
 
-/// How this rank reads its part of data, in the order of the files.
-fn reading_part(run: &TrainingRun) -> StreamOptions {
-    let (rank, ranks) = (run.ranks.rank(), run.ranks.size());
-    StreamOptions { part: (ranks > 1).then_some((rank, ranks)), ..reading(run, Order::File) }
-}
-
 fn finish_epoch(
     run: &mut TrainingRun,
     number: u32,
@@ -391,6 +388,8 @@ fn save(run: &mut TrainingRun, epoch: Option<(f64, Option<&Report>)>) -> Result<
         structure: describe(&run.program),
         files: std::collections::BTreeMap::new(),
     };
+    // What the epoch's data took is not held while rows are gathered.
+    give_back_freed_memory();
     checkpoint::save(&run.directory.checkpoints(), run.session.model()?, &manifest, run.ranks.as_ref())?;
     run.unproven = Some(run.position.step);
     Ok(())

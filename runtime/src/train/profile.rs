@@ -2,6 +2,7 @@
 
 use crate::Result;
 use crate::comm::{Channel, ChannelTraffic, Communicator, Messages, ids, push_id};
+use crate::data::{Dataset, ReadingProfile};
 use crate::exec::{Backend, CallSpan, ProfileRow, Roofline};
 use crate::session::Session;
 use din_program::schema::seen_from;
@@ -33,6 +34,8 @@ pub struct TrainingProfile {
     pub roof: Option<Roofline>,
     /// By rank, where there are several.
     pub ranks: Vec<RankProfile>,
+    /// By rank, of the training data.
+    pub reading: Vec<ReadingProfile>,
 }
 
 /// Where the time of one rank went, and what it sent.
@@ -82,13 +85,14 @@ pub(super) struct Times {
 }
 
 impl TrainingProfile {
-    /// `spec_folder`: from where places in the spec are named. Every rank makes its profile.
+    /// `data` are those of training; `spec_folder`: from where places in the spec are named. Every rank makes its profile.
     ///
     /// # Errors
     /// Another rank failed.
     pub(super) fn new(
         session: &Session,
         times: Times,
+        data: &Dataset,
         spec_folder: &Path,
         communicator: &dyn Communicator,
     ) -> Result<TrainingProfile> {
@@ -115,6 +119,7 @@ impl TrainingProfile {
             spans,
             roof: session.roofline(),
             ranks,
+            reading: data.reading_profile(communicator)?,
             device,
         })
     }

@@ -26,13 +26,14 @@ pub fn on(
 ) -> Vec<Result<Read, StreamError>> {
     std::thread::scope(|scope| {
         let read = |comm: Arc<dyn Communicator>| {
-            let mut stream = open().stream_on(options, comm)?;
+            let data = open();
+            let mut stream = data.stream_on(options, comm)?;
             let mut batches = Vec::new();
             while let Some(batch) = stream.next()? {
                 batches.push(batch.clone());
                 stream.recycle(batch);
             }
-            Ok((batches, stream.decoded_rows()))
+            Ok((batches, data.decoded().rows))
         };
         let threads: Vec<_> = ranks.into_iter().map(|comm| scope.spawn(move || read(comm))).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
@@ -40,7 +41,7 @@ pub fn on(
 }
 
 /// The parts of a batch, one behind the other: by their columns alone, not by the code under test.
-fn joined(schema: &Schema, parts: &[&Batch]) -> Batch {
+pub fn joined(schema: &Schema, parts: &[&Batch]) -> Batch {
     let mut whole = Batch::for_schema(schema);
     for part in parts {
         let append = |to: &mut Vec<u32>, offsets: &[u32]| {

@@ -1,6 +1,6 @@
 //! Models, data, and ranks that run.
 
-use arrow_array::{ArrayRef, Float32Array, Int64Array, RecordBatch};
+use arrow_array::{ArrayRef, Float32Array, Int64Array, RecordBatch, StringArray};
 use arrow_select::concat::concat_batches;
 use din_compiler::front::{CheckOptions, NoFiles, check};
 use din_compiler::{CompileOptions, compile};
@@ -55,6 +55,24 @@ model logarithm {
     predict click ~ bernoulli(logit = shifted(log(1 + a.x)))
     train { loss cross_entropy(click)  optimizer sgd(lr = 0)  batch 64  epochs 1 }
     report auc(click), gauc(click, by = id), log_loss(click)
+}";
+
+/// A model of requests, whose samples share an age.
+const REQUESTS: &str = "edition 2026
+use std.layer.linear
+use std.loss.cross_entropy
+use std.metric.{auc, gauc, log_loss}
+use std.optimizer.sgd
+model requests {
+    features user { age: category(10) }
+    features ad { price: number }
+    label click: binary
+    key request_id: string
+    common user by request_id
+    embedding [2] for each of user
+    predict click ~ bernoulli(logit = linear(concat(embed(user), ad.price), 1))
+    train { loss cross_entropy(click)  optimizer sgd(lr = 0.1)  batch 64  epochs 1 }
+    report auc(click), gauc(click, by = user.age), log_loss(click)
 }";
 
 fn program(spec: &str) -> Arc<Program> {
@@ -132,6 +150,23 @@ pub fn logarithm(folder: &Path, numbers: Vec<f32>) -> (Trained, PathBuf) {
     (Trained { program, model }, path)
 }
 
+/// The model of requests, and one row group of so many of them, of one to seven samples.
+pub fn requests(folder: &Path, count: i64) -> (Trained, PathBuf) {
+    let program = program(REQUESTS);
+    let model = session(&program).into_shared().unwrap();
+    let path = folder.join("requests.parquet");
+    let rows: Vec<(i64, i64)> = (0..count).flat_map(|r| (0..1 + r * 5 % 7).map(move |k| (r, k))).collect();
+    let each = |f: &dyn Fn(i64, i64) -> i64| Int64Array::from_iter_values(rows.iter().map(|&(r, k)| f(r, k)));
+    let columns: [(&str, ArrayRef); 4] = [
+        ("request_id", Arc::new(StringArray::from_iter_values(rows.iter().map(|(r, _)| format!("r{r}"))))),
+        ("age", Arc::new(each(&|r, _| r % 10))),
+        ("price", Arc::new(Float32Array::from_iter_values(rows.iter().map(|(r, k)| (r * k % 11) as f32 / 7.0)))),
+        ("click", Arc::new(each(&|r, k| (r + k) % 2))),
+    ];
+    write(&path, &RecordBatch::try_from_iter(columns).unwrap(), 1 << 20);
+    (Trained { program, model }, path)
+}
+
 fn write(path: &Path, rows: &RecordBatch, group: usize) {
     let properties = WriterProperties::builder().set_max_row_group_row_count(Some(group)).build();
     let mut writer = ArrowWriter::try_new(File::create(path).unwrap(), rows.schema(), Some(properties)).unwrap();
@@ -140,10 +175,10 @@ fn write(path: &Path, rows: &RecordBatch, group: usize) {
 }
 
 /// What each of so many ranks gives.
-pub fn on_ranks<T: Send>(ranks: usize, run: impl Fn(&dyn Communicator) -> T + Sync) -> Vec<T> {
+pub fn on_ranks<T: Send>(ranks: usize, run: impl Fn(&Arc<dyn Communicator>) -> T + Sync) -> Vec<T> {
     std::thread::scope(|scope| {
         let run = &run;
-        let start = |comm: Arc<dyn Communicator>| scope.spawn(move || run(&*comm));
+        let start = |comm: Arc<dyn Communicator>| scope.spawn(move || run(&comm));
         let running: Vec<_> = in_process(ranks).into_iter().map(start).collect();
         running.into_iter().map(|rank| rank.join().unwrap()).collect()
     })

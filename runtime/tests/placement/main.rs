@@ -34,14 +34,18 @@ model small {
 }";
     let checked = check("small.din", spec, &NoFiles, &CheckOptions::default());
     let model = checked.model.unwrap_or_else(|| panic!("{:?}", checked.diagnostics));
-    compile(&model, &CompileOptions::default()).unwrap().program
+    let mut program = compile(&model, &CompileOptions::default()).unwrap().program;
+    // As a regularizer would.
+    program.tables.iter_mut().for_each(|table| table.reads_frequency = true);
+    program
 }
 
 /// Five items that every sample contains, among `items`, and all kinds: whatever part of a batch a
 /// rank has, it fetches 5 items and 10 kinds.
 pub fn always(program: &Program, items: u64) -> ModelUse<'_> {
     let table = |rows, ids| TableIds { rows, distribution: IdDistribution::Measured(vec![(1.0, ids)]) };
-    ModelUse { program, tables: vec![table(items, 5.0), table(10, 10.0)], lengths: vec![10.0], candidates: 1.0 }
+    let tables = vec![table(items, 5.0), table(10, 10.0)];
+    ModelUse { program, tables, lengths: vec![10.0], candidates: 1.0, samples: None }
 }
 
 pub fn options(program: &Program, ranks: usize) -> RunPlanOptions {
@@ -50,6 +54,7 @@ pub fn options(program: &Program, ranks: usize) -> RunPlanOptions {
         batch: 4096,
         leaves: DEFAULT_LEAVES,
         threads: 1,
+        epochs: 1,
         placements: vec![None; program.tables.len()],
         rates: Rates::cpu(1),
         memory: None,

@@ -3,7 +3,7 @@
 use crate::{always, options, program};
 use din_program::schema::TableKind;
 use din_runtime::leaves::DEFAULT_LEAVES;
-use din_runtime::placement::Plan;
+use din_runtime::placement::{ModelUse, Plan, RunPlanOptions};
 use din_runtime::table::{Placement, Sharding, Table};
 use din_runtime::threads::Threads;
 use std::path::Path;
@@ -68,14 +68,54 @@ fn the_sum_is_that_of_its_parts() {
     assert_eq!(table.rows, 50_001);
     assert_eq!(table.state, [("m".to_string(), 16 * 50_001), ("v".to_string(), 16 * 50_001)]);
     assert_eq!((table.weights, table.frequency, table.updates), (16 * 50_001, 4 * 50_001, 4 * 50_001));
-    assert_eq!((table.index, table.transient), (64 << 15, 64 << 14));
+    // The order of the ids, and the weights in it.
+    assert_eq!((table.index, table.transient), (64 << 15, 16 * 50_000 + 16 * 50_001));
     assert_eq!(table.total, 56 * 50_001 + (64 << 15));
     let memory = &plan.memory;
     // Weights and biases, and Adam's two moments of each.
     assert_eq!(memory.dense, 3 * 4 * 2401);
     assert_eq!(memory.tables, plan.tables.iter().map(|table| table.memory.total).sum::<u64>());
-    assert_eq!(memory.total, memory.tables + memory.dense + memory.step + memory.reading + memory.transient);
+    let training = memory.tables + memory.dense + memory.step + memory.reading + memory.process;
+    // Reading takes more than a checkpoint, which is written without it.
+    assert_eq!((memory.training, memory.total), (training, training));
     assert_eq!((memory.device, memory.needed()), (None, memory.total));
+    let several = RunPlanOptions { epochs: 2, ..options(&program, 2) };
+    let several = Plan::new(&always(&program, 100_000), &several).memory;
+    // Both windows are full, of which one is used up when the checkpoint is written.
+    assert_eq!(several.total, several.training);
+    let large = RunPlanOptions { epochs: 2, ..options(&program, 2) };
+    let large = Plan::new(&ModelUse { samples: Some(5000), ..always(&program, 10_000_000) }, &large).memory;
+    assert!(large.training < large.total && large.total < large.training + large.transient, "{large:?}");
+}
+
+/// What nobody writes takes no memory.
+#[test]
+fn frequencies_that_nobody_reads_take_none() {
+    let mut program = program();
+    let counted = Plan::new(&always(&program, 1000), &options(&program, 1)).memory.tables;
+    program.tables.iter_mut().for_each(|table| table.reads_frequency = false);
+    let uncounted = Plan::new(&always(&program, 1000), &options(&program, 1)).memory.tables;
+    assert_eq!(counted - uncounted, 4 * (1001 + 10));
+}
+
+/// Of a window, of which there are two, a rank has its part.
+#[test]
+fn windows_are_shared_by_ranks_and_end_with_the_data() {
+    let program = program();
+    let reading = |ranks, samples, epochs| {
+        let model = ModelUse { samples, ..always(&program, 1000) };
+        Plan::new(&model, &RunPlanOptions { epochs, ..options(&program, ranks) }).memory.reading
+    };
+    let few = reading(1, Some(10_000), 1);
+    // A sample has 12 ids, a list, a label and its place; finished batches are six.
+    let sample = 8 * 12 + 4 + 8;
+    let decoding = 20 << 20;
+    assert_eq!(few, 10_000 * (sample + 12) + 6 * 4096 * sample + decoding);
+    assert_eq!(reading(1, Some(10_000), 3), few + 10_000 * (sample + 12));
+    assert_eq!(reading(1, None, 1), reading(1, Some(1 << 40), 1));
+    let whole = reading(1, None, 1);
+    assert_eq!(whole, 2 * (1 << 20) * (sample + 12) + 6 * 4096 * sample + decoding);
+    assert!(reading(4, None, 1) < whole / 2);
 }
 
 #[test]
@@ -87,10 +127,11 @@ fn what_does_not_fit_says_what_would() {
         (options.memory, options.placements[0]) = (Some(memory), placement);
         Plan::new(&model, &options).check(&model, &options, Path::new("models"))
     };
-    // 56 bytes per row, an index of 32 GiB and, while it is saved, 16 bytes per row.
-    check(1, 101 << 30, None).unwrap();
+    // 56 bytes per row, an index of 32 GiB and, while it is saved, 16 bytes per row for the weights
+    // and as many for their order.
+    check(1, 115 << 30, None).unwrap();
     let error = check(1, 60 << 30, None).unwrap_err().to_string();
-    assert!(error.starts_with("models/small.din:12:15: a rank of 1 needs 10"), "{error}");
+    assert!(error.starts_with("models/small.din:12:15: a rank of 1 needs 11"), "{error}");
     assert!(error.contains("and has 60.0 GiB; table `item` takes 84.2 GiB of it"), "{error}");
     assert!(error.contains("help: --ranks 2"), "{error}");
     let error = check(4, 60 << 30, Some(Placement::Replicated)).unwrap_err().to_string();

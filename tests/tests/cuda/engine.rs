@@ -361,6 +361,45 @@ fn session(options: CudaOptions) {
     }
 }
 
+/// Several sessions read one model: on a CPU, on a device, and on one with some of the rows.
+#[test]
+fn a_shared_model_is_read_on_devices() {
+    let case: &'static Case = Box::leak(Box::new(case("din")));
+    let threads = Threads::new(2).unwrap();
+    let on_cpu = || Box::new(CpuExecutor::new(case.program.clone(), threads.clone(), cpu::detect()).unwrap());
+    let on_shim = |options| {
+        let shim = Shim::new(&case.device, 8);
+        let (program, launches) = (case.program.clone(), case.launches.clone());
+        Box::new(CudaExecutor::with(program, launches, shim, options, threads.clone()).unwrap())
+    };
+    let mut r = Random::new(23);
+    let batches: Vec<Batch> = (0..6).map(|k| batch_of(&case.program, &case.batch(&mut r, 8, 30 * (k % 3)))).collect();
+    let mut trained = Session::new(on_cpu(), threads.clone(), 7).unwrap();
+    let mut counters = trained.frequency_counters();
+    batches.iter().for_each(|batch| trained.count(&mut counters, batch).unwrap());
+    trained.finish_counting(counters).unwrap();
+    for batch in &batches {
+        assert!(trained.train(batch).unwrap().is_finite());
+    }
+    let model = trained.into_shared().unwrap();
+    let before: Vec<Vec<f32>> = model.tables.iter().map(|table| table.weights().to_vec()).collect();
+    let mut reference = Session::reader(on_cpu(), threads.clone(), model.clone());
+    let some = CudaOptions { table_memory: Some(24 << 10), ..CudaOptions::default() };
+    for options in [CudaOptions::default(), some] {
+        let mut reader = Session::reader(on_shim(options), threads.clone(), model.clone());
+        for batch in batches.iter().chain(&batches) {
+            reference.infer(batch).unwrap();
+            reader.infer(batch).unwrap();
+            for (found, expected) in reader.logits(0).iter().zip(reference.logits(0)) {
+                assert!((found - expected).abs() <= 1e-4 * (1.0 + expected.abs()), "{found} for {expected}");
+            }
+        }
+        let error = reader.train(&batches[0]).unwrap_err().to_string();
+        assert!(error.contains("a model that is shared can be read only"), "{error}");
+    }
+    assert!(model.tables.iter().zip(&before).all(|(table, before)| table.weights() == before));
+}
+
 /// Launches are data like any other: numbers that lead nowhere are errors.
 #[test]
 fn launches_that_do_not_fit_are_refused() {

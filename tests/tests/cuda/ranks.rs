@@ -78,6 +78,17 @@ impl Case {
 
     /// Trains on so many devices; `seed` is of the order of a device's threads.
     fn on_devices(&'static self, ranks: usize, placements: &[Placement], seed: u64) -> Vec<TrainedRank> {
+        let options = CudaOptions { isa: Some(cpu::detect()), ..CudaOptions::default() };
+        self.on_devices_with(ranks, placements, seed, options)
+    }
+
+    fn on_devices_with(
+        &'static self,
+        ranks: usize,
+        placements: &[Placement],
+        seed: u64,
+        options: CudaOptions,
+    ) -> Vec<TrainedRank> {
         let comms =
             if ranks == 1 { vec![Arc::new(LocalCommunicator) as Arc<dyn Communicator>] } else { in_process(ranks) };
         std::thread::scope(|scope| {
@@ -86,7 +97,6 @@ impl Case {
                     let threads = Threads::new(1).unwrap();
                     let shim = Shim::new(&self.devices[comm.rank()], seed + comm.rank() as u64);
                     let (program, launches) = (self.program.clone(), self.launches.clone());
-                    let options = CudaOptions { isa: Some(cpu::detect()), ..CudaOptions::default() };
                     let executor = CudaExecutor::with(program, launches, shim, options, threads.clone()).unwrap();
                     let executor: Box<dyn Executor> = Box::new(executor);
                     train_rank(executor, threads, &self.batches, LEAVES, &comm, placements.to_vec())
@@ -199,4 +209,17 @@ fn requests_and_towers_train_on_ranks() {
         let (_, model) = units.iter().find(|(name, _)| name == wanted).unwrap();
         check(wanted, model, &[3], bound);
     }
+}
+
+/// A table whose update sums over its rows, with some of the rows on one device.
+#[test]
+fn sums_over_rows_do_not_depend_on_where_rows_are() {
+    let model = specs::checked("mixed.din", MIXED);
+    let case: &'static Case = Box::leak(Box::new(Case::new(&model, &[9, 7, 5, 8, 9, 6, 9, 8], 1)));
+    let placements = vec![Placement::Sharded; case.program.tables.len()];
+    let whole = together("whole", case.on_devices(1, &placements, 1), &placements);
+    let options = CudaOptions { table_memory: Some(6000), ..CudaOptions::default() };
+    let parts = together("parts", case.on_devices_with(1, &placements, 5, options), &placements);
+    assert!(parts.losses == whole.losses && parts.dense == whole.dense && parts.per_tensor == whole.per_tensor);
+    assert!(parts.tables == whole.tables);
 }

@@ -1,7 +1,7 @@
 //! A plan as text or as JSON.
 
 use crate::args::PlannedDevice;
-use din_runtime::placement::{Plan, RateSource, TablePlan, Traffic, shown_bytes};
+use din_runtime::placement::{Plan, RateSource, Rates, TablePlan, Traffic, shown_bytes};
 use din_runtime::table::Placement;
 use indicatif::HumanCount;
 use serde::{Serialize, Serializer};
@@ -101,9 +101,26 @@ impl PlanReport<'_> {
             match plan.rates.source {
                 RateSource::Default => "of another machine; --measure times the model on this one",
                 RateSource::Published => "published peaks, not measured: a step takes longer",
-                RateSource::Measured => "measured on this machine; the network's are given or assumed",
+                RateSource::Measured => "measured on this machine",
+                RateSource::Given => unreachable!("only communication has rates that are given"),
             }
         )?;
+        if plan.ranks > 1 {
+            let Rates { bandwidth, latency, message, communication, .. } = &plan.rates;
+            writeln!(
+                f,
+                "communication: {}/s, latency {}, {} per message{}",
+                shown_bytes(*bandwidth),
+                shown_time(*latency),
+                shown_time(*message),
+                match communication {
+                    RateSource::Default => ", not measured; `mpirun -n N din plan --measure` measures it",
+                    RateSource::Published => ", not measured",
+                    RateSource::Measured => ", measured",
+                    RateSource::Given => ", as given",
+                }
+            )?;
+        }
         let mut assumed = Vec::new();
         let Assumptions { rows, zipf, lengths, candidates } = &self.assumptions;
         assumed.extend(rows.iter().map(|(name, rows)| format!("{name} has {} ids", HumanCount(*rows))));
@@ -154,10 +171,12 @@ impl PlanReport<'_> {
             writeln!(f, "{}", format!("  {name:<24} {:>10}  {what}", shown_bytes(bytes as f64)).trim_end())
         };
         line("dense part", memory.dense, "parameters, their optimizer's state, states")?;
-        line("step", memory.step, "buffers, fetched rows, messages")?;
-        line("reading", memory.reading, "at most")?;
+        line("step", memory.step, "buffers, occurrences of ids, fetched rows, messages")?;
+        line("reading", memory.reading, "windows and batches of data")?;
+        line("process", memory.process, "the executable, the library for MPI")?;
+        line("in training", memory.training, "all of these")?;
         line("for a moment", memory.transient, "while an index is doubled or a checkpoint is written")?;
-        line("together", memory.total, "")?;
+        line("at most", memory.total, "")?;
         if let Some(device) = memory.device {
             let what = if self.plan.ranks == 1 { "rows of tables, dense part, step" } else { "dense part, step" };
             line("of it on the GPU", device, what)?;
@@ -217,6 +236,7 @@ impl PlanReport<'_> {
             }
             "all-to-all" => plural(u64::from(self.plan.traffic.exchanges), "operation"),
             "gather" => plural(u64::from(self.plan.traffic.gathers), "operation"),
+            "reading" => "by threads that share the cores of the step's".into(),
             "update" => {
                 let bytes = shown_bytes(work.row_bytes + work.host_row_bytes);
                 format!("{bytes} of rows, gradients and optimizer state")

@@ -3,7 +3,9 @@
 //
 // Where a table has rows on the host too, din_rows_out and din_rows_in come before the step: the
 // rows that it does not read make way for those that it does. Rows are still sorted by their
-// numbers in the whole table, so that nothing depends on where they are.
+// numbers in the whole table, so that nothing depends on where they are. Of a table whose update
+// sums over rows they are sorted by their positions in the order of their ids, and their places say
+// where they are.
 //
 // A digit's launches have the keys and places in turn in both pairs of buffers. Lanes of a warp
 // meet in its own counters, at barriers of the warp.
@@ -323,13 +325,15 @@ extern "C" DIN_KERNEL(DIN_THREADS) din_rows_list(DinPointers pointers, DinScalar
     }
 }
 
-// All rows of a table: where their occurrences begin; the gradient of those without any is 0.
+// All rows of a table, by the numbers that they are sorted by: where their occurrences begin; the
+// gradient of those without any is 0.
 extern "C" DIN_KERNEL(DIN_THREADS) din_rows_every(DinPointers pointers, DinScalars scalars, DinPtr<float> scratch) {
     unsigned block;
     const DinTable table = din_table_of(pointers, DIN_FIRST_WHOLE, block);
     const DinPtr<const unsigned> keys = din_pointer<const unsigned>(pointers, DIN_KEYS) + table.word(DIN_FIRST);
     const DinPtr<unsigned> rows = table.at<unsigned>(DIN_ROWS), begins = table.at<unsigned>(DIN_BEGINS), occurs = din_shared_u32();
     const DinPtr<float> touched = table.at<float>(DIN_TOUCHED), touches = table.at<float>(DIN_TOUCHES);
+    const DinPtr<const unsigned> order = table.at<const unsigned>(DIN_ORDER);
     const unsigned total = table.word(DIN_TOTAL), all = table.word(DIN_TABLE_ROWS), width = table.word(DIN_WIDTH);
     const unsigned first = block * DIN_THREADS, r = first + din_thread();
     if (r < all) {
@@ -343,10 +347,11 @@ extern "C" DIN_KERNEL(DIN_THREADS) din_rows_every(DinPointers pointers, DinScala
             }
         }
         const bool found = low < total && keys[low] == r;
-        rows[r] = r;
+        const unsigned row = order ? order[r] : r;
+        rows[r] = row;
         begins[r] = low;
         touched[r] = found ? 1.0f : 0.0f;
-        if (touches && found) touches[r] = touches[r] + 1.0f;
+        if (touches && found) touches[row] = touches[row] + 1.0f;
         occurs[din_thread()] = found ? 1u : 0u;
     }
     if (r == 0u) {

@@ -96,6 +96,36 @@ fn losses_add_up_and_missing_labels_do_not_count() {
 }
 
 #[test]
+fn where_present_means_the_same_in_a_function() {
+    let model = |functions: &str, loss: &str| {
+        let text = format!(
+            "{HEAD}{functions}model m {{
+    features ad {{ good_id: category }}
+    label click: binary
+    label bought: binary missing -1
+    embedding good [4] for ad.good_id
+    let x = embed(ad)
+    predict click ~ bernoulli(logit = linear(x, 1))
+    predict bought ~ bernoulli(logit = linear(x, 1))
+    train {{ loss {loss}  optimizer sgd(0.1)  batch 4  epochs 1 }}
+    report log_loss(click)
+}}
+"
+        );
+        let checked = check("test.din", &text, &NoFiles, &CheckOptions::default());
+        let codes: Vec<&str> = checked.diagnostics.iter().map(|d| d.code).collect();
+        (codes, checked.model.map(|m| nodes(&m.train, |op| *op == Op::Select).len()))
+    };
+    let known = "fn known(p: prediction) -> [1] { let q = p  cross_entropy(q) where present }\n";
+    assert_eq!(model(known, "cross_entropy(click) + known(bought)"), (vec![], Some(1)));
+    // A label that is always present needs no mask, and the function none of its own.
+    assert_eq!(model(known, "known(click) + known(bought)"), (vec![], Some(1)));
+    // Passing the prediction on says nothing of how it is read.
+    let both = "fn both(p: prediction) -> [1] { (cross_entropy(p) where present) + cross_entropy(p) }\n";
+    assert_eq!(model(both, "cross_entropy(click) + both(bought)").0, ["E0613"]);
+}
+
+#[test]
 fn statistics_over_an_empty_axis_leave_the_state_alone() {
     let m = network(
         "",

@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn notes_arrive_whole_however_they_are_cut() {
-        let pulse = Pulse { progress: 1 << 40, operates: true, waits: [true, false, true] };
+        let pulse = Pulse { progress: 1 << 40, operates: true, waits: [true, false, true, false] };
         let failed = Cause::failed(3, &Error::input("log.csv: line 7"));
         let notes = [Note::Alive(pulse), Note::warns(&"é".into()), Note::Ends(failed), Note::Reported, Note::Finished];
         let mut sent = Vec::new();

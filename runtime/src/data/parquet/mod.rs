@@ -15,7 +15,7 @@ mod pages;
 mod schema;
 
 use super::bind::{Binding, RequiredColumn};
-use super::block::{ColumnFormat, DataFile, FileFormat, RowBlock, RowBlockReader};
+use super::block::{ColumnFormat, DataFile, FileFormat, RowBlock, RowBlockReader, SomeColumns};
 use super::error::{DAMAGED_HELP, DataError, FaultKind, Location};
 use arrow_schema::{DataType, Field, Fields};
 use fence::{fenced, said};
@@ -254,13 +254,15 @@ impl ColumnFormat for ParquetFile {
             // A footer may say anything; it decides only who reads what.
             leaves.map(|(_, chunk)| u64::try_from(chunk.uncompressed_size()).unwrap_or(0)).fold(0, u64::saturating_add)
         };
-        self.0.columns.iter().map(|&column| of_root(self.0.projected[column].root)).collect()
+        let of_column = |column: usize| of_root(self.0.projected[column].root);
+        let required = self.0.columns.iter().map(|&column| of_column(column));
+        required.chain(self.0.passthrough.iter().map(|column| column.map_or(0, of_column))).collect()
     }
 
     fn reader(
         &self,
         binding: &Binding,
-        columns: &[usize],
+        columns: &SomeColumns,
         path: &Path,
         block: RowBlock,
         skip: u64,
@@ -275,18 +277,22 @@ impl ParquetLayout {
         ReadColumns { read, required: self.columns.clone(), passthrough: self.passthrough.clone() }
     }
 
-    /// Some of the required columns, as all columns of a binding that passes none through.
-    fn some_columns(&self, columns: &[usize]) -> ReadColumns {
+    /// Some columns, as all columns of a binding.
+    fn some_columns(&self, columns: &SomeColumns) -> ReadColumns {
         let mut read: Vec<(usize, Purpose)> = Vec::new();
-        let place = |(index, &column): (usize, &usize)| {
-            let column = self.columns[column];
+        let mut place = |column: usize, purpose: Purpose| {
             read.iter().position(|&(read, _)| read == column).unwrap_or_else(|| {
-                read.push((column, Purpose::Required(index)));
+                read.push((column, purpose));
                 read.len() - 1
             })
         };
-        let required = columns.iter().enumerate().map(place).collect();
-        ReadColumns { read, required, passthrough: Vec::new() }
+        let required = columns.required.iter().enumerate();
+        let required = required.map(|(index, &column)| place(self.columns[column], Purpose::Required(index))).collect();
+        let passthrough = columns.passthrough.iter().enumerate();
+        let passthrough = passthrough
+            .map(|(index, &column)| Some(place(self.passthrough[column]?, Purpose::Passthrough(index))))
+            .collect();
+        ReadColumns { read, required, passthrough }
     }
 
     /// Rows of a row group to decode at once, if its lists are about equally long.

@@ -6,6 +6,7 @@
 use super::samples;
 use crate::batch::Batch;
 use crate::data::bind::{BatchColumn, Binding, kept};
+use crate::data::block::SomeColumns;
 use crate::data::error::{DataError, Location};
 use crate::data::gather::{PartRange, gather};
 use din_program::schema::{FeatureKind, Keep, Schema};
@@ -18,8 +19,8 @@ use std::path::Path;
 pub(super) struct ColumnSet {
     /// Of these columns alone; units are rows.
     pub binding: Binding,
-    /// By required column, its index among all.
-    pub columns: Vec<usize>,
+    /// By column, its index among all.
+    pub columns: SomeColumns,
     /// By column of the batch, its index among all.
     features: Vec<usize>,
     sequences: Vec<usize>,
@@ -30,24 +31,33 @@ pub(super) struct ColumnSet {
     shortened: Vec<Option<Keep>>,
 }
 
-/// Distributes the required columns, which have so many bytes, to as many sets as there are ranks:
-/// the largest first, each to the set that has the fewest. What is one column of the files stays
-/// together.
+/// Distributes the columns, which have so many bytes (the required ones, then those that are passed
+/// through), to as many sets as there are ranks: the largest first, each to the set that has the
+/// fewest. What is one column of the files stays together.
 pub(super) fn distribute(binding: &Binding, bytes: &[u64], ranks: usize) -> Vec<ColumnSet> {
-    let mut files_columns: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    let mut files_columns: BTreeMap<&str, SomeColumns> = BTreeMap::new();
     for (index, required) in binding.required.iter().enumerate() {
-        files_columns.entry(&required.column).or_default().push(index);
+        files_columns.entry(&required.column).or_default().required.push(index);
     }
+    for (index, passthrough) in binding.passthrough.iter().enumerate() {
+        files_columns.entry(&passthrough.required.column).or_default().passthrough.push(index);
+    }
+    let first = |columns: &SomeColumns| match columns.required.first() {
+        Some(&index) => index,
+        None => binding.required.len() + columns.passthrough[0],
+    };
     let mut files_columns: Vec<_> = files_columns.into_values().collect();
-    files_columns.sort_by_key(|columns| (std::cmp::Reverse(bytes[columns[0]]), columns[0]));
-    let mut sets = vec![(0u64, Vec::new()); ranks];
+    files_columns.sort_by_key(|columns| (std::cmp::Reverse(bytes[first(columns)]), first(columns)));
+    let mut sets = vec![(0u64, SomeColumns::default()); ranks];
     for columns in files_columns {
-        let (total, set) = sets.iter_mut().min_by_key(|(total, set)| (*total, set.len())).expect("there is a rank");
-        *total = total.saturating_add(bytes[columns[0]]);
-        set.extend(columns);
+        let count = |set: &SomeColumns| set.required.len() + set.passthrough.len();
+        let (total, set) = sets.iter_mut().min_by_key(|(total, set)| (*total, count(set))).expect("there is a rank");
+        *total = total.saturating_add(bytes[first(&columns)]);
+        set.required.extend(columns.required);
+        set.passthrough.extend(columns.passthrough);
     }
     let is_divided = |sequence: usize| {
-        let has = |set: &Vec<usize>| set.iter().any(|&index| binding.required[index].sequence == Some(sequence));
+        let has = |set: &SomeColumns| set.required.iter().any(|&i| binding.required[i].sequence == Some(sequence));
         sets.iter().filter(|(_, set)| has(set)).count() > 1
     };
     let divided: Vec<bool> = (0..binding.schema.sequences.len()).map(is_divided).collect();
@@ -55,15 +65,17 @@ pub(super) fn distribute(binding: &Binding, bytes: &[u64], ranks: usize) -> Vec<
 }
 
 impl ColumnSet {
-    fn new(all: &Binding, mut columns: Vec<usize>, divided: &[bool]) -> ColumnSet {
-        columns.sort_unstable();
+    fn new(all: &Binding, mut columns: SomeColumns, divided: &[bool]) -> ColumnSet {
+        columns.required.sort_unstable();
+        columns.passthrough.sort_unstable();
         let (mut features, mut labels, mut keys) = (Vec::new(), Vec::new(), Vec::new());
-        let mut sequences: Vec<usize> = columns.iter().filter_map(|&index| all.required[index].sequence).collect();
+        let mut sequences: Vec<usize> =
+            columns.required.iter().filter_map(|&index| all.required[index].sequence).collect();
         sequences.sort_unstable();
         sequences.dedup();
         let place = |of: &[usize], index: usize| of.iter().position(|&i| i == index);
-        let mut required = Vec::with_capacity(columns.len());
-        for &index in &columns {
+        let mut required = Vec::with_capacity(columns.required.len());
+        for &index in &columns.required {
             let mut column = all.required[index].clone();
             let (of, index) = match &mut column.target {
                 BatchColumn::Feature(index) => (&mut features, index),
@@ -91,7 +103,8 @@ impl ColumnSet {
             sequence.common = false;
             shortened.push(if divided[s] { sequence.keep.take() } else { None });
         }
-        let binding = Binding { schema, options: all.options.clone(), required, passthrough: Vec::new() };
+        let passthrough = columns.passthrough.iter().map(|&index| all.passthrough[index].clone()).collect();
+        let binding = Binding { schema, options: all.options.clone(), required, passthrough };
         ColumnSet { binding, columns, features, sequences, labels, keys, shortened }
     }
 
@@ -111,7 +124,7 @@ impl ColumnSet {
                 shorten(schema, s, *keep, scratch);
             }
         }
-        samples::encode(schema, scratch, words);
+        samples::encode(&self.binding, scratch, words);
     }
 
     /// Reads so many rows that [`ColumnSet::encode`] wrote.
@@ -126,7 +139,7 @@ impl ColumnSet {
             }
         }
         into.batch.clear();
-        samples::decode(&self.binding.schema, rest, &mut into.batch);
+        samples::decode(&self.binding, rest, &mut into.batch);
         assert_eq!(into.batch.rows, rows, "all ranks cut rows in the same way");
     }
 }
@@ -171,7 +184,7 @@ pub(super) fn put_together(
         // The sets that have it, by their first column: the first of them all says what the lengths
         // are, as where one rank reads.
         let place = |(number, set): (usize, &ColumnSet)| {
-            let first = set.columns.iter().find(|&&index| all.required[index].sequence == Some(sequence))?;
+            let first = set.columns.required.iter().find(|&&index| all.required[index].sequence == Some(sequence))?;
             Some((*first, number, set.sequences.iter().position(|&s| s == sequence)?))
         };
         let mut places: Vec<_> = sets.iter().enumerate().filter_map(place).collect();
@@ -192,6 +205,7 @@ pub(super) fn put_together(
             }
         }
     }
+    into.passthrough.resize(all.passthrough.len(), Vec::new());
     for (set, ReceivedColumns { batch, .. }) in sets.iter().zip(received) {
         into.rows = batch.rows;
         for (from, &f) in set.features.iter().enumerate() {
@@ -208,6 +222,13 @@ pub(super) fn put_together(
         for (from, &k) in set.keys.iter().enumerate() {
             std::mem::swap(&mut batch.keys[from], &mut into.keys[k]);
         }
+        for (from, &c) in set.columns.passthrough.iter().enumerate() {
+            std::mem::swap(&mut batch.passthrough[from], &mut into.passthrough[c]);
+        }
+    }
+    for flags in into.labels.iter_mut().chain(&mut into.present) {
+        // Columns that the mode does not read.
+        flags.resize(into.rows, 0.0);
     }
     Ok(())
 }
@@ -281,7 +302,7 @@ mod tests {
         let binding = Binding::new(&schema, &OpenOptions::new(ReadMode::Train));
         let bytes = [10, 100, 90, 10, 5, 1];
         let columns = |ranks: usize| -> Vec<Vec<usize>> {
-            distribute(&binding, &bytes, ranks).iter().map(|set| set.columns.clone()).collect()
+            distribute(&binding, &bytes, ranks).iter().map(|set| set.columns.required.clone()).collect()
         };
         assert_eq!(columns(1), [[0, 1, 2, 3, 4, 5]]);
         assert_eq!(columns(2), [vec![1, 4], vec![0, 2, 3, 5]]);

@@ -5,7 +5,8 @@
 //! end after that exchange.
 
 use super::blocks::GlobalWindow;
-use super::samples;
+use super::division::{BatchDivision, RankReaders};
+use super::{Turn, samples};
 use crate::batch::Batch;
 use crate::comm::{Channel, Communicator, Messages};
 use crate::data::Inner;
@@ -29,6 +30,8 @@ const DROPPED: u32 = 1;
 pub(super) struct SampleExchange {
     data: Arc<Inner>,
     pub ranks: Arc<dyn Communicator>,
+    channel: Channel,
+    division: BatchDivision,
     leaves: u32,
     /// By rank, samples for it.
     to: Vec<Batch>,
@@ -41,15 +44,17 @@ pub(super) struct SampleExchange {
 }
 
 impl SampleExchange {
+    /// Gives also the stream's turn.
     pub fn new(
         data: Arc<Inner>,
         leaves: u32,
-        ranks: Arc<dyn Communicator>,
+        readers: RankReaders,
         dropped: Arc<AtomicBool>,
-    ) -> SampleExchange {
-        let batches = vec![Batch::for_schema(&data.binding.schema); ranks.size()];
-        let (sent, received) = (Messages::default(), Messages::default());
-        SampleExchange { data, ranks, leaves, to: batches.clone(), from: batches, sent, received, dropped }
+    ) -> (SampleExchange, Turn) {
+        let RankReaders { ranks, channel, turn, division } = readers;
+        let to = vec![Batch::for_schema(&data.binding.schema); ranks.size()];
+        let (from, sent, received) = (to.clone(), Messages::default(), Messages::default());
+        (SampleExchange { data, ranks, channel, division, leaves, to, from, sent, received, dropped }, turn)
     }
 
     /// Gathers a message of each rank; `None` where a rank does not go on.
@@ -57,7 +62,7 @@ impl SampleExchange {
         self.sent.clear();
         self.sent.words.push(self.first_word());
         self.sent.words.extend(message);
-        self.ranks.all_gather(Channel::Data, &self.sent.words, &mut self.received)?;
+        self.ranks.all_gather(self.channel, &self.sent.words, &mut self.received)?;
         Ok(self.contents())
     }
 
@@ -73,7 +78,7 @@ impl SampleExchange {
             }
             self.sent.end_message();
         }
-        self.ranks.all_to_all(Channel::Data, &self.sent, &mut self.received)?;
+        self.ranks.all_to_all(self.channel, &self.sent, &mut self.received)?;
         Ok(self.contents())
     }
 
@@ -92,9 +97,8 @@ impl SampleExchange {
     /// # Errors
     /// They differ.
     pub fn agree(&mut self, options: &StreamOptions) -> Result<bool> {
-        let StreamOptions { batch, order, skip, prefetch: _, window_rows, window_bytes, threads: _, part, leaves } =
-            *options;
-        let read = (self.data.fingerprint(), batch, order, skip, window_rows, window_bytes, part, leaves);
+        let StreamOptions { batch, order, skip, prefetch: _, window_rows, window_bytes, threads: _, leaves } = *options;
+        let read = (self.data.fingerprint(), batch, order, skip, window_rows, window_bytes, leaves);
         let digest = xxhash_rust::xxh3::xxh3_64(format!("{read:?}").as_bytes());
         let Some(digests) = self.gather([digest as u32, (digest >> 32) as u32].into_iter())? else {
             return Ok(false);
@@ -108,10 +112,19 @@ impl SampleExchange {
 
     /// Units of a batch that are a rank's.
     fn units_of(&self, batch: &Range<usize>, rank: usize) -> Range<usize> {
-        let leaves = leaf_count(batch.len(), self.leaves);
-        let owned = owned_leaves(rank, self.ranks.size(), leaves);
-        let begin = |leaf| batch.start + leaf_begin(leaf, leaves, batch.len());
-        begin(owned.start)..begin(owned.end)
+        let ranks = self.ranks.size();
+        match self.division {
+            BatchDivision::Leaves => {
+                let leaves = leaf_count(batch.len(), self.leaves);
+                let owned = owned_leaves(rank, ranks, leaves);
+                let begin = |leaf| batch.start + leaf_begin(leaf, leaves, batch.len());
+                begin(owned.start)..begin(owned.end)
+            }
+            BatchDivision::Even => {
+                let begin = |rank| batch.start + batch.len() * rank / ranks;
+                begin(rank)..begin(rank + 1)
+            }
+        }
     }
 
     /// This rank's parts of some batches of a window, of which `own` has the units that it decoded;
@@ -141,13 +154,13 @@ impl SampleExchange {
         });
         let write = |to: usize, words: &mut Vec<u32>| {
             if to != rank {
-                samples::encode(schema, &send[to], words);
+                samples::encode(&data.binding, &send[to], words);
             }
         };
         let Some(received) = self.send(write)? else { return Ok(None) };
         from.par_iter_mut().enumerate().filter(|(from, _)| *from != rank).for_each(|(from, batch)| {
             batch.clear();
-            samples::decode(schema, received[from], batch);
+            samples::decode(&data.binding, received[from], batch);
         });
         std::mem::swap(&mut send[rank], &mut from[rank]);
         let mut next = vec![0; ranks];
@@ -158,11 +171,17 @@ impl SampleExchange {
                 next[from] += 1;
                 (from, next[from] - 1)
             };
-            let units = runs(self.units_of(batch, rank).map(place));
+            let own = self.units_of(batch, rank);
+            let (count, samples) = (own.len(), global.samples(own.clone()));
+            let units = runs(own.map(place));
             let mut to = used.try_recv().unwrap_or_else(|_| Batch::for_schema(schema));
             to.clear();
-            to.leaves = LeafRange::of_rank(batch.len(), self.leaves, rank, ranks);
-            to.global_rows = global.samples(batch.clone());
+            (to.leaves, to.global_rows) = match self.division {
+                BatchDivision::Leaves => {
+                    (LeafRange::of_rank(batch.len(), self.leaves, rank, ranks), global.samples(batch.clone()))
+                }
+                BatchDivision::Even => (LeafRange::whole(count, self.leaves), samples),
+            };
             made.push((to, units));
         }
         made.par_iter_mut().for_each(|(batch, units)| gather(schema, &from, units, batch));

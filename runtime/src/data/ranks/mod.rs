@@ -1,5 +1,5 @@
 //! A data set read by several ranks: each decodes some of the blocks, and gets its leaves of every
-//! global batch.
+//! global batch, or in the order of the files an equal share of it.
 //!
 //! The order of blocks and the permutation of a window are functions that every rank computes. So
 //! each of them knows which rank decodes a unit, which batch it is in, and which rank owns its
@@ -10,18 +10,21 @@
 //! rank that reads alone; that no column of a block is decoded by two ranks; and that no rank waits
 //! for another that has ended.
 //!
-//! - `blocks`: who decodes what, and where the units of a window lie. - `shared`: blocks that all
+//! - `division`: whether ranks read together. - `blocks`: who decodes what, and where the units of a window lie. - `shared`: blocks that all
 //!   ranks decode together, by columns. - `columns`: which columns are whose.
 //! - `exchange`: messages between ranks. - `samples`: batches as messages. - `turns`: one stream at
 //!   a time.
 
 mod blocks;
 mod columns;
+mod division;
 mod exchange;
 mod samples;
 mod shared;
 mod turns;
 
+pub use division::RowDivision;
+pub(super) use division::{BatchDivision, RankReaders, Readers};
 pub(crate) use turns::{Turn, Turns};
 
 use super::Inner;
@@ -32,13 +35,12 @@ use super::source::Source;
 use super::stream::{CHUNK, Order, ReadingOrder, StreamOptions, permute_window};
 use super::window::Window;
 use crate::batch::Batch;
-use crate::comm::Communicator;
 use blocks::{GlobalWindow, RankUnits, Reader, Segment, Share, SharedBlocks};
 use crossbeam_channel::{Receiver, Sender};
 use exchange::SampleExchange;
 use shared::SharedReader;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicBool;
 
 /// What a step of a stream on ranks gives: `None` where a rank does not go on.
 type Step<T> = std::result::Result<Option<T>, StreamError>;
@@ -59,18 +61,19 @@ pub(super) struct RankProducer {
     /// Number of the window that is read next.
     window_number: u64,
     exchange: SampleExchange,
+    turn: Turn,
 }
 
 impl RankProducer {
-    /// Counts the rows that it reads in `decoded`; `dropped` is set where nobody wants more.
+    /// `dropped` is set where nobody wants more.
     pub fn new(
         data: Arc<Inner>,
         options: StreamOptions,
-        decoded: Arc<AtomicU64>,
-        ranks: Arc<dyn Communicator>,
+        readers: RankReaders,
         dropped: Arc<AtomicBool>,
     ) -> RankProducer {
-        let mut order = ReadingOrder::new(&data, &options, abreast(&options));
+        let ranks = readers.ranks.clone();
+        let mut order = ReadingOrder::new(&data, &options, abreast(&options), 0..data.blocks.len());
         let window_number = order.first_window();
         let blocks = std::mem::take(&mut order.blocks);
         // A block with more rows than a quarter of a rank's share of a window is for all ranks:
@@ -80,17 +83,16 @@ impl RankProducer {
         let by_columns = |block: &_| is_large(&data, block, largest);
         let blocks = SharedBlocks::new(blocks, ranks.size(), order.position, by_columns);
         let (own, position) = blocks.of_rank(ranks.rank());
-        let shared = SharedReader::new(data.clone(), blocks.of_all(), &*ranks, decoded.clone());
-        let exchange = SampleExchange::new(data.clone(), options.leaves, ranks, dropped);
-        let source = Source::new(data, own, position, CHUNK, decoded);
+        let shared = SharedReader::new(data.clone(), blocks.of_all(), &*ranks);
+        let (exchange, turn) = SampleExchange::new(data.clone(), options.leaves, readers, dropped);
+        let source = Source::new(data, own, position, CHUNK);
         let options = StreamOptions { batch: options.batch.max(1), ..options };
-        RankProducer { source, shared, blocks, options, order, window_number, exchange }
+        RankProducer { source, shared, blocks, options, order, window_number, exchange, turn }
     }
 
     /// Makes batches until the rows end, or a stream is dropped on some rank.
     pub fn run(
         mut self,
-        turn: Turn,
         ready: &Sender<Result<Batch, StreamError>>,
         used: &Receiver<Batch>,
     ) -> Result<(), StreamError> {
@@ -99,11 +101,11 @@ impl RankProducer {
         // Before it is this stream's turn: only what is decoded is told to others.
         self.source.read(plan.alone, &mut next)?;
         self.shared.decode(u64::MAX)?;
-        turn.wait().map_err(StreamError::Ranks)?;
+        self.turn.wait().map_err(StreamError::Ranks)?;
         if self.exchange.agree(&self.options).map_err(StreamError::Ranks)? {
             self.produce(plan, next, ready, used)?;
         }
-        turn.pass();
+        self.turn.pass();
         Ok(())
     }
 

@@ -2,11 +2,15 @@
 //!
 //! A message begins with the number of samples and, where the schema has requests, of requests, and
 //! their samples. Lists are sent as lengths. An id takes two words, one where the table has at most
-//! 2^32 of them; a float one; labels a bit each, and one for their presence.
+//! 2^32 of them; a float one; labels a bit each, and one for their presence. Columns that are passed
+//! through are arrays.
 
 use crate::batch::{Batch, KeyColumn};
 use crate::comm::{floats_as_words, ids, words_as_floats};
-use din_program::schema::{Feature, FeatureKind, Schema};
+use crate::data::arrays::{Message, push_arrays, push_bytes};
+use crate::data::bind::Binding;
+use arrow_schema::DataType;
+use din_program::schema::{Feature, FeatureKind};
 
 /// Whether every id of a feature is one word.
 fn is_narrow(feature: &Feature) -> bool {
@@ -14,7 +18,8 @@ fn is_narrow(feature: &Feature) -> bool {
 }
 
 /// Appends all samples of a batch.
-pub(super) fn encode(schema: &Schema, batch: &Batch, words: &mut Vec<u32>) {
+pub(super) fn encode(binding: &Binding, batch: &Batch, words: &mut Vec<u32>) {
+    let schema = &binding.schema;
     words.push(batch.rows as u32);
     if schema.requests.is_some() {
         words.push(batch.units() as u32);
@@ -39,14 +44,18 @@ pub(super) fn encode(schema: &Schema, batch: &Batch, words: &mut Vec<u32>) {
             }
             KeyColumn::String(keys) => {
                 words.push(keys.len() as u32);
-                keys.iter().for_each(|key| push_text(key, words));
+                keys.iter().for_each(|key| push_bytes(key.as_bytes(), words));
             }
         }
     }
+    // A batch without rows may lack the columns.
+    (0..binding.passthrough.len())
+        .for_each(|c| push_arrays(batch.passthrough.get(c).map_or(&[], Vec::as_slice), words));
 }
 
 /// Appends what [`encode`] wrote to an empty batch that was made for the schema.
-pub(super) fn decode(schema: &Schema, words: &[u32], batch: &mut Batch) {
+pub(super) fn decode(binding: &Binding, words: &[u32], batch: &mut Batch) {
+    let schema = &binding.schema;
     let mut message = Message { words };
     batch.rows = message.number();
     let requests = schema.requests.as_ref().map(|_| message.number());
@@ -82,8 +91,13 @@ pub(super) fn decode(schema: &Schema, words: &[u32], batch: &mut Batch) {
         let count = message.number();
         match keys {
             KeyColumn::Int64(keys) => keys.extend(ids(message.take(2 * count)).map(|key| key as i64)),
-            KeyColumn::String(keys) => keys.extend((0..count).map(|_| message.text())),
+            KeyColumn::String(keys) => keys.extend((0..count).map(|_| text(&mut message))),
         }
+    }
+    batch.passthrough.resize(binding.passthrough.len(), Vec::new());
+    for (column, arrays) in binding.passthrough.iter().zip(&mut batch.passthrough) {
+        // No file has a column without a type.
+        arrays.extend(message.arrays(column.kind.as_ref().unwrap_or(&DataType::Null)));
     }
     assert!(message.words.is_empty(), "all ranks have one schema");
 }
@@ -116,36 +130,6 @@ fn push_flags(flags: &[f32], words: &mut Vec<u32>) {
     words.extend(flags.chunks(32).map(word));
 }
 
-/// A text: its bytes' number, then four in a word.
-fn push_text(text: &str, words: &mut Vec<u32>) {
-    words.push(text.len() as u32);
-    words.extend(text.as_bytes().chunks(4).map(|bytes| {
-        let mut word = [0; 4];
-        word[..bytes.len()].copy_from_slice(bytes);
-        u32::from_le_bytes(word)
-    }));
-}
-
-/// What is left of a message.
-struct Message<'a> {
-    words: &'a [u32],
-}
-
-impl<'a> Message<'a> {
-    fn take(&mut self, count: usize) -> &'a [u32] {
-        let (taken, rest) = self.words.split_at(count);
-        self.words = rest;
-        taken
-    }
-
-    fn number(&mut self) -> usize {
-        self.take(1)[0] as usize
-    }
-
-    fn text(&mut self) -> String {
-        let length = self.number();
-        let mut bytes: Vec<u8> = self.take(length.div_ceil(4)).iter().flat_map(|word| word.to_le_bytes()).collect();
-        bytes.truncate(length);
-        String::from_utf8(bytes).expect("a text was sent")
-    }
+fn text(message: &mut Message) -> String {
+    String::from_utf8(message.bytes()).expect("a text was sent")
 }

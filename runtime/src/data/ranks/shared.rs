@@ -20,7 +20,6 @@ use crate::data::source::Source;
 use crate::data::stream::CHUNK;
 use crate::data::window::Window;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(super) struct SharedReader {
     data: Arc<Inner>,
@@ -46,13 +45,12 @@ pub(super) struct SharedReader {
     flat: Flat,
     /// For rows to be sent.
     scratch: Batch,
-    decoded: Arc<AtomicU64>,
 }
 
 /// A block that is begun.
 struct OpenColumns {
     block: RowBlock,
-    /// `None` where the rank has no columns.
+    /// `None` where the rank has no columns of the file.
     reader: Option<Box<dyn RowBlockReader>>,
     /// This rank's columns of rows that are decoded.
     rows: Batch,
@@ -65,14 +63,9 @@ struct OpenColumns {
 }
 
 impl SharedReader {
-    /// `blocks` are all that it will read. Counts the rows that it puts together in `decoded`.
-    pub fn new(
-        data: Arc<Inner>,
-        blocks: impl Iterator<Item = RowBlock>,
-        ranks: &dyn Communicator,
-        decoded: Arc<AtomicU64>,
-    ) -> SharedReader {
-        let mut bytes = vec![0u64; data.binding.required.len()];
+    /// `blocks` are all that it will read.
+    pub fn new(data: Arc<Inner>, blocks: impl Iterator<Item = RowBlock>, ranks: &dyn Communicator) -> SharedReader {
+        let mut bytes = vec![0u64; data.binding.required.len() + data.binding.passthrough.len()];
         for block in blocks {
             let of_block = by_columns(&data, block).bytes(block);
             bytes.iter_mut().zip(of_block).for_each(|(sum, bytes)| *sum = sum.saturating_add(bytes));
@@ -101,7 +94,6 @@ impl SharedReader {
             received,
             flat,
             scratch,
-            decoded,
         }
     }
 
@@ -207,10 +199,14 @@ impl SharedReader {
         if self.open.is_none() {
             let set = &self.sets[self.rank];
             let file = &self.data.files[block.file];
-            let reader = (!set.columns.is_empty())
-                .then(|| by_columns(&self.data, block).reader(&set.binding, &set.columns, &file.path, block, begin));
+            let columns = by_columns(&self.data, block);
+            let has = |&column: &usize| file.passthrough[column].is_some();
+            let reads = !set.columns.required.is_empty() || set.columns.passthrough.iter().any(has);
+            let reader = reads.then(|| columns.reader(&set.binding, &set.columns, &file.path, block, begin));
             let rows = Batch::for_schema(&set.binding.schema);
             let reader = reader.transpose()?;
+            let bytes = self.data.binding.distinct_bytes(&columns.bytes(block), &set.columns);
+            self.data.decoded.add_bytes(bytes, block, begin);
             self.open = Some(OpenColumns { block, reader, rows, first: begin, at: begin, looked: begin });
         }
         let open = self.open.as_mut().expect("it was begun above");
@@ -235,11 +231,19 @@ impl SharedReader {
             &mut self.scratch,
         );
         std::mem::swap(&mut open.rows, &mut self.scratch);
+        if self.scratch.rows > 2 * CHUNK * self.sets.len() {
+            // Before the stream's turn came, much more was decoded than for a step.
+            self.scratch = Batch::for_schema(&set.binding.schema);
+        }
         open.first = open.at;
         let goal = (row - open.first) as usize;
         while open.rows.rows < goal {
             let more = goal - open.rows.rows;
             let Some(reader) = &mut open.reader else {
+                open.rows.passthrough.resize(set.binding.passthrough.len(), Vec::new());
+                for (column, rows) in set.binding.passthrough.iter().zip(&mut open.rows.passthrough) {
+                    column.append_absent(more, rows);
+                }
                 open.rows.rows += more;
                 break;
             };
@@ -288,7 +292,7 @@ impl SharedReader {
                 flat.drain(binding, requests.key as usize, file, usize::MAX, &mut part)?;
             }
         }
-        self.decoded.fetch_add(part.rows as u64, Ordering::Relaxed);
+        self.data.decoded.add_rows(part.rows);
         self.window.push(part);
         Ok(())
     }

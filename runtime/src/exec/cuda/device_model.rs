@@ -8,12 +8,14 @@
 use super::budget::bytes_with_headroom;
 use super::driver::{DeviceError, DevicePtr, Driver};
 use super::memory::{BlockLayout, DeviceBlock, RelativePtr, bytes_of, bytes_of_mut};
+use super::row_order::RowOrder;
 use super::step_args::no_pointer;
 use super::table_cache::{TableCache, row_bytes, tell};
 use crate::exec::common::DenseState;
 use crate::table::{RowField, Table};
-use din_program::SlotScope;
 use din_program::schedule::Storage;
+use din_program::schema::TableSpec;
+use din_program::{Program, SlotScope};
 
 /// The model on the device.
 #[derive(Debug)]
@@ -27,18 +29,26 @@ pub(super) struct DeviceModel {
     /// Whether the device has the model: not before the first upload, nor after a step that failed
     /// half way.
     pub uploaded: bool,
+    /// Whether a step has changed it since it was uploaded, or downloaded.
+    pub trained: bool,
     /// Whether rows of tables are on their way back to the host.
     pub rows_moving: bool,
 }
 
 impl DeviceModel {
-    pub fn new(tables: usize, budget: Option<usize>) -> DeviceModel {
+    /// Of a checked program.
+    pub fn new(program: &Program, budget: Option<usize>) -> DeviceModel {
+        let table = |spec: &TableSpec| DeviceTable {
+            order: program.sums_over_rows(spec.update).then(RowOrder::default),
+            ..DeviceTable::default()
+        };
         DeviceModel {
             dense: DenseValues::default(),
-            tables: (0..tables).map(|_| DeviceTable::default()).collect(),
+            tables: program.tables.iter().map(table).collect(),
             budget,
             step: 0,
             uploaded: false,
+            trained: false,
             rows_moving: false,
         }
     }
@@ -156,6 +166,8 @@ pub(super) struct DeviceTable {
     pub updates: DeviceBlock,
     /// Where the device does not have all rows.
     pub cache: Option<TableCache>,
+    /// Where its update sums over rows.
+    pub order: Option<RowOrder>,
 }
 
 /// ArraySource of rows `from..to` of a slab.

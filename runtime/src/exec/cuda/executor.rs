@@ -46,6 +46,7 @@ use din_program::Isa;
 use din_program::Program;
 use din_program::cuda::Cuda;
 use ranks::RankSteps;
+use residency::HostTables;
 use row_number_uses::{RowNumberUses, row_number_uses};
 use std::collections::VecDeque;
 use std::fmt;
@@ -179,7 +180,7 @@ impl<D: Driver> CudaExecutor<D> {
         common::check_launches(&program, &cuda)?;
         let buckets = SizeBuckets { per_doubling: options.buckets };
         Ok(CudaExecutor {
-            model: DeviceModel::new(program.tables.len(), options.table_memory),
+            model: DeviceModel::new(&program, options.table_memory),
             logits: vec![Vec::new(); program.predictions.len()],
             layouts: [&program.train, &program.infer].map(|s| Layout::new(s.axes.clone())),
             row_number_uses: [TRAIN, INFER].map(|which| row_number_uses(&program, &cuda, which)),
@@ -231,6 +232,7 @@ impl<D: Driver> CudaExecutor<D> {
         }
         self.upload_tables(tables)?;
         self.model.step = state.step;
+        self.model.trained = false;
         self.model.uploaded = true;
         Ok(())
     }
@@ -240,7 +242,7 @@ impl<D: Driver> CudaExecutor<D> {
     pub fn download(&mut self, state: &mut DenseState, tables: &mut [Table]) -> Result<(), DeviceError> {
         common::check_model(&self.program, state, tables)?;
         self.check_uploaded()?;
-        self.take_back(tables)?;
+        self.take_back(&mut HostTables::Own(tables))?;
         self.model.dense.download(&mut self.driver, state)?;
         if self.ranks.is_none() {
             for (held, table) in self.model.tables.iter().zip(tables) {
@@ -248,6 +250,7 @@ impl<D: Driver> CudaExecutor<D> {
             }
         }
         state.step = self.model.step;
+        self.model.trained = false;
         Ok(())
     }
 
@@ -302,7 +305,11 @@ impl<D: Driver + fmt::Debug> Executor for CudaExecutor<D> {
         self.ranks = Some(RankSteps::new(&self.program, &self.cuda, (self.threads.clone(), isa), ranks)?);
         // The tables are the host's from now on.
         self.model.uploaded = false;
-        self.model.tables.iter_mut().for_each(|table| table.free(&mut self.driver));
+        for table in &mut self.model.tables {
+            table.free(&mut self.driver);
+            // What is summed here are fetched rows, by their positions.
+            table.order = None;
+        }
         Ok(())
     }
     fn upload(&mut self, state: &DenseState, tables: &[Table]) -> Result<(), ExecError> {
@@ -338,11 +345,10 @@ impl<D: Driver + fmt::Debug> Executor for CudaExecutor<D> {
     fn infer_shared(
         &mut self,
         _state: &DenseState,
-        _tables: &[Table],
-        _inputs: &StepInputs<'_>,
+        tables: &[Table],
+        inputs: &StepInputs<'_>,
     ) -> Result<Option<f32>, ExecError> {
-        let why = "a GPU exchanges rows with the tables in the host's memory: it needs a model of its own";
-        Err(DeviceError::Input(why.into()).into())
+        Ok(self.infer_shared(tables, inputs)?)
     }
     fn logits(&self, index: usize) -> &[f32] {
         self.logits(index)

@@ -231,6 +231,14 @@ impl TableCache {
         Ok(RowMoves { pointers: plan.pointers(&pointers)?, scalars })
     }
 
+    /// The rows that have gone with the step that ran are the same on the host.
+    pub fn forget_moved(&mut self) {
+        self.moved.0 += self.coming.len() as u64;
+        self.moved.1 += self.going.len() as u64;
+        self.coming.clear();
+        self.going.clear();
+    }
+
     /// Takes back the rows that have gone with the step that ran.
     pub fn take_back<D: Driver>(&mut self, driver: &mut D, table: &mut Table) -> Result<(), DeviceError> {
         let stride = self.stride();
@@ -247,10 +255,7 @@ impl TableCache {
                 }
             }
         }
-        self.moved.0 += self.coming.len() as u64;
-        self.moved.1 += self.going.len() as u64;
-        self.coming.clear();
-        self.going.clear();
+        self.forget_moved();
         Ok(())
     }
 

@@ -8,6 +8,7 @@ use super::device_model::DeviceTable;
 use super::driver::{Driver, KernelLaunch};
 use super::memory::{BlockBases, BlockLayout, NULL, RelativePtr, SizeBuckets, bytes_of_mut};
 use super::step_args::{InstanceArgs, Instances, ScheduleRef, StagedSchedule, UploadPlan, no_pointer};
+use super::upload_copy::ArraySource;
 use din_program::Update;
 use din_program::cuda::{
     Cuda, FeaturePointer, FeatureScalar, Launches, RowsLaunch, RowsPointer, RowsTable, ScalarArg, TablePointer,
@@ -46,10 +47,19 @@ pub(super) enum SummedRows<'a> {
 }
 
 impl SummedRows<'_> {
+    /// How many there are; of a table with an order, in it.
     fn count(self) -> usize {
         match self {
-            SummedRows::Held(table) => table.rows,
+            SummedRows::Held(table) => table.order.as_ref().map_or(table.rows, |order| order.rows().len()),
             SummedRows::Fetched(rows) => rows,
+        }
+    }
+
+    /// Whether all rows are updated in an order that is not that of their numbers.
+    fn in_order(self) -> bool {
+        match self {
+            SummedRows::Held(table) => table.order.is_some(),
+            SummedRows::Fetched(_) => false,
         }
     }
 
@@ -114,6 +124,8 @@ struct Arrays {
     begins: RelativePtr,
     pieces: RelativePtr,
     sums: [RelativePtr; 2],
+    /// The rows of a table that is updated whole, by position, where that is not their number.
+    order: RelativePtr,
     most: usize,
     room: usize,
 }
@@ -131,18 +143,29 @@ impl Arrays {
             (TablePointer::InBatch, self.touched),
             (TablePointer::UpdateCount, rows.updates()),
             (TablePointer::Elements, elements),
+            (TablePointer::Order, self.order),
         ] {
             pointers[name as usize] = at;
         }
         pointers
     }
 
-    fn new(space: &mut BlockLayout, w: &TableLookups<'_>, of: &RowsTable) -> Result<Arrays, DeviceError> {
+    fn new(
+        plan: &mut UploadPlan,
+        space: &mut BlockLayout,
+        w: &TableLookups<'_>,
+        of: &RowsTable,
+    ) -> Result<Arrays, DeviceError> {
         let (total, total_room) = (of.total as usize, of.room as usize);
         let rows = w.rows.count();
         let (most, room) = if of.every { (rows, space.buckets.room(rows)) } else { (total, total_room) };
         let (pieces, pieces_room) = (total.div_ceil(of.piece() as usize), of.pieces() as usize);
+        let order = match of.every && w.rows.in_order() {
+            true => plan.column(rows, ArraySource::OrderedRows(w.table), "rows in order")?,
+            false => NULL,
+        };
         Ok(Arrays {
+            order,
             gradient: RelativePtr::Work(space.matrix(most, room, of.width, "row gradients")?),
             touched: RelativePtr::Work(space.within(most, room, "touched")?),
             index: RelativePtr::Work(space.within(most, room, "row index")?),
@@ -275,7 +298,7 @@ impl TableUpdates {
         }
         let rows = plan_rows(inputs.cuda, &sizes);
         let sorting = Sorting::new(&mut space, &sizes, room, rows.counts)?;
-        let arrays = lookups.iter().zip(&sizes).map(|(w, of)| Arrays::new(&mut space, w, of));
+        let arrays = lookups.iter().zip(&sizes).map(|(w, of)| Arrays::new(plan, &mut space, w, of));
         let arrays = arrays.collect::<Result<Vec<Arrays>, _>>()?;
         let mut elements = vec![NULL; lookups.len()];
         let programs = programs(plan, &mut space, inputs, (&lookups, &arrays), &mut elements)?;

@@ -6,6 +6,7 @@
 
 use super::device_model::DeviceTable;
 use super::memory::{BlockBases, words_of};
+use super::row_order::RowOrder;
 use super::step_args::{UploadPlan, members, offsets};
 use crate::column_loops;
 use crate::exec::common::{Layout, StepInputs};
@@ -30,13 +31,25 @@ pub(super) enum ArraySource {
         table: usize,
         feature: usize,
     },
-    /// The same of a key of a unique axis.
+    /// The rows' positions in the order of a table's sums.
+    Positions {
+        table: usize,
+        feature: usize,
+    },
+    /// All rows of a table in that order.
+    OrderedRows(usize),
+    /// As of features, of a key of a unique axis.
     UniqueRows {
         table: usize,
         axis: AxisId,
         key: usize,
     },
     UniquePlaces {
+        table: usize,
+        axis: AxisId,
+        key: usize,
+    },
+    UniquePositions {
         table: usize,
         axis: AxisId,
         key: usize,
@@ -132,6 +145,11 @@ impl UploadCopy<'_> {
                 self.copy_places(table, &inputs.row_numbers[table][feature][first..end], to);
             }
             ArraySource::UniquePlaces { table, axis, key } => self.copy_places(table, unique(axis, key), to),
+            ArraySource::Positions { table, feature } => {
+                self.copy_positions(table, &inputs.row_numbers[table][feature][first..end], to);
+            }
+            ArraySource::UniquePositions { table, axis, key } => self.copy_positions(table, unique(axis, key), to),
+            ArraySource::OrderedRows(table) => to.copy_from_slice(&self.order(table).rows()[first..end]),
             ArraySource::Fetched(table) => {
                 let fetched = inputs.fetched.expect("fetched rows are staged where there are some");
                 to.copy_from_slice(&words_of(&fetched[table].values)[first..end]);
@@ -162,6 +180,14 @@ impl UploadCopy<'_> {
             None => self.tables[table].rows,
         };
         (most as usize) < rows
+    }
+
+    fn order(&self, table: usize) -> &RowOrder {
+        self.tables[table].order.as_ref().expect("positions are staged of a table with an order")
+    }
+
+    fn copy_positions(&self, table: usize, rows: &[u32], to: &mut [u32]) {
+        to.iter_mut().zip(self.order(table).positions_of(rows)).for_each(|(to, position)| *to = position);
     }
 
     fn copy_places(&self, table: usize, rows: &[u32], to: &mut [u32]) {

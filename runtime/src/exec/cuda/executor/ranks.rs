@@ -14,13 +14,14 @@ use super::super::driver::{DeviceError, DevicePtr, Driver};
 use super::super::host_times::HostPart;
 use super::super::memory::{BlockBases, BlockLayout, DeviceBlock, RelativePtr, bytes_of, bytes_of_mut};
 use super::staging::{StagedStep, TensorUpdate, result_ptr};
-use super::steps::{Kernels, loss_ptr};
+use super::steps::{ProgramKernels, loss_ptr};
 use super::{CudaExecutor, TRAIN};
 use crate::comm::{Channel, Communicator, Messages, RankReduction, sum_counts};
 use crate::exec::ExecError;
 use crate::exec::common::{self, Layout, StepInputs};
 use crate::exec::cpu::CpuExecutor;
 use crate::exec::cuda::table_updates::TableUpdates;
+use crate::kernels::{partial_of_results, store_results};
 use crate::leaves::SumTree;
 use crate::table::Table;
 use crate::threads::Threads;
@@ -85,32 +86,27 @@ impl JoinedValue {
 }
 
 impl JoinedReduction {
-    /// Floats of a value on its way: moments have their count.
-    fn value_floats(&self) -> usize {
-        match self.how {
-            JoinedValue::Sum | JoinedValue::Max => self.floats,
-            JoinedValue::Statistic(Statistic::Moments, _) => self.floats + 1,
-        }
-    }
-
-    /// Makes a result the value that ranks join: `[mean, M2, count]` of moments.
+    /// Makes a result the value that ranks join: of a statistic the partial.
     fn value_of(&self, result: &[f32], layout: &Layout, value: &mut Vec<f32>) {
         value.clear();
-        value.extend_from_slice(result);
-        if let JoinedValue::Statistic(Statistic::Moments, axis) = self.how {
-            let count = layout.count(axis) as f32;
-            value[self.floats / 2..].iter_mut().for_each(|variance| *variance *= count);
-            value.push(count);
+        match self.how {
+            JoinedValue::Sum | JoinedValue::Max => value.extend_from_slice(result),
+            JoinedValue::Statistic(statistic, axis) => {
+                partial_of_results(statistic, result, layout.count(axis) as f32, value);
+            }
         }
     }
 
     /// The reverse, of the total.
     fn result_of(&self, total: &[f32], result: &mut [f32]) {
-        result.copy_from_slice(&total[..self.floats]);
-        if let JoinedValue::Statistic(Statistic::Moments, _) = self.how {
-            let count = total[self.floats];
-            let squares = result[self.floats / 2..].iter_mut();
-            squares.for_each(|x| *x = if count > 0.0 { *x / count } else { 0.0 });
+        match self.how {
+            JoinedValue::Sum | JoinedValue::Max => result.copy_from_slice(total),
+            JoinedValue::Statistic(statistic, _) => {
+                let width = common::components(statistic, total.len());
+                assert_eq!(result.len(), statistic.result_width(width as u32) as usize, "a partial has its results");
+                // SAFETY: both have the floats of `width` components, and are apart.
+                unsafe { store_results(statistic, total.as_ptr(), result.as_mut_ptr(), width) }
+            }
         }
     }
 }
@@ -236,7 +232,7 @@ impl RankSteps {
         let mut at = 0;
         for reduction in reductions {
             reduction.value_of(&values[at..at + reduction.floats], layout, value);
-            joined.add(reduction.how.combine(), reduction.value_floats());
+            joined.add(reduction.how.combine(), value.len());
             joined.push(value);
             at += reduction.floats;
         }
@@ -283,7 +279,7 @@ impl<D: Driver> CudaExecutor<D> {
         self.make_room_for_loss()?;
         self.times.begin();
         let (program, cuda) = (self.program.clone(), self.cuda.clone());
-        let kernels = Kernels { program: &program, cuda: &cuda };
+        let kernels = ProgramKernels { program: &program, cuda: &cuda };
         let part = self.stage_part(ranks, kernels, tables, inputs)?;
         self.model.uploaded = false;
         self.run_phases(ranks, kernels, &part)?;
@@ -303,6 +299,7 @@ impl<D: Driver> CudaExecutor<D> {
         ranks.rows.update_rows(tables, fetched, self.model.step + 1)?;
         self.add_to_profile(&part.of_tables, &part.bases)?;
         self.model.step += 1;
+        self.model.trained = true;
         self.model.uploaded = true;
         Ok(())
     }
@@ -311,7 +308,7 @@ impl<D: Driver> CudaExecutor<D> {
     fn stage_part(
         &mut self,
         ranks: &mut RankSteps,
-        kernels: Kernels<'_>,
+        kernels: ProgramKernels<'_>,
         tables: &[Table],
         inputs: &StepInputs<'_>,
     ) -> Result<StagedPart, ExecError> {
@@ -339,7 +336,12 @@ impl<D: Driver> CudaExecutor<D> {
 
     /// Runs the training schedule and the sums of row gradients, and stops for each phase that
     /// ranks reduce together.
-    fn run_phases(&mut self, ranks: &mut RankSteps, kernels: Kernels<'_>, part: &StagedPart) -> Result<(), ExecError> {
+    fn run_phases(
+        &mut self,
+        ranks: &mut RankSteps,
+        kernels: ProgramKernels<'_>,
+        part: &StagedPart,
+    ) -> Result<(), ExecError> {
         let StagedPart { step, of_tables, of_params, bases } = part;
         let schedule = kernels.schedule(TRAIN);
         let location = |table: usize| kernels.program.tables[table].location.as_str();

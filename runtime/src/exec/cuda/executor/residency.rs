@@ -11,6 +11,25 @@ use super::{CudaExecutor, TRAIN};
 use crate::exec::common::{self, StepInputs};
 use crate::table::Table;
 use din_program::Program;
+use din_program::schema::UpdateRule;
+
+/// The tables in the host's memory, of which the device has all rows or some.
+#[derive(Debug)]
+pub(super) enum HostTables<'a> {
+    /// The executor's to change: rows that make way go back to them.
+    Own(&'a mut [Table]),
+    /// Others read them too; the device's rows are the same.
+    Shared(&'a [Table]),
+}
+
+impl HostTables<'_> {
+    pub fn get(&self) -> &[Table] {
+        match self {
+            HostTables::Own(tables) => tables,
+            HostTables::Shared(tables) => tables,
+        }
+    }
+}
 
 impl<D: Driver> CudaExecutor<D> {
     /// Rows of tables that are on the device in parts: room for them, and how many have come and
@@ -61,23 +80,35 @@ impl<D: Driver> CudaExecutor<D> {
     /// Checks a batch, brings new rows over, and places the batch's rows in caches.
     pub(super) fn sync(
         &mut self,
-        tables: &mut [Table],
+        tables: &mut HostTables<'_>,
         inputs: &StepInputs<'_>,
         which: usize,
     ) -> Result<(), DeviceError> {
         self.check_uploaded()?;
         if self.ranks.is_some() {
             common::check_fetched_rows(inputs)?;
-            return Ok(common::check_batch(&self.program, tables, inputs, which == TRAIN)?);
+            return Ok(common::check_batch(&self.program, tables.get(), inputs, which == TRAIN)?);
         }
         common::check_whole(inputs)?;
-        // What is copied for the device is checked there, but a cache needs it first.
-        let later =
-            |t: usize, f: usize| self.row_number_uses[which][t][f].any() && self.model.tables[t].cache.is_none();
-        common::check_batch_except(&self.program, tables, inputs, which == TRAIN, &later)?;
-        self.reassign_residency(tables)?;
-        for ((held, table), rows) in self.model.tables.iter_mut().zip(&*tables).zip(inputs.row_numbers) {
+        // What is copied for the device is checked there, but a cache or an order needs it first.
+        let later = |t: usize, f: usize| {
+            let held = &self.model.tables[t];
+            self.row_number_uses[which][t][f].any() && held.cache.is_none() && held.order.is_none()
+        };
+        common::check_batch_except(&self.program, tables.get(), inputs, which == TRAIN, &later)?;
+        match tables {
+            HostTables::Own(tables) => self.reassign_residency(tables)?,
+            // They do not grow.
+            HostTables::Shared(_) => {}
+        }
+        let specs = &self.program.tables;
+        for (((held, table), rows), spec) in
+            self.model.tables.iter_mut().zip(tables.get()).zip(inputs.row_numbers).zip(specs)
+        {
             held.sync(&mut self.driver, table)?;
+            if let Some(order) = held.order.as_mut().filter(|_| which == TRAIN) {
+                order.set(table, rows, spec.update_rule == UpdateRule::Dense);
+            }
             if let Some(cache) = &mut held.cache {
                 cache.place(table, rows)?;
             }
@@ -96,19 +127,26 @@ impl<D: Driver> CudaExecutor<D> {
 
     /// Rows that made way for the last step's are the host's again; waits for that step where there
     /// are such rows.
-    pub(super) fn take_back(&mut self, tables: &mut [Table]) -> Result<(), DeviceError> {
+    pub(super) fn take_back(&mut self, tables: &mut HostTables<'_>) -> Result<(), DeviceError> {
         if !self.model.rows_moving || self.model.tables.iter().all(|held| held.cache.is_none()) {
             return Ok(());
         }
         self.check_uploaded()?;
-        common::check_tables(&self.program, tables)?;
-        self.model.tables.iter().zip(&*tables).try_for_each(|(held, table)| held.fits(table))?;
+        common::check_tables(&self.program, tables.get())?;
+        self.model.tables.iter().zip(tables.get()).try_for_each(|(held, table)| held.fits(table))?;
         self.model.rows_moving = false;
         self.model.uploaded = false;
-        for (held, table) in self.model.tables.iter_mut().zip(tables) {
-            if let Some(cache) = &mut held.cache {
-                cache.take_back(&mut self.driver, table)?;
+        let caches = self.model.tables.iter_mut().map(|held| held.cache.as_mut());
+        match tables {
+            HostTables::Own(tables) => {
+                for (cache, table) in caches.zip(tables.iter_mut()) {
+                    if let Some(cache) = cache {
+                        cache.take_back(&mut self.driver, table)?;
+                    }
+                }
             }
+            // No step has changed what the device has of them.
+            HostTables::Shared(_) => caches.flatten().for_each(TableCache::forget_moved),
         }
         self.model.uploaded = true;
         Ok(())

@@ -14,8 +14,9 @@ use din_program::Program;
 use din_program::schedule::{BufferId, KernelArg, Schedule, ScheduleRoot, Storage};
 use din_program::schema::FeatureKind;
 
-/// Row numbers on the device, and where a table's cache has the rows; [`NULL`] for what is not
-/// uploaded.
+/// What orders rows on the device, their numbers or their positions in the order of sums, and where
+/// rows are if that is not where their number says: their places in a table's cache, or the numbers
+/// beside positions. [`NULL`] for what is not uploaded.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RowNumberPtrs {
     numbers: RelativePtr,
@@ -27,6 +28,13 @@ impl RowNumberPtrs {
     fn indices(self) -> RelativePtr {
         if self.places == NULL { self.numbers } else { self.places }
     }
+}
+
+/// Where the numbers of [`RowNumberPtrs`] come from.
+struct RowSources {
+    numbers: ArraySource,
+    places: ArraySource,
+    positions: ArraySource,
 }
 
 /// The row numbers of a batch.
@@ -156,20 +164,32 @@ impl<D: Driver> CudaExecutor<D> {
     /// partially resident.
     fn stage_row_numbers(&mut self, which: usize, inputs: &StepInputs<'_>) -> Result<StagedRowNumbers, DeviceError> {
         let (plan, tables) = (&mut self.memory.plan, &self.model.tables);
-        let mut stage = |table: usize, count: usize, numbers: ArraySource, places: ArraySource| {
+        let mut stage = |table: usize, count: usize, sources: RowSources| {
             let cached = tables[table].cache.is_some();
-            let places = if cached { plan.column(count, places, "places of rows")? } else { NULL };
-            let asked = which == TRAIN || !cached;
-            let numbers = if asked { plan.column(count, numbers, "row numbers")? } else { NULL };
+            let ordered = which == TRAIN && tables[table].order.is_some();
+            let places = match (cached, ordered) {
+                (true, _) => plan.column(count, sources.places, "places of rows")?,
+                (false, true) => plan.column(count, sources.numbers, "row numbers")?,
+                (false, false) => NULL,
+            };
+            let numbers = match (ordered, which == TRAIN || !cached) {
+                (true, _) => plan.column(count, sources.positions, "positions of rows")?,
+                (false, true) => plan.column(count, sources.numbers, "row numbers")?,
+                (false, false) => NULL,
+            };
             Ok::<_, DeviceError>(RowNumberPtrs { numbers, places })
         };
         let mut by_feature = Vec::with_capacity(inputs.row_numbers.len());
         for (table, features) in inputs.row_numbers.iter().enumerate() {
             let mut ptrs = Vec::with_capacity(features.len());
             for (feature, row_numbers) in features.iter().enumerate() {
-                let (numbers, places) = (ArraySource::Rows { table, feature }, ArraySource::Places { table, feature });
+                let sources = RowSources {
+                    numbers: ArraySource::Rows { table, feature },
+                    places: ArraySource::Places { table, feature },
+                    positions: ArraySource::Positions { table, feature },
+                };
                 ptrs.push(match self.row_number_uses[which][table][feature].numbers {
-                    true => stage(table, row_numbers.len(), numbers, places)?,
+                    true => stage(table, row_numbers.len(), sources)?,
                     false => RowNumberPtrs { numbers: NULL, places: NULL },
                 });
             }
@@ -180,9 +200,12 @@ impl<D: Driver> CudaExecutor<D> {
         for (axis, unique) in layout.axes.uniques() {
             for (key, &(table, _)) in unique.keys.iter().enumerate() {
                 let table = table as usize;
-                let numbers = ArraySource::UniqueRows { table, axis, key };
-                let places = ArraySource::UniquePlaces { table, axis, key };
-                by_key[axis.index()].push(stage(table, layout.count(axis), numbers, places)?);
+                let sources = RowSources {
+                    numbers: ArraySource::UniqueRows { table, axis, key },
+                    places: ArraySource::UniquePlaces { table, axis, key },
+                    positions: ArraySource::UniquePositions { table, axis, key },
+                };
+                by_key[axis.index()].push(stage(table, layout.count(axis), sources)?);
             }
         }
         Ok(StagedRowNumbers { by_feature, by_key })

@@ -7,6 +7,7 @@ use super::super::memory::{BlockBases, BlockLayout, RelativePtr, bytes_of_mut};
 use super::super::step_args::StagedSchedule;
 use super::super::table_cache::RowMoves;
 use super::super::table_updates::{TableUpdateProgram, TableUpdates};
+use super::residency::HostTables;
 use super::staging::{StagedStep, TensorUpdate, result_ptr};
 use super::{CudaExecutor, INFER, TRAIN, UPDATES};
 use crate::exec::common::StepInputs;
@@ -25,12 +26,12 @@ struct StagedTraining {
 
 /// The kernels of a program's schedules.
 #[derive(Clone, Copy)]
-pub(super) struct Kernels<'a> {
+pub(super) struct ProgramKernels<'a> {
     pub program: &'a Program,
     pub cuda: &'a Cuda,
 }
 
-impl<'a> Kernels<'a> {
+impl<'a> ProgramKernels<'a> {
     pub fn schedule(self, schedule: usize) -> ScheduleKernels<'a> {
         ScheduleKernels { cuda: self.cuda, launches: &self.cuda.schedules[schedule], location: "" }
     }
@@ -62,7 +63,7 @@ impl<D: Driver> CudaExecutor<D> {
         while let Some(next) = self.next_loss()? {
             loss = next;
         }
-        self.take_back(tables)?;
+        self.take_back(&mut HostTables::Own(tables))?;
         Ok(loss)
     }
 
@@ -70,7 +71,7 @@ impl<D: Driver> CudaExecutor<D> {
     /// [`CudaExecutor::next_loss`] waits for it. A failure of a kernel may be reported there, or by
     /// the next call. Where tables are there in parts, the next step waits for this one.
     pub fn train_ahead(&mut self, tables: &mut [Table], inputs: &StepInputs<'_>) -> Result<(), DeviceError> {
-        self.take_back(tables)?;
+        self.take_back(&mut HostTables::Own(tables))?;
         self.make_room_for_loss()?;
         self.times.begin();
         let (program, cuda) = (self.program.clone(), self.cuda.clone());
@@ -85,6 +86,7 @@ impl<D: Driver> CudaExecutor<D> {
         self.begin_loss_read(loss)?;
         self.add_to_profile(&of_tables, &bases)?;
         self.model.step += 1;
+        self.model.trained = true;
         self.model.rows_moving = true;
         self.model.uploaded = true;
         Ok(())
@@ -151,7 +153,7 @@ impl<D: Driver> CudaExecutor<D> {
         tables: &mut [Table],
         inputs: &StepInputs<'_>,
     ) -> Result<StagedTraining, DeviceError> {
-        self.sync(tables, inputs, TRAIN)?;
+        self.sync(&mut HostTables::Own(tables), inputs, TRAIN)?;
         self.times.done(HostPart::Check);
         self.lay_out(TRAIN, inputs);
         let step = self.stage_step(TRAIN, inputs, None)?;
@@ -163,7 +165,7 @@ impl<D: Driver> CudaExecutor<D> {
         self.times.done(HostPart::Params);
         let work = of_params.last().map_or(of_tables.bytes(), |u| u.at + u.layout.bytes);
         self.memory.work.reserve(&mut self.driver, work, "updates")?;
-        let kernels = Kernels { program, cuda };
+        let kernels = ProgramKernels { program, cuda };
         let of_step = [(kernels.schedule(TRAIN), &step.schedule)].into_iter();
         let of_tables_staged = of_tables.programs.iter().map(|p| (kernels.table(p), &p.staged));
         let of_params_staged = of_params.iter().map(|u| (kernels.tensor(u), &u.staged));
@@ -180,7 +182,7 @@ impl<D: Driver> CudaExecutor<D> {
         StagedTraining { step, moves, of_tables, of_params }: StagedTraining,
         bases: BlockBases,
     ) -> Result<Listed<'a>, DeviceError> {
-        let kernels = Kernels { program, cuda };
+        let kernels = ProgramKernels { program, cuda };
         let of_table = |p: &TableUpdateProgram| kernels.table(p);
         let mut list = self.list(bases);
         self.list_moves(&mut list, &moves, program, &kernels.schedule(TRAIN));
@@ -208,7 +210,7 @@ impl<D: Driver> CudaExecutor<D> {
     pub(super) fn list_dense_updates<'a>(
         &self,
         list: &mut CommandList<'a>,
-        kernels: Kernels<'a>,
+        kernels: ProgramKernels<'a>,
         step: &StagedStep,
         of_params: &[TensorUpdate],
     ) -> Result<(), DeviceError> {
@@ -228,8 +230,21 @@ impl<D: Driver> CudaExecutor<D> {
 
     /// Predictions (see [`CudaExecutor::logits`]) and, where labels are given, the loss.
     pub fn infer(&mut self, tables: &mut [Table], inputs: &StepInputs<'_>) -> Result<Option<f32>, DeviceError> {
+        self.infer_with(HostTables::Own(tables), inputs)
+    }
+
+    /// The same on tables that others read at the same time; no step may have changed the model
+    /// since it was uploaded.
+    pub fn infer_shared(&mut self, tables: &[Table], inputs: &StepInputs<'_>) -> Result<Option<f32>, DeviceError> {
+        if self.model.trained {
+            return Err(DeviceError::Input("the model on the GPU is newer than the one that is shared".into()));
+        }
+        self.infer_with(HostTables::Shared(tables), inputs)
+    }
+
+    fn infer_with(&mut self, mut tables: HostTables<'_>, inputs: &StepInputs<'_>) -> Result<Option<f32>, DeviceError> {
         let program = self.program.clone();
-        let (slots, bases) = self.run_schedule(INFER, &program, tables, inputs)?;
+        let (slots, bases) = self.run_schedule(INFER, &program, &mut tables, inputs)?;
         for root in &program.infer.roots {
             if let ScheduleRoot::Prediction { index, buffer } = root {
                 let logits = &mut self.logits[*index as usize];
@@ -239,7 +254,7 @@ impl<D: Driver> CudaExecutor<D> {
             }
         }
         let loss = self.loss(loss_ptr(&program.infer, &slots, &bases)?)?;
-        self.finish_schedule(tables)?;
+        self.finish_schedule(&mut tables)?;
         Ok(loss)
     }
 
@@ -247,8 +262,8 @@ impl<D: Driver> CudaExecutor<D> {
     /// training schedule, in its order: the whole buffer of each, row-major. (A row gradient is
     /// columns of it.)
     pub fn gradients(&mut self, tables: &mut [Table], inputs: &StepInputs<'_>) -> Result<Vec<Vec<f32>>, DeviceError> {
-        let program = self.program.clone();
-        let (slots, bases) = self.run_schedule(TRAIN, &program, tables, inputs)?;
+        let (program, mut tables) = (self.program.clone(), HostTables::Own(tables));
+        let (slots, bases) = self.run_schedule(TRAIN, &program, &mut tables, inputs)?;
         let mut results = Vec::new();
         for root in &program.train.roots {
             let id = root.buffer();
@@ -258,7 +273,7 @@ impl<D: Driver> CudaExecutor<D> {
             self.driver.read(at, bytes_of_mut(&mut numbers))?;
             results.push(numbers);
         }
-        self.finish_schedule(tables)?;
+        self.finish_schedule(&mut tables)?;
         Ok(results)
     }
 
@@ -268,7 +283,7 @@ impl<D: Driver> CudaExecutor<D> {
         &mut self,
         which: usize,
         program: &Program,
-        tables: &mut [Table],
+        tables: &mut HostTables<'_>,
         inputs: &StepInputs<'_>,
     ) -> Result<(Vec<RelativePtr>, BlockBases), DeviceError> {
         self.take_back(tables)?;
@@ -282,7 +297,7 @@ impl<D: Driver> CudaExecutor<D> {
         Ok((slots, bases))
     }
 
-    fn finish_schedule(&mut self, tables: &mut [Table]) -> Result<(), DeviceError> {
+    fn finish_schedule(&mut self, tables: &mut HostTables<'_>) -> Result<(), DeviceError> {
         if self.profile.is_some() {
             // It is of training steps.
             self.driver.timed_launches()?;
@@ -298,16 +313,16 @@ impl<D: Driver> CudaExecutor<D> {
         which: usize,
         program: &'a Program,
         cuda: &'a Cuda,
-        tables: &mut [Table],
+        tables: &mut HostTables<'_>,
         inputs: &StepInputs<'_>,
     ) -> Result<(CommandList<'a>, Vec<RelativePtr>, BlockBases), DeviceError> {
         self.sync(tables, inputs, which)?;
         self.lay_out(which, inputs);
         let StagedStep { schedule: staged, slots, .. } = self.stage_step(which, inputs, None)?;
-        let moves = self.stage_moves(tables)?;
+        let moves = self.stage_moves(tables.get())?;
         let kernels = ScheduleKernels { cuda, launches: &cuda.schedules[which], location: "" };
         self.reserve_scratch([(kernels, &staged)].into_iter())?;
-        let bases = self.upload_batch(which, tables, inputs)?;
+        let bases = self.upload_batch(which, tables.get(), inputs)?;
         let mut list = self.list(bases);
         self.list_moves(&mut list, &moves, program, &kernels);
         list.schedule(&kernels, &staged);

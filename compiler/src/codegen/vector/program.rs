@@ -1,5 +1,5 @@
-//! What a region computes at sixteen columns: a straight line of vector operations, equal ones
-//! once.
+//! What a region computes at as many columns as a vector has lanes: a straight line of vector
+//! operations, equal ones once.
 
 use crate::codegen::math::{Arithmetic, Comparison};
 use rustc_hash::FxHashMap;
@@ -33,8 +33,8 @@ impl VectorOperator {
 pub enum VectorOperation {
     /// The same bits in every lane.
     Constant(u32),
-    /// `column` bytes into the row at address `slot`; one number for all lanes, or sixteen that
-    /// move with the columns.
+    /// `column` bytes into the row at address `slot`; one number for all lanes, or one for
+    /// each that move with the columns.
     Load {
         slot: u32,
         column: i32,

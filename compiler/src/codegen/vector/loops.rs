@@ -1,0 +1,263 @@
+//! Loops over elements and columns around blocks, and the addresses of rows.
+
+use super::assembler::{Address, Assembler, Condition, Gpr};
+use super::block;
+use super::encode::{LiveLanes, MaskRegister, VectorEncoding, VectorRegister};
+use super::frame::{AddressLocation, Frame, OutOfRegisters, SpillCount, SumLocation};
+use super::{Lowered, Slot};
+use crate::plan::region::{Access, OutputMode, Region};
+use din_program::schedule::KernelArg;
+use std::marker::PhantomData;
+
+/// Rows of a table are asked for this many elements before they are read.
+const AHEAD: i32 = 12;
+/// Bytes of a cache line.
+const LINE: i32 = 64;
+
+/// Loops around blocks. `rdi` holds the argument addresses, `rsi` the element, `rdx` the end, `rcx`
+/// bytes into the row.
+pub struct LoopWriter<'a, 'f, T> {
+    pub asm: &'a mut Assembler,
+    pub region: &'a Region,
+    pub lowered: &'a Lowered,
+    pub frame: &'f Frame<'f>,
+    /// For the lanes that exist at the end of a row.
+    pub tail: Option<MaskRegister>,
+    /// Most that a block kept on the stack, and all that blocks moved.
+    pub spills: SpillCount,
+    pub target: PhantomData<T>,
+}
+
+fn argument(k: u32) -> Address {
+    Address::at(Gpr::RDI, 8 * k as i32)
+}
+
+/// Whether rows of `width` columns end in a block whose lanes are masked.
+pub fn is_masked<T: VectorEncoding>(width: i32) -> bool {
+    let rest = width % T::LANES;
+    rest > 0 && !(T::HALVES && rest == T::LANES / 2)
+}
+
+/// Why there is a mask.
+const TAIL: &str = "`Lowered::assemble` gives a mask to each region whose rows need one";
+
+impl<T: VectorEncoding> LoopWriter<'_, '_, T> {
+    /// Bytes of a block.
+    const BLOCK: i32 = 4 * T::LANES;
+
+    fn block(&mut self, index: Option<Gpr>, offset: i32, lanes: LiveLanes) -> Result<(), OutOfRegisters> {
+        let spills = block::emit::<T>(self.asm, self.frame, index, offset, lanes)?;
+        self.spills.places = self.spills.places.max(spills.places);
+        self.spills.moves += spills.moves;
+        Ok(())
+    }
+
+    /// Runs `emit` with a register, and stores that to the slot's location.
+    fn set(&mut self, slot: usize, emit: impl FnOnce(&mut Self, Gpr)) {
+        match self.frame.addresses[slot] {
+            AddressLocation::Register(r) => emit(self, r),
+            AddressLocation::Stack(at) => {
+                emit(self, Gpr::RAX);
+                self.asm.store_register(Gpr::RAX, Address::at(Gpr::RSP, at));
+            }
+        }
+    }
+
+    /// All arrays dense: one loop over elements times columns.
+    pub fn flat(&mut self) -> Result<(), OutOfRegisters> {
+        let bytes = 4 * self.region.width as i32;
+        for (k, slot) in self.lowered.slots.iter().enumerate() {
+            self.set(k, |me, to| me.asm.load(to, argument(slot.argument)));
+        }
+        self.asm.multiply(Gpr::RCX, Gpr::RSI, bytes);
+        self.asm.multiply(Gpr::RDX, Gpr::RDX, bytes);
+        // The last place where a whole block fits.
+        self.asm.lea(Gpr::RSI, Address::at(Gpr::RDX, -Self::BLOCK));
+        self.asm.lea(Gpr::RAX, Address::at(Gpr::RCX, Self::BLOCK));
+        self.asm.compare_registers(Gpr::RAX, Gpr::RDX);
+        let none = self.asm.jump(Condition::Above);
+        let head = self.asm.here();
+        self.block(Some(Gpr::RCX), 0, LiveLanes::All)?;
+        self.asm.add_number(Gpr::RCX, Self::BLOCK);
+        self.asm.compare_registers(Gpr::RSI, Gpr::RCX);
+        self.asm.jump_back(Condition::AboveEqual, head);
+        self.asm.land(none);
+        self.asm.compare_registers(Gpr::RCX, Gpr::RDX);
+        let done = self.asm.jump(Condition::AboveEqual);
+        self.asm.move_register(Gpr::RAX, Gpr::RDX);
+        self.asm.subtract(Gpr::RAX, Gpr::RCX);
+        self.asm.shift_right(Gpr::RAX, 2);
+        let tail = self.tail.expect(TAIL);
+        T::mask_counted(self.asm, tail);
+        self.block(Some(Gpr::RCX), 0, LiveLanes::Masked(tail))?;
+        self.asm.land(done);
+        Ok(())
+    }
+
+    /// Elements one by one, and the columns of each in blocks.
+    pub fn rows(&mut self) -> Result<(), OutOfRegisters> {
+        let (width, slots) = (self.region.width as i32, &self.lowered.slots);
+        let (blocks, rest) = (width / T::LANES, width % T::LANES);
+        let end = match rest {
+            0 => None,
+            count if is_masked::<T>(width) => Some(LiveLanes::First { count, mask: self.tail.expect(TAIL) }),
+            _ => Some(LiveLanes::Half),
+        };
+        if let Some(LiveLanes::First { count, mask }) = end {
+            T::mask_first(self.asm, mask, count);
+        }
+        self.asm.compare_registers(Gpr::RSI, Gpr::RDX);
+        let nothing = self.asm.jump(Condition::AboveEqual);
+        for (k, slot) in slots.iter().enumerate() {
+            match slot.access {
+                Access::Once => self.set(k, |me, to| me.asm.load(to, argument(slot.argument))),
+                Access::Row => self.set(k, |me, to| {
+                    me.asm.multiply(to, Gpr::RSI, 4 * slot.stride as i32);
+                    me.asm.add_memory(to, argument(slot.argument));
+                }),
+                // Anew for each element.
+                Access::Indexed { .. } | Access::Nested { .. } => {}
+            }
+        }
+        let element = self.asm.here();
+        for (k, slot) in slots.iter().enumerate() {
+            if let Access::Indexed { .. } | Access::Nested { .. } = slot.access {
+                self.set(k, |me, to| me.indexed(slot, to, Gpr::RSI));
+            }
+        }
+        self.prefetch();
+        for &sum in self.frame.sums {
+            match sum {
+                SumLocation::Register(s) => T::zero(self.asm, s),
+                SumLocation::Stack(at) => {
+                    let [zero, _] = self.spare()?;
+                    T::zero(self.asm, zero);
+                    T::store(self.asm, zero, Address::at(Gpr::RSP, at), LiveLanes::All, None);
+                }
+            }
+        }
+        if blocks <= T::UNROLLED {
+            for b in 0..blocks {
+                self.block(None, b * Self::BLOCK, LiveLanes::All)?;
+            }
+        } else {
+            self.asm.zero(Gpr::RCX);
+            let head = self.asm.here();
+            // Two blocks at a time, so that one waits while the other computes.
+            self.block(Some(Gpr::RCX), 0, LiveLanes::All)?;
+            self.block(Some(Gpr::RCX), Self::BLOCK, LiveLanes::All)?;
+            self.asm.add_number(Gpr::RCX, 2 * Self::BLOCK);
+            self.asm.compare_number(Gpr::RCX, blocks / 2 * 2 * Self::BLOCK);
+            self.asm.jump_back(Condition::Below, head);
+            if blocks % 2 == 1 {
+                self.block(None, (blocks - 1) * Self::BLOCK, LiveLanes::All)?;
+            }
+        }
+        if let Some(lanes) = end {
+            self.block(None, blocks * Self::BLOCK, lanes)?;
+        }
+        self.row_sums()?;
+        for (k, slot) in slots.iter().enumerate().filter(|(_, s)| s.access == Access::Row) {
+            let by = 4 * slot.stride as i32;
+            match self.frame.addresses[k] {
+                AddressLocation::Register(r) => self.asm.add_number(r, by),
+                AddressLocation::Stack(at) => {
+                    let home = Address::at(Gpr::RSP, at);
+                    self.asm.load(Gpr::RAX, home);
+                    self.asm.add_number(Gpr::RAX, by);
+                    self.asm.store_register(Gpr::RAX, home);
+                }
+            }
+        }
+        self.asm.add_number(Gpr::RSI, 1);
+        self.asm.compare_registers(Gpr::RSI, Gpr::RDX);
+        self.asm.jump_back(Condition::Below, element);
+        self.asm.land(nothing);
+        Ok(())
+    }
+
+    /// `to =` the address of the slot's row for the element in `at`.
+    fn indexed(&mut self, slot: &Slot, to: Gpr, at: Gpr) {
+        let entry = |base: Gpr, index: Gpr| Address { base, index: Some((index, 4)), displacement: 0 };
+        let index = match slot.access {
+            Access::Indexed { index } => {
+                self.asm.load(Gpr::R11, argument(index));
+                self.asm.load_half(Gpr::R11, entry(Gpr::R11, at));
+                Gpr::R11
+            }
+            Access::Nested { outer, inner } => {
+                self.asm.load(Gpr::R11, argument(inner));
+                self.asm.load_half(Gpr::R11, entry(Gpr::R11, at));
+                self.asm.load(Gpr::RAX, argument(outer));
+                self.asm.load_half(Gpr::R11, entry(Gpr::RAX, Gpr::R11));
+                Gpr::R11
+            }
+            Access::Row | Access::Once => at,
+        };
+        self.asm.multiply(to, index, 4 * slot.stride as i32);
+        self.asm.add_memory(to, argument(slot.argument));
+    }
+
+    /// Asks for the table rows of a later element of the call.
+    fn prefetch(&mut self) {
+        let far = |s: &&Slot| match s.access {
+            Access::Indexed { index: by } | Access::Nested { outer: by, .. } => {
+                matches!(
+                    self.region.arguments[by as usize],
+                    KernelArg::Rows { .. } | KernelArg::UniqueRows { .. } | KernelArg::RowIndex
+                )
+            }
+            Access::Row | Access::Once => false,
+        };
+        let rows: Vec<Slot> = self.lowered.slots.iter().filter(far).copied().collect();
+        if rows.is_empty() {
+            return;
+        }
+        // rcx = min(element + AHEAD, end - 1)
+        self.asm.lea(Gpr::RCX, Address::at(Gpr::RSI, AHEAD));
+        self.asm.lea(Gpr::RAX, Address::at(Gpr::RDX, -1));
+        self.asm.compare_registers(Gpr::RCX, Gpr::RDX);
+        self.asm.move_if_not_below(Gpr::RCX, Gpr::RAX);
+        for slot in rows {
+            self.indexed(&slot, Gpr::RAX, Gpr::RCX);
+            for line in (0..4 * slot.stride as i32).step_by(LINE as usize).take(4) {
+                self.asm.prefetch(Address::at(Gpr::RAX, line));
+            }
+        }
+    }
+
+    /// Two registers that only blocks use.
+    fn spare(&self) -> Result<[VectorRegister; 2], OutOfRegisters> {
+        let first = self.frame.free;
+        // Without its lowest bit.
+        let second = first & first.wrapping_sub(1);
+        if second == 0 {
+            return Err(OutOfRegisters);
+        }
+        Ok([first, second].map(|free| VectorRegister(free.trailing_zeros() as u8)))
+    }
+
+    fn row_sums(&mut self) -> Result<(), OutOfRegisters> {
+        let results = self.lowered.results.iter().filter(|r| r.mode == OutputMode::StoreRowSum);
+        for (r, &sum) in results.zip(self.frame.sums) {
+            let [spare, other] = self.spare()?;
+            let sum = match sum {
+                SumLocation::Register(s) => s,
+                SumLocation::Stack(at) => {
+                    T::load(self.asm, other, Address::at(Gpr::RSP, at), LiveLanes::All);
+                    other
+                }
+            };
+            T::sum_lanes(self.asm, sum, spare);
+            let base = match self.frame.addresses[r.slot as usize] {
+                AddressLocation::Register(base) => base,
+                AddressLocation::Stack(at) => {
+                    self.asm.load(Gpr::R11, Address::at(Gpr::RSP, at));
+                    Gpr::R11
+                }
+            };
+            T::store_one(self.asm, sum, Address::at(base, r.column));
+        }
+        Ok(())
+    }
+}

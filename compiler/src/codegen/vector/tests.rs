@@ -1,0 +1,95 @@
+//! Which regions get vector code. What it computes, `tests/tests/backend.rs` compares with the
+//! interpreter.
+
+use super::build;
+use crate::graph::{BATCH, BinaryOp, UnaryOp};
+use crate::plan::region::{Access, Instruction, OutputMode, Region, RegionOutput, StridedView, ValueId};
+use din_program::Isa;
+use din_program::schedule::{BufferId, KernelArg};
+
+fn view(argument: u32, width: u32) -> StridedView {
+    StridedView { argument, access: Access::Row, stride: width + 3, column: 1, width }
+}
+
+/// A region that reads `width` columns and writes what `body` makes of them.
+fn region(width: u32, body: impl FnOnce(&mut Region, ValueId) -> Vec<ValueId>, mode: OutputMode) -> Region {
+    let mut region = Region::new(BATCH, width, false);
+    let input = region.argument(KernelArg::Buffer(BufferId(0)));
+    let output = region.argument(KernelArg::Buffer(BufferId(1)));
+    let x = region.emit(Instruction::Load(view(input, width)));
+    for value in body(&mut region, x) {
+        let width = if mode == OutputMode::StoreRowSum { 1 } else { width };
+        region.outputs.push(RegionOutput { value, place: view(output, width), mode });
+    }
+    region
+}
+
+/// `count` values, each read in their order and then in the opposite one.
+fn all_alive(region: &mut Region, x: ValueId, count: u32) -> Vec<ValueId> {
+    let mut values = Vec::new();
+    for k in 0..count {
+        let c = region.emit(Instruction::Const(f64::from(k) + 2.0));
+        values.push(region.emit(Instruction::Binary(BinaryOp::Multiply, x, c)));
+    }
+    let mut total = x;
+    for &value in values.iter().chain(values.iter().rev()) {
+        total = region.emit(Instruction::Binary(BinaryOp::Subtract, total, value));
+    }
+    vec![total]
+}
+
+fn text(region: &Region, isa: Isa) -> String {
+    build(region, isa, true).expect("the region gains by vector code").text
+}
+
+#[test]
+fn values_that_find_no_register_go_to_the_stack() {
+    for (isa, registers) in [(Isa::V3, 16), (Isa::V4, 32)] {
+        let few = region(32, |r, x| all_alive(r, x, registers / 2), OutputMode::Store);
+        assert!(!text(&few, isa).contains("[rsp"), "{isa:?}");
+        let many = region(32, |r, x| all_alive(r, x, 2 * registers), OutputMode::Store);
+        assert!(text(&many, isa).contains("[rsp"), "{isa:?}");
+    }
+}
+
+#[test]
+fn sums_that_find_no_register_go_to_the_stack() {
+    let sums = |r: &mut Region, x| {
+        let scaled = (0..40).map(|k| {
+            let c = r.emit(Instruction::Const(f64::from(k)));
+            r.emit(Instruction::Binary(BinaryOp::Multiply, x, c))
+        });
+        scaled.collect()
+    };
+    let region = region(20, sums, OutputMode::StoreRowSum);
+    for isa in [Isa::V3, Isa::V4] {
+        assert!(text(&region, isa).contains("[rsp"), "{isa:?}");
+    }
+}
+
+#[test]
+fn narrow_rows_and_level_v2_are_left_to_cranelift() {
+    let sigmoid = |r: &mut Region, x| vec![r.emit(Instruction::Unary(UnaryOp::Sigmoid, x))];
+    for (width, isa, gains) in [
+        (3, Isa::V3, false),
+        (3, Isa::V4, false),
+        (4, Isa::V3, true),
+        (4, Isa::V4, true),
+        (64, Isa::V2, false),
+        (64, Isa::V3, true),
+    ] {
+        let found = build(&region(width, sigmoid, OutputMode::Store), isa, false);
+        assert_eq!(found.is_some(), gains, "{width} {isa:?}");
+    }
+}
+
+/// Columns beyond whole vectors: half a vector needs no mask, and known numbers no masked store.
+#[test]
+fn ends_of_rows() {
+    let sigmoid = |r: &mut Region, x| vec![r.emit(Instruction::Unary(UnaryOp::Sigmoid, x))];
+    for (width, masked) in [(16, false), (20, false), (21, true), (5, true), (4, false)] {
+        let text = text(&region(width, sigmoid, OutputMode::Store), Isa::V3);
+        assert_eq!(text.contains("vmaskmovps ymm") || text.contains("vmaskmovps xmm"), masked, "{width}");
+        assert!(!text.contains("vmaskmovps ["), "{width}");
+    }
+}
