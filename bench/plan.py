@@ -86,9 +86,11 @@ class Case:
         with tempfile.TemporaryFile("w+") as said:
             process = subprocess.Popen(words(command), stdout=said, stderr=subprocess.STDOUT)
             while process.poll() is None:
-                saving = any((out / "checkpoints").glob(".*")) or any((out / "checkpoints").glob("step-*"))
+                saved = any((out / "checkpoints").glob("step-*"))
+                saving = saved or any((out / "checkpoints").glob(".*"))
                 for child in descendants(process.pid):
-                    if found := memory(child):
+                    # Behind the checkpoint the profile is written, which a run without `--profile` has not.
+                    if (found := memory(child)) and not saved:
                         at_most[child] = found[1]
                         if not saving:
                             in_training[child] = max(in_training.get(child, 0), found[0])
