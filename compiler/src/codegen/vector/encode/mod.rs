@@ -1,5 +1,5 @@
-//! Vector instructions of a target: what block and loops ask for, behind one trait. It says how many
-//! lanes and registers there are, and how constants, masks and the ends of rows are done.
+//! Vector instructions of a target: what blocks and loops ask for, behind one trait. It says how
+//! many lanes and registers there are, and how constants, masks and the ends of rows are done.
 //!
 //! - `evex`: AVX-512. - `vex`: AVX2 with FMA.
 //!

@@ -2,8 +2,8 @@
 //! per lane, so that instructions can read them. Blocks of at most four lanes use the lower halves
 //! of registers.
 //!
-//! A masked store takes many operations on AMD CPUs before Zen 5: where the number of lanes is known,
-//! they are stored in pieces of four, two and one.
+//! A masked store takes many operations on AMD CPUs before Zen 5: where the number of lanes is
+//! known, they are stored in pieces of four, two and one.
 
 use super::super::assembler::{Address, Assembler, place};
 use super::super::program::VectorOperator;
