@@ -1,13 +1,14 @@
 //! Executors: what runs the steps of a program. The CPU and CUDA.
 //!
 //! - `common`: what both share. - `cpu`, `cuda`: the executors. - `backend`: what decides the bits
-//!   of results. - `error`: why they refuse.
+//!   of results. - `row_updates`: updates by the host beside a device. - `error`: why they refuse.
 
 mod backend;
 mod common;
 pub mod cpu;
 pub mod cuda;
 mod error;
+mod row_updates;
 
 pub use backend::Backend;
 pub use common::{
@@ -15,6 +16,7 @@ pub use common::{
     StepInputs,
 };
 pub use error::ExecError;
+pub use row_updates::{RowUpdates, row_updates};
 
 use crate::comm::Communicator;
 use crate::table::Table;
@@ -89,8 +91,8 @@ pub trait Executor: fmt::Debug {
     /// [`Executor::infer`] on a model that others read at the same time.
     ///
     /// # Errors
-    /// As [`Executor::infer`]; or the executor has trained the model, so that it is not the one that
-    /// others read.
+    /// As [`Executor::infer`]; or the executor has trained the model, so that it is not the one
+    /// that others read.
     fn infer_shared(
         &mut self,
         state: &DenseState,

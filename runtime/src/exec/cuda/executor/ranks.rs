@@ -17,10 +17,9 @@ use super::staging::{StagedStep, TensorUpdate, result_ptr};
 use super::steps::{ProgramKernels, loss_ptr};
 use super::{CudaExecutor, TRAIN};
 use crate::comm::{Channel, Communicator, Messages, RankReduction, sum_counts};
-use crate::exec::ExecError;
 use crate::exec::common::{self, Layout, StepInputs};
-use crate::exec::cpu::CpuExecutor;
 use crate::exec::cuda::table_updates::TableUpdates;
+use crate::exec::{ExecError, RowUpdates, row_updates};
 use crate::kernels::{partial_of_results, store_results};
 use crate::leaves::SumTree;
 use crate::table::Table;
@@ -35,7 +34,7 @@ use std::sync::Arc;
 pub(super) struct RankSteps {
     ranks: Arc<dyn Communicator>,
     /// Exchanges the sums of row gradients, and updates the rows that this rank owns.
-    rows: CpuExecutor,
+    rows: Box<dyn RowUpdates>,
     /// The phases of the training schedule that ranks reduce together, in order.
     phases: Vec<JoinedPhase>,
     joined: RankReduction,
@@ -166,11 +165,9 @@ impl RankSteps {
         (threads, isa): (Arc<Threads>, Isa),
         ranks: Arc<dyn Communicator>,
     ) -> Result<RankSteps, ExecError> {
-        let mut rows = CpuExecutor::new(program.clone(), threads, isa)?;
-        rows.set_ranks(ranks.clone());
         Ok(RankSteps {
+            rows: row_updates(program.clone(), threads, isa, ranks.clone())?,
             ranks,
-            rows,
             phases: joined_phases(program, cuda)?,
             joined: RankReduction::default(),
             received: Messages::default(),
