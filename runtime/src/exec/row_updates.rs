@@ -4,6 +4,7 @@ use super::ExecError;
 use super::common::FetchedRows;
 use super::cpu::CpuExecutor;
 use crate::comm::Communicator;
+use crate::cpu;
 use crate::table::Table;
 use crate::threads::Threads;
 use din_program::{Isa, Program};
@@ -34,17 +35,18 @@ impl RowUpdates for CpuExecutor {
     }
 }
 
-/// The updates of a program's rows on one rank, by the code of the CPU.
+/// The updates of a program's rows on one rank, by the code of the CPU; without `isa` at the best
+/// level that there is.
 ///
 /// # Errors
 /// The program has no code for this CPU.
 pub fn row_updates(
     program: Arc<Program>,
     threads: Arc<Threads>,
-    isa: Isa,
+    isa: Option<Isa>,
     ranks: Arc<dyn Communicator>,
 ) -> Result<Box<dyn RowUpdates>, ExecError> {
-    let mut rows = CpuExecutor::new(program, threads, isa)?;
+    let mut rows = CpuExecutor::new(program, threads, isa.unwrap_or_else(cpu::detect))?;
     rows.set_ranks(ranks);
     Ok(Box::new(rows))
 }

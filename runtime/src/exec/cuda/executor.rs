@@ -37,7 +37,6 @@ use super::profile::DeviceProfile;
 use super::step_args::UploadPlan;
 use super::upload_copy::UploadCopy;
 use crate::comm::Communicator;
-use crate::cpu;
 use crate::exec::common::{self, CallSpan, CheckError, DenseState, Layout, Lookup, ProfileRow, Roofline, StepInputs};
 use crate::exec::{Backend, BatchCut, ExecError, Executor};
 use crate::table::Table;
@@ -301,8 +300,7 @@ impl<D: Driver + fmt::Debug> Executor for CudaExecutor<D> {
         false
     }
     fn join_ranks(&mut self, ranks: Arc<dyn Communicator>) -> Result<(), ExecError> {
-        let isa = self.options.isa.unwrap_or_else(cpu::detect);
-        self.ranks = Some(RankSteps::new(&self.program, &self.cuda, (self.threads.clone(), isa), ranks)?);
+        self.ranks = Some(RankSteps::new(&self.program, &self.cuda, (self.threads.clone(), self.options.isa), ranks)?);
         // The tables are the host's from now on.
         self.model.uploaded = false;
         for table in &mut self.model.tables {

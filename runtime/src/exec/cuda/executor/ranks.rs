@@ -162,7 +162,7 @@ impl RankSteps {
     pub fn new(
         program: &Arc<Program>,
         cuda: &Cuda,
-        (threads, isa): (Arc<Threads>, Isa),
+        (threads, isa): (Arc<Threads>, Option<Isa>),
         ranks: Arc<dyn Communicator>,
     ) -> Result<RankSteps, ExecError> {
         Ok(RankSteps {
