@@ -28,7 +28,7 @@ fn a_plan_says_what_a_rank_holds_sends_and_takes() {
         "model din on 64 ranks of 16 threads: batch 65,536 in 64 leaves, 1,024 samples per rank",
         "assumed: cate has 1,000,000 ids; ids follow Zipf's law with exponent 1.05; lists of visited have 20 entries",
         "good [16]                  3.41 GiB  sharded       15,625,001 rows: weights 954 MiB, m 954 MiB, v 954 MiB",
-        "user.gender [8]               208 B  replicated             2 rows:",
+        "user.gender [8]               200 B  replicated             2 rows:",
         "there is                   8.00 GiB",
         "; the bottleneck",
     ] {
