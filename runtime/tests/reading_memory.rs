@@ -1,5 +1,5 @@
-//! The memory that a shuffled stream holds: two windows, even where a row group is much larger. This
-//! is a process of its own, whose allocations are counted.
+//! The memory that a shuffled stream holds: two windows, even where a row group is much larger.
+//! This is a process of its own, whose allocations are counted.
 #![allow(clippy::unwrap_used)]
 
 use arrow_array::types::Int64Type;

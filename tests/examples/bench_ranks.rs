@@ -1,5 +1,5 @@
-//! Din's side of the comparison with TorchRec (`bench/ranks_torchrec.py`): every batch of a Parquet file
-//! once, in file order, from given weights, on the ranks that `mpirun` has started.
+//! Din's side of the comparison with TorchRec (`bench/ranks_torchrec.py`): every batch of a Parquet
+//! file once, in file order, from given weights, on the ranks that `mpirun` has started.
 //!
 //! ```text
 //! mpirun -n 2 bench_ranks --spec din.din --data step.parquet --init init.safetensors --library libdin_mpi.so

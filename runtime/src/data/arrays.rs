@@ -1,8 +1,8 @@
 //! Arrays of columns that are passed through, as messages between ranks.
 //!
 //! A message has the number of arrays, and of each its length, its offset into its buffers, whether
-//! it has nulls and then a bit for each value (1: null), its buffers, and the arrays that it is made
-//! of. The receiver knows the type.
+//! it has nulls and then a bit for each value (1: null), its buffers, and the arrays that it is
+//! made of. The receiver knows the type.
 
 use arrow_array::{Array, ArrayRef, make_array, new_empty_array};
 use arrow_buffer::{BooleanBuffer, Buffer};

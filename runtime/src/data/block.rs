@@ -30,8 +30,8 @@ impl DataFile {
         self.contents.locate(&self.path, block, row)
     }
 
-    /// About how many bytes there are to decode of all columns of a block that are read: of CSV, its
-    /// text.
+    /// About how many bytes there are to decode of all columns of a block that are read: of CSV,
+    /// its text.
     pub fn bytes(&self, binding: &Binding, block: RowBlock) -> u64 {
         match self.contents.by_columns() {
             Some(columns) => binding.distinct_bytes(&columns.bytes(block), &binding.all_columns()),

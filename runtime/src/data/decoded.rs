@@ -14,7 +14,8 @@ pub struct Decoded {
     /// together.
     pub rows: u64,
     /// About so many bytes: of Parquet, of the columns that it has decoded, neither compressed nor
-    /// as they are in a batch; of CSV, of the text. What is left of a block counts when it is begun.
+    /// as they are in a batch; of CSV, of the text. What is left of a block counts when it is
+    /// begun.
     pub bytes: u64,
 }
 

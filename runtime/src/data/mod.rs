@@ -15,7 +15,8 @@
 //! - `parquet`, `csv`: the two readers. - `records`: the records of a CSV file.
 //! - `decode`: Arrow arrays to batch columns.
 //! - `gather`: copying rows between batches. - `requests`: from flat rows to requests.
-//! - `source`: rows in reading order. - `decoded`: how many. - `window`: rows that are permuted together.
+//! - `source`: rows in reading order. - `decoded`: how many. - `window`: rows that are permuted
+//!   together.
 //! - `stream`: order, batches, the decoding threads. - `ranks`: the same on several ranks.
 //!
 //! # What values mean
@@ -122,8 +123,8 @@ pub(crate) struct Inner {
     /// About so many bytes a row takes in a batch.
     pub row_bytes: u64,
     pub warnings: Warnings,
-    /// Of the streams on several ranks: those of batches that have leaves, and those in the order of
-    /// the files.
+    /// Of the streams on several ranks: those of batches that have leaves, and those in the order
+    /// of the files.
     pub turns: ranks::Turns,
     pub pass_turns: ranks::Turns,
     pub decoded: DecodedCounters,
@@ -229,9 +230,9 @@ impl Dataset {
     }
 
     /// The rows of a rank's part: consecutive ones, all parts about equally many. Rows are counted
-    /// from 0 over all files in their order; the parts of all ranks follow each other. They end with
-    /// blocks where ranks share these ([`RowDivision::ByBlocks`]), else anywhere, so that a request
-    /// may begin in one part and end in the next.
+    /// from 0 over all files in their order; the parts of all ranks follow each other. They end
+    /// with blocks where ranks share these ([`RowDivision::ByBlocks`]), else anywhere, so that a
+    /// request may begin in one part and end in the next.
     ///
     /// # Panics
     /// `rank` is not less than `ranks`.

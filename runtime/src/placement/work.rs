@@ -143,8 +143,8 @@ impl ModelUse<'_> {
         4.0 * slots.map(|slot| self.elements(&train.axes, slot.axis, part).ceil() * f64::from(slot.width)).sum::<f64>()
     }
 
-    /// Bytes of the step's other buffers: the partial sums of the part's leaves, and the tiles of so
-    /// many threads.
+    /// Bytes of the step's other buffers: the partial sums of the part's leaves, and the tiles of
+    /// so many threads.
     pub(super) fn working_bytes(&self, part: BatchPart, threads: u32) -> f64 {
         let train = &self.program.train;
         let partials = train.buffers.iter().filter(|b| b.place == Storage::Partial).map(|b| f64::from(b.width));

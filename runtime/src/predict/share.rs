@@ -1,5 +1,5 @@
-//! Rows on their way from the rank that predicts them to the rank that writes them, where ranks share
-//! the batches of a data set.
+//! Rows on their way from the rank that predicts them to the rank that writes them, where ranks
+//! share the batches of a data set.
 //!
 //! Guarantees that a rank gets the rows of its part, in their order, and that no request is cut.
 

@@ -59,8 +59,9 @@ pub(crate) struct InferenceOptions {
 /// has stopped the pass on all ranks. The results do not depend on the rows at a time.
 ///
 /// Every rank of the run calls it, and predicts the rows that come on it
-/// ([`Dataset::stream_in_order`]): where ranks share them by batches, `each` is called equally often
-/// on all of them, at times without rows. Rows are counted, and observed by rank 0, over all ranks.
+/// ([`Dataset::stream_in_order`]): where ranks share them by batches, `each` is called equally
+/// often on all of them, at times without rows. Rows are counted, and observed by rank 0, over all
+/// ranks.
 ///
 /// # Errors
 /// Data that cannot be read, a prediction that is not a number, an error of `each`, or another rank

@@ -99,8 +99,8 @@ impl Session {
     }
 
     /// A session that predicts with a model that others read at the same time:
-    /// [`Session::into_shared`] gives one. A GPU gets a copy, or of a table that is too large the rows
-    /// that batches read.
+    /// [`Session::into_shared`] gives one. A GPU gets a copy, or of a table that is too large the
+    /// rows that batches read.
     pub fn reader(executor: Box<dyn Executor>, threads: Arc<Threads>, model: Arc<ModelState>) -> Self {
         Self::with(executor, threads, Model::Shared(model))
     }

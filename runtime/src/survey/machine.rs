@@ -23,9 +23,9 @@ const MOST_IDS: u64 = 10_000_000;
 const SCATTER: u128 = 2_654_435_761;
 
 /// The rates of a rank with these threads, by training steps on made batches of so many samples,
-/// whose ids are drawn as `model` expects them. What belongs to communication and reading is that of
-/// `rates`. Several ranks measure at the same time, and all get the means: where they share cores or
-/// memory, so they do in training.
+/// whose ids are drawn as `model` expects them. What belongs to communication and reading is that
+/// of `rates`. Several ranks measure at the same time, and all get the means: where they share
+/// cores or memory, so they do in training.
 ///
 /// The time of a step is divided among the kinds of work of
 /// [`StepWork`](crate::placement::StepWork) by a profile; each rate is the work over its time. So a
@@ -185,7 +185,8 @@ fn made_batch(program: &Program, model: &ModelUse<'_>, samples: u32, number: u64
                     FeatureKind::Dynamic { .. } | FeatureKind::Dense { .. } => MOST_IDS,
                 };
                 let draw = Draw::new(served.map(|t| &model.tables[t].distribution), most);
-                // Frequent ids lie anywhere in a fixed table. In a dynamic one their rows come first.
+                // Frequent ids lie anywhere in a fixed table. In a dynamic one their rows come
+                // first.
                 let place = |id: u64| match feature.kind {
                     FeatureKind::Fixed { size, .. } => (u128::from(id) * SCATTER % u128::from(size)) as u64,
                     FeatureKind::Dynamic { .. } | FeatureKind::Dense { .. } => id,

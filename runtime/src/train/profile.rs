@@ -85,7 +85,8 @@ pub(super) struct Times {
 }
 
 impl TrainingProfile {
-    /// `data` are those of training; `spec_folder`: from where places in the spec are named. Every rank makes its profile.
+    /// `data` are those of training; `spec_folder`: from where places in the spec are named. Every
+    /// rank makes its profile.
     ///
     /// # Errors
     /// Another rank failed.

@@ -2,11 +2,12 @@
 //! soon and with one message.
 //!
 //! A thread of each rank holds a TCP connection to each other rank, beside MPI. Over it a rank
-//! tells every second how far it is ([`progress()`]), and at once if it ends with an error. A process
-//! that dies closes its connections. The first cause that a rank learns of is what the run ends
-//! with; it passes it on. The lowest rank that still runs reports it and says so to the others;
-//! where it does not, the next one does. Then the main thread has a moment to end the process, by
-//! the error that its communications return; if it does not, the watching thread ends it.
+//! tells every second how far it is ([`progress()`]), and at once if it ends with an error. A
+//! process that dies closes its connections. The first cause that a rank learns of is what the run
+//! ends with; it passes it on. The lowest rank that still runs reports it and says so to the
+//! others; where it does not, the next one does. Then the main thread has a moment to end the
+//! process, by the error that its communications return; if it does not, the watching thread ends
+//! it.
 //!
 //! Warnings take the same way to the first rank.
 

@@ -10,8 +10,9 @@
 //! rank that reads alone; that no column of a block is decoded by two ranks; and that no rank waits
 //! for another that has ended.
 //!
-//! - `division`: whether ranks read together. - `blocks`: who decodes what, and where the units of a window lie. - `shared`: blocks that all
-//!   ranks decode together, by columns. - `columns`: which columns are whose.
+//! - `division`: whether ranks read together. - `blocks`: who decodes what, and where the units of
+//!   a window lie. - `shared`: blocks that all ranks decode together, by columns. - `columns`: which
+//!   columns are whose.
 //! - `exchange`: messages between ranks. - `samples`: batches as messages. - `turns`: one stream at
 //!   a time.
 

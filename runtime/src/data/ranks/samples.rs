@@ -2,8 +2,8 @@
 //!
 //! A message begins with the number of samples and, where the schema has requests, of requests, and
 //! their samples. Lists are sent as lengths. An id takes two words, one where the table has at most
-//! 2^32 of them; a float one; labels a bit each, and one for their presence. Columns that are passed
-//! through are arrays.
+//! 2^32 of them; a float one; labels a bit each, and one for their presence. Columns that are
+//! passed through are arrays.
 
 use crate::batch::{Batch, KeyColumn};
 use crate::comm::{floats_as_words, ids, words_as_floats};
