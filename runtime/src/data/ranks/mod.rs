@@ -11,8 +11,8 @@
 //! for another that has ended.
 //!
 //! - `division`: whether ranks read together. - `blocks`: who decodes what, and where the units of
-//!   a window lie. - `shared`: blocks that all ranks decode together, by columns. - `columns`: which
-//!   columns are whose.
+//!   a window lie. - `shared`: blocks that all ranks decode together, by columns. - `columns`:
+//!   which columns are whose.
 //! - `exchange`: messages between ranks. - `samples`: batches as messages. - `turns`: one stream at
 //!   a time.
 

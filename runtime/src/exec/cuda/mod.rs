@@ -4,11 +4,12 @@
 //!   cache of what it has compiled.
 //! - `driver`: the interface between the executor and a device.
 //! - `executor`: training and inference steps. `device_model`: the model's parameters, states and
-//!   tables on the device; `table_cache`: the resident rows of a table that does not fit; `budget`:
-//!   which tables those are; `row_order`: the order of rows in sums over them. `step_args`: which
-//!   arrays the host uploads for a step; `upload_copy`: how their values get into the staging
-//!   buffer. `command_list`: the launches and copies of a step. `table_updates`: row gradients and the updates of tables. `memory`: device memory that
-//!   grows. `profile`: device time by kernel; `host_times`: host time by part of a step.
+//!   tables on the device; `table_cache`: the resident rows of a table that does not fit;
+//!   `budget`: which tables those are; `row_order`: the order of rows in sums over them.
+//!   `step_args`: which arrays the host uploads for a step; `upload_copy`: how their values get
+//!   into the staging buffer. `command_list`: the launches and copies of a step. `table_updates`:
+//!   row gradients and the updates of tables. `memory`: device memory that grows. `profile`:
+//!   device time by kernel; `host_times`: host time by part of a step.
 //! - `gpu`: the driver interface on a real GPU. `library`: the functions of NVIDIA's driver;
 //!   `bind`: how they are bound; `graphs`: captured CUDA graphs; `launch_timer`: events around
 //!   launches.
