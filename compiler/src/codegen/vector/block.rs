@@ -153,12 +153,12 @@ impl<T: VectorEncoding> BlockWriter<'_, '_, T> {
 
     /// The register that holds a value now.
     fn held(&self, id: Id) -> Option<VectorRegister> {
-        match self.operation_of(id) {
-            VectorOperation::Constant(bits) if self.frame.constants.contains_key(&bits) => {
-                self.frame.constants.get(&bits).copied()
-            }
-            _ => self.place[id.0 as usize].map(VectorRegister),
+        if let VectorOperation::Constant(bits) = self.operation_of(id)
+            && let Some(&register) = self.frame.constants.get(&bits)
+        {
+            return Some(register);
         }
+        self.place[id.0 as usize].map(VectorRegister)
     }
 
     /// The value as a last operand: from memory if it is nowhere else and nobody else reads it.

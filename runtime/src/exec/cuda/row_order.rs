@@ -8,16 +8,13 @@
 use crate::leaves::LeafRange;
 use crate::table::Table;
 
-/// Of a row that is not in the order.
-const ABSENT: u32 = u32::MAX;
-
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct RowOrder {
     /// By position.
     rows: Vec<u32>,
-    /// By row of the table.
-    positions: Vec<u32>,
+    /// By row of the table; `None` of one that is not in the order.
+    positions: Vec<Option<u32>>,
     /// Room for finding the order.
     distinct: Vec<u32>,
     order: Vec<u32>,
@@ -29,17 +26,17 @@ impl RowOrder {
     /// number of them. The OOV row, which no batch of training reads, is not among all.
     pub fn set(&mut self, table: &Table, batch: &[Vec<u32>], all: bool) {
         let Self { rows, positions, distinct, order, buckets } = self;
-        rows.iter().for_each(|&row| positions[row as usize] = ABSENT);
+        rows.iter().for_each(|&row| positions[row as usize] = None);
         // A table that is smaller is another one.
         positions.truncate(table.rows());
-        positions.resize(table.rows(), ABSENT);
+        positions.resize(table.rows(), None);
         distinct.clear();
         if all {
             distinct.extend(0..table.rows() as u32);
         } else {
             for &row in batch.iter().flatten() {
                 // Each once.
-                if std::mem::replace(&mut positions[row as usize], 0) == ABSENT {
+                if positions[row as usize].replace(0).is_none() {
                     distinct.push(row);
                 }
             }
@@ -48,7 +45,7 @@ impl RowOrder {
         rows.clear();
         rows.extend(order.iter().map(|&at| distinct[at as usize]));
         for (position, &row) in (0..).zip(rows.iter()) {
-            positions[row as usize] = position;
+            positions[row as usize] = Some(position);
         }
     }
 
@@ -59,7 +56,7 @@ impl RowOrder {
 
     /// The positions of rows that a batch reads.
     pub fn positions_of<'a>(&'a self, rows: &'a [u32]) -> impl Iterator<Item = u32> + 'a {
-        rows.iter().map(|&row| self.positions[row as usize])
+        rows.iter().map(|&row| self.positions[row as usize].expect("the batch was ordered with all of its rows"))
     }
 }
 

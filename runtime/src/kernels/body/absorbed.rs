@@ -1,6 +1,6 @@
 //! The loops for weights that absorb a vector of each sample: `W1 + diag(q) W2`.
 
-use super::RegisterTile;
+use super::{RegisterTile, load_vector, store_vector};
 use crate::kernels::simd::Simd;
 
 /// Columns of `W1 + diag(q) W2`, or of its transpose, for one sample.
@@ -32,19 +32,8 @@ pub(in crate::kernels) unsafe fn absorbed_tile<S: Simd, const R: usize, const C:
     // read nor written.
     unsafe {
         let mask = S::mask(t.last);
-        let cut = |c: usize| !WHOLE && c + 1 == C;
-        let load = |from: *const f32, c: usize| {
-            let from = from.add(c * S::LANES);
-            if cut(c) { S::load_first(from, mask) } else { S::load(from) }
-        };
-        let store = |to: *mut f32, c: usize, v: S::V| {
-            let to = to.add(c * S::LANES);
-            if cut(c) {
-                S::store_first(to, mask, v);
-            } else {
-                S::store(to, v);
-            }
-        };
+        let load = |row: *const f32, c: usize| load_vector::<S, C, WHOLE>(row, c, mask);
+        let store = |row: *mut f32, c: usize, v: S::V| store_vector::<S, C, WHOLE>(row, c, mask, v);
         let mut sums = [[S::splat(0.0); C]; R];
         let mut x = t.x;
         let mut w = panel.w;
@@ -156,19 +145,8 @@ pub(in crate::kernels) unsafe fn absorbed_outer_tile<S: Simd, const R: usize, co
     // read nor written.
     unsafe {
         let mask = S::mask(t.last);
-        let cut = |c: usize| !WHOLE && c + 1 == C;
-        let load = |from: *const f32, c: usize| {
-            let from = from.add(c * S::LANES);
-            if cut(c) { S::load_first(from, mask) } else { S::load(from) }
-        };
-        let store = |to: *mut f32, c: usize, v: S::V| {
-            let to = to.add(c * S::LANES);
-            if cut(c) {
-                S::store_first(to, mask, v);
-            } else {
-                S::store(to, v);
-            }
-        };
+        let load = |row: *const f32, c: usize| load_vector::<S, C, WHOLE>(row, c, mask);
+        let store = |row: *mut f32, c: usize, v: S::V| store_vector::<S, C, WHOLE>(row, c, mask, v);
         for (sample, entries) in t.offsets.windows(2).enumerate() {
             let count = (entries[1] - entries[0]) as usize;
             if count == 0 {

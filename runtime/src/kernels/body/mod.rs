@@ -40,6 +40,34 @@ pub(super) struct RegisterTile {
     pub mode: StoreMode,
 }
 
+/// Vector `c` of a row of `C` vectors, of which the last has the columns of `mask` unless `WHOLE`.
+///
+/// # Safety
+///
+/// The CPU has `S`'s features, and the row is valid.
+#[inline(always)]
+unsafe fn load_vector<S: Simd, const C: usize, const WHOLE: bool>(row: *const f32, c: usize, mask: S::Mask) -> S::V {
+    // SAFETY: the caller vouches for the features and the row.
+    unsafe {
+        let p = row.add(c * S::LANES);
+        if WHOLE || c + 1 < C { S::load(p) } else { S::load_first(p, mask) }
+    }
+}
+
+/// The reverse of [`load_vector`].
+///
+/// # Safety
+///
+/// As for [`load_vector`].
+#[inline(always)]
+unsafe fn store_vector<S: Simd, const C: usize, const WHOLE: bool>(row: *mut f32, c: usize, mask: S::Mask, v: S::V) {
+    // SAFETY: the caller vouches for the features and the row.
+    unsafe {
+        let p = row.add(c * S::LANES);
+        if WHOLE || c + 1 < C { S::store(p, v) } else { S::store_first(p, mask, v) }
+    }
+}
+
 /// `WHOLE` says that the last vector has all its columns.
 ///
 /// # Safety
@@ -51,15 +79,11 @@ pub(super) unsafe fn tile<S: Simd, const R: usize, const C: usize, const WHOLE: 
     // read nor written.
     unsafe {
         let mask = S::mask(t.last);
-        // Whether vector `c` is the last of a narrower block.
-        let cut = |c: usize| !WHOLE && c + 1 == C;
         let mut sums = [[S::splat(0.0); C]; R];
         if t.mode == StoreMode::Continue {
             for (r, row) in sums.iter_mut().enumerate() {
-                let out = t.out.add(r * t.out_row);
                 for (c, sum) in row.iter_mut().enumerate() {
-                    let p = out.add(c * S::LANES);
-                    *sum = if cut(c) { S::load_first(p, mask) } else { S::load(p) };
+                    *sum = load_vector::<S, C, WHOLE>(t.out.add(r * t.out_row), c, mask);
                 }
             }
         }
@@ -71,8 +95,7 @@ pub(super) unsafe fn tile<S: Simd, const R: usize, const C: usize, const WHOLE: 
             std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(x.wrapping_add(16).cast());
             let mut b = [S::splat(0.0); C];
             for (c, b) in b.iter_mut().enumerate() {
-                let p = w.add(c * S::LANES);
-                *b = if cut(c) { S::load_first(p, mask) } else { S::load(p) };
+                *b = load_vector::<S, C, WHOLE>(w, c, mask);
             }
             for (r, row) in sums.iter_mut().enumerate() {
                 let a = S::splat(*x.add(r * t.x_row));
@@ -85,15 +108,12 @@ pub(super) unsafe fn tile<S: Simd, const R: usize, const C: usize, const WHOLE: 
         }
         for (r, row) in sums.iter().enumerate() {
             let out = t.out.add(r * t.out_row);
-            for (c, sum) in row.iter().enumerate() {
-                let p = out.add(c * S::LANES);
-                if cut(c) {
-                    let sum = if t.mode == StoreMode::Add { S::add(S::load_first(p, mask), *sum) } else { *sum };
-                    S::store_first(p, mask, sum);
-                } else {
-                    let sum = if t.mode == StoreMode::Add { S::add(S::load(p), *sum) } else { *sum };
-                    S::store(p, sum);
-                }
+            for (c, &sum) in row.iter().enumerate() {
+                let sum = match t.mode {
+                    StoreMode::Add => S::add(load_vector::<S, C, WHOLE>(out, c, mask), sum),
+                    StoreMode::Store | StoreMode::Continue => sum,
+                };
+                store_vector::<S, C, WHOLE>(out, c, mask, sum);
             }
         }
     }
