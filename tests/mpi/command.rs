@@ -98,9 +98,13 @@ fn a_plan_measures_communication_between_the_ranks() {
     for mpi in Mpi::BOTH {
         let rates = measured(&scene.on(mpi, 3, &format!("{line} --stats {{folder}}/one")));
         assert_eq!((&rates["source"], &rates["communication"]), (&"measured".into(), &"measured".into()), "{mpi:?}");
-        for rate in ["bandwidth", "latency", "reading", "ids"] {
-            assert!(rates[rate].as_f64().unwrap() > 0.0, "{mpi:?}: {rate} in {rates}");
+        let number = |rate: &str| rates[rate].as_f64().unwrap();
+        for rate in ["bandwidth", "reading", "ids"] {
+            assert!(number(rate) > 0.0, "{mpi:?}: {rate} in {rates}");
         }
+        // Where three ranks share two cores, all of the time may count for one of the two.
+        let (latency, message) = (number("latency"), number("message"));
+        assert!(latency >= 0.0 && message >= 0.0 && latency + message > 0.0, "{mpi:?}: {rates}");
     }
     // By itself there is nobody to talk to, and without a run nothing to read.
     let alone = measured(&scene.alone(line));
