@@ -1,15 +1,18 @@
-"""What `din plan --measure` predicts beside what `din train --profile` does: memory, bytes sent, step time.
+"""What `din plan --measure` predicts beside what `din train --profile` does: memory, bytes sent,
+step time.
 
     python bench/plan.py --din target/release/din --library target/mpi/openmpi/libdin_mpi.so [--goods 1000000,10000000] [--ranks 1,2,4]
         [--rounds 5] [--steps 40] [--batch 4096] [--isa v3] [--out target/bench-plan] [--page bench/results]
 
-For each number of goods in the largest table of `din_step.din` and each number of ranks, a plan and a training run take turns, so many
-rounds. One rank has two threads, each of several has one (`mpirun --oversubscribe`). A plan knows the data from a run before
-(`--stats`), and measures rates and communication itself, on the same ranks. More than two ranks are run for the first number of goods
-alone. Of a round's training counts what the slowest or largest rank has; what is reported are medians. Writes `<page>/<date>-plan.md`.
+For each number of goods in the largest table of `din_step.din` and each number of ranks, a plan and
+a training run take turns, so many rounds. One rank has two threads, each of several has one
+(`mpirun --oversubscribe`). A plan knows the data from a run before (`--stats`), and measures rates
+and communication itself, on the same ranks. More than two ranks are run for the first number of
+goods alone. Of a round's training counts what the slowest or largest rank has; what is reported are
+medians. Writes `<page>/<date>-plan.md`.
 
-Memory is that of the process, as `top` shows it: VmRSS until the checkpoint of the only epoch is begun, and VmHWM.
-"""
+Memory is that of the process, as `top` shows it: VmRSS until the checkpoint of the only epoch is
+begun, and VmHWM."""
 
 import argparse
 import datetime

@@ -1,16 +1,18 @@
-"""A training step of DIN on several ranks: Din over MPI and TorchRec over gloo, in turn, from the same weights on the same batches.
+"""A training step of DIN on several ranks: Din over MPI and TorchRec over gloo, in turn, from the
+same weights on the same batches.
 
     python bench/ranks_torchrec.py --din target/release/examples/bench_ranks --library target/mpi/openmpi/libdin_mpi.so
         [--python PYTHON] [--modes rows-unique-compile,..] [--ranks 2] [--threads 1] [--rounds 5] [--goods 1000000] [--batch 4096]
         [--steps 20] [--out target/bench-torchrec] [--page bench/results]
 
-PYTHON has what `peers/requirements-torchrec.txt` names. Both sides train `din_step.din` with PReLU in the MLP, since Dice's moments are
-those of a rank's part in TorchRec and of the global batch in Din, and with AdaGrad for tables, the only one of the benchmark's optimizers
-that TorchRec fuses on a CPU. `peers/torchrec_din.py` has the modes. TorchRec's ranks stay up between rounds, compiled and warm, and wait
-while another side runs; Din's are started anew and train some batches before those that count. A step begins with ids in memory. What
-counts of a round is its median step on the slowest rank; medians of the rounds are reported. The losses of all sides must agree.
-Writes `<page>/<date>-torchrec.md`.
-"""
+PYTHON has what `peers/requirements-torchrec.txt` names. Both sides train `din_step.din` with PReLU
+in the MLP, since Dice's moments are those of a rank's part in TorchRec and of the global batch in
+Din, and with AdaGrad for tables, the only one of the benchmark's optimizers that TorchRec fuses on
+a CPU. `peers/torchrec_din.py` has the modes. TorchRec's ranks stay up between rounds, compiled and
+warm, and wait while another side runs; Din's are started anew and train some batches before those
+that count. A step begins with ids in memory. What counts of a round is its median step on the
+slowest rank; medians of the rounds are reported. The losses of all sides must agree. Writes
+`<page>/<date>-torchrec.md`."""
 
 import argparse
 import datetime

@@ -1,13 +1,15 @@
-"""Rows and columns that each rank decodes, and the largest memory of each, where a file has one row group and where it has a hundred.
+"""Rows and columns that each rank decodes, and the largest memory of each, where a file has one row
+group and where it has a hundred.
 
     python bench/reading.py --din target/release/din --library target/mpi/openmpi/libdin_mpi.so [--rows 1000000] [--ranks 1,2,4] [--out DIR]
 
-`din synth` makes a log with the columns of `models/din.din`. It is written again as one row group, as a hundred, and its first rows as a
-small file. A small model with the same columns (`SPEC`: reading is measured, not the model) trains on each, is evaluated, and predicts, on so
-many ranks of one thread each (`mpirun --oversubscribe`). Figures are those of `--profile`. The memory of the small file is taken for that of
-everything else: process, code, model, MPI. Losses, reports and predictions of all numbers of ranks must be equal, every row must be decoded
-once, and the columns of all ranks together must have as many bytes as those of one.
-"""
+`din synth` makes a log with the columns of `models/din.din`. It is written again as one row group,
+as a hundred, and its first rows as a small file. A small model with the same columns (`SPEC`:
+reading is measured, not the model) trains on each, is evaluated, and predicts, on so many ranks of
+one thread each (`mpirun --oversubscribe`). Figures are those of `--profile`. The memory of the
+small file is taken for that of everything else: process, code, model, MPI. Losses, reports and
+predictions of all numbers of ranks must be equal, every row must be decoded once, and the columns
+of all ranks together must have as many bytes as those of one."""
 
 import argparse
 import hashlib

@@ -3,21 +3,24 @@
     RANK=0 WORLD_SIZE=2 MASTER_ADDR=127.0.0.1 MASTER_PORT=29500 python bench/peers/torchrec_din.py --data step.parquet
         --init init.safetensors --mode rows-unique-compile [--threads 1] [--batch 4096] [--rounds 1] [--serve]
 
-`bench/ranks_torchrec.py` starts all ranks, and Din's beside them. A rank trains on its consecutive part of every batch. The model is that of
-`bench/din_step.din` with PReLU in the MLP, whose result does not depend on how a batch is divided (that of Dice does), exact AdaGrad for
-tables, which TorchRec fuses with the backward pass (it has no Adam for that on a CPU), and Adam for the dense part.
+`bench/ranks_torchrec.py` starts all ranks, and Din's beside them. A rank trains on its consecutive
+part of every batch. The model is that of `bench/din_step.din` with PReLU in the MLP, whose result
+does not depend on how a batch is divided (that of Dice does), exact AdaGrad for tables, which
+TorchRec fuses with the backward pass (it has no Adam for that on a CPU), and Adam for the dense
+part.
 
 A mode is words joined by `-`:
 
-- `rows` or `tables`: the item's three tables are sharded by rows, or each lies whole on one rank. All others, of 446 rows together, are on
-  all ranks (`data_parallel`), in an `EmbeddingBagCollection`: in an `EmbeddingCollection`, fbgemm-gpu-cpu 1.9.0 mixes up the rows of tables
-  that are on all ranks.
-- `unique`: each rank asks for every id of its part of the batch once. TorchRec's own `use_index_dedup` has no kernel for CPUs, so this is
-  done here, by a mask over the table.
-- `compile`: the dense part by `torch.compile`. In all modes the first layer of the activation unit is split as in `torch_step.py --mode split`.
+- `rows` or `tables`: the item's three tables are sharded by rows, or each lies whole on one rank.
+  All others, of 446 rows together, are on all ranks (`data_parallel`), in an
+  `EmbeddingBagCollection`: in an `EmbeddingCollection`, fbgemm-gpu-cpu 1.9.0 mixes up the rows of
+  tables that are on all ranks.
+- `unique`: each rank asks for every id of its part of the batch once. TorchRec's own
+  `use_index_dedup` has no kernel for CPUs, so this is done here, by a mask over the table.
+- `compile`: the dense part by `torch.compile`. In all modes the first layer of the activation unit
+  is split as in `torch_step.py --mode split`.
 
-It prints what `harness.py` says; `losses` are those of the rank's part of each batch.
-"""
+It prints what `harness.py` says; `losses` are those of the rank's part of each batch."""
 
 import numpy as np
 import torch

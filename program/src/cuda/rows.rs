@@ -245,9 +245,9 @@ kernel_enum! {
         /// f32, by piece: sums of the first part of its last row, where that has several.
         LastSums = "DIN_LAST_SUMS",
         /// f32, or 0: see `Storage::InBatch`.
-        InBatch = "DIN_TOUCHED",
+        InBatch = "DIN_IN_BATCH",
         /// f32, or 0: see `Storage::UpdateCount`.
-        UpdateCount = "DIN_TOUCHES",
+        UpdateCount = "DIN_UPDATES",
         /// The word of the update that follows that says how many rows there are:
         /// [`super::ScalarArg::Elements`] of the samples.
         Elements = "DIN_ELEMENTS",

@@ -304,7 +304,7 @@ extern "C" DIN_KERNEL(DIN_THREADS) din_rows_list(DinPointers pointers, DinScalar
     const DinPtr<const unsigned> keys = din_pointer<const unsigned>(pointers, DIN_KEYS) + table.word(DIN_FIRST);
     const DinPtr<const unsigned> places = din_pointer<const unsigned>(pointers, DIN_PLACES) + table.word(DIN_FIRST);
     const DinPtr<unsigned> rows = table.at<unsigned>(DIN_ROWS), begins = table.at<unsigned>(DIN_BEGINS), pieces = table.at<unsigned>(DIN_PIECES);
-    const DinPtr<float> touches = table.at<float>(DIN_TOUCHES);
+    const DinPtr<float> updates = table.at<float>(DIN_UPDATES);
     const bool listed = table.word(DIN_EVERY) == 0u;
     for (unsigned r = 0u; r < DIN_ROUNDS; ++r) heads += din_popcount(din_heads(keys, first + r * 32u + din_lane(), total));
     const DinPtr<unsigned> sums = din_shared_u32();
@@ -319,7 +319,7 @@ extern "C" DIN_KERNEL(DIN_THREADS) din_rows_list(DinPointers pointers, DinScalar
             const unsigned row = table.row_at(keys[i], places[i]);
             rows[at] = row;
             begins[at] = i;
-            if (touches) touches[row] = touches[row] + 1.0f;
+            if (updates) updates[row] = updates[row] + 1.0f;
         }
         before += din_popcount(lanes);
     }
@@ -332,7 +332,7 @@ extern "C" DIN_KERNEL(DIN_THREADS) din_rows_every(DinPointers pointers, DinScala
     const DinTable table = din_table_of(pointers, DIN_FIRST_WHOLE, block);
     const DinPtr<const unsigned> keys = din_pointer<const unsigned>(pointers, DIN_KEYS) + table.word(DIN_FIRST);
     const DinPtr<unsigned> rows = table.at<unsigned>(DIN_ROWS), begins = table.at<unsigned>(DIN_BEGINS), occurs = din_shared_u32();
-    const DinPtr<float> touched = table.at<float>(DIN_TOUCHED), touches = table.at<float>(DIN_TOUCHES);
+    const DinPtr<float> in_batch = table.at<float>(DIN_IN_BATCH), updates = table.at<float>(DIN_UPDATES);
     const DinPtr<const unsigned> order = table.at<const unsigned>(DIN_ORDER);
     const unsigned total = table.word(DIN_TOTAL), all = table.word(DIN_TABLE_ROWS), width = table.word(DIN_WIDTH);
     const unsigned first = block * DIN_THREADS, r = first + din_thread();
@@ -350,8 +350,8 @@ extern "C" DIN_KERNEL(DIN_THREADS) din_rows_every(DinPointers pointers, DinScala
         const unsigned row = order ? order[r] : r;
         rows[r] = row;
         begins[r] = low;
-        touched[r] = found ? 1.0f : 0.0f;
-        if (touches && found) touches[row] = touches[row] + 1.0f;
+        in_batch[r] = found ? 1.0f : 0.0f;
+        if (updates && found) updates[row] = updates[row] + 1.0f;
         occurs[din_thread()] = found ? 1u : 0u;
     }
     if (r == 0u) {
