@@ -75,6 +75,7 @@ pub mod leaves;
 pub mod metric;
 pub mod placement;
 pub mod predict;
+mod prefetch;
 pub mod random;
 pub mod run_dir;
 pub mod session;

@@ -7,6 +7,7 @@
 use super::passthrough::append_rows;
 use crate::batch::{Batch, KeyColumn};
 use crate::leaves::LeafRange;
+use crate::prefetch::prefetch;
 use din_program::schema::{FeatureKind, KeyType, Schema};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -168,20 +169,8 @@ fn copy<'a, T: Copy + 'a>(
     for (i, run) in runs.iter().enumerate() {
         // Lists lie all over the window: the time is that of waiting for memory.
         if let Some(later) = runs.get(i + 8) {
-            prefetch(later);
+            prefetch(later.as_ptr(), size_of_val(*later).min(1024));
         }
         to.extend_from_slice(run);
     }
-}
-
-/// Asks for the first lines of these values.
-fn prefetch<T>(values: &[T]) {
-    #[cfg(target_arch = "x86_64")]
-    for line in (0..size_of_val(values).min(1024)).step_by(64) {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: a prefetch reads nothing that the program can see; any address is allowed.
-        unsafe { _mm_prefetch::<{ _MM_HINT_T0 }>(values.as_ptr().cast::<i8>().wrapping_add(line)) };
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = values;
 }

@@ -98,7 +98,7 @@ pub(super) fn table(model: &ModelUse<'_>, division: &Division, table: usize, pla
     };
     let (rows, index) = match spec.kind {
         TableKind::Fixed { size } if placement == Placement::Sharded && division.ranks > 1 => {
-            (ids, Table::owned_ids_bytes(size, ids))
+            (ids, Table::owned_ids_bytes(size))
         }
         TableKind::Fixed { .. } => (ids, 0),
         TableKind::Dynamic { .. } => (ids + 1, Table::index_bytes(ids)),

@@ -148,10 +148,11 @@ impl Table {
             let parts: Vec<Mutex<&mut [f32]>> = weights.chunks_mut(PART * width).map(Mutex::new).collect();
             threads.parallel_for(parts.len(), &|part| {
                 let mut rows = parts[part].lock().unwrap_or_else(PoisonError::into_inner);
-                for (k, row) in rows.chunks_mut(width).enumerate() {
-                    let at = part * PART + k;
-                    let id = owned.as_ref().map_or(at as u64, |owned| owned.id(at));
-                    Stream::keyed(key, id).fill(init, row);
+                let rows = rows.chunks_mut(width);
+                let fill = |(id, row): (u64, &mut [f32])| Stream::keyed(key, id).fill(init, row);
+                match owned {
+                    None => (part as u64 * PART as u64..).zip(rows).for_each(fill),
+                    Some(owned) => owned.ids_from(part * PART).zip(rows).for_each(fill),
                 }
             });
         }
@@ -360,7 +361,7 @@ impl Table {
         match &self.kind {
             Kind::Fixed { size, owned: None } => (0..*size).map(|id| (id, id as u32, true)).collect(),
             Kind::Fixed { owned: Some(owned), .. } => {
-                (0..owned.len()).map(|row| (owned.id(row), row as u32, true)).collect()
+                (0..).zip(owned.ids_from(0)).map(|(row, id)| (id, row, true)).collect()
             }
             Kind::Dynamic { index } => index.in_key_order(),
         }

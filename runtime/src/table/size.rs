@@ -41,10 +41,9 @@ impl Table {
         Index::bytes_for(ids)
     }
 
-    /// Bytes by which one rank finds its rows of a fixed table with `size` ids, where it owns so
-    /// many.
-    pub fn owned_ids_bytes(size: u64, owned: u64) -> u64 {
-        OwnedIds::bytes_for(size, owned)
+    /// Bytes by which one rank of several finds its rows of a fixed table with `size` ids.
+    pub fn owned_ids_bytes(size: u64) -> u64 {
+        OwnedIds::bytes_for(size)
     }
 
     /// Bytes that rows, state and index take.

@@ -10,6 +10,7 @@ use super::reduce::{PhasePartials, Reducer};
 use crate::exec::ExecError;
 use crate::exec::common::ElementRange;
 use crate::kernels::Microkernels;
+use crate::prefetch::prefetch_second_level;
 use crate::table::Occurrences;
 use crate::threads::ThreadPool;
 use din_program::schedule::GLOBAL;
@@ -165,8 +166,9 @@ impl<'a> PhaseRunner<'a> {
                     for &(buffer, axis, width) in &p.prefetched {
                         let (from, to) = tiling.range(tile + 1, axis, layout);
                         // Each call asks for its part, so that the requests do not crowd.
-                        let part = |n: usize| (from * width + (to - from) * width * n / p.calls.len()) * 4;
-                        prefetch(schedule.addresses[buffer as usize].cast(), part(number), part(number + 1));
+                        let end = |n: usize| from * width + (to - from) * width * n / p.calls.len();
+                        let first = schedule.addresses[buffer as usize].wrapping_add(end(number));
+                        prefetch_second_level(first, (end(number + 1) - end(number)) * size_of::<f32>());
                     }
                 }
                 let elements = range(call.axis);
@@ -190,21 +192,6 @@ impl<'a> PhaseRunner<'a> {
             }
         }
     }
-}
-
-/// Asks for the bytes `from..to` behind `base`, which the next tile works on, as far as the
-/// second-level cache.
-#[inline]
-fn prefetch(base: *const u8, from: usize, to: usize) {
-    #[cfg(target_arch = "x86_64")]
-    for line in (from..to).step_by(64) {
-        // SAFETY: a prefetch reads nothing that the program can see; any address is allowed.
-        unsafe {
-            std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(base.wrapping_add(line).cast())
-        };
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = (base, from, to);
 }
 
 /// Sums the row gradients of the distinct rows `range` into `out`, in the order of their

@@ -11,6 +11,7 @@ mod distinct;
 use crate::batch::Batch;
 use crate::comm::{Channel, Communicator, Messages, floats_as_words, ids, push_id, words_as_floats};
 use crate::exec::FetchedRows;
+use crate::prefetch::prefetch;
 use crate::table::{Placement, Resolved, ShardPlan, Table, TableError};
 use crate::threads::Threads;
 use crate::{Error, Result};
@@ -222,9 +223,14 @@ impl RowFetcher {
 
 /// Appends the weights of rows.
 fn append_rows(table: &Table, rows: &[u32], words: &mut Vec<u32>) {
+    /// Rows between the one that is asked for and the one that is copied.
+    const AHEAD: usize = 16;
     let width = table.width();
     words.reserve(rows.len() * width);
-    for &row in rows {
+    for (i, &row) in rows.iter().enumerate() {
+        if let Some(&later) = rows.get(i + AHEAD) {
+            prefetch(table.weights()[later as usize * width..].as_ptr(), width * size_of::<f32>());
+        }
         words.extend_from_slice(floats_as_words(&table.weights()[row as usize * width..][..width]));
     }
 }
