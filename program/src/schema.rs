@@ -296,7 +296,7 @@ pub enum GroupWeight {
     None,
 }
 
-/// What groups rows for GAUC.
+/// What groups the rows of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum GroupBy {
     /// Index into [`Schema::keys`].
@@ -321,6 +321,36 @@ pub enum MetricKind {
     },
     /// Mean of the negative log-likelihood, in nats.
     LogLoss,
+    /// Average precision.
+    PrAuc,
+    /// Log loss over the entropy of the labels' mean.
+    NormalizedEntropy,
+    /// 1 less the normalized entropy.
+    RelativeInformationGain,
+    /// Sum of the probabilities over the sum of the labels.
+    Calibration,
+    /// Mean squared difference of probability and label.
+    Brier,
+    /// What is best among the first samples of each group: the mean over groups.
+    Ranked {
+        /// What is measured of a group.
+        measure: RankedMeasure,
+        /// What the samples of one group have in common.
+        by: GroupBy,
+        /// How many of its samples count: 1 at least.
+        k: u32,
+    },
+}
+
+/// What is measured of one group's samples in the order of their scores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RankedMeasure {
+    /// Discounted gain of the labels over the largest possible one.
+    Ndcg,
+    /// 1 if there is a label of 1 among them.
+    HitRate,
+    /// 1 over the rank of the first label of 1.
+    ReciprocalRank,
 }
 
 impl MetricKind {
@@ -330,6 +360,30 @@ impl MetricKind {
             Self::Auc => MetricName::Auc,
             Self::Gauc { .. } => MetricName::Gauc,
             Self::LogLoss => MetricName::LogLoss,
+            Self::PrAuc => MetricName::PrAuc,
+            Self::NormalizedEntropy => MetricName::NormalizedEntropy,
+            Self::RelativeInformationGain => MetricName::RelativeInformationGain,
+            Self::Calibration => MetricName::Calibration,
+            Self::Brier => MetricName::Brier,
+            Self::Ranked { measure, .. } => match measure {
+                RankedMeasure::Ndcg => MetricName::Ndcg,
+                RankedMeasure::HitRate => MetricName::HitRate,
+                RankedMeasure::ReciprocalRank => MetricName::ReciprocalRank,
+            },
+        }
+    }
+
+    /// What groups the rows, where the metric is one of groups.
+    pub fn grouping(&self) -> Option<GroupBy> {
+        match *self {
+            Self::Gauc { by, .. } | Self::Ranked { by, .. } => Some(by),
+            Self::Auc
+            | Self::LogLoss
+            | Self::PrAuc
+            | Self::NormalizedEntropy
+            | Self::RelativeInformationGain
+            | Self::Calibration
+            | Self::Brier => None,
         }
     }
 
@@ -348,20 +402,50 @@ pub enum MetricName {
     Gauc,
     /// `log_loss`
     LogLoss,
+    /// `pr_auc`
+    PrAuc,
+    /// `normalized_entropy`
+    NormalizedEntropy,
+    /// `rig`
+    RelativeInformationGain,
+    /// `pcoc`
+    Calibration,
+    /// `brier`
+    Brier,
+    /// `ndcg`
+    Ndcg,
+    /// `hit_rate`
+    HitRate,
+    /// `mrr`
+    ReciprocalRank,
 }
 
 /// Which of two values of a metric is the better one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
-    /// AUC and GAUC.
+    /// Areas and gains.
     HigherIsBetter,
-    /// Log loss.
+    /// Losses.
     LowerIsBetter,
+    /// A ratio of what was predicted to what was observed: by its factor from 1.
+    NearerToOneIsBetter,
 }
 
 impl MetricName {
     /// All metrics.
-    pub const ALL: [MetricName; 3] = [Self::Auc, Self::Gauc, Self::LogLoss];
+    pub const ALL: [MetricName; 11] = [
+        Self::Auc,
+        Self::Gauc,
+        Self::LogLoss,
+        Self::PrAuc,
+        Self::NormalizedEntropy,
+        Self::RelativeInformationGain,
+        Self::Calibration,
+        Self::Brier,
+        Self::Ndcg,
+        Self::HitRate,
+        Self::ReciprocalRank,
+    ];
 
     /// As specs write it.
     pub fn text(self) -> &'static str {
@@ -369,6 +453,14 @@ impl MetricName {
             Self::Auc => "auc",
             Self::Gauc => "gauc",
             Self::LogLoss => "log_loss",
+            Self::PrAuc => "pr_auc",
+            Self::NormalizedEntropy => "normalized_entropy",
+            Self::RelativeInformationGain => "rig",
+            Self::Calibration => "pcoc",
+            Self::Brier => "brier",
+            Self::Ndcg => "ndcg",
+            Self::HitRate => "hit_rate",
+            Self::ReciprocalRank => "mrr",
         }
     }
 
@@ -380,8 +472,15 @@ impl MetricName {
     /// Which of two values is the better one.
     pub fn direction(self) -> Direction {
         match self {
-            Self::Auc | Self::Gauc => Direction::HigherIsBetter,
-            Self::LogLoss => Direction::LowerIsBetter,
+            Self::Auc
+            | Self::Gauc
+            | Self::PrAuc
+            | Self::RelativeInformationGain
+            | Self::Ndcg
+            | Self::HitRate
+            | Self::ReciprocalRank => Direction::HigherIsBetter,
+            Self::LogLoss | Self::NormalizedEntropy | Self::Brier => Direction::LowerIsBetter,
+            Self::Calibration => Direction::NearerToOneIsBetter,
         }
     }
 }
@@ -392,6 +491,7 @@ impl Direction {
         match self {
             Self::HigherIsBetter => value > other,
             Self::LowerIsBetter => value < other,
+            Self::NearerToOneIsBetter => value.ln().abs() < other.ln().abs(),
         }
     }
 }

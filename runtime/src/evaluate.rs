@@ -39,7 +39,7 @@ impl Report {
                     line["undefined"] = json!(why.to_string());
                 }
                 match v.detail {
-                    Detail::Auc { positives, negatives } => {
+                    Detail::Area { positives, negatives } => {
                         line["positives"] = json!(positives);
                         line["negatives"] = json!(negatives);
                     }
@@ -48,7 +48,12 @@ impl Report {
                         line["one_class_groups_left_out"] = json!(skipped_groups);
                         line["their_rows"] = json!(skipped_rows);
                     }
-                    Detail::LogLoss { rows } => line["labelled_rows"] = json!(rows),
+                    Detail::Ranked { groups, skipped_groups, skipped_rows } => {
+                        line["groups"] = json!(groups);
+                        line["groups_without_positives_left_out"] = json!(skipped_groups);
+                        line["their_rows"] = json!(skipped_rows);
+                    }
+                    Detail::Mean { rows } => line["labelled_rows"] = json!(rows),
                 }
                 line
             })

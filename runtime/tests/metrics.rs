@@ -1,9 +1,9 @@
-//! AUC, GAUC and log loss against scikit-learn on random data with many ties (figures by
+//! Metrics against scikit-learn on random data with many ties (figures by
 //! `reference/metrics.py`).
 #![allow(clippy::unwrap_used)]
 
-use din_program::schema::GroupWeight;
-use din_runtime::metric::{auc, gauc, log_loss};
+use din_program::schema::{GroupWeight, RankedMeasure};
+use din_runtime::metric::{auc, brier, calibration, gauc, log_loss, normalized_entropy, pr_auc, ranked};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -18,6 +18,12 @@ struct Case {
     groups: u64,
     skipped_groups: u64,
     log_loss: f64,
+    pr_auc: f64,
+    brier: f64,
+    normalized_entropy: f64,
+    pcoc: f64,
+    /// `k`, and the mean over groups.
+    ndcg: Vec<(u32, f64)>,
 }
 
 #[test]
@@ -30,6 +36,14 @@ fn equal_scikit_learn() {
         let near = |ours: f64, theirs: f64| assert!((ours - theirs).abs() < 1e-9, "{ours} {theirs}");
         near(auc(&case.score, &labels).value.unwrap(), case.auc);
         near(log_loss(&case.score, &labels).unwrap(), case.log_loss);
+        near(pr_auc(&case.score, &labels).value.unwrap(), case.pr_auc);
+        near(brier(&case.score, &labels).unwrap(), case.brier);
+        near(normalized_entropy(&case.score, &labels).unwrap(), case.normalized_entropy);
+        near(calibration(&case.score, &labels).unwrap(), case.pcoc);
+        assert_eq!(case.ndcg.len(), 3);
+        for (k, expected) in case.ndcg {
+            near(ranked(RankedMeasure::Ndcg, k, &groups, &case.score, &labels).value.unwrap(), expected);
+        }
         for (weight, expected) in [
             (GroupWeight::Impressions, case.gauc_impressions),
             (GroupWeight::Clicks, case.gauc_clicks),

@@ -9,7 +9,9 @@ use super::walk::Context;
 use din_grammar::ast::{self, BinaryOperator, ExprKind, MemberKind};
 use din_grammar::{Diagnostic, Span};
 use din_program::SlotScope;
-use din_program::schema::{FeatureKind, GroupBy, GroupWeight, Metric, MetricKind, MetricName, TableKind};
+use din_program::schema::{
+    FeatureKind, GroupBy, GroupWeight, Metric, MetricKind, MetricName, RankedMeasure, TableKind,
+};
 
 impl<'a> Elaborator<'a> {
     /// Everything that `report` lists.
@@ -54,14 +56,15 @@ impl<'a> Elaborator<'a> {
     fn tell_apart(&self, metrics: &mut [Metric]) {
         let names: Vec<String> = metrics.iter().map(|m| m.name.clone()).collect();
         for metric in metrics {
-            let MetricKind::Gauc { by, weight } = metric.kind else { continue };
+            let Some(by) = metric.kind.grouping() else { continue };
             if names.iter().filter(|n| **n == metric.name).count() > 1 {
                 let schema = &self.declarations.schema;
                 let by = match by {
                     GroupBy::Key(k) => schema.keys[k as usize].name.clone(),
                     GroupBy::Feature(f) | GroupBy::Common(f) => schema.features[f as usize].path(),
                 };
-                metric.name = gauc_name(&self.predictions[metric.prediction as usize].name, Some(&by), weight);
+                let label = &self.predictions[metric.prediction as usize].name;
+                metric.name = metric_name(&metric.kind, label, Some(&by));
             }
         }
     }
@@ -104,6 +107,7 @@ impl<'a> Elaborator<'a> {
         let mut target = None;
         let mut by = None;
         let mut weight = GroupWeight::Impressions;
+        let mut k = None;
         let mut given: Vec<(usize, Span)> = Vec::new();
         let mut faulty = false;
         for (i, a) in arguments.iter().enumerate() {
@@ -145,6 +149,10 @@ impl<'a> Elaborator<'a> {
                     Some(w) => weight = w,
                     None => faulty = true,
                 },
+                "k" => match self.samples_of_group(scope, &a.value) {
+                    Some(samples) => k = Some(samples),
+                    None => faulty = true,
+                },
                 other => unreachable!("`std.metric` has no parameter `{other}`"),
             }
         }
@@ -175,12 +183,39 @@ impl<'a> Elaborator<'a> {
         }
         let label = &self.predictions[target].name;
         let kind = MetricName::from_text(&metric.name.name).expect("`MetricName` has every metric of `std.metric`");
-        let (kind, name) = match kind {
-            MetricName::Auc => (MetricKind::Auc, format!("auc({label})")),
-            MetricName::LogLoss => (MetricKind::LogLoss, format!("log_loss({label})")),
-            MetricName::Gauc => (MetricKind::Gauc { by: by?, weight }, gauc_name(label, None, weight)),
+        let ranked = |measure| {
+            let k = k.unwrap_or(RANKED_SAMPLES);
+            Some(MetricKind::Ranked { measure, by: by?, k })
         };
-        Some(Metric { name, prediction: target as u32, kind })
+        let kind = match kind {
+            MetricName::Auc => MetricKind::Auc,
+            MetricName::Gauc => MetricKind::Gauc { by: by?, weight },
+            MetricName::LogLoss => MetricKind::LogLoss,
+            MetricName::PrAuc => MetricKind::PrAuc,
+            MetricName::NormalizedEntropy => MetricKind::NormalizedEntropy,
+            MetricName::RelativeInformationGain => MetricKind::RelativeInformationGain,
+            MetricName::Calibration => MetricKind::Calibration,
+            MetricName::Brier => MetricKind::Brier,
+            MetricName::Ndcg => ranked(RankedMeasure::Ndcg)?,
+            MetricName::HitRate => ranked(RankedMeasure::HitRate)?,
+            MetricName::ReciprocalRank => ranked(RankedMeasure::ReciprocalRank)?,
+        };
+        Some(Metric { name: metric_name(&kind, label, None), prediction: target as u32, kind })
+    }
+
+    /// `k`: how many samples of a group count.
+    fn samples_of_group(&mut self, scope: &mut NameScope<'a>, e: &'a ast::Expr) -> Option<u32> {
+        let found = match self.expr(scope, e) {
+            ExprValue::Poison => return None,
+            ExprValue::Number(n) if n >= 1.0 && n <= f64::from(u32::MAX) && n.fract() == 0.0 => return Some(n as u32),
+            ExprValue::Number(n) => number_text(n),
+            other => self.describe(&other),
+        };
+        self.report(
+            Diagnostic::error("E0614", "`k` is a whole number of samples, 1 at least", e.span, found)
+                .help("write a number such as `k = 10`"),
+        );
+        None
     }
 
     pub fn metric_target(&mut self, scope: &mut NameScope<'a>, e: &'a ast::Expr) -> Option<usize> {
@@ -459,13 +494,24 @@ pub(super) fn same_metric(a: &Metric, b: &Metric) -> bool {
     a.prediction == b.prediction && a.kind == b.kind
 }
 
-/// `gauc(click)`, `gauc(click, by = user_id, weight = clicks)`
-fn gauc_name(label: &str, by: Option<&str>, weight: GroupWeight) -> String {
+/// `k` where a call does not say it: as in the signatures of `std.metric`.
+pub(super) const RANKED_SAMPLES: u32 = 10;
+
+/// `auc(click)`, `gauc(click, by = user_id, weight = clicks)`, `ndcg(click, k = 10)`
+fn metric_name(kind: &MetricKind, label: &str, by: Option<&str>) -> String {
     let by = by.map(|by| format!(", by = {by}")).unwrap_or_default();
-    let weight = match weight {
-        GroupWeight::Impressions => "",
-        GroupWeight::Clicks => ", weight = clicks",
-        GroupWeight::None => ", weight = none",
+    let options = match *kind {
+        MetricKind::Gauc { weight: GroupWeight::Clicks, .. } => ", weight = clicks".to_string(),
+        MetricKind::Gauc { weight: GroupWeight::None, .. } => ", weight = none".to_string(),
+        MetricKind::Ranked { k, .. } => format!(", k = {k}"),
+        MetricKind::Gauc { weight: GroupWeight::Impressions, .. }
+        | MetricKind::Auc
+        | MetricKind::LogLoss
+        | MetricKind::PrAuc
+        | MetricKind::NormalizedEntropy
+        | MetricKind::RelativeInformationGain
+        | MetricKind::Calibration
+        | MetricKind::Brier => String::new(),
     };
-    format!("gauc({label}{by}{weight})")
+    format!("{}({label}{by}{options})", kind.name().text())
 }

@@ -1,4 +1,4 @@
-//! The formulas: area under the ROC curve, its mean over groups, and log loss.
+//! Areas under curves: ROC, its mean over groups, and precision over recall.
 
 use din_program::schema::GroupWeight;
 
@@ -8,6 +8,8 @@ pub enum Undefined {
     NoRows,
     /// Only positives, or only negatives; for GAUC in every group.
     OneClass,
+    /// Only negatives, where a metric needs positives alone.
+    NoPositives,
     /// Some score is NaN.
     NaN,
 }
@@ -17,6 +19,7 @@ impl std::fmt::Display for Undefined {
         f.write_str(match self {
             Self::NoRows => "no labelled rows",
             Self::OneClass => "labels of one class only",
+            Self::NoPositives => "no label is 1",
             Self::NaN => "a prediction is NaN",
         })
     }
@@ -43,7 +46,7 @@ pub struct GroupedArea {
 
 /// A number that orders as the score does: -0 equals 0, NaN is largest.
 #[inline]
-fn ordered(score: f32) -> u32 {
+pub(super) fn ordered(score: f32) -> u32 {
     let bits = (score + 0.0).to_bits();
     if bits >> 31 == 1 { !bits } else { bits | 1 << 31 }
 }
@@ -130,25 +133,30 @@ pub fn gauc(groups: &[u64], scores: &[f32], labels: &[bool], weight: GroupWeight
     result
 }
 
-/// Mean of `-log p(label)` in nats, from logits: `softplus(z) - label * z`, which neither overflows
-/// nor cancels.
-pub fn log_loss(logits: &[f32], labels: &[bool]) -> Result<f64, Undefined> {
-    if logits.is_empty() {
-        return Err(Undefined::NoRows);
+/// Average precision: the mean over the positives of the share of positives among the samples that
+/// score at least as high.
+pub fn pr_auc(scores: &[f32], labels: &[bool]) -> Area {
+    // The highest score first.
+    let mut items: Vec<u64> =
+        scores.iter().zip(labels).map(|(&s, &l)| u64::from(!ordered(s)) << 1 | u64::from(l)).collect();
+    items.sort_unstable();
+    let (mut rows, mut positives, mut sum) = (0u64, 0u64, 0.0);
+    for tie in items.chunk_by(|a, b| a >> 1 == b >> 1) {
+        let of_tie = tie.iter().map(|item| item & 1).sum::<u64>();
+        rows += tie.len() as u64;
+        positives += of_tie;
+        sum += of_tie as f64 * (positives as f64 / rows as f64);
     }
-    if logits.iter().any(|z| z.is_nan()) {
-        return Err(Undefined::NaN);
-    }
-    let sum: f64 = logits
-        .iter()
-        .zip(labels)
-        .map(|(&z, &label)| {
-            // softplus(z) - z = softplus(-z)
-            let z = if label { -f64::from(z) } else { f64::from(z) };
-            z.max(0.0) + (-z.abs()).exp().ln_1p()
-        })
-        .sum();
-    Ok(sum / logits.len() as f64)
+    let value = if items.is_empty() {
+        Err(Undefined::NoRows)
+    } else if scores.iter().any(|s| s.is_nan()) {
+        Err(Undefined::NaN)
+    } else if positives == 0 {
+        Err(Undefined::NoPositives)
+    } else {
+        Ok(sum / positives as f64)
+    };
+    Area { value, positives, negatives: rows - positives }
 }
 
 #[cfg(test)]
@@ -175,6 +183,18 @@ mod tests {
         (pairs > 0.0).then(|| credit / pairs)
     }
 
+    /// The definition: for each positive, all samples that score at least as high.
+    fn mean_precision(scores: &[f32], labels: &[bool]) -> Option<f64> {
+        let positives: Vec<usize> = (0..labels.len()).filter(|&i| labels[i]).collect();
+        let precision = |&i: &usize| {
+            let above = (0..labels.len()).filter(|&j| scores[j] >= scores[i]);
+            let (all, right) =
+                above.fold((0.0, 0.0), |(all, right), j| (all + 1.0, right + f64::from(u8::from(labels[j]))));
+            right / all
+        };
+        (!positives.is_empty()).then(|| positives.iter().map(precision).sum::<f64>() / positives.len() as f64)
+    }
+
     fn rows() -> impl Strategy<Value = Vec<(u64, f32, bool)>> {
         let score = prop_oneof![
             (-3i32..4).prop_map(|v| v as f32 / 2.0),
@@ -193,6 +213,11 @@ mod tests {
         fn equals_the_definition(rows in rows()) {
             let scores: Vec<f32> = rows.iter().map(|r| r.1).collect();
             let labels: Vec<bool> = rows.iter().map(|r| r.2).collect();
+            match (pr_auc(&scores, &labels).value, mean_precision(&scores, &labels)) {
+                (Ok(a), Some(b)) => prop_assert!((a - b).abs() < 1e-12, "{} {}", a, b),
+                (Err(_), None) => {}
+                other => prop_assert!(false, "{:?}", other),
+            }
             match (auc(&scores, &labels).value, by_pairs(&scores, &labels)) {
                 (Ok(a), Some(b)) => prop_assert!((a - b).abs() < 1e-12, "{} {}", a, b),
                 (Err(_), None) => {}
@@ -230,7 +255,7 @@ mod tests {
         fn the_order_of_rows_changes_no_bit(mut rows in rows()) {
             let of = |rows: &[(u64, f32, bool)]| {
                 let (g, (s, l)): (Vec<u64>, (Vec<f32>, Vec<bool>)) = rows.iter().map(|r| (r.0, (r.1, r.2))).unzip();
-                (auc(&s, &l), gauc(&g, &s, &l, GroupWeight::Impressions))
+                (auc(&s, &l), gauc(&g, &s, &l, GroupWeight::Impressions), pr_auc(&s, &l))
             };
             let before = of(&rows);
             rows.reverse();
@@ -244,13 +269,9 @@ mod tests {
         assert_eq!(auc(&[1.0, 2.0], &[true, true]).value, Err(Undefined::OneClass));
         assert_eq!(auc(&[1.0, f32::NAN], &[true, false]).value, Err(Undefined::NaN));
         assert_eq!(gauc(&[1, 2], &[1.0, 2.0], &[true, false], GroupWeight::None).value, Err(Undefined::OneClass));
-        assert_eq!(log_loss(&[f32::NAN], &[true]), Err(Undefined::NaN));
-    }
-
-    #[test]
-    fn log_loss_does_not_overflow() {
-        assert!((log_loss(&[200.0, -200.0], &[true, false]).unwrap()) < 1e-80);
-        assert_eq!(log_loss(&[200.0, -200.0], &[false, true]).unwrap(), 200.0);
-        assert!((log_loss(&[0.0], &[true]).unwrap() - std::f64::consts::LN_2).abs() < 1e-16);
+        assert_eq!(pr_auc(&[], &[]).value, Err(Undefined::NoRows));
+        assert_eq!(pr_auc(&[1.0, 2.0], &[false, false]).value, Err(Undefined::NoPositives));
+        assert_eq!(pr_auc(&[1.0, f32::NAN], &[true, false]).value, Err(Undefined::NaN));
+        assert_eq!(pr_auc(&[1.0, 2.0], &[true, true]).value, Ok(1.0));
     }
 }

@@ -1,4 +1,5 @@
-//! Metrics over a whole evaluation set: AUC, GAUC (Zhou et al., 2017, Eq. 1) and log loss.
+//! Metrics over a whole evaluation set: AUC, GAUC (Zhou et al., 2017, Eq. 1), log loss and others;
+//! `stdlib/metric.din` lists them.
 //!
 //! Guarantees exact values in f64 (no bins, no per-batch means): scores that compare equal are ties
 //! and get half credit, sums run in an order that depends on the data alone, rows whose label is
@@ -6,11 +7,16 @@
 //! reason, never a number. On several ranks, each of which has consecutive rows, the values are
 //! those of one rank that has them all.
 //!
-//! - `auc`: the formulas. - `report`: what is collected, and the values. - `ranks`: several ranks.
+//! - `auc`, `pointwise`, `ranked`: the formulas. - `report`: what is collected, and the values.
+//! - `ranks`: several ranks.
 
 mod auc;
+mod pointwise;
+mod ranked;
 mod ranks;
 mod report;
 
-pub use auc::{Area, GroupedArea, Undefined, auc, gauc, log_loss};
+pub use auc::{Area, GroupedArea, Undefined, auc, gauc, pr_auc};
+pub use pointwise::{brier, calibration, log_loss, normalized_entropy};
+pub use ranked::{RankedValue, ranked};
 pub use report::{Detail, MetricValue, Metrics};

@@ -194,11 +194,13 @@ fn push_value(value: &MetricValue, words: &mut Vec<u32>) {
         Err(Undefined::NoRows) => (1, 0.0),
         Err(Undefined::OneClass) => (2, 0.0),
         Err(Undefined::NaN) => (3, 0.0),
+        Err(Undefined::NoPositives) => (4, 0.0),
     };
     let counts = match value.detail {
-        Detail::Auc { positives, negatives } => [positives, negatives, 0],
-        Detail::Gauc { groups, skipped_groups, skipped_rows } => [groups, skipped_groups, skipped_rows],
-        Detail::LogLoss { rows } => [rows, 0, 0],
+        Detail::Area { positives, negatives } => [positives, negatives, 0],
+        Detail::Gauc { groups, skipped_groups, skipped_rows }
+        | Detail::Ranked { groups, skipped_groups, skipped_rows } => [groups, skipped_groups, skipped_rows],
+        Detail::Mean { rows } => [rows, 0, 0],
     };
     words.push(why);
     push_id(words, number.to_bits());
@@ -215,14 +217,22 @@ fn value(metric: &Metric, words: &[u32; VALUE_WORDS]) -> MetricValue {
         1 => Err(Undefined::NoRows),
         2 => Err(Undefined::OneClass),
         3 => Err(Undefined::NaN),
+        4 => Err(Undefined::NoPositives),
         _ => unreachable!("rank 0 sends one of these"),
     };
     let detail = match metric.kind {
-        MetricKind::Auc => Detail::Auc { positives: counts[0], negatives: counts[1] },
+        MetricKind::Auc | MetricKind::PrAuc => Detail::Area { positives: counts[0], negatives: counts[1] },
         MetricKind::Gauc { .. } => {
             Detail::Gauc { groups: counts[0], skipped_groups: counts[1], skipped_rows: counts[2] }
         }
-        MetricKind::LogLoss => Detail::LogLoss { rows: counts[0] },
+        MetricKind::Ranked { .. } => {
+            Detail::Ranked { groups: counts[0], skipped_groups: counts[1], skipped_rows: counts[2] }
+        }
+        MetricKind::LogLoss
+        | MetricKind::NormalizedEntropy
+        | MetricKind::RelativeInformationGain
+        | MetricKind::Calibration
+        | MetricKind::Brier => Detail::Mean { rows: counts[0] },
     };
     MetricValue { name: metric.name.clone(), value, direction: metric.kind.direction(), detail }
 }
@@ -232,7 +242,7 @@ mod tests {
     use super::*;
     use crate::batch::{Batch, KeyColumn};
     use crate::comm::in_process;
-    use din_program::schema::{GroupBy, GroupWeight, Prediction};
+    use din_program::schema::{GroupBy, GroupWeight, Prediction, RankedMeasure};
     use proptest::prelude::*;
 
     /// User, item, then for each of two predictions: logit, label or none.
@@ -249,6 +259,9 @@ mod tests {
             metric("log_loss(a)", 0, MetricKind::LogLoss),
             metric("log_loss(b)", 1, MetricKind::LogLoss),
             metric("gauc(b)", 1, gauc(GroupBy::Key(0), GroupWeight::None)),
+            metric("pr_auc(a)", 0, MetricKind::PrAuc),
+            metric("pcoc(b)", 1, MetricKind::Calibration),
+            metric("ndcg(b)", 1, MetricKind::Ranked { measure: RankedMeasure::Ndcg, by: GroupBy::Feature(0), k: 3 }),
         ];
         Metrics::new(&[prediction("a", 1), prediction("b", 0)], &metrics)
     }
@@ -363,12 +376,12 @@ mod tests {
             assert!(values.iter().all(|of_rank| *of_rank == values[0]));
             values[0].iter().map(|value| value.value).collect::<Vec<_>>()
         };
-        assert_eq!(undefined(&[], &[0, 0, 0]), [Err(Undefined::NoRows); 6]);
-        assert_eq!(undefined(&[row(1.0, None), row(2.0, None)], &[1]), [Err(Undefined::NoRows); 6]);
+        assert_eq!(undefined(&[], &[0, 0, 0]), [Err(Undefined::NoRows); 9]);
+        assert_eq!(undefined(&[row(1.0, None), row(2.0, None)], &[1]), [Err(Undefined::NoRows); 9]);
         let one_class = undefined(&[row(0.0, Some(true)), row(2.0, Some(true))], &[1, 1]);
         assert_eq!(one_class[..3], [Err(Undefined::OneClass); 3]);
         assert!(one_class[3].is_ok());
         let rows = [row(0.0, Some(true)), row(1.0, Some(false)), row(f32::NAN, Some(true))];
-        assert_eq!(undefined(&rows, &[2]), [Err(Undefined::NaN); 6]);
+        assert_eq!(undefined(&rows, &[2]), [Err(Undefined::NaN); 9]);
     }
 }

@@ -1,6 +1,8 @@
 //! Accumulates predictions of an evaluation set and computes the metrics that a program reports.
 
-use super::auc::{GroupedArea, Undefined, auc, gauc, log_loss};
+use super::auc::{GroupedArea, Undefined, auc, gauc, pr_auc};
+use super::pointwise::{brier, calibration, log_loss, normalized_entropy};
+use super::ranked::{RankedValue, ranked};
 use crate::batch::{Batch, KeyColumn};
 use crate::comm::LongOperation;
 use crate::data::string_id;
@@ -21,9 +23,14 @@ pub struct MetricValue {
 /// What stands behind a value.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Detail {
-    Auc { positives: u64, negatives: u64 },
+    /// An area under a curve: samples of each class.
+    Area { positives: u64, negatives: u64 },
+    /// GAUC: groups of both classes; those of one class, which are left out, and their rows.
     Gauc { groups: u64, skipped_groups: u64, skipped_rows: u64 },
-    LogLoss { rows: u64 },
+    /// NDCG and the like: groups with positives; those without, which are left out, and their rows.
+    Ranked { groups: u64, skipped_groups: u64, skipped_rows: u64 },
+    /// A mean over samples: their number.
+    Mean { rows: u64 },
 }
 
 impl MetricValue {
@@ -48,7 +55,10 @@ impl fmt::Display for MetricValue {
             Detail::Gauc { groups, skipped_groups, .. } if skipped_groups > 0 => {
                 write!(f, " ({groups} groups, {skipped_groups} of one class left out)")
             }
-            Detail::Auc { .. } | Detail::Gauc { .. } | Detail::LogLoss { .. } => Ok(()),
+            Detail::Ranked { groups, skipped_groups, .. } if skipped_groups > 0 => {
+                write!(f, " ({groups} groups, {skipped_groups} without a label of 1 left out)")
+            }
+            Detail::Area { .. } | Detail::Gauc { .. } | Detail::Ranked { .. } | Detail::Mean { .. } => Ok(()),
         }
     }
 }
@@ -88,7 +98,7 @@ impl Metrics {
     pub fn new(predictions: &[Prediction], metrics: &[Metric]) -> Self {
         let mut collected = vec![Collected::default(); predictions.len()];
         for metric in metrics {
-            if let MetricKind::Gauc { by, .. } = metric.kind
+            if let Some(by) = metric.kind.grouping()
                 && let Some(target) = collected.get_mut(metric.prediction as usize)
                 && target.groups.iter().all(|(g, _)| *g != by)
             {
@@ -144,24 +154,39 @@ impl Metrics {
 
     /// The values, in the order of the program's metrics.
     pub fn finish(&self) -> Vec<MetricValue> {
-        // AUC and GAUC sort all rows.
+        // Most metrics sort all rows.
         let _operation = LongOperation::begin();
         self.metrics
             .iter()
             .map(|metric| {
                 let Collected { logits, labels, groups } = &self.collected[metric.prediction as usize];
+                let keys = |by: GroupBy| {
+                    let of = groups.iter().find(|(grouping, _)| *grouping == by);
+                    of.expect("the groupings of all metrics are collected").1.as_slice()
+                };
+                let mean = |value| (value, Detail::Mean { rows: labels.len() as u64 });
                 let (value, detail) = match metric.kind {
-                    MetricKind::Auc => {
-                        let area = auc(logits, labels);
-                        (area.value, Detail::Auc { positives: area.positives, negatives: area.negatives })
+                    MetricKind::Auc | MetricKind::PrAuc => {
+                        let area = if metric.kind == MetricKind::Auc { auc } else { pr_auc }(logits, labels);
+                        (area.value, Detail::Area { positives: area.positives, negatives: area.negatives })
                     }
                     MetricKind::Gauc { by, weight } => {
-                        let keys = groups.iter().find(|(g, _)| *g == by).map_or(&[][..], |(_, k)| k);
                         let GroupedArea { value, groups, skipped_groups, skipped_rows } =
-                            gauc(keys, logits, labels, weight);
+                            gauc(keys(by), logits, labels, weight);
                         (value, Detail::Gauc { groups, skipped_groups, skipped_rows })
                     }
-                    MetricKind::LogLoss => (log_loss(logits, labels), Detail::LogLoss { rows: labels.len() as u64 }),
+                    MetricKind::Ranked { measure, by, k } => {
+                        let RankedValue { value, groups, skipped_groups, skipped_rows } =
+                            ranked(measure, k, keys(by), logits, labels);
+                        (value, Detail::Ranked { groups, skipped_groups, skipped_rows })
+                    }
+                    MetricKind::LogLoss => mean(log_loss(logits, labels)),
+                    MetricKind::NormalizedEntropy => mean(normalized_entropy(logits, labels)),
+                    MetricKind::RelativeInformationGain => {
+                        mean(normalized_entropy(logits, labels).map(|entropy| 1.0 - entropy))
+                    }
+                    MetricKind::Calibration => mean(calibration(logits, labels)),
+                    MetricKind::Brier => mean(brier(logits, labels)),
                 };
                 MetricValue { name: metric.name.clone(), value, direction: metric.kind.direction(), detail }
             })
@@ -203,7 +228,7 @@ mod tests {
         let values = all.finish();
         // Pairs: positives 2, 0, .5 against negatives 1, 0: 1 1 / 0 .5 / 0 1.
         assert_eq!(values[0].value, Ok(3.5 / 6.0));
-        assert_eq!(values[0].detail, Detail::Auc { positives: 3, negatives: 2 });
+        assert_eq!(values[0].detail, Detail::Area { positives: 3, negatives: 2 });
         assert_eq!(values[1].value, Ok(0.75), "a: 1, b: 1/2, c: one class");
         assert_eq!(values[1].detail, Detail::Gauc { groups: 2, skipped_groups: 1, skipped_rows: 1 });
         assert_eq!(values[2].value, Ok(1.5 / 4.0), "id 1: one class; id 2: positives 0, .5 against 1, 0");

@@ -6,7 +6,7 @@ Run: python metrics.py > metrics.json (numpy, scikit-learn). Scores are multiple
 import json
 
 import numpy as np
-from sklearn.metrics import log_loss, roc_auc_score
+from sklearn.metrics import average_precision_score, brier_score_loss, log_loss, ndcg_score, roc_auc_score
 
 random = np.random.default_rng(20260101)
 cases = []
@@ -23,6 +23,15 @@ for rows, groups, levels, rate in [(40, 5, 3, 0.5), (400, 30, 12, 0.3), (1200, 1
         if 0 < label[inside].sum() < inside.sum():
             areas.append((roc_auc_score(label[inside], score[inside]), inside.sum(), label[inside].sum()))
     areas = np.array(areas)
+    ndcg = {k: [] for k in (1, 3, 10)}
+    for key in np.unique(group):
+        inside = group == key
+        if label[inside].sum() == 0:
+            continue
+        for k, values in ndcg.items():
+            # scikit-learn refuses a group of one sample, whose only order is the best one.
+            values.append(ndcg_score([label[inside]], [score[inside]], k=k) if inside.sum() > 1 else 1.0)
+    rate = label.mean()
     probability = 1 / (1 + np.exp(-score))
     cases.append(
         {
@@ -36,6 +45,11 @@ for rows, groups, levels, rate in [(40, 5, 3, 0.5), (400, 30, 12, 0.3), (1200, 1
             "groups": len(areas),
             "skipped_groups": int(len(np.unique(group)) - len(areas)),
             "log_loss": float(log_loss(label, probability)),
+            "pr_auc": float(average_precision_score(label, score)),
+            "brier": float(brier_score_loss(label, probability)),
+            "normalized_entropy": float(log_loss(label, probability) / log_loss(label, np.full(rows, rate))),
+            "pcoc": float(probability.sum() / label.sum()),
+            "ndcg": [[k, float(np.mean(values))] for k, values in ndcg.items()],
         }
     )
 print(json.dumps(cases, separators=(",", ":")))

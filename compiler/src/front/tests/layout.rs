@@ -264,6 +264,11 @@ fn the_library_defines_the_metrics_that_the_runtime_computes() {
     for item in &file.items {
         let ast::Item::Metric(metric) = item else { panic!("`std.metric` has metrics alone") };
         defined.push(&metric.name.name);
+        let samples = metric.parameters.iter().find(|parameter| parameter.name.name == "k");
+        if let Some(default) = samples.and_then(|k| k.default.as_ref()) {
+            let text = &text[default.span.start as usize..default.span.end as usize];
+            assert_eq!(text.parse(), Ok(crate::front::report::RANKED_SAMPLES));
+        }
     }
     let mut computed = din_program::schema::MetricName::ALL.map(|name| name.text());
     defined.sort_unstable();

@@ -49,10 +49,13 @@ pub fn check_description(program: &Program) -> Result<(), CheckError> {
     }
     for metric in &program.metrics {
         within("", "prediction", metric.prediction, program.predictions.len())?;
-        match metric.kind {
-            MetricKind::Auc | MetricKind::LogLoss => {}
-            MetricKind::Gauc { by: GroupBy::Key(key), .. } => within("", "key", key, schema.keys.len())?,
-            MetricKind::Gauc { by: by @ (GroupBy::Feature(k) | GroupBy::Common(k)), .. } => {
+        if let MetricKind::Ranked { k: 0, .. } = metric.kind {
+            return Err(error("", format!("metric {} counts no samples", metric.name)));
+        }
+        match metric.kind.grouping() {
+            None => {}
+            Some(GroupBy::Key(key)) => within("", "key", key, schema.keys.len())?,
+            Some(by @ (GroupBy::Feature(k) | GroupBy::Common(k))) => {
                 within("", "feature", k, schema.features.len())?;
                 let feature = &schema.features[k as usize];
                 let dense = matches!(feature.kind, FeatureKind::Dense { .. });
