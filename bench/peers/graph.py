@@ -5,9 +5,11 @@ variance 1). All tables are one. The first layer is split: `k` and `k * q` have 
 
 `--task infer`:
 
-- `split`: entries of all samples one behind the other, filled up to one number over all batches; free places belong to a sample that is dropped.
-- `chunks`: entries in chunks of eight of one sample, whose free places read a row of zeros: the candidate is spread to an eighth of the rows, and
-  only sums of chunks are added up by sample.
+- `split`: entries of all samples one behind the other, filled up to one number over all batches.
+- `chunks`: entries in chunks of eight of one sample: the candidate is spread to an eighth of the rows, and only sums of chunks are added up by
+  sample.
+
+Free places of either read a row of zeros, so that they may count for any sample.
 
 `--task rank`, where the request's part of both first layers is computed once:
 
@@ -45,7 +47,8 @@ def split_batches(data):
         yield {
             "ids": ids(b, TABLES),
             "history": np.concatenate([history, np.full((free, len(W.ITEMS)), ZEROS, np.int32)]),
-            "segment": np.concatenate([segment, np.full(free, n)]).astype(np.int32),
+            "segment": np.concatenate([segment, np.full(free, n - 1)]).astype(np.int32),
+            "offsets": b["offsets"][:-1].astype(np.int32),
         }
 
 
@@ -54,14 +57,14 @@ def chunk_batches(data):
     most = max(int(c.sum()) for c in counts)
     for b, count in zip(data, counts):
         n, lengths = len(b["label"]), np.diff(b["offsets"])
-        segment = np.full(most, n, np.int32)
+        segment = np.full(most, n - 1, np.int32)
         segment[: count.sum()] = np.repeat(np.arange(n), count)
         sample = np.repeat(np.arange(n), lengths)
         first = np.cumsum(count) - count
         place = first[sample] * CHUNK + np.arange(lengths.sum()) - b["offsets"][sample]
         history = np.full((most * CHUNK, len(W.ITEMS)), ZEROS, np.int32)
         history[place] = ids(b, W.ITEMS, "visited.")
-        yield {"ids": ids(b, TABLES), "history": history, "segment": segment}
+        yield {"ids": ids(b, TABLES), "history": history, "segment": segment, "offsets": first.astype(np.int32)}
 
 
 def requests(data):
@@ -123,30 +126,27 @@ class Model:
     def term(self, candidate, wq):
         return self.ops.linear(candidate, self.ops.constant(wq), self.ops.constant(self.bias("unit.0")))
 
-    def infer(self, form, ids, history, segment, samples, entries):
+    def infer(self, form, ids, history, segment, offsets, samples, entries):
         """Logits `[samples, 1]`."""
-        ops = self.ops
+        ops, n = self.ops, W.UNIT[0]
         wk, wp, wq = self.first()
         one = self.rows(ids, [samples, W.WIDTH * len(TABLES)])
         candidate = ops.columns(one, 0, E)
         scalars = ops.columns(one, E, W.WIDTH * len(TABLES))
-        # One more row, for free places.
-        extended = ops.append_zeros(ops.concat([candidate, self.term(candidate, wq)], 1), E + W.UNIT[0])
-        spread = ops.gather(extended, segment)
-        q, term = ops.columns(spread, 0, E), ops.columns(spread, E, E + W.UNIT[0])
+        q, term = (ops.gather(x, segment) for x in (candidate, self.term(candidate, wq)))
         k = self.rows(history, [entries, E])
         if form == "chunks":
             groups = entries // CHUNK
             of_group = ops.reshape(k, [groups, CHUNK, E])
             kq = ops.reshape(ops.multiply(of_group, ops.reshape(q, [groups, 1, E])), [entries, E])
             x = ops.matmul(ops.concat([k, kq], 1), ops.constant(np.concatenate([wk, wp])))
-            x = ops.add(ops.reshape(x, [groups, CHUNK, W.UNIT[0]]), ops.reshape(term, [groups, 1, W.UNIT[0]]))
-            score = self.unit_end(ops.reshape(x, [entries, W.UNIT[0]]))
-            weighted = ops.sum(ops.multiply(of_group, ops.reshape(score, [groups, CHUNK, 1])), 1)
+            x = ops.add(ops.reshape(x, [groups, CHUNK, n]), ops.reshape(term, [groups, 1, n]))
+            score = self.unit_end(ops.reshape(x, [entries, n]))
+            pooled = ops.reshape(ops.matmul(ops.reshape(score, [groups, 1, CHUNK]), of_group), [groups, E])
+            taste = ops.segment_sum(pooled, None, segment, offsets, samples, E)
         else:
             x = ops.linear(ops.concat([k, ops.multiply(k, q)], 1), ops.constant(np.concatenate([wk, wp])), term)
-            weighted = ops.multiply(k, self.unit_end(x))
-        taste = ops.segment_sum(weighted, segment, samples, E)
+            taste = ops.segment_sum(k, self.unit_end(x), segment, offsets, samples, E)
         return self.tail_end(self.linear(ops.concat([scalars, taste, candidate], 1), "hidden.0"))
 
     def rank(self, form, scalars, history, candidates, count, length):
@@ -187,4 +187,4 @@ def logits(ops, tensors, arguments, first):
         shapes = len(first["candidates"]), len(first["history"])
         return model.rank(arguments.mode, values["scalars"], values["history"], values["candidates"], *shapes)
     shapes = len(first["ids"]), len(first["history"])
-    return model.infer(arguments.mode, values["ids"], values["history"], values["segment"], *shapes)
+    return model.infer(arguments.mode, values["ids"], values["history"], values["segment"], values["offsets"], *shapes)

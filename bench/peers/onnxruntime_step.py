@@ -54,9 +54,6 @@ class Ops:
     def columns(self, x, begin, end):
         return self.node("Slice", x, self.numbers(begin), self.numbers(end), self.numbers(1))
 
-    def append_zeros(self, x, width):
-        return self.concat([x, self.constant(np.zeros((1, width), np.float32))], 0)
-
     def matmul(self, x, y):
         return self.node("MatMul", x, y)
 
@@ -78,12 +75,11 @@ class Ops:
     def sum(self, x, axis):
         return self.node("ReduceSum", x, self.numbers(axis), keepdims=0)
 
-    def segment_sum(self, x, segment, samples, width):
-        """Rows added up by sample; those of sample number `samples` are dropped."""
-        zeros = self.constant(np.zeros((samples + 1, width), np.float32))
+    def segment_sum(self, x, weights, segment, _offsets, samples, width):
+        """Rows, times their weights if there are any, added up by sample."""
+        zeros = self.constant(np.zeros((samples, width), np.float32))
         index = self.reshape(self.node("Cast", segment, to=TensorProto.INT64), [-1, 1])
-        sums = self.node("ScatterND", zeros, index, x, reduction="add")
-        return self.node("Slice", sums, self.numbers(0), self.numbers(samples), self.numbers(0))
+        return self.node("ScatterND", zeros, index, self.multiply(x, weights) if weights else x, reduction="add")
 
     def model(self, result, samples):
         output = helper.make_tensor_value_info(result, TensorProto.FLOAT, [samples, 1])
