@@ -14,11 +14,12 @@ use std::time::Instant;
 const FAR: usize = 128 << 20;
 /// Bytes of which two lie in a second-level cache, and not in the first.
 const NEAR: usize = 96 << 10;
-const TRIES: usize = 5;
+/// Short tries, of which some are not disturbed.
+const TRIES: usize = 20;
 
-/// Takes about a third of a second; the best of some tries, each as slow as its slowest thread.
+/// Takes about a fifth of a second; the best of some tries, each as slow as its slowest thread.
 pub(super) fn measure(kernels: Microkernels, threads: &Threads) -> Roofline {
-    let (rows, k, n, repeats) = (32usize, 64usize, 80usize, 2000);
+    let (rows, k, n, repeats) = (32usize, 64usize, 80usize, 500);
     let multiply = || {
         let (x, w, mut out) = (vec![0.5f32; rows * k], vec![0.25f32; k * n], vec![0.0f32; rows * n]);
         move || {
@@ -40,7 +41,7 @@ pub(super) fn measure(kernels: Microkernels, threads: &Threads) -> Roofline {
             }
         }
     };
-    let copies = 1000;
+    let copies = 250;
     let copy = || {
         let (from, mut to) = (vec![1u64; NEAR / 8], vec![0u64; NEAR / 8]);
         move || (0..copies).for_each(|_| black_box(&mut to).copy_from_slice(black_box(&from)))
