@@ -380,9 +380,12 @@ def held(record):
     if record["isa"] == record["machine_isa"]:
         return ""
     unheld = [name for name, side in record["sides"].items() if side["avx512"]]
+    unseen = [name for name, side in record["sides"].items() if side["avx512"] is None and name != "din"]
     told = f"Held to {record['isa']} on a machine that has {record['machine_isa']}."
     if unheld:
         told += f" Not held, to its advantage (registers of {record['machine_isa']} were in use): {', '.join(unheld)}."
+    if unseen:
+        told += f" Whether they were held was not seen: {', '.join(unseen)}."
     return told
 
 

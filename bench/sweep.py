@@ -152,8 +152,8 @@ def make(shape, folder, steps):
 
 def bench_step(arguments, folder, shape, level, task, rounds, *more):
     """The lines that our side prints."""
-    command = [*shlex.split(str(arguments.ours)), "--spec", folder / "spec.din", "--data", folder / "step.parquet", "--init", folder / "init.safetensors"]
-    command += ["--names", folder / "names.json", "--threads", arguments.threads, "--batch", shape.batch, "--task", task, "--isa", level]
+    command = [*shlex.split(str(arguments.ours)), "--spec", folder / "spec.din", "--data", folder / "step.parquet"]
+    command += ["--init", folder / "init.safetensors", "--names", folder / "names.json", "--threads", arguments.threads, "--batch", shape.batch, "--task", task, "--isa", level]
     command = [str(word) for word in [*command, "--rounds", rounds, *more]]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, env=os.environ | run.ENVIRONMENT)
     if done.returncode:
@@ -202,8 +202,8 @@ def ratio(of):
 def markdown(record, picture):
     series = list(record["peak"])
     lines = [f"# Shapes, {record['date']}", "", f"{record['cpu']}, {record['threads']} thread(s). {run.loads(record)}", ""]
-    lines += ["Time of a step over its [roofline](../README.md#the-floor); above 1.5 in bold. The parts: products at the peak of all threads, what they"]
-    lines += ["read and write at the bandwidth of second-level caches, rows of tables at that of memory.", ""]
+    lines += ["Time of a step over its [roofline](../README.md#shapes); above 1.5 in bold. The parts: products at the peak"]
+    lines += ["of all threads, what they read and write at the bandwidth of second-level caches, rows of tables at that of", "memory.", ""]
     for level in series:
         p = record["peak"][level]
         rates = f"{p['flops'] / 1e9:.0f} GFLOP/s, {p['cache_bytes'] / 1e9:.0f} GB/s in second-level caches, {p['bytes'] / 1e9:.1f} GB/s from memory"
@@ -213,8 +213,10 @@ def markdown(record, picture):
     columns = list(dict.fromkeys(key for _, point in points for key in point["measured"]))
     for key in columns:
         ratios = [ratio(point["measured"][key]) for _, point in points]
-        lines += [f"- {key}: {sum(r > BEYOND for r in ratios)} of {len(ratios)} shapes beyond {BEYOND}, the median {statistics.median(ratios):.2f}, the most {max(ratios):.2f}."]
-    lines += ["", f"| changed | shape | {' | '.join(f'{key}: ms | over roofline | of the floor' for key in columns)} |", "| --- " * (2 + 3 * len(columns)) + "|"]
+        beyond, median, most = sum(r > BEYOND for r in ratios), statistics.median(ratios), max(ratios)
+        lines += [f"- {key}: {beyond} of {len(ratios)} shapes beyond {BEYOND}, the median {median:.2f}, the most {most:.2f}."]
+    head = ["changed", "shape", *(f"{key}: {what}" for key in columns for what in ("ms", "over roofline", "of the floor"))]
+    lines += ["", f"| {' | '.join(head)} |", "| --- " * len(head) + "|"]
     for axis, point in points:
         row = [axis, f"`{point['shape']}`"]
         for key in columns:
