@@ -1,9 +1,9 @@
 """Runs the training step of ours and of the peers, interleaved, on the same data, weights, batch order and threads.
 
     python bench/run.py [--ours "COMMAND"] [--peers MODE,MODE,..] [--rounds 5] [--threads 2] [--data target/bench] [--out bench/results]
-        [--model din|base] [--unit sigmoid|dice] [--task train|infer|rank] [--spec FILE] [--batch 1024] [--name step]
+        [--model din|base] [--unit sigmoid|dice] [--task train|infer|rank] [--isa v3|v4] [--spec FILE] [--batch 1024] [--name step]
 
-COMMAND is ours; `{spec}`, `{data}`, `{init}`, `{threads}`, `{batch}` and `{task}` in it are replaced by paths and numbers. It runs all
+COMMAND is ours; `{spec}`, `{data}`, `{init}`, `{threads}`, `{batch}`, `{task}` and `{isa}` in it are replaced by paths, numbers and words. It runs all
 batches once from the initial weights and prints, as its last line, `{"step_seconds": [..], "losses": [..]}`: wall seconds of each step
 (rows looked up, forward, backward, update; reading the file left out) and the loss of each batch before its update. It may add
 `"peak_kib"`.
@@ -29,6 +29,8 @@ import sys
 import threading
 import time
 
+import isa
+
 HERE = pathlib.Path(__file__).resolve().parent
 PEERS = [
     "eager-padded",
@@ -40,7 +42,16 @@ PEERS = [
     "compile-split-sparse",
 ]
 # What a peer of a family runs on, after its own package.
-PACKAGES = {"torch": ["torch"], "jax": ["jax"], "deepctr": ["deepctr-torch", "torch"], "fuxictr": ["fuxictr", "torch"]}
+PACKAGES = {
+    "torch": ["torch"],
+    "jax": ["jax"],
+    "deepctr": ["deepctr-torch", "torch"],
+    "fuxictr": ["fuxictr", "torch"],
+    "onnxruntime": ["onnxruntime", "onnx"],
+    "openvino": ["openvino"],
+}
+# Of these no setting holds every library to AVX2: they get copies of packages that find no AVX-512.
+HIDDEN_FROM = {"jax": "jaxlib", "onnxruntime": "onnxruntime", "openvino": "openvino"}
 # For all sides. glibc keeps memory once taken, as a tuned allocator does: without it PyTorch takes large tensors from the system anew at
 # each step.
 ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": str(1 << 34), "MALLOC_TRIM_THRESHOLD_": str(1 << 34)}
@@ -62,9 +73,15 @@ class Setting:
     unit: str = "sigmoid"
     task: str = "train"
     device: str = "cpu"
+    # The level of the instruction set that all sides are held to.
+    isa: str = dataclasses.field(default_factory=isa.level)
 
     def environment(self):
         return os.environ | ENVIRONMENT | (ON_CPU if self.device == "cpu" else {}) | {"OMP_NUM_THREADS": str(self.threads)}
+
+    def peers_environment(self, family):
+        limits = isa.limits(self.isa, isa.level())
+        return self.environment() | limits | (hidden(family) if limits and family in HIDDEN_FROM else {})
 
     def command(self, template):
         return [word.format_map(vars(self)) for word in shlex.split(template)]
@@ -81,6 +98,26 @@ def versions(family):
     code += "print(json.dumps({'python': platform.python_version()} | {p: version(p) for p in sys.argv[1:]}))"
     done = subprocess.run([interpreter(family), "-c", code, *PACKAGES[family]], capture_output=True, text=True, check=False)
     return {} if done.returncode else json.loads(done.stdout)
+
+
+def hidden(family):
+    """The environment of a family's copies without AVX-512, which are made once; empty, with a word about it, where they cannot be made."""
+    folder = HERE.parent / "target" / "bench-without-avx512" / family
+    made = folder / "environment.json"
+    wanted = {"python": interpreter(family), "versions": versions(family)}
+    if made.exists():
+        found = json.loads(made.read_text(encoding="utf-8"))
+        if found["of"] == wanted:
+            return found["environment"]
+    print(f"{family}: copies its libraries for AVX2", file=sys.stderr)
+    command = [interpreter(family), str(HERE / "hide_avx512.py"), str(folder), HIDDEN_FROM[family]]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        print(f"{family} is not held to AVX2: {shlex.join(command)} failed; it needs cc and objdump", file=sys.stderr)
+        return {}
+    environment = dict(line.split("=", 1) for line in done.stdout.splitlines())
+    made.write_text(json.dumps({"of": wanted, "environment": environment}, indent=1) + "\n")
+    return environment
 
 
 class Side:
@@ -125,6 +162,9 @@ class Side:
             return json.loads(line)
         raise SystemExit(f"{self.name} ended without a result (exit code {self.process.wait()}); its error is above")
 
+    def uses_avx512(self):
+        return isa.uses_avx512(self.process.pid)
+
     def close(self, seconds=None):
         try:
             self.process.stdin.close()
@@ -151,7 +191,7 @@ class Peer(Side):
         command = [interpreter(family), str(HERE / "peers" / f"{family}_step.py"), "--serve", "--mode", mode_]
         for option in ("data", "init", "threads", "batch", "model", "unit", "task", "device"):
             command += [f"--{option}", str(getattr(setting, option))]
-        super().__init__(mode, lazy, found, command, setting.environment())
+        super().__init__(mode, lazy, found, command, setting.peers_environment(family))
 
 
 class Ours:
@@ -171,6 +211,9 @@ class Ours:
         if done.returncode:
             raise SystemExit(f"{shlex.join(self.command)} ended with code {done.returncode}")
         return json.loads(done.stdout.splitlines()[-1])
+
+    def uses_avx512(self):
+        """Not known: the process has ended."""
 
     def close(self, seconds=None):
         pass
@@ -257,6 +300,7 @@ def measure(setting, ours, peers, rounds, patience=None):
                     without(side.name, e)
                     del results[side.name]
             print(f"round {k + 1} of {rounds}", file=sys.stderr)
+        wide = {side.name: side.uses_avx512() if setting.device == "cpu" else None for side in sides}
         closing = patience
     finally:
         for side in sides:
@@ -266,6 +310,8 @@ def measure(setting, ours, peers, rounds, patience=None):
     record = {
         "date": datetime.date.today().isoformat(),
         "cpu": cpu(),
+        "machine_isa": isa.level(),
+        "isa": setting.isa,
         "task": setting.task,
         "threads": setting.threads,
         "batch": setting.batch,
@@ -281,6 +327,7 @@ def measure(setting, ours, peers, rounds, patience=None):
         ms = statistics.median(by_round)
         record["sides"][side.name] = {
             "lazy": side.lazy,
+            "avx512": wide[side.name],
             "versions": side.versions,
             "ready_seconds": ready[side.name],
             "ms": ms,
@@ -328,6 +375,20 @@ def table(record):
     return lines
 
 
+def held(record):
+    """A sentence about the level, where it is below the machine's; who was not held to it counts as faster than it is."""
+    if record["isa"] == record["machine_isa"]:
+        return ""
+    unheld = [name for name, side in record["sides"].items() if side["avx512"]]
+    unseen = [name for name, side in record["sides"].items() if side["avx512"] is None and name != "din"]
+    told = f"Held to {record['isa']} on a machine that has {record['machine_isa']}."
+    if unheld:
+        told += f" Not held, to its advantage (registers of {record['machine_isa']} were in use): {', '.join(unheld)}."
+    if unseen:
+        told += f" Whether they were held was not seen: {', '.join(unseen)}."
+    return told
+
+
 def loads(record):
     return f"Load average at the start {record['load'][0]:.1f}, at the end {record['load'][1]:.1f}."
 
@@ -335,9 +396,9 @@ def loads(record):
 def markdown(record):
     what = {"train": "Training step", "infer": "Inference", "rank": "Ranking"}[record["task"]]
     lines = [
-        f"# {what}, {record['date']}, {record['threads']} thread(s), batch {record['batch']}",
+        f"# {what}, {record['date']}, level {record['isa']}, {record['threads']} thread(s), batch {record['batch']}",
         "",
-        f"{setup([record])}. {loads(record)}",
+        f"{setup([record])}. {loads(record)} {held(record)}".rstrip(),
         "",
         f"Medians of {record['round_count']} interleaved rounds."
         + " `lazy`: only touched rows move; `whole`: Adam on whole tables." * (record["task"] == "train"),
@@ -367,6 +428,7 @@ def main():
     parser.add_argument("--model", choices=["din", "base"], default="din")
     parser.add_argument("--unit", choices=["sigmoid", "dice"], default="sigmoid")
     parser.add_argument("--task", choices=["train", "infer", "rank"], default="train")
+    parser.add_argument("--isa", choices=isa.LEVELS, default=isa.level(), help="level that all sides are held to [default: the machine's, %(default)s]")
     parser.add_argument("--spec", type=pathlib.Path, help="the model of our side [default: by --model and --unit]")
     parser.add_argument("--data", type=pathlib.Path, default=pathlib.Path("target/bench"))
     parser.add_argument("--out", type=pathlib.Path, default=HERE / "results")
@@ -387,10 +449,11 @@ def main():
         arguments.model,
         arguments.unit,
         arguments.task,
+        isa=arguments.isa,
     )
     record = measure(setting, arguments.ours, [mode for mode in arguments.peers.split(",") if mode], arguments.rounds)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    stem = arguments.out / f"{record['date']}-{arguments.name}-{arguments.threads}t"
+    stem = arguments.out / f"{record['date']}-{arguments.name}-{arguments.isa}-{arguments.threads}t"
     stem.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
     text = markdown(record)
     stem.with_suffix(".md").write_text(text)

@@ -164,7 +164,7 @@ mod tests {
             "{text}"
         );
         assert!(!text.contains("one core") && text.contains("100.0 %    2.000       2.0"), "{text}");
-        (profile.device, profile.roof) = (None, Some(Roofline { flops: 4e9, bytes: 1e10 }));
+        (profile.device, profile.roof) = (None, Some(Roofline { flops: 4e9, cache_bytes: 4e10, bytes: 1e10 }));
         let text = table(&profile);
         assert!(text.contains("\n1000 rows decoded, of columns of 1.5 MiB; 100.0 MiB of memory at most\n"), "{text}");
         assert!(text.contains("one core at most: 4 GFLOP/s") && text.contains("50 %"), "{text}");

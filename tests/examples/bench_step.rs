@@ -4,7 +4,7 @@
 //! ```text
 //! bench_step --spec bench/din_step.din --data target/bench/step.parquet --init target/bench/init.safetensors
 //!     [--names bench/names.json] [--threads 2] [--batch 1024] [--rounds 1] [--task train|infer] [--isa v4]
-//!     [--device cpu|cuda:N] [--precision f32|tf32|bf16] [--prefill 0] [--serve] [--profile] [--floor]
+//!     [--device cpu|cuda:N] [--precision f32|tf32|bf16] [--prefill 0] [--serve] [--profile] [--roofline]
 //! ```
 //!
 //! A step's time is that of looking up its rows, forward, backward and updates; the file is read
@@ -12,8 +12,10 @@
 //! weights. Prints one JSON line a round: `{"step_seconds": [..], "losses": [..], "peak_kib": n}`;
 //! with `--serve`, one round for each line of standard input. `--prefill` gives growing tables so
 //! many rows, which keep from round to round what training made of them. `--profile` prints where
-//! time went to standard error in the end; `--floor` ends with what the products alone would take
-//! at the peak of this machine, measured in the same process.
+//! time went to standard error in the end; `--roofline` ends with a line of JSON, what all threads
+//! together do at most per second, measured in the same process, and the floating-point operations of
+//! a step's products and statistics as its calls count them:
+//! `{"flops": f, "cache_bytes": c, "bytes": b, "step_flops": n}`.
 
 use din_compiler::front::{CheckOptions, NoFiles, check};
 use din_compiler::{CompileOptions, Compiled, codegen, compile};
@@ -52,19 +54,19 @@ struct Arguments {
     prefill: u64,
     serve: bool,
     profile: bool,
-    floor: bool,
+    roofline: bool,
 }
 
 impl Arguments {
     fn parse() -> Outcome<Arguments> {
         let mut values = BTreeMap::new();
         let mut words = std::env::args().skip(1);
-        let (mut serve, mut profile, mut floor) = (false, false, false);
+        let (mut serve, mut profile, mut roofline) = (false, false, false);
         while let Some(word) = words.next() {
             match word.strip_prefix("--") {
                 Some("serve") => serve = true,
                 Some("profile") => profile = true,
-                Some("floor") => floor = true,
+                Some("roofline") => roofline = true,
                 Some(name) => {
                     let value = words.next().ok_or_else(|| format!("--{name} needs a value"))?;
                     values.insert(name.to_string(), value);
@@ -109,7 +111,7 @@ impl Arguments {
             prefill: take("prefill", Some("0"))?.parse()?,
             serve,
             profile,
-            floor,
+            roofline,
         };
         match values.into_keys().next() {
             Some(name) => Err(format!("unknown option --{name}").into()),
@@ -318,7 +320,7 @@ fn main() -> Outcome<()> {
     // Warm, as the peers are: capacities grow, memory is touched.
     side.round(&batches[..batches.len().min(4)], arguments.infer)?;
     if let Runs::Cpu(engine) = &mut side.runs {
-        engine.set_profile(arguments.profile || arguments.floor);
+        engine.set_profile(arguments.profile || arguments.roofline);
     }
     let asked = std::io::stdin().lines();
     let rounds: Box<dyn Iterator<Item = ()>> = match arguments.serve {
@@ -334,18 +336,15 @@ fn main() -> Outcome<()> {
         println!("{}", serde_json::json!({ "step_seconds": seconds, "losses": losses, "peak_kib": peak_kib() }));
     }
     if let Runs::Cpu(engine) = &side.runs
-        && arguments.floor
+        && arguments.roofline
     {
-        let roof = engine.roofline();
+        let (roof, threads) = (engine.roofline(), arguments.threads as f64);
         let steps = (count * batches.len()).max(1) as f64;
-        let flops = engine.profile().iter().map(|r| r.flops).sum::<f64>() / steps;
-        let seconds = flops / roof.flops / arguments.threads as f64;
+        let step_flops = engine.profile().iter().map(|r| r.flops).sum::<f64>() / steps;
+        let (flops, cache_bytes, bytes) = (threads * roof.flops, threads * roof.cache_bytes, threads * roof.bytes);
         println!(
-            "{:.2} ms: the step's {:.2} GFLOP in products at {:.0} GFLOP/s on each of {} cores",
-            seconds * 1e3,
-            flops / 1e9,
-            roof.flops / 1e9,
-            arguments.threads
+            "{}",
+            serde_json::json!({ "flops": flops, "cache_bytes": cache_bytes, "bytes": bytes, "step_flops": step_flops })
         );
     }
     if let Runs::Cpu(engine) = &side.runs

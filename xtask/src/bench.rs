@@ -17,7 +17,7 @@ pub fn bench(options: &[String]) -> Outcome {
     let libraries = environment("bench-venv-libraries", &[own, "bench/peers/requirements-libraries.txt"])?;
     let mut suite = Command::new(python);
     suite.arg("bench/suite.py").args(options).current_dir(root());
-    for family in ["JAX", "FUXICTR", "DEEPCTR"] {
+    for family in ["JAX", "FUXICTR", "DEEPCTR", "ONNXRUNTIME", "OPENVINO"] {
         suite.env(format!("PYTHON_{family}"), &libraries);
     }
     run(&mut suite)

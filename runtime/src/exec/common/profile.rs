@@ -35,11 +35,13 @@ pub struct CallSpan {
     pub length: Duration,
 }
 
-/// What one core of a machine does at most.
+/// What one core of a machine does at most while all threads work.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Roofline {
     /// Floating-point operations a second in products.
     pub flops: f64,
+    /// Bytes a second, read and written, of a copy within its second-level cache.
+    pub cache_bytes: f64,
     /// Bytes a second, read from memory in order.
     pub bytes: f64,
 }

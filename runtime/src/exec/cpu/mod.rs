@@ -269,9 +269,9 @@ impl CpuExecutor {
         profile::spans(&self.schedules, self.scratch.iter().map(|s| &s.clock))
     }
 
-    /// What one core of this machine does at most, measured now.
+    /// What one core of this machine does at most while all threads work, measured now.
     pub fn roofline(&self) -> Roofline {
-        roofline::measure(self.kernels)
+        roofline::measure(self.kernels, &self.threads)
     }
 }
 
