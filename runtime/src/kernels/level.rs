@@ -20,6 +20,32 @@ pub(super) type SumRowsFn = unsafe fn(RowSegments<'_>, (usize, usize), &[Option<
 
 pub(super) type StatisticFn = unsafe fn(Statistic, *const f32, usize, usize, usize, *mut f32);
 
+/// Tiles that make their weight.
+pub(super) struct AbsorbingTiles {
+    /// By vectors across, then by rows, less 1 each.
+    pub whole: &'static [&'static [AbsorbedTileFn]],
+    /// The same for tiles whose last vector is masked.
+    pub masked: &'static [&'static [AbsorbedTileFn]],
+    /// Most vectors across of the tiles of a sample, by its entries, less 1; the last is for all
+    /// longer histories.
+    pub vectors: &'static [usize],
+    /// Whether all samples of a group take the width of the widest: for another one the weight is
+    /// read again.
+    pub uniform: bool,
+}
+
+/// Tiles of the gradients of absorbed weights.
+pub(super) struct OuterTiles {
+    /// By vectors across, then by rows, less 1 each.
+    pub whole: &'static [&'static [AbsorbedOuterFn]],
+    /// The same for tiles whose last vector is masked.
+    pub masked: &'static [&'static [AbsorbedOuterFn]],
+    /// They are for histories that have fewer entries on average: where the last vector of a row is
+    /// whole, and where it is masked. What was stored by a mask cannot be loaded before it is in the
+    /// cache, so that longer histories gain by sums that stay in registers.
+    pub entries: [usize; 2],
+}
+
 /// Everything of one level.
 pub(super) struct Level {
     pub lanes: usize,
@@ -31,23 +57,21 @@ pub(super) struct Level {
     pub statistic: StatisticFn,
     pub join: unsafe fn(*mut f32, *const f32, usize, bool),
     pub sum_rows: SumRowsFn,
-    /// Tiles that make their weight, by vectors across, then by rows, less 1 each.
-    pub absorbed_whole: &'static [&'static [AbsorbedTileFn]],
-    /// The same for tiles whose last vector is masked.
-    pub absorbed_masked: &'static [&'static [AbsorbedTileFn]],
-    pub absorbed_column: unsafe fn(&AbsorbedPanel, usize, *mut f32),
-    /// Tiles of their gradients, by vectors across, then by rows, less 1 each.
-    pub absorbed_outer_whole: &'static [&'static [AbsorbedOuterFn]],
-    /// The same for tiles whose last vector is masked.
-    pub absorbed_outer_masked: &'static [&'static [AbsorbedOuterFn]],
-    pub lane_sums: unsafe fn(*const f32, usize, *mut f32),
+    pub absorbing: AbsorbingTiles,
+    pub absorbing_transposed: AbsorbingTiles,
+    pub absorbed_column: unsafe fn(&AbsorbedPanel, bool, usize, *mut f32),
+    /// Tiles of the gradients of absorbed weights, for ever longer histories.
+    pub outer: &'static [OuterTiles],
 }
 
 macro_rules! level {
     (
         $name:ident, $simd:ty, [$($feature:literal)?],
-        [$($columns:literal: $($rows:literal)*, $($narrow:literal)*, $($absorbed:literal)*;)*],
-        [$($outer_columns:literal: $($outer_rows:literal)*;)*]
+        [$($columns:literal: $($rows:literal)*, $($narrow:literal)*;)*],
+        [$($absorbing:literal: $($absorbing_rows:literal)*, $($absorbing_narrow:literal)*;)*], $vectors:expr,
+        [$($transposed:literal: $($transposed_rows:literal)*, $($transposed_narrow:literal)*;)*], $transposed_vectors:expr,
+        $uniform:literal,
+        $([$($outer:literal: $($outer_rows:literal)*;)*], $kept:literal, $entries:expr;)*
     ) => {
         pub(super) mod $name {
             use super::*;
@@ -96,32 +120,28 @@ macro_rules! level {
                 unsafe { body::sum_rows::<$simd>(segments, range, rows, width, out) }
             }
             $(#[target_feature(enable = $feature)])?
-            unsafe fn absorbed<const R: usize, const C: usize, const WHOLE: bool>(
+            unsafe fn absorbed<const R: usize, const C: usize, const WHOLE: bool, const TRANSPOSED: bool>(
                 t: &RegisterTile,
                 panel: &AbsorbedPanel,
                 keep: Option<*mut f32>,
             ) {
                 // SAFETY: the caller vouches for the level's features (see `Microkernels::new`) and
                 // for the addresses.
-                unsafe { body::absorbed_tile::<$simd, R, C, WHOLE>(t, panel, keep) }
+                unsafe { body::absorbed_tile::<$simd, R, C, WHOLE, TRANSPOSED>(t, panel, keep) }
             }
             $(#[target_feature(enable = $feature)])?
-            unsafe fn absorbed_column(panel: &AbsorbedPanel, steps: usize, out: *mut f32) {
+            unsafe fn absorbed_column(panel: &AbsorbedPanel, transposed: bool, steps: usize, out: *mut f32) {
                 // SAFETY: the caller vouches for the level's features (see `Microkernels::new`) and
                 // for the addresses.
-                unsafe { body::absorbed_column::<$simd>(panel, steps, out) }
+                unsafe { body::absorbed_column::<$simd>(panel, transposed, steps, out) }
             }
             $(#[target_feature(enable = $feature)])?
-            unsafe fn absorbed_outer<const R: usize, const C: usize, const WHOLE: bool>(t: &AbsorbedOuterTile<'_>) {
+            unsafe fn absorbed_outer<const R: usize, const C: usize, const WHOLE: bool, const KEPT: bool>(
+                t: &AbsorbedOuterTile<'_>,
+            ) {
                 // SAFETY: the caller vouches for the level's features (see `Microkernels::new`) and
                 // for the addresses.
-                unsafe { body::absorbed_outer_tile::<$simd, R, C, WHOLE>(t) }
-            }
-            $(#[target_feature(enable = $feature)])?
-            unsafe fn lane_sums(vectors: *const f32, count: usize, out: *mut f32) {
-                // SAFETY: the caller vouches for the level's features (see `Microkernels::new`) and
-                // for the addresses.
-                unsafe { body::lane_sums::<$simd>(vectors, count, out) }
+                unsafe { body::absorbed_outer_tile::<$simd, R, C, WHOLE, KEPT>(t) }
             }
 
             pub(in crate::kernels) static LEVEL: Level = Level {
@@ -132,62 +152,127 @@ macro_rules! level {
                 statistic,
                 join,
                 sum_rows,
-                absorbed_whole: &[$(&[$(absorbed::<$absorbed, $columns, true> as AbsorbedTileFn),*]),*],
-                absorbed_masked: &[$(&[$(absorbed::<$absorbed, $columns, false> as AbsorbedTileFn),*]),*],
+                absorbing: AbsorbingTiles {
+                    whole: &[$(&[$(absorbed::<$absorbing_rows, $absorbing, true, false> as AbsorbedTileFn),*]),*],
+                    masked: &[$(&[$(absorbed::<$absorbing_narrow, $absorbing, false, false> as AbsorbedTileFn),*]),*],
+                    vectors: &$vectors,
+                    uniform: $uniform,
+                },
+                absorbing_transposed: AbsorbingTiles {
+                    whole: &[$(&[$(absorbed::<$transposed_rows, $transposed, true, true> as AbsorbedTileFn),*]),*],
+                    masked: &[$(&[$(absorbed::<$transposed_narrow, $transposed, false, true> as AbsorbedTileFn),*]),*],
+                    vectors: &$transposed_vectors,
+                    uniform: $uniform,
+                },
                 absorbed_column,
-                absorbed_outer_whole:
-                    &[$(&[$(absorbed_outer::<$outer_rows, $outer_columns, true> as AbsorbedOuterFn),*]),*],
-                absorbed_outer_masked:
-                    &[$(&[$(absorbed_outer::<$outer_rows, $outer_columns, false> as AbsorbedOuterFn),*]),*],
-                lane_sums,
+                outer: &[$(OuterTiles {
+                    whole: &[$(&[$(absorbed_outer::<$outer_rows, $outer, true, $kept> as AbsorbedOuterFn),*]),*],
+                    masked: &[$(&[$(absorbed_outer::<$outer_rows, $outer, false, $kept> as AbsorbedOuterFn),*]),*],
+                    entries: $entries,
+                }),*],
             };
             const _: () = assert!(LEVEL_COLUMNS == <$simd as Simd>::COLUMNS);
             const LEVEL_COLUMNS: usize = [$($columns),*].len();
             const _: () = assert!(LEVEL_COLUMNS * <$simd as Simd>::LANES <= PANEL_COLUMNS);
-            const _: () = assert!(LEVEL.absorbed_outer_whole[0].len() * <$simd as Simd>::LANES <= DOT_FLOATS);
+            $($($(const _: () = assert!($outer > 0 && $outer_rows * <$simd as Simd>::LANES <= DOT_FLOATS);)*)*)*
         }
     };
 }
 
-// Vectors across, then rows: of whole tiles, of masked ones, and of tiles that make their weight;
-// in the second list those of tiles of absorbed weights' gradients. Rows times columns
-// accumulators, one vector of `w` a column and one of `x` (and the mask, where it takes a vector
-// register: AVX2) fit the registers: 32, 16 and 16 of them. Making a weight takes one or two more.
+// Vectors across, then rows: of whole tiles and of masked ones. Rows times columns accumulators, one
+// vector of `w` a column and one of `x` (and the mask, where it takes a vector register: AVX2) fit
+// the registers: 32, 16 and 16 of them. In the second and third list the same of tiles that make
+// their weight and its transpose, which takes one or two more registers, and the most vectors
+// across by entries: wide where a history is so short that few sums are under way; then so narrow
+// that one tile has all entries, and need not store its weight. No bit depends on these. In the
+// last list tiles of absorbed weights' gradients.
 #[cfg(target_arch = "x86_64")]
 level!(v4, simd::Avx512, ["avx512f,avx512dq,avx512bw,avx512vl,avx2,fma"], [
-    1: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
-    2: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
-    3: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
-    4: 1 2 3 4 5 6, 1 2 3 4 5 6, 1 2 3 4 5 6;
-    5: 1 2 3 4 5, 1 2 3 4 5, 1 2 3 4 5;
+    1: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
+    2: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
+    3: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
+    4: 1 2 3 4 5 6, 1 2 3 4 5 6;
+    5: 1 2 3 4 5, 1 2 3 4 5;
 ], [
+    1: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
+    2: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
+    3: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
+    4: 1 2 3 4 5 6, 1 2 3 4 5 6;
+    5: 1 2 3 4 5, 1 2 3 4 5;
+], [5, 5, 5, 5, 5, 3], [
+    1: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
+    2: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
+    3: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
+    4: 1 2 3 4 5 6, 1 2 3 4 5 6;
+    5: 1 2 3 4 5, 1 2 3 4 5;
+], [5, 5, 5, 5, 5, 3], true, [
+    1: 1 2 3 4;
+    2: 1 2 3 4;
+], true, [3, 24]; [
+    1: 1 2 3 4;
+    2: 1 2 3 4;
+    3: 1 2 3 4;
+    4: 1 2 3 4;
+    5: 1 2 3 4;
+], false, [64, 64]; [
     1: 1 2 3 4 5 6 7 8;
     2: 1 2 3 4 5 6 7 8;
     3: 1 2 3 4 5 6 7 8;
-]);
+], false, [usize::MAX; 2];);
 #[cfg(target_arch = "x86_64")]
 level!(v3, simd::Avx2, ["avx2,fma"], [
-    1: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
-    2: 1 2 3 4 5 6, 1 2 3 4 5, 1 2 3 4 5;
-    3: 1 2 3 4, 1 2 3, 1 2 3;
+    1: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
+    2: 1 2 3 4 5 6, 1 2 3 4 5;
+    3: 1 2 3 4, 1 2 3;
 ], [
+    1: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
+    2: 1 2 3 4 5 6, 1 2 3 4 5;
+    3: 1 2 3 4, 1 2 3;
+    4: 1 2, 1 2;
+    5: 1 2, 1 2;
+    6: 1, 1;
+], [6, 5, 3, 3, 2, 2, 3], [
+    1: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
+    2: 1 2 3 4 5 6, 1 2 3 4 5;
+    3: 1 2 3, 1 2 3;
+    4: 1, 1;
+    5: 1, 1;
+    6: 1, 1;
+], [6, 3, 3, 2, 2, 2, 2, 2, 3], false, [
+    1: 1 2;
+    2: 1 2;
+], true, [0, 3]; [
     1: 1 2 3 4 5 6;
     2: 1 2 3 4 5 6;
-]);
+], false, [usize::MAX; 2];);
 #[cfg(target_arch = "x86_64")]
 level!(v2, simd::Sse, [], [
-    1: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
-    2: 1 2 3 4, 1 2 3 4, 1 2 3 4;
-    3: 1 2 3 4, 1 2 3 4, 1 2 3 4;
+    1: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
+    2: 1 2 3 4, 1 2 3 4;
+    3: 1 2 3 4, 1 2 3 4;
 ], [
+    1: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
+    2: 1 2 3 4, 1 2 3 4;
+    3: 1 2 3 4, 1 2 3 4;
+], [3], [
+    1: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
+    2: 1 2 3 4, 1 2 3 4;
+    3: 1 2 3 4, 1 2 3 4;
+], [3], false, [
     1: 1 2 3 4;
     2: 1 2 3 4;
-]);
+], false, [usize::MAX; 2];);
 #[cfg(not(target_arch = "x86_64"))]
 level!(portable, simd::Portable, [], [
-    1: 1 2 3 4, 1 2 3 4, 1 2 3 4;
-    2: 1 2 3 4, 1 2 3 4, 1 2 3 4;
+    1: 1 2 3 4, 1 2 3 4;
+    2: 1 2 3 4, 1 2 3 4;
 ], [
+    1: 1 2 3 4, 1 2 3 4;
+    2: 1 2 3 4, 1 2 3 4;
+], [2], [
+    1: 1 2 3 4, 1 2 3 4;
+    2: 1 2 3 4, 1 2 3 4;
+], [2], false, [
     1: 1 2 3 4;
     2: 1 2 3 4;
-]);
+], false, [usize::MAX; 2];);
