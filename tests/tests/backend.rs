@@ -205,7 +205,7 @@ fn sums_and_maxima_of_every_width() {
     let span = Span::default();
     for width in (4..=40).chain([80, 95, 150, 200, 210]) {
         let mut graph = Graph::default();
-        let entries = graph.axes.add_sequence("s".into(), 0, BATCH);
+        let entries = graph.axes.add_sequence("s", 0, BATCH);
         let kind = InputKind::Dense { feature: 0 };
         graph.inputs.push(Input { name: "x".into(), kind, axis: entries, shape: Shape::vector(width) });
         let x = graph.input(InputId(0), span);
