@@ -4,7 +4,9 @@
 #![allow(clippy::unwrap_used)]
 
 use din_compiler::codegen::LEVELS;
-use din_compiler::graph::{BATCH, BinaryOp, Graph, Input, InputId, InputKind, Op, Root, Shape, UnaryOp, verify};
+use din_compiler::graph::{
+    BATCH, BinaryOp, GLOBAL, Graph, Input, InputId, InputKind, Op, Root, Shape, UnaryOp, verify,
+};
 use din_compiler::interpret::{Inputs, Values};
 use din_compiler::optimize;
 use din_compiler::plan::{Kernels, PlanOptions, plan};
@@ -190,6 +192,37 @@ fn rows_of_every_width() {
         for (name, node) in [("chosen", chosen), ("sum", sum), ("flat", flat), ("threes", threes)] {
             case.graph.roots.push(Root::Named { name: name.into(), node });
         }
+        for isa in LEVELS.into_iter().filter(|l| *l <= cpu::detect()) {
+            compare(&case, isa, &format!("width {width}, {isa:?}"));
+        }
+    }
+}
+
+/// Sums and maxima of entries, of samples and over everything, at widths that end in every number of
+/// lanes and that take more blocks than are written together. Some samples have no entries.
+#[test]
+fn sums_and_maxima_of_every_width() {
+    let span = Span::default();
+    for width in (4..=40).chain([80, 95, 150, 200, 210]) {
+        let mut graph = Graph::default();
+        let entries = graph.axes.add_sequence("s", 0, BATCH);
+        let kind = InputKind::Dense { feature: 0 };
+        graph.inputs.push(Input { name: "x".into(), kind, axis: entries, shape: Shape::vector(width) });
+        let x = graph.input(InputId(0), span);
+        let smooth = graph.unary(UnaryOp::Sigmoid, x, span);
+        let scaled = graph.binary(BinaryOp::Multiply, x, smooth, span).unwrap();
+        let sum = graph.sum(smooth, BATCH, span).unwrap();
+        let maximum = graph.max(scaled, BATCH, span).unwrap();
+        let all = graph.sum(scaled, GLOBAL, span).unwrap();
+        let largest = graph.max(smooth, GLOBAL, span).unwrap();
+        for (name, node) in [("sum", sum), ("maximum", maximum), ("all", all), ("largest", largest)] {
+            graph.roots.push(Root::Named { name: name.into(), node });
+        }
+        let offsets = vec![0, 3, 3, 4, 9, 9, 11];
+        let wave = |k: usize| f64::from((3.0 * (k as f64 * 0.7).sin()) as f32);
+        let numbers = vec![(0..11 * width).map(wave).collect()];
+        let inputs = Inputs { batch: 6, offsets: vec![vec![], vec![], offsets], numbers, ..Inputs::default() };
+        let case = Case { graph, inputs, values: Values::default() };
         for isa in LEVELS.into_iter().filter(|l| *l <= cpu::detect()) {
             compare(&case, isa, &format!("width {width}, {isa:?}"));
         }

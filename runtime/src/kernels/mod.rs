@@ -8,6 +8,8 @@
 
 mod absorbed;
 mod body;
+#[cfg(target_arch = "x86_64")]
+mod halves;
 mod level;
 mod simd;
 mod statistic;
@@ -61,6 +63,9 @@ pub struct StridedRows {
 #[derive(Clone, Copy)]
 pub struct Microkernels {
     level: &'static Level,
+    /// Tiles whose last vector has half of its columns, by vectors across, then by rows, less 1
+    /// each; empty where masked ones are as good.
+    halves: &'static [TileSet],
 }
 
 /// `out_i = x_i W` or `out_i += x_i W` for `rows` rows. Strides are in floats, between rows.
@@ -119,7 +124,14 @@ impl Microkernels {
             #[cfg(not(target_arch = "x86_64"))]
             _ => &level::portable::LEVEL,
         };
-        Microkernels { level }
+        let halves: &[TileSet] = match isa {
+            #[cfg(target_arch = "x86_64")]
+            Isa::V4 => halves::TILES,
+            #[cfg(not(target_arch = "x86_64"))]
+            Isa::V4 => &[],
+            Isa::V2 | Isa::V3 => &[],
+        };
+        Microkernels { level, halves }
     }
 
     /// # Safety
@@ -203,7 +215,12 @@ impl Microkernels {
                 mode => mode,
             };
             for ColumnBlock { column, vectors, last } in column_blocks(columns, lanes, whole.len()) {
-                let set = if last == lanes { whole[vectors - 1] } else { masked[vectors - 1] };
+                let half = self.halves.get(vectors - 1).filter(|set| 2 * last == lanes && !set.is_empty());
+                let set = match half {
+                    Some(&set) => set,
+                    None if last == lanes => whole[vectors - 1],
+                    None => masked[vectors - 1],
+                };
                 let block = RegisterTile {
                     x: t.x.wrapping_add(step * t.x_step),
                     w: t.w.wrapping_add(step * t.w_row + column),

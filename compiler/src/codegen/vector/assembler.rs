@@ -44,6 +44,7 @@ pub struct Forward(usize);
 pub enum Condition {
     Below = 2,
     AboveEqual = 3,
+    Equal = 4,
     Above = 7,
 }
 

@@ -1,10 +1,14 @@
-//! A vector program as instructions at one place of the columns: registers are given in one walk,
-//! constants and single-use operands are read from memory where an instruction can. Where registers
-//! do not suffice, the value that is read latest goes to the stack, or is loaded again.
+//! A vector program as instructions at one or more places of the columns: registers are given in
+//! one walk, constants and single-use operands are read from memory where an instruction can. Where
+//! registers do not suffice, the value that is read latest goes to the stack, or is loaded again.
+//!
+//! Blocks that are written together take turns, operation by operation. Each is one long chain of
+//! operations, so a CPU that is to run several at a time must find them close to each other: its
+//! schedulers hold some hundred operations that wait for their operands.
 
 use super::assembler::{Address, Assembler, Gpr};
 use super::encode::{Conversion, FusedForm, LiveLanes, MaskRegister, VectorEncoding, VectorOperand, VectorRegister};
-use super::frame::{AddressLocation, Frame, OutOfRegisters, SpillCount, SumLocation};
+use super::frame::{AddressLocation, Frame, OutOfRegisters, RowResult, SpillCount, SumLocation};
 use super::program::{Id, VectorOperation, VectorOperator};
 use crate::plan::region::OutputMode;
 use std::marker::PhantomData;
@@ -15,10 +19,13 @@ const ONE_FROM_MEMORY: &str = "the factor or the addend is in a register";
 struct BlockWriter<'a, 'f, T> {
     asm: &'a mut Assembler,
     frame: &'f Frame<'f>,
-    /// Added to columns that move: a register and a number of bytes.
+    /// Added to columns that move: a register, and the bytes of the block at hand.
     index: Option<Gpr>,
     offset: i32,
+    /// Those of the block at hand.
     lanes: LiveLanes,
+    /// Operations of one block; of the values that follow, each block has so many.
+    count: usize,
     /// The register of each value: a vector register, or a mask register for a comparison.
     place: Vec<Option<u8>>,
     /// The number of each value's copy on the stack.
@@ -35,24 +42,41 @@ struct BlockWriter<'a, 'f, T> {
     target: PhantomData<T>,
 }
 
-/// Writes the block whose moving columns start `index + offset` bytes further.
+/// How a value joins what is there.
+fn joining(mode: OutputMode) -> VectorOperator {
+    match mode {
+        OutputMode::Add => VectorOperator::Add,
+        OutputMode::Max => VectorOperator::Maximum,
+        OutputMode::Store | OutputMode::StoreRowSum => unreachable!("{mode:?} overwrites"),
+    }
+}
+
+/// Columns that one vector covers: bytes from the columns of the index, and the lanes that exist.
+#[derive(Clone, Copy, Debug)]
+pub struct Block {
+    pub offset: i32,
+    pub lanes: LiveLanes,
+}
+
+/// Writes blocks whose moving columns start `index` bytes and their offsets further, taking turns.
 pub fn emit<T: VectorEncoding>(
     asm: &mut Assembler,
     frame: &Frame,
     index: Option<Gpr>,
-    offset: i32,
-    lanes: LiveLanes,
+    blocks: &[Block],
 ) -> Result<SpillCount, OutOfRegisters> {
-    let n = frame.program.operations.len();
-    let mut block = BlockWriter {
+    let count = frame.program.operations.len();
+    let left: Vec<u32> = frame.readers.iter().map(|r| r.len() as u32).collect();
+    let mut writer = BlockWriter {
         asm,
         frame,
         index,
-        offset,
-        lanes,
-        place: vec![None; n],
-        copy: vec![None; n],
-        left: frame.readers.iter().map(|r| r.len() as u32).collect(),
+        offset: 0,
+        lanes: LiveLanes::All,
+        count,
+        place: vec![None; count * blocks.len()],
+        copy: vec![None; count * blocks.len()],
+        left: left.repeat(blocks.len()),
         free: frame.free,
         free_masks: T::MASKS,
         free_copies: Vec::new(),
@@ -61,14 +85,18 @@ pub fn emit<T: VectorEncoding>(
         spills: SpillCount::default(),
         target: PhantomData::<T>,
     };
-    for k in 0..n {
-        if !frame.readers[k].is_empty() {
-            block.read = 0;
-            block.operation(Id(k as u32))?;
+    for k in (0..count).filter(|&k| !frame.readers[k].is_empty()) {
+        for (number, block) in blocks.iter().enumerate() {
+            (writer.offset, writer.lanes, writer.read) = (block.offset, block.lanes, 0);
+            writer.operation(Id((number * count + k) as u32))?;
         }
     }
-    block.results()?;
-    Ok(block.spills)
+    writer.finishing = true;
+    for (number, block) in blocks.iter().enumerate() {
+        (writer.offset, writer.lanes) = (block.offset, block.lanes);
+        writer.results(number)?;
+    }
+    Ok(writer.spills)
 }
 
 impl<T: VectorEncoding> BlockWriter<'_, '_, T> {
@@ -85,8 +113,15 @@ impl<T: VectorEncoding> BlockWriter<'_, '_, T> {
         self.free |= 1 << r.0;
     }
 
+    /// The operation of a value, with the operands that its block has.
     fn operation_of(&self, id: Id) -> VectorOperation {
-        self.frame.program.operations[id.0 as usize]
+        let (block, k) = (id.0 as usize / self.count, id.0 as usize % self.count);
+        self.frame.program.operations[k].with_operands(|o| Id(o.0 + (block * self.count) as u32))
+    }
+
+    /// See [`Frame::readers`].
+    fn readers(&self, k: usize) -> &[u32] {
+        &self.frame.readers[k % self.count]
     }
 
     /// Whether the value is in a mask register.
@@ -97,8 +132,11 @@ impl<T: VectorEncoding> BlockWriter<'_, '_, T> {
     /// Frees the register whose value is read latest, among those that the instruction at hand does
     /// not read.
     fn spill(&mut self) -> Result<(), OutOfRegisters> {
+        if !self.frame.may_spill {
+            return Err(OutOfRegisters);
+        }
         let next = |k: usize| {
-            let readers = &self.frame.readers[k];
+            let readers = self.readers(k);
             readers[readers.len() - self.left[k] as usize]
         };
         let candidates = self.place.iter().enumerate().filter_map(|(k, place)| {
@@ -107,7 +145,7 @@ impl<T: VectorEncoding> BlockWriter<'_, '_, T> {
             (!other).then(|| (next(k), k, register))
         });
         let (_, k, register) = candidates.max().ok_or(OutOfRegisters)?;
-        let again = match self.frame.program.operations[k] {
+        let again = match self.operation_of(Id(k as u32)) {
             VectorOperation::Constant(_) => true,
             VectorOperation::Load { .. } => !self.finishing,
             VectorOperation::Binary(..)
@@ -168,7 +206,7 @@ impl<T: VectorEncoding> BlockWriter<'_, '_, T> {
             if let Some(copy) = self.copy[k] {
                 return Ok(VectorOperand::Vector(self.stack(copy)));
             }
-            let once = self.frame.readers[k].len() == 1;
+            let once = self.readers(k).len() == 1;
             match self.operation_of(id) {
                 VectorOperation::Constant(bits) => return Ok(VectorOperand::Constant(bits)),
                 VectorOperation::Load { slot, column, one: true } if once && T::BROADCASTS => {
@@ -384,17 +422,24 @@ impl<T: VectorEncoding> BlockWriter<'_, '_, T> {
         }
     }
 
-    /// All values first, then the stores: a result may lie where a load reads.
-    fn results(&mut self) -> Result<(), OutOfRegisters> {
-        self.finishing = true;
-        for r in self.frame.results {
+    /// All values of a block first, then its stores: a result may lie where a load reads.
+    fn results(&mut self, block: usize) -> Result<(), OutOfRegisters> {
+        let value = |r: &RowResult| Id(r.value.0 + (block * self.count) as u32);
+        let values: Vec<Id> = self.frame.results.iter().map(value).collect();
+        for &id in &values {
             self.read = 0;
-            self.register(r.value)?;
+            self.register(id)?;
         }
         let mut sum = 0;
-        for r in self.frame.results {
+        for ((r, id), kept) in self.frame.results.iter().zip(values).zip(self.frame.kept) {
             self.read = 0;
-            let value = self.register(r.value)?;
+            let value = self.register(id)?;
+            if let Some(kept) = kept {
+                let sum = kept.registers[(self.offset / (4 * T::LANES)) as usize];
+                let last = VectorOperand::Register(value);
+                T::binary(self.asm, joining(r.mode), sum, sum, last, self.lanes);
+                continue;
+            }
             match r.mode {
                 OutputMode::Store => {
                     let to = self.address(r.slot, r.column, true);
@@ -404,9 +449,7 @@ impl<T: VectorEncoding> BlockWriter<'_, '_, T> {
                     let (t, to) = (self.allocate()?, self.address(r.slot, r.column, true));
                     self.read |= 1 << t.0;
                     T::load(self.asm, t, to, self.lanes);
-                    let operator =
-                        if r.mode == OutputMode::Add { VectorOperator::Add } else { VectorOperator::Maximum };
-                    T::binary(self.asm, operator, t, t, VectorOperand::Register(value), self.lanes);
+                    T::binary(self.asm, joining(r.mode), t, t, VectorOperand::Register(value), self.lanes);
                     self.store(t, to)?;
                     self.deallocate(t);
                 }

@@ -35,6 +35,17 @@ pub struct RowResult {
     pub mode: OutputMode,
 }
 
+/// Where a result is kept that many elements add to: a row of an ancestor, or of the global axis.
+/// It is loaded when the row changes, and stored when the next one begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptResult {
+    pub slot: u32,
+    /// Bytes into the row.
+    pub column: i32,
+    /// Of each block of the row.
+    pub registers: Vec<VectorRegister>,
+}
+
 /// What stays the same from block to block.
 pub struct Frame<'a> {
     pub program: &'a VectorProgram,
@@ -46,8 +57,12 @@ pub struct Frame<'a> {
     pub constants: &'a FxHashMap<u32, VectorRegister>,
     /// Sums over the columns, by row-sum result.
     pub sums: &'a [SumLocation],
+    /// By result: its registers, if it is kept in some.
+    pub kept: &'a [Option<KeptResult>],
     /// Registers that blocks may use, a bit each.
     pub free: u32,
+    /// Whether values that find no register may go to the stack.
+    pub may_spill: bool,
     /// Where values that found no register lie: bytes above the stack pointer.
     pub spilled: i32,
 }

@@ -1,9 +1,9 @@
 //! Loops over elements and columns around blocks, and the addresses of rows.
 
 use super::assembler::{Address, Assembler, Condition, Gpr};
-use super::block;
+use super::block::{self, Block};
 use super::encode::{LiveLanes, MaskRegister, VectorEncoding, VectorRegister};
-use super::frame::{AddressLocation, Frame, OutOfRegisters, SpillCount, SumLocation};
+use super::frame::{AddressLocation, Frame, KeptResult, OutOfRegisters, SpillCount, SumLocation};
 use super::{Lowered, Slot};
 use crate::plan::region::{Access, OutputMode, Region};
 use din_program::schedule::KernelArg;
@@ -11,6 +11,8 @@ use std::marker::PhantomData;
 
 /// Rows of a table are asked for this many elements before they are read.
 const AHEAD: i32 = 12;
+/// Turns of a row's blocks that stand one after another rather than in a loop.
+const UNROLLED_TURNS: i32 = 3;
 /// Bytes of a cache line.
 const LINE: i32 = 64;
 
@@ -21,11 +23,20 @@ pub struct LoopWriter<'a, 'f, T> {
     pub region: &'a Region,
     pub lowered: &'a Lowered,
     pub frame: &'f Frame<'f>,
+    /// Most blocks that take turns.
+    pub together: usize,
     /// For the lanes that exist at the end of a row.
     pub tail: Option<MaskRegister>,
     /// Most that a block kept on the stack, and all that blocks moved.
     pub spills: SpillCount,
     pub target: PhantomData<T>,
+}
+
+/// A result that is kept in registers goes there, or to its row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum KeptMove {
+    Load,
+    Store,
 }
 
 fn argument(k: u32) -> Address {
@@ -45,10 +56,24 @@ impl<T: VectorEncoding> LoopWriter<'_, '_, T> {
     /// Bytes of a block.
     const BLOCK: i32 = 4 * T::LANES;
 
-    fn block(&mut self, index: Option<Gpr>, offset: i32, lanes: LiveLanes) -> Result<(), OutOfRegisters> {
-        let spills = block::emit::<T>(self.asm, self.frame, index, offset, lanes)?;
+    fn blocks(&mut self, index: Option<Gpr>, blocks: &[Block]) -> Result<(), OutOfRegisters> {
+        let spills = block::emit::<T>(self.asm, self.frame, index, blocks)?;
         self.spills.places = self.spills.places.max(spills.places);
         self.spills.moves += spills.moves;
+        Ok(())
+    }
+
+    /// `count` whole blocks, one behind the other.
+    fn whole(count: usize) -> Vec<Block> {
+        (0..count as i32).map(|b| Block { offset: b * Self::BLOCK, lanes: LiveLanes::All }).collect()
+    }
+
+    /// Blocks in the fewest groups that may take turns, of nearly equal sizes.
+    fn in_turns(&mut self, blocks: &[Block]) -> Result<(), OutOfRegisters> {
+        let groups = blocks.len().div_ceil(self.together);
+        for g in 0..groups {
+            self.blocks(None, &blocks[g * blocks.len() / groups..(g + 1) * blocks.len() / groups])?;
+        }
         Ok(())
     }
 
@@ -71,17 +96,10 @@ impl<T: VectorEncoding> LoopWriter<'_, '_, T> {
         }
         self.asm.multiply(Gpr::RCX, Gpr::RSI, bytes);
         self.asm.multiply(Gpr::RDX, Gpr::RDX, bytes);
-        // The last place where a whole block fits.
-        self.asm.lea(Gpr::RSI, Address::at(Gpr::RDX, -Self::BLOCK));
-        self.asm.lea(Gpr::RAX, Address::at(Gpr::RCX, Self::BLOCK));
-        self.asm.compare_registers(Gpr::RAX, Gpr::RDX);
-        let none = self.asm.jump(Condition::Above);
-        let head = self.asm.here();
-        self.block(Some(Gpr::RCX), 0, LiveLanes::All)?;
-        self.asm.add_number(Gpr::RCX, Self::BLOCK);
-        self.asm.compare_registers(Gpr::RSI, Gpr::RCX);
-        self.asm.jump_back(Condition::AboveEqual, head);
-        self.asm.land(none);
+        if self.together > 1 {
+            self.while_fits(self.together)?;
+        }
+        self.while_fits(1)?;
         self.asm.compare_registers(Gpr::RCX, Gpr::RDX);
         let done = self.asm.jump(Condition::AboveEqual);
         self.asm.move_register(Gpr::RAX, Gpr::RDX);
@@ -89,8 +107,25 @@ impl<T: VectorEncoding> LoopWriter<'_, '_, T> {
         self.asm.shift_right(Gpr::RAX, 2);
         let tail = self.tail.expect(TAIL);
         T::mask_counted(self.asm, tail);
-        self.block(Some(Gpr::RCX), 0, LiveLanes::Masked(tail))?;
+        self.blocks(Some(Gpr::RCX), &[Block { offset: 0, lanes: LiveLanes::Masked(tail) }])?;
         self.asm.land(done);
+        Ok(())
+    }
+
+    /// `count` blocks at a time from `rcx` on, while as many fit before `rdx`.
+    fn while_fits(&mut self, count: usize) -> Result<(), OutOfRegisters> {
+        let bytes = count as i32 * Self::BLOCK;
+        // The last place where they fit.
+        self.asm.lea(Gpr::RSI, Address::at(Gpr::RDX, -bytes));
+        self.asm.lea(Gpr::RAX, Address::at(Gpr::RCX, bytes));
+        self.asm.compare_registers(Gpr::RAX, Gpr::RDX);
+        let none = self.asm.jump(Condition::Above);
+        let head = self.asm.here();
+        self.blocks(Some(Gpr::RCX), &Self::whole(count))?;
+        self.asm.add_number(Gpr::RCX, bytes);
+        self.asm.compare_registers(Gpr::RSI, Gpr::RCX);
+        self.asm.jump_back(Condition::AboveEqual, head);
+        self.asm.land(none);
         Ok(())
     }
 
@@ -119,10 +154,17 @@ impl<T: VectorEncoding> LoopWriter<'_, '_, T> {
                 Access::Indexed { .. } | Access::Nested { .. } => {}
             }
         }
+        let end = end.map(|lanes| Block { offset: blocks * Self::BLOCK, lanes });
+        let mut all = Self::whole(blocks as usize);
+        all.extend(end);
+        self.begin_kept(&all)?;
         let element = self.asm.here();
         for (k, slot) in slots.iter().enumerate() {
             if let Access::Indexed { .. } | Access::Nested { .. } = slot.access {
-                self.set(k, |me, to| me.indexed(slot, to, Gpr::RSI));
+                match self.frame.kept.iter().flatten().any(|kept| kept.slot as usize == k) {
+                    true => self.follow_kept(k, slot, &all)?,
+                    false => self.set(k, |me, to| me.indexed(slot, to, Gpr::RSI)),
+                }
             }
         }
         self.prefetch();
@@ -136,25 +178,26 @@ impl<T: VectorEncoding> LoopWriter<'_, '_, T> {
                 }
             }
         }
-        if blocks <= T::UNROLLED {
-            for b in 0..blocks {
-                self.block(None, b * Self::BLOCK, LiveLanes::All)?;
-            }
+        // Two blocks at a time at least, so that one waits while the other computes.
+        let step = self.together.max(2) as i32;
+        let kept = self.frame.kept.iter().any(Option::is_some);
+        // What is kept is in registers of its own for each block.
+        if kept || blocks <= T::UNROLLED.max(UNROLLED_TURNS * step) {
+            self.in_turns(&all)?;
         } else {
             self.asm.zero(Gpr::RCX);
             let head = self.asm.here();
-            // Two blocks at a time, so that one waits while the other computes.
-            self.block(Some(Gpr::RCX), 0, LiveLanes::All)?;
-            self.block(Some(Gpr::RCX), Self::BLOCK, LiveLanes::All)?;
-            self.asm.add_number(Gpr::RCX, 2 * Self::BLOCK);
-            self.asm.compare_number(Gpr::RCX, blocks / 2 * 2 * Self::BLOCK);
-            self.asm.jump_back(Condition::Below, head);
-            if blocks % 2 == 1 {
-                self.block(None, (blocks - 1) * Self::BLOCK, LiveLanes::All)?;
+            for first in (0..step).step_by(self.together) {
+                let part = Self::whole(step as usize);
+                self.blocks(Some(Gpr::RCX), &part[first as usize..][..self.together])?;
             }
-        }
-        if let Some(lanes) = end {
-            self.block(None, blocks * Self::BLOCK, lanes)?;
+            self.asm.add_number(Gpr::RCX, step * Self::BLOCK);
+            self.asm.compare_number(Gpr::RCX, blocks / step * step * Self::BLOCK);
+            self.asm.jump_back(Condition::Below, head);
+            let rest = all[(blocks / step * step) as usize..].to_vec();
+            if !rest.is_empty() {
+                self.in_turns(&rest)?;
+            }
         }
         self.row_sums()?;
         for (k, slot) in slots.iter().enumerate().filter(|(_, s)| s.access == Access::Row) {
@@ -172,7 +215,63 @@ impl<T: VectorEncoding> LoopWriter<'_, '_, T> {
         self.asm.add_number(Gpr::RSI, 1);
         self.asm.compare_registers(Gpr::RSI, Gpr::RDX);
         self.asm.jump_back(Condition::Below, element);
+        for kept in self.frame.kept.iter().flatten() {
+            self.move_kept(kept, &all, KeptMove::Store)?;
+        }
         self.asm.land(nothing);
+        Ok(())
+    }
+
+    /// The results that are kept in registers, for the first element.
+    fn begin_kept(&mut self, blocks: &[Block]) -> Result<(), OutOfRegisters> {
+        for kept in self.frame.kept.iter().flatten() {
+            let slot = self.lowered.slots[kept.slot as usize];
+            if slot.access != Access::Once {
+                self.set(kept.slot as usize, |me, to| me.indexed(&slot, to, Gpr::RSI));
+            }
+            self.move_kept(kept, blocks, KeptMove::Load)?;
+        }
+        Ok(())
+    }
+
+    /// The address of the slot's row for the element; where that is another row, the results that
+    /// are kept of it are stored to the old one, and loaded from the new one.
+    fn follow_kept(&mut self, k: usize, slot: &Slot, blocks: &[Block]) -> Result<(), OutOfRegisters> {
+        let home = self.kept_address(k);
+        self.indexed(slot, Gpr::RAX, Gpr::RSI);
+        self.asm.compare_registers(Gpr::RAX, home);
+        let same = self.asm.jump(Condition::Equal);
+        let of_slot = |kept: &&KeptResult| kept.slot as usize == k;
+        for kept in self.frame.kept.iter().flatten().filter(of_slot) {
+            self.move_kept(kept, blocks, KeptMove::Store)?;
+        }
+        self.asm.move_register(home, Gpr::RAX);
+        for kept in self.frame.kept.iter().flatten().filter(of_slot) {
+            self.move_kept(kept, blocks, KeptMove::Load)?;
+        }
+        self.asm.land(same);
+        Ok(())
+    }
+
+    fn kept_address(&self, slot: usize) -> Gpr {
+        match self.frame.addresses[slot] {
+            AddressLocation::Register(r) => r,
+            AddressLocation::Stack(_) => unreachable!("`Lowered::keep` takes slots with a register"),
+        }
+    }
+
+    fn move_kept(&mut self, kept: &KeptResult, blocks: &[Block], how: KeptMove) -> Result<(), OutOfRegisters> {
+        let base = self.kept_address(kept.slot as usize);
+        for (block, &register) in blocks.iter().zip(&kept.registers) {
+            let at = Address::at(base, kept.column + block.offset);
+            match how {
+                KeptMove::Load => T::load(self.asm, register, at, block.lanes),
+                KeptMove::Store => {
+                    let spare = if T::needs_spare(block.lanes) { Some(self.spare()?[0]) } else { None };
+                    T::store(self.asm, register, at, block.lanes, spare);
+                }
+            }
+        }
         Ok(())
     }
 

@@ -22,8 +22,9 @@ use super::math::{Arithmetic, Repr};
 use crate::plan::region::{Access, Instruction, OutputMode, Region, StridedView};
 use assembler::{Assembler, Gpr};
 use din_program::Isa;
+use din_program::schedule::KernelArg;
 use encode::{Evex, LiveLanes, MaskRegister, VectorEncoding, VectorOperand, VectorRegister, Vex};
-use frame::{AddressLocation, Frame, OutOfRegisters, RowResult, SpillCount, SumLocation};
+use frame::{AddressLocation, Frame, KeptResult, OutOfRegisters, RowResult, SpillCount, SumLocation};
 use loops::LoopWriter;
 use program::{Id, VectorOperation, VectorProgram};
 use rustc_hash::FxHashMap;
@@ -35,6 +36,11 @@ const LEAST_WIDTH: u32 = 4;
 const LEFT_BY_SUMS: usize = 8;
 /// Free for addresses: callee-saved ones and those that nothing else uses.
 const ADDRESS_REGISTERS: [Gpr; 9] = [Gpr(8), Gpr(9), Gpr(10), Gpr(3), Gpr(5), Gpr(12), Gpr(13), Gpr(14), Gpr(15)];
+/// Most blocks that take turns: what is tried, best first.
+const TOGETHER: [usize; 4] = [4, 3, 2, 1];
+/// Values of a block from which on blocks take turns: of shorter ones, a CPU finds several by
+/// itself.
+const LEAST_IN_TURNS: usize = 10;
 const SAVED: [Gpr; 6] = [Gpr(3), Gpr(5), Gpr(12), Gpr(13), Gpr(14), Gpr(15)];
 
 /// The code of a region.
@@ -70,19 +76,45 @@ fn build_for<T: VectorEncoding>(region: &Region, listing: bool) -> Option<Assemb
     }
     let lowered = Lowered::new(region, flat)?;
     // The first way that keeps nothing on the stack, else that which moves least.
+    let computed = lowered.readers.iter().filter(|readers| !readers.is_empty()).count();
+    let together = if computed < LEAST_IN_TURNS { &[1][..] } else { &TOGETHER };
+    let kept = lowered.keep::<T>(region, flat);
+    let keeps: &[&[usize]] = if kept.is_empty() { &[&[]] } else { &[&kept, &[]] };
+    for &kept in keeps {
+        for &together in together {
+            for &pinned in T::PINNED {
+                let way = Way { together, kept, pinned, spills: None };
+                if let Ok((kernel, _)) = lowered.assemble::<T>(region, flat, way, listing) {
+                    return Some(kernel);
+                }
+            }
+        }
+    }
     let mut best: Option<(usize, SpillCount)> = None;
     for &pinned in T::PINNED {
-        let Ok((kernel, spills)) = lowered.assemble::<T>(region, flat, pinned, 0, listing) else { continue };
-        if spills.moves == 0 {
-            return Some(kernel);
-        }
+        let way = Way { together: 1, kept: &[], pinned, spills: Some(0) };
+        let Ok((_, spills)) = lowered.assemble::<T>(region, flat, way, listing) else { continue };
         if best.is_none_or(|(_, b)| spills.moves < b.moves) {
             best = Some((pinned, spills));
         }
     }
     let (pinned, spills) = best?;
-    let again = lowered.assemble::<T>(region, flat, pinned, spills.places, listing);
+    let way = Way { together: 1, kept: &[], pinned, spills: Some(spills.places) };
+    let again = lowered.assemble::<T>(region, flat, way, listing);
     Some(again.expect("it was assembled before, with less of the stack").0)
+}
+
+/// How a region is assembled.
+#[derive(Clone, Copy, Debug)]
+struct Way<'a> {
+    /// Most blocks that take turns.
+    together: usize,
+    /// Results that registers keep from element to element.
+    kept: &'a [usize],
+    /// Constants in registers.
+    pinned: usize,
+    /// Vectors for which there is room on the stack; `None` where all must find a register.
+    spills: Option<u32>,
 }
 
 struct Lowered {
@@ -162,16 +194,33 @@ impl Lowered {
         Some(Lowered { program, slots, results, readers })
     }
 
-    /// The code with `pinned` constants in registers and room for `places` vectors on the stack,
-    /// and what blocks want of the stack.
+    /// The results that registers may keep from element to element: what is added to a row that
+    /// neighbouring elements share, or all. Each addition would wait for the store of the one before
+    /// otherwise.
+    fn keep<T: VectorEncoding>(&self, region: &Region, flat: bool) -> Vec<usize> {
+        let shared = |r: &RowResult| match self.slots[r.slot as usize].access {
+            Access::Once => true,
+            Access::Indexed { index } => matches!(region.arguments[index as usize], KernelArg::Ancestor { .. }),
+            Access::Row | Access::Nested { .. } => false,
+        };
+        let alone = |r: &RowResult| self.results.iter().filter(|o| o.slot == r.slot).count() == 1;
+        let fits = |r: &RowResult| shared(r) && alone(r) && (r.slot as usize) < ADDRESS_REGISTERS.len();
+        let added = |r: &RowResult| matches!(r.mode, OutputMode::Add | OutputMode::Max);
+        let blocks = region.width.div_ceil(T::LANES as u32) as usize;
+        let most = usize::from(T::REGISTERS) / 2 / blocks;
+        let found = self.results.iter().enumerate().filter(|(_, r)| !flat && added(r) && fits(r));
+        found.map(|(k, _)| k).take(most).collect()
+    }
+
+    /// The code, and what blocks want of the stack.
     fn assemble<T: VectorEncoding>(
         &self,
         region: &Region,
         flat: bool,
-        pinned: usize,
-        places: u32,
+        way: Way<'_>,
         listing: bool,
     ) -> Result<(AssembledKernel, SpillCount), OutOfRegisters> {
+        let Way { together, kept, pinned, spills: room } = way;
         let mut asm = Assembler::new(listing);
         let mut free = u32::MAX >> (32 - T::REGISTERS);
         // From the last register on; more constants than registers are too much pressure.
@@ -195,7 +244,14 @@ impl Lowered {
                 false => SumLocation::Stack(on_stack(1)),
             });
         }
-        let spilled = on_stack(places as i32);
+        let spilled = on_stack(room.unwrap_or(0) as i32);
+        let blocks = region.width.div_ceil(T::LANES as u32);
+        let keep = |(k, r): (usize, &RowResult)| {
+            let registers = || (0..blocks).map(|_| reserve()).collect::<Result<_, OutOfRegisters>>();
+            let result = |registers| KeptResult { slot: r.slot, column: r.column, registers };
+            kept.contains(&k).then(registers).transpose().map(|found| found.map(result))
+        };
+        let kept: Vec<Option<KeptResult>> = self.results.iter().enumerate().map(keep).collect::<Result<_, _>>()?;
         let masked = flat || loops::is_masked::<T>(region.width as i32);
         let tail = match T::TAIL {
             Some(mask) => Some(mask),
@@ -238,7 +294,9 @@ impl Lowered {
             addresses: &addresses,
             constants: &constants,
             sums: &sums,
+            kept: &kept,
             free,
+            may_spill: room.is_some(),
             spilled,
         };
         let mut writer = LoopWriter {
@@ -246,6 +304,7 @@ impl Lowered {
             region,
             lowered: self,
             frame: &frame,
+            together,
             tail,
             spills: SpillCount::default(),
             target: PhantomData::<T>,

@@ -66,6 +66,20 @@ impl VectorOperation {
         };
         found.into_iter().flatten()
     }
+
+    /// The same of other values.
+    pub fn with_operands(self, to: impl Fn(Id) -> Id) -> VectorOperation {
+        match self {
+            Self::Constant(_) | Self::Load { .. } => self,
+            Self::Binary(operator, a, b) => Self::Binary(operator, to(a), to(b)),
+            Self::Compare(how, a, b) => Self::Compare(how, to(a), to(b)),
+            Self::Fma(a, b, c) => Self::Fma(to(a), to(b), to(c)),
+            Self::Choose(a, b, c) => Self::Choose(to(a), to(b), to(c)),
+            Self::Sqrt(a) => Self::Sqrt(to(a)),
+            Self::OfIntegers(a) => Self::OfIntegers(to(a)),
+            Self::Shift { value, left, by } => Self::Shift { value: to(value), left, by },
+        }
+    }
 }
 
 #[derive(Debug, Default)]

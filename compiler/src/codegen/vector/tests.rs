@@ -5,7 +5,7 @@ use super::build;
 use crate::graph::{BATCH, BinaryOp, UnaryOp};
 use crate::plan::region::{Access, Instruction, OutputMode, Region, RegionOutput, StridedView, ValueId};
 use din_program::Isa;
-use din_program::schedule::{BufferId, KernelArg};
+use din_program::schedule::{AxisId, BufferId, KernelArg};
 
 fn view(argument: u32, width: u32) -> StridedView {
     StridedView { argument, access: Access::Row, stride: width + 3, column: 1, width }
@@ -80,6 +80,38 @@ fn narrow_rows_and_level_v2_are_left_to_cranelift() {
     ] {
         let found = build(&region(width, sigmoid, OutputMode::Store), isa, false);
         assert_eq!(found.is_some(), gains, "{width} {isa:?}");
+    }
+}
+
+/// The second block's first operation stands before the last one of the first block.
+#[test]
+fn blocks_of_long_chains_take_turns() {
+    let sigmoid = |r: &mut Region, x| vec![r.emit(Instruction::Unary(UnaryOp::Sigmoid, x))];
+    for (isa, lanes) in [(Isa::V3, 8), (Isa::V4, 16)] {
+        let text = text(&region(4 * lanes, sigmoid, OutputMode::Store), isa);
+        let (load, divide) = (text.rfind("vxorps").or(text.rfind("vpxord")), text.find("vdivps"));
+        assert!(load.unwrap() < divide.unwrap(), "{isa:?}: {text}");
+        assert_eq!(text.matches("vdivps").count(), 4, "{isa:?}");
+    }
+}
+
+/// A sum that neighbouring elements share is stored when the next one begins, and at the end: not
+/// by each element.
+#[test]
+fn shared_sums_are_kept_in_registers() {
+    let index = |region: &mut Region| region.argument(KernelArg::Ancestor { of: AxisId(2), to: BATCH });
+    for (isa, width, stores) in [(Isa::V3, 16, 4), (Isa::V4, 32, 4)] {
+        let mut region = Region::new(AxisId(2), width, false);
+        let x = region.argument(KernelArg::Buffer(BufferId(0)));
+        let value = region.emit(Instruction::Load(view(x, width)));
+        let (sum, index) = (region.argument(KernelArg::Buffer(BufferId(1))), index(&mut region));
+        let place = StridedView { argument: sum, access: Access::Indexed { index }, stride: width, column: 0, width };
+        region.outputs.push(RegionOutput { value, place, mode: OutputMode::Add });
+        let text = text(&region, isa);
+        // Two blocks, stored where the row changes and behind the loop.
+        assert_eq!(text.matches("vmovups [").count(), stores, "{isa:?}: {text}");
+        let (adds, last_store) = (text.rfind("vaddps").unwrap(), text.rfind("vmovups [").unwrap());
+        assert!(!text[adds..last_store].contains("jump if Equal"), "{isa:?}: {text}");
     }
 }
 
