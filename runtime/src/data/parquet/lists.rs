@@ -96,7 +96,18 @@ impl<T: DataType<T = A::Native>, A: ArrowPrimitiveType> ReadLists for ListReader
         let (definitions, repetitions) = (&mut self.definitions, &mut self.repetitions);
         definitions.clear();
         repetitions.clear();
-        let (rows, _, _) = self.reader.read_records(rows, Some(definitions), Some(repetitions), &mut values)?;
+        let (mut read, mut at_end) = (0, false);
+        while read < rows {
+            let (more, _, _) =
+                self.reader.read_records(rows - read, Some(definitions), Some(repetitions), &mut values)?;
+            read += more;
+            // The library stops before a page without values, such as pyarrow writes, and goes on
+            // behind it when it is asked again.
+            if std::mem::replace(&mut at_end, more == 0) && more == 0 {
+                break;
+            }
+        }
+        let rows = read;
         let entry = self.levels.entry;
         let contradictory = || ParquetError::General("levels that contradict each other".into());
         let offsets = offsets(definitions, repetitions, entry, rows).ok_or_else(contradictory)?;
