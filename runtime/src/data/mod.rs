@@ -307,6 +307,11 @@ impl Dataset {
         .collect()
     }
 
+    /// Frees the memory that streams hand on to each other, as far as none uses it.
+    pub(crate) fn free_spare_memory(&self) {
+        self.inner.spare.free();
+    }
+
     /// Where in the files a row is; rows are counted from 0 over all files in their order.
     ///
     /// # Panics

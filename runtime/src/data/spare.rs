@@ -22,6 +22,11 @@ impl SpareParts {
         // What a thread left when it panicked is whole: parts are moved one by one.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Frees what no stream has taken so far.
+    pub fn free(&self) {
+        self.lock().parts = Vec::new();
+    }
 }
 
 /// An open stream's share in the parts that are handed on.

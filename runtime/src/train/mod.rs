@@ -403,6 +403,7 @@ fn save(run: &mut TrainingRun, epoch: Option<(f64, Option<&Report>)>) -> Result<
         files: std::collections::BTreeMap::new(),
     };
     // What the epoch's data took is not held while rows are gathered.
+    run.train.free_spare_memory();
     give_back_freed_memory();
     checkpoint::save(&run.directory.checkpoints(), run.session.model()?, &manifest, run.ranks.as_ref())?;
     run.unproven = Some(run.position.step);

@@ -91,7 +91,7 @@ impl<T: DataType<T = A::Native>, A: ArrowPrimitiveType> ReadLists for ListReader
             return Ok(new_empty_array(&ArrowType::Null));
         }
         let reusable = self.last.take().and_then(|last| last.into_inner().into_vec().ok());
-        let mut values: Vec<A::Native> = reusable.unwrap_or_else(Vec::new);
+        let mut values: Vec<A::Native> = reusable.unwrap_or_default();
         values.clear();
         let (definitions, repetitions) = (&mut self.definitions, &mut self.repetitions);
         definitions.clear();
