@@ -20,7 +20,6 @@ use arrow_array::types::{
 };
 use arrow_array::{Array, ArrayRef};
 use arrow_schema::DataType;
-use arrow_select::take::take;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -307,20 +306,27 @@ fn text(
     file: &Path,
     row: impl Fn(usize) -> Location,
 ) -> Result<ArrayRef, DataError> {
-    let bytes = match array.data_type() {
-        DataType::Binary => array.clone(),
-        DataType::Dictionary(_, values) if **values == DataType::Binary => {
-            let array = array.as_any_dictionary();
-            take(array.values(), array.keys(), None)
-                .map_err(|e| required.fault(FaultKind::Damaged, file, required.expected_type(), e.to_string()))?
-        }
-        _ => return Ok(array.clone()),
-    };
     let mut texts = StringBuilder::new();
-    for (index, bytes) in bytes.as_binary::<i32>().iter().enumerate() {
+    let mut push = |index: usize, bytes: Option<&[u8]>| {
         let checked =
             bytes.map(|bytes| std::str::from_utf8(bytes).map_err(|_| not_text(required, file, bytes).at(row(index))));
         texts.append_option(checked.transpose()?);
+        Ok(())
+    };
+    match array.data_type() {
+        DataType::Binary => {
+            let mut bytes = array.as_binary::<i32>().iter().enumerate();
+            bytes.try_for_each(|(index, bytes)| push(index, bytes))?;
+        }
+        DataType::Dictionary(_, values) if **values == DataType::Binary => {
+            let dictionary = array.as_any_dictionary();
+            let (keys, values) = (dictionary.normalized_keys(), dictionary.values().as_binary::<i32>());
+            for (index, &key) in keys.iter().enumerate() {
+                let is_null = dictionary.is_null(index) || values.is_null(key);
+                push(index, (!is_null).then(|| values.value(key)))?;
+            }
+        }
+        _ => return Ok(array.clone()),
     }
     Ok(Arc::new(texts.finish()))
 }

@@ -94,11 +94,15 @@ pub(super) fn gather(schema: &Schema, parts: &[Batch], units: &[PartRange], to: 
 pub(super) fn gather_side(schema: &Schema, parts: &[Batch], common: bool, rows: &[PartRange], to: &mut Batch) {
     for (s, offsets) in to.offsets.iter_mut().enumerate().filter(|(s, _)| schema.sequences[*s].common == common) {
         let mut end = *offsets.last().expect("offsets begin with 0");
-        for PartRange { part, units } in rows {
-            let source = &parts[*part].offsets[s][units.start..=units.end];
+        let source = |PartRange { part, units }: &PartRange| &parts[*part].offsets[s][units.start..=units.end];
+        for (i, range) in rows.iter().enumerate() {
+            if let Some(later) = rows.get(i + SHORT_AHEAD) {
+                prefetch(source(later).as_ptr(), size_of_val(source(later)));
+            }
+            let source = source(range);
             let first = source[0];
             offsets.extend(source[1..].iter().map(|&o| end + o - first));
-            end += source[units.len()] - first;
+            end += source[source.len() - 1] - first;
         }
     }
     let features = schema.features.par_iter().zip(&mut to.ids).zip(&mut to.dense).enumerate();
@@ -165,12 +169,22 @@ fn copy<'a, T: Copy + 'a>(
         &column(*part)[begin * width..end * width]
     };
     let runs: Vec<&[T]> = rows.iter().map(values).collect();
-    to.reserve(runs.iter().map(|run| run.len()).sum());
+    let values: usize = runs.iter().map(|run| run.len()).sum();
+    to.reserve(values);
+    // Lists lie all over the window: the time is that of waiting for memory.
+    let ahead = if values > 4 * runs.len() { LONG_AHEAD } else { SHORT_AHEAD };
     for (i, run) in runs.iter().enumerate() {
-        // Lists lie all over the window: the time is that of waiting for memory.
-        if let Some(later) = runs.get(i + 8) {
+        if let Some(later) = runs.get(i + ahead) {
             prefetch(later.as_ptr(), size_of_val(*later).min(1024));
         }
-        to.extend_from_slice(run);
+        match run {
+            // Without the call that copies any number of values.
+            [value] => to.push(*value),
+            run => to.extend_from_slice(run),
+        }
     }
 }
+
+/// How many ranges ahead memory is asked for: of lists, and of values that are copied much faster.
+const LONG_AHEAD: usize = 8;
+const SHORT_AHEAD: usize = 32;

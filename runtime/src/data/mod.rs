@@ -16,7 +16,7 @@
 //! - `decode`: Arrow arrays to batch columns.
 //! - `gather`: copying rows between batches. - `requests`: from flat rows to requests.
 //! - `source`: rows in reading order. - `decoded`: how many. - `window`: rows that are permuted
-//!   together.
+//!   together. - `spare`: their memory, from stream to stream.
 //! - `stream`: order, batches, the decoding threads. - `ranks`: the same on several ranks.
 //!
 //! # What values mean
@@ -52,6 +52,7 @@ mod ranks;
 mod records;
 mod requests;
 mod source;
+mod spare;
 mod stream;
 mod window;
 
@@ -123,6 +124,7 @@ pub(crate) struct Inner {
     /// About so many bytes a row takes in a batch.
     pub row_bytes: u64,
     pub warnings: Warnings,
+    pub spare: spare::SpareParts,
     /// Of the streams on several ranks: those of batches that have leaves, and those in the order
     /// of the files.
     pub turns: ranks::Turns,
@@ -158,9 +160,22 @@ impl Warnings {
             }
         }
     }
+
+    /// Those of other rows, read after these, that are new there.
+    pub fn take_from(&self, other: &Warnings) {
+        let new =
+            |warning: &mut Warning| (!std::mem::replace(&mut warning.reported, true)).then(|| warning.fault.clone());
+        let mut found: Vec<DataError> = other.lock().iter_mut().filter_map(new).collect();
+        self.add(&mut found);
+    }
 }
 
 impl Inner {
+    /// So many rows, or as many as take so many bytes, if these are fewer; one at least.
+    fn window_rows(&self, rows: usize, bytes: u64) -> usize {
+        (bytes / self.row_bytes).min(rows as u64).max(1) as usize
+    }
+
     /// See [`Dataset::fingerprint`].
     fn fingerprint(&self) -> String {
         let mut hash = xxhash_rust::xxh3::Xxh3::new();
@@ -212,6 +227,7 @@ impl Dataset {
             rows,
             row_bytes,
             warnings,
+            spare: spare::SpareParts::default(),
             turns: ranks::Turns::default(),
             pass_turns: ranks::Turns::default(),
             decoded: DecodedCounters::default(),
@@ -222,6 +238,11 @@ impl Dataset {
     /// Rows of all files together; at least 1.
     pub fn rows(&self) -> u64 {
         self.inner.rows
+    }
+
+    /// Rows of a window of a stream in shuffled order.
+    pub fn window_rows(&self, options: &StreamOptions) -> u64 {
+        self.inner.window_rows(options.window_rows, options.window_bytes) as u64
     }
 
     /// How so many ranks share the rows that they read in the order of the files.
@@ -284,6 +305,11 @@ impl Dataset {
             warning.fault.clone()
         })
         .collect()
+    }
+
+    /// Frees the memory that streams hand on to each other, as far as none uses it.
+    pub(crate) fn free_spare_memory(&self) {
+        self.inner.spare.free();
     }
 
     /// Where in the files a row is; rows are counted from 0 over all files in their order.

@@ -3,17 +3,21 @@
 //! Guarantees that what comes is a function of the order of the blocks alone: how many rows are
 //! asked for at a time decides only into how many parts they come.
 
-use super::Inner;
 use super::block::{RowBlock, RowBlockReader};
 use super::error::DataError;
 use super::requests::Flat;
+use super::spare::SpareUser;
+use super::stream::Reading;
 use super::window::Window;
+use super::{Inner, Warnings};
 use crate::batch::Batch;
 use rayon::prelude::*;
 use std::sync::Arc;
 
 pub(super) struct Source {
     pub data: Arc<Inner>,
+    /// What the rows that were read give reason to warn of.
+    pub warnings: Arc<Warnings>,
     /// Blocks in reading order.
     order: Vec<RowBlock>,
     /// Next of them to be begun.
@@ -28,6 +32,8 @@ pub(super) struct Source {
     flat: Flat,
     /// Parts of earlier windows, whose memory is used again.
     spare: Vec<Batch>,
+    /// Of streams on one rank, which hand such parts on to each other.
+    shared_spare: Option<SpareUser>,
     /// Rows of the largest part since parts were taken back.
     part_rows: usize,
 }
@@ -52,7 +58,8 @@ struct Piece {
 
 impl Source {
     /// Begins `position` rows behind the first.
-    pub fn new(data: Arc<Inner>, order: Vec<RowBlock>, mut position: u64, chunk: usize) -> Source {
+    pub fn new(reading: Reading, order: Vec<RowBlock>, mut position: u64, chunk: usize) -> Source {
+        let Reading { data, warnings } = reading;
         let mut next_block = 0;
         while let Some(block) = order.get(next_block)
             && position >= block.rows
@@ -63,6 +70,7 @@ impl Source {
         let flat = Flat::new(&data.binding.schema);
         Source {
             data,
+            warnings,
             order,
             next_block,
             open: None,
@@ -70,23 +78,41 @@ impl Source {
             chunk,
             flat,
             spare: Vec::new(),
+            shared_spare: None,
             part_rows: 0,
         }
+    }
+
+    /// Uses memory of other streams of the data set, and hands it on to them.
+    pub fn share_memory(&mut self) {
+        self.shared_spare = Some(SpareUser::new(self.data.clone()));
     }
 
     /// Reads rows until the window has `rows` of them (or some more, to the end of a request) or
     /// the data end.
     pub fn read(&mut self, rows: usize, window: &mut Window) -> Result<(), DataError> {
-        let required = rows.saturating_sub(window.rows);
-        if required == 0 {
-            return Ok(());
+        // Also a whole window in parts of a few thousand rows: they need not grow, and their memory
+        // fits those of the windows after it.
+        let step = self.chunk * rayon::current_num_threads();
+        while window.rows < rows {
+            let before = window.rows;
+            self.read_parts(rows.min(before + step) - before, window)?;
+            if window.rows == before {
+                break;
+            }
         }
+        Ok(())
+    }
+
+    fn read_parts(&mut self, required: usize, window: &mut Window) -> Result<(), DataError> {
         if let Some(requests) = &self.data.binding.schema.requests {
             let key = requests.key as usize;
             let mut part = self.part();
             self.read_requests(&mut part, required, key)?;
-            self.part_rows = self.part_rows.max(part.rows);
-            window.push(part);
+            if part.rows > 0 {
+                self.part_rows = self.part_rows.max(part.rows);
+                window.push(part);
+            }
             return Ok(());
         }
         let mut pieces = self.cut(required);
@@ -97,7 +123,7 @@ impl Source {
         }
         for mut piece in pieces {
             self.part_rows = self.part_rows.max(piece.part.rows);
-            self.data.warnings.add(&mut piece.warnings);
+            self.warnings.add(&mut piece.warnings);
             self.data.decoded.add_rows(piece.part.rows);
             window.push(piece.part);
             self.open = piece.open.filter(|open| open.left > 0);
@@ -106,17 +132,22 @@ impl Source {
     }
 
     /// Gives back the parts of a window. Those that are much larger than what is read now are not
-    /// used again, since most of their memory would not be: the first window is read at once, each
-    /// other one in the pieces in which its rows are due.
+    /// used again, since most of their memory would not be: large batches have many rows due at
+    /// once.
     pub fn take_back(&mut self, window: &mut Window) {
         window.clear(&mut self.spare);
-        let most = 2 * std::mem::take(&mut self.part_rows).max(self.chunk);
+        let most = 2 * std::mem::take(&mut self.part_rows).max(self.chunk * rayon::current_num_threads());
         self.spare.retain(|part| part.rows <= most);
+        let at_end = self.next_block == self.order.len() && self.open.is_none();
+        if let Some(shared) = self.shared_spare.as_ref().filter(|_| at_end) {
+            shared.hand_on(&mut self.spare);
+        }
     }
 
     /// An empty part.
     pub fn part(&mut self) -> Batch {
-        let mut part = self.spare.pop().unwrap_or_else(|| Batch::for_schema(&self.data.binding.schema));
+        let spare = self.spare.pop().or_else(|| self.shared_spare.as_ref().and_then(SpareUser::take));
+        let mut part = spare.unwrap_or_else(|| Batch::for_schema(&self.data.binding.schema));
         part.clear();
         part
     }
@@ -180,7 +211,7 @@ impl Source {
             self.data.decoded.add_rows(read);
             let mut warnings = Vec::new();
             open.reader.warnings(&mut warnings);
-            data.warnings.add(&mut warnings);
+            self.warnings.add(&mut warnings);
             if read == 0 {
                 self.open = None;
             }

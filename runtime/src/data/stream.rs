@@ -12,15 +12,16 @@
 //! are handed out. On several threads columns are decoded and batches filled side by side, and so
 //! are row groups that are smaller than what is decoded at a time. In memory are at most two
 //! windows, `prefetch` finished batches and one more per thread, and what the decoders of the open
-//! row groups hold.
+//! row groups hold. The first window can be decoded on more threads: no batch can be made before it
+//! is whole, so that steps wait for it.
 
-use super::Inner;
 use super::block::RowBlock;
 use super::error::{DataError, StreamError};
 use super::gather::{PartRange, gather};
 use super::ranks::{self, RankProducer, Readers};
 use super::source::Source;
 use super::window::Window;
+use super::{Inner, Warnings};
 use crate::batch::Batch;
 use crate::comm;
 use crate::leaves::DEFAULT_LEAVES;
@@ -63,6 +64,9 @@ pub struct StreamOptions {
     pub window_bytes: u64,
     /// Threads that decode and fill batches. No part of the order.
     pub threads: usize,
+    /// Threads that decode the first window, where these are more and a rank reads alone. No part of
+    /// the order.
+    pub opening_threads: usize,
     /// Leaves of a batch, at most: a power of two. No part of the order.
     pub leaves: u32,
 }
@@ -77,9 +81,17 @@ impl StreamOptions {
             window_rows: 1 << 20,
             window_bytes: 256 << 20,
             threads: 1,
+            opening_threads: 1,
             leaves: DEFAULT_LEAVES,
         }
     }
+}
+
+/// What the threads of a stream read, and where they put what is to be warned of.
+#[derive(Clone)]
+pub(super) struct Reading {
+    pub data: Arc<Inner>,
+    pub warnings: Arc<Warnings>,
 }
 
 /// A running stream of batches. Dropping it stops its threads.
@@ -92,6 +104,10 @@ pub struct Batches {
     done: bool,
     /// Set when nobody takes batches any more.
     dropped: Arc<AtomicBool>,
+    data: Arc<Inner>,
+    /// What the rows that the threads have read give reason to warn of. It is the data set's once
+    /// batches are taken, so that which row is named does not depend on what is read ahead.
+    warnings: Arc<Warnings>,
 }
 
 impl Batches {
@@ -105,19 +121,32 @@ impl Batches {
         let (used, used_out) = bounded(options.prefetch + abreast + 2);
         let path = data.files.first().expect("a data set has rows, so a file").path.clone();
         let failed = |e: std::io::Error| DataError::failed(Path::new(&path), "start the threads that read it", &e);
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(options.threads.max(1))
-            .thread_name(|number| format!("din-data-{number}"))
-            .build()
-            .map_err(|e| failed(std::io::Error::other(e)))?;
+        let pool = |threads: usize| {
+            rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .thread_name(|number| format!("din-data-{number}"))
+                .build()
+                .map_err(|e| failed(std::io::Error::other(e)))
+        };
+        let threads = options.threads.max(1);
+        let opening = match readers {
+            Readers::Alone(_) if options.opening_threads > threads => Some(pool(options.opening_threads)?),
+            Readers::Alone(_) | Readers::Ranks(_) => None,
+        };
+        let pool = pool(threads)?;
+        let warnings = Arc::<Warnings>::default();
         let dropped = Arc::new(AtomicBool::new(false));
         let unwanted = dropped.clone();
+        let of_threads = Reading { data: data.clone(), warnings: warnings.clone() };
         let produce = move || {
             let produced = match readers {
                 Readers::Alone(blocks) => {
-                    Producer::new(data, options, blocks).run(&ready_in, &used_out).map_err(StreamError::from)
+                    let mut producer = Producer::new(of_threads, options, blocks);
+                    producer.open(opening).and_then(|()| producer.run(&ready_in, &used_out)).map_err(StreamError::from)
                 }
-                Readers::Ranks(ranks) => RankProducer::new(data, options, ranks, unwanted).run(&ready_in, &used_out),
+                Readers::Ranks(ranks) => {
+                    RankProducer::new(of_threads, options, ranks, unwanted).run(&ready_in, &used_out)
+                }
             };
             if let Err(error) = produced {
                 // The reader may be gone: nobody is left to report it to.
@@ -126,7 +155,7 @@ impl Batches {
         };
         let thread =
             std::thread::Builder::new().name("din-data".into()).spawn(move || pool.install(produce)).map_err(failed)?;
-        Ok(Batches { ready: Some(ready), used, thread: Some(thread), done: false, dropped })
+        Ok(Batches { ready: Some(ready), used, thread: Some(thread), done: false, dropped, data, warnings })
     }
 
     /// The next batch; `None` at the end of the epoch. After an error, `None`.
@@ -138,6 +167,7 @@ impl Batches {
         match self.ready.as_ref().map(Receiver::recv) {
             Some(Ok(Ok(batch))) => {
                 comm::progress();
+                self.data.warnings.take_from(&self.warnings);
                 Ok(Some(batch))
             }
             Some(Ok(Err(error))) => {
@@ -200,9 +230,7 @@ impl ReadingOrder {
         let mut blocks = data.blocks[blocks].to_vec();
         let rows = blocks.iter().map(|block| block.rows).sum();
         let batch = options.batch.max(1);
-        let fitting = options.window_bytes / data.row_bytes;
-        let at_most = |rows: usize, fitting: u64| fitting.min(rows as u64).max(1) as usize;
-        let mut window = at_most(options.window_rows, fitting);
+        let mut window = data.window_rows(options.window_rows, options.window_bytes);
         let requests = data.binding.schema.requests.is_some();
         let discard = if requests { options.skip } else { 0 };
         let skip = if requests { 0 } else { options.skip.saturating_mul(batch as u64).min(rows) };
@@ -210,7 +238,7 @@ impl ReadingOrder {
         match options.order {
             // No part of the order, but of what is in memory: a quarter is enough without a
             // permutation.
-            Order::File => window = at_most((abreast * batch).max(CHUNK), fitting / 4),
+            Order::File => window = data.window_rows((abreast * batch).max(CHUNK), options.window_bytes / 4),
             Order::Shuffled { seed, epoch } => {
                 let mut permutation = Vec::new();
                 Stream::new(seed, "data: order of units", epoch).permutation(blocks.len() as u32, &mut permutation);
@@ -236,6 +264,8 @@ pub(super) fn permute_window(seed: u64, epoch: u64, window: u64, units: usize, p
 
 struct Producer {
     source: Source,
+    /// Rows of the window that is read next.
+    next: Window,
     options: StreamOptions,
     order: ReadingOrder,
     /// Number of the window that is read next.
@@ -255,13 +285,15 @@ struct Filling {
 }
 
 impl Producer {
-    fn new(data: Arc<Inner>, options: StreamOptions, blocks: Range<usize>) -> Self {
+    fn new(reading: Reading, options: StreamOptions, blocks: Range<usize>) -> Self {
         let abreast = abreast(&options);
-        let mut order = ReadingOrder::new(&data, &options, abreast, blocks);
+        let mut order = ReadingOrder::new(&reading.data, &options, abreast, blocks);
         let window_number = order.first_window();
-        let source = Source::new(data, std::mem::take(&mut order.blocks), order.position, CHUNK);
+        let mut source = Source::new(reading, std::mem::take(&mut order.blocks), order.position, CHUNK);
+        source.share_memory();
         Self {
             source,
+            next: Window::default(),
             options: StreamOptions { batch: options.batch.max(1), ..options },
             order,
             window_number,
@@ -269,10 +301,19 @@ impl Producer {
         }
     }
 
-    fn run(mut self, ready: &Sender<Result<Batch, StreamError>>, used: &Receiver<Batch>) -> Result<(), DataError> {
+    /// Reads the first window, on a pool of its own where there is one.
+    fn open(&mut self, pool: Option<rayon::ThreadPool>) -> Result<(), DataError> {
+        let rows = self.order.window;
+        match pool {
+            Some(pool) => pool.install(|| self.source.read(rows, &mut self.next)),
+            None => self.source.read(rows, &mut self.next),
+        }
+    }
+
+    fn run(&mut self, ready: &Sender<Result<Batch, StreamError>>, used: &Receiver<Batch>) -> Result<(), DataError> {
         let data = self.source.data.clone();
         let schema = &data.binding.schema;
-        let (mut current, mut next) = (Window::default(), Window::default());
+        let (mut current, mut next) = (Window::default(), std::mem::take(&mut self.next));
         let mut permutation = Vec::new();
         let mut at = 0;
         // Of the next window, rows that may be read already.

@@ -19,7 +19,7 @@ use crate::allocator::give_back_freed_memory;
 use crate::batch::Batch;
 use crate::checkpoint::{self, Manifest, Position, describe};
 use crate::comm::{self, MeasuredCommunicator, RankWarning};
-use crate::data::{Dataset, Order, StreamOptions};
+use crate::data::{Batches, Dataset, Order, StreamOptions};
 use crate::evaluate::{Report, evaluate};
 use crate::run_dir::{Best, EpochLine};
 use crate::session::{DataPass, OnSignal, PassEvent};
@@ -97,6 +97,10 @@ fn only_warnings(event: Event, observe: &mut dyn FnMut(Event)) {
 }
 
 fn drive(run: &mut TrainingRun, options: &TrainingOptions, observe: &mut dyn FnMut(Event)) -> Result<Summary> {
+    if run.fresh && run.position.epoch < run.epochs {
+        // The first window is read while these passes go on.
+        run.ahead = Some(first_stream(run)?);
+    }
     let mut stopped = run.fresh && !(check(run, observe)? && count(run, observe)?);
     run.session.set_profile(options.profile)?;
     while run.position.epoch < run.epochs && !stopped {
@@ -198,14 +202,13 @@ fn read_once(
 /// between.
 fn epoch(run: &mut TrainingRun, options: &TrainingOptions, observe: &mut dyn FnMut(Event)) -> Result<bool> {
     let number = run.position.epoch + 1;
-    let stream = StreamOptions { skip: run.position.batch, ..order(run, run.position.epoch) };
     let pass = DataPass::Training { epoch: number, epochs: run.epochs };
     observe(PassEvent::Begin { pass, rows: run.train.rows(), done: run.position.samples }.into());
     let begin = Instant::now();
     let before = run.measured.as_ref().map(|measured| measured.traffic());
     let batches = match run.ahead.take() {
         Some(batches) => batches,
-        None => run.train.stream_on(stream, run.ranks.clone())?,
+        None => first_stream(run)?,
     };
     let mut batches = StepBatches::start(batches, run.session.row_asker())?;
     match steps(run, options, &mut batches, observe) {
@@ -247,7 +250,7 @@ fn steps(
     observe: &mut dyn FnMut(Event),
 ) -> Result<bool> {
     let number = run.position.epoch + 1;
-    let window = order(run, number).window_rows as u64;
+    let window = run.train.window_rows(&order(run, number));
     // Steps whose losses are still to come.
     let mut asked_for = VecDeque::new();
     loop {
@@ -274,7 +277,7 @@ fn steps(
         settle(run, &mut asked_for, ahead, Some(&batch), observe)?;
         let left = run.train.rows().saturating_sub(run.position.samples);
         batches.recycle(StepBatch { batch, asked });
-        // All of this epoch is in memory: the next one's first window is read while it runs out.
+        // The next epoch's first window is read while the last one of this runs out.
         if run.ahead.is_none() && number < run.epochs && left <= window {
             run.ahead = Some(run.train.stream_on(order(run, number), run.ranks.clone())?);
         }
@@ -318,6 +321,17 @@ fn settle(
         }
     }
     Ok(())
+}
+
+/// The first batches that are trained on. No step can run before their window is read, so all
+/// threads read it.
+fn first_stream(run: &TrainingRun) -> Result<Batches> {
+    let options = StreamOptions {
+        skip: run.position.batch,
+        opening_threads: run.session.threads().count(),
+        ..order(run, run.position.epoch)
+    };
+    Ok(run.train.stream_on(options, run.ranks.clone())?)
 }
 
 /// How an epoch, from 0, reads the training data.
@@ -389,6 +403,7 @@ fn save(run: &mut TrainingRun, epoch: Option<(f64, Option<&Report>)>) -> Result<
         files: std::collections::BTreeMap::new(),
     };
     // What the epoch's data took is not held while rows are gathered.
+    run.train.free_spare_memory();
     give_back_freed_memory();
     checkpoint::save(&run.directory.checkpoints(), run.session.model()?, &manifest, run.ranks.as_ref())?;
     run.unproven = Some(run.position.step);

@@ -1,4 +1,4 @@
-//! Data sets read from files that the tests write with Arrow, and from one that pyarrow wrote.
+//! Data sets read from files that the tests write with Arrow, and from some that pyarrow wrote.
 #![allow(clippy::unwrap_used)]
 
 mod csv;
@@ -8,6 +8,7 @@ mod folders;
 mod formats;
 mod in_order;
 mod keys;
+mod layouts;
 mod order;
 mod parquet_files;
 mod pyarrow_log;

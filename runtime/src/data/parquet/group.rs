@@ -2,6 +2,7 @@
 
 use super::fence::{fenced, said, said_by_arrow};
 use super::input::PositionedFile;
+use super::lists::ReadLists;
 use super::pages::{Excess, LONGEST, Pages};
 use super::{ParquetFile, ParquetLayout, Purpose};
 use crate::batch::Batch;
@@ -75,7 +76,14 @@ struct ColumnReader {
     purpose: Purpose,
     input: PositionedFile,
     excess: Arc<Mutex<Option<Excess>>>,
-    reader: ParquetRecordBatchReader,
+    reader: Decoding,
+}
+
+/// What decodes a column.
+enum Decoding {
+    Library(Box<ParquetRecordBatchReader>),
+    /// So many rows at once.
+    Lists(Box<dyn ReadLists>, usize),
 }
 
 impl ColumnReader {
@@ -85,10 +93,13 @@ impl ColumnReader {
 
     /// The next rows; none at the end.
     fn next(&mut self) -> Result<ArrayRef, String> {
-        fenced(|| match self.reader.next().transpose().map_err(|e| said_by_arrow(&e))? {
-            Some(records) if records.num_columns() == 1 => Ok(records.column(0).clone()),
-            Some(records) => Err(format!("{} columns where one was asked for", records.num_columns())),
-            None => Ok(new_empty_array(&DataType::Null)),
+        fenced(|| match &mut self.reader {
+            Decoding::Lists(lists, rows) => lists.next(*rows).map_err(|e| said(&e)),
+            Decoding::Library(reader) => match reader.next().transpose().map_err(|e| said_by_arrow(&e))? {
+                Some(records) if records.num_columns() == 1 => Ok(records.column(0).clone()),
+                Some(records) => Err(format!("{} columns where one was asked for", records.num_columns())),
+                None => Ok(new_empty_array(&DataType::Null)),
+            },
         })
     }
 }
@@ -130,8 +141,16 @@ impl GroupReader {
             let rest = [RowSelector::skip(skip as usize), RowSelector::select(left)];
             let rest = (skip > 0).then(|| RowSelection::from(rest.to_vec()));
             let reader = fenced(|| {
-                ParquetRecordBatchReader::try_new_with_row_groups(&projected.levels, &pages, self.piece, rest)
-                    .map_err(|e| said(&e))
+                let reader = match &projected.lists {
+                    Some(lists) => pages
+                        .of_column(lists.leaf)
+                        .map(|pages| Decoding::Lists(lists.reader(pages, skip as usize), self.piece)),
+                    None => {
+                        ParquetRecordBatchReader::try_new_with_row_groups(&projected.levels, &pages, self.piece, rest)
+                            .map(|reader| Decoding::Library(Box::new(reader)))
+                    }
+                };
+                reader.map_err(|e| said(&e))
             });
             match reader {
                 Ok(reader) => Ok(ColumnReader { purpose, input, excess, reader }),

@@ -5,12 +5,14 @@
 //!
 //! - `input`: the file's bytes, and the system calls that fail. - `schema`: the columns' types.
 //! - `encryption`: which columns are encrypted. - `pages`: how many list entries come.
-//! - `group`: reading a row group. - `fence`: calls into the decoding library.
+//! - `group`: reading a row group. - `lists`: from levels to lists of numbers. - `fence`: calls into
+//!   the decoding library.
 
 mod encryption;
 mod fence;
 mod group;
 mod input;
+mod lists;
 mod pages;
 mod schema;
 
@@ -21,6 +23,7 @@ use arrow_schema::{DataType, Field, Fields};
 use fence::{fenced, said};
 use group::ReadColumns;
 use input::PositionedFile;
+use lists::ListLevels;
 use pages::ENTRIES;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::arrow::{FieldLevels, ProjectionMask, parquet_to_arrow_field_levels};
@@ -58,6 +61,8 @@ struct Projected {
     purpose: Purpose,
     /// The types that it is read by.
     levels: FieldLevels,
+    /// Of a list column whose levels become lists here.
+    lists: Option<ListLevels>,
 }
 
 /// The first of the columns that the binding asks for which a projected one is.
@@ -166,7 +171,8 @@ pub(crate) fn open(file: File, path: &Path, length: u64, binding: &Binding) -> R
         let projection = ProjectionMask::roots(schema, [root]);
         let levels = fenced(|| parquet_to_arrow_field_levels(schema, projection, Some(&fields)).map_err(|e| said(&e)));
         let purpose = purpose(root).expect("a column is projected for a purpose");
-        levels.map(|levels| Projected { root, purpose, levels })
+        let lists = ListLevels::new(schema, root, &fields[root]);
+        levels.map(|levels| Projected { root, purpose, levels, lists })
     });
     let projected = projected.collect::<Result<_, _>>().map_err(damaged)?;
     let file = DataFile {

@@ -41,20 +41,27 @@ pub(super) struct Pages {
     pub excess: Arc<Mutex<Option<Excess>>>,
 }
 
+impl Pages {
+    /// Those of a column, by its index among the leaves of the file's schema.
+    pub fn of_column(&self, leaf: usize) -> Result<Box<dyn PageReader>> {
+        let chunk = self.metadata.row_group(self.group).column(leaf);
+        let pages = SerializedPageReader::new(Arc::new(self.input.clone()), chunk, self.num_rows(), None)?;
+        let deepest = self.metadata.file_metadata().schema_descr().column(leaf).max_rep_level();
+        if deepest == 0 || chunk.num_values() as u64 <= ENTRIES {
+            return Ok(Box::new(pages));
+        }
+        let count = Count::new(deepest, self.skip, self.piece);
+        Ok(Box::new(Counted { pages, count, excess: self.excess.clone() }))
+    }
+}
+
 impl RowGroups for Pages {
     fn num_rows(&self) -> usize {
         self.metadata.row_group(self.group).num_rows() as usize
     }
 
     fn column_chunks(&self, leaf: usize) -> Result<Box<dyn PageIterator>> {
-        let chunk = self.metadata.row_group(self.group).column(leaf);
-        let pages = SerializedPageReader::new(Arc::new(self.input.clone()), chunk, self.num_rows(), None)?;
-        let deepest = self.metadata.file_metadata().schema_descr().column(leaf).max_rep_level();
-        if deepest == 0 || chunk.num_values() as u64 <= ENTRIES {
-            return Ok(Box::new(Once(Some(Box::new(pages)))));
-        }
-        let count = Count::new(deepest, self.skip, self.piece);
-        Ok(Box::new(Once(Some(Box::new(Counted { pages, count, excess: self.excess.clone() })))))
+        Ok(Box::new(Once(Some(self.of_column(leaf)?))))
     }
 
     fn row_groups(&self) -> Box<dyn Iterator<Item = &RowGroupMetaData> + '_> {

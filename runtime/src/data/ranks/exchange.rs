@@ -97,7 +97,17 @@ impl SampleExchange {
     /// # Errors
     /// They differ.
     pub fn agree(&mut self, options: &StreamOptions) -> Result<bool> {
-        let StreamOptions { batch, order, skip, prefetch: _, window_rows, window_bytes, threads: _, leaves } = *options;
+        let StreamOptions {
+            batch,
+            order,
+            skip,
+            prefetch: _,
+            window_rows,
+            window_bytes,
+            threads: _,
+            opening_threads: _,
+            leaves,
+        } = *options;
         let read = (self.data.fingerprint(), batch, order, skip, window_rows, window_bytes, leaves);
         let digest = xxhash_rust::xxh3::xxh3_64(format!("{read:?}").as_bytes());
         let Some(digests) = self.gather([digest as u32, (digest >> 32) as u32].into_iter())? else {

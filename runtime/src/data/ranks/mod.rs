@@ -33,7 +33,7 @@ use super::block::RowBlock;
 use super::error::StreamError;
 use super::gather::gather;
 use super::source::Source;
-use super::stream::{CHUNK, Order, ReadingOrder, StreamOptions, permute_window};
+use super::stream::{CHUNK, Order, Reading, ReadingOrder, StreamOptions, permute_window};
 use super::window::Window;
 use crate::batch::Batch;
 use blocks::{GlobalWindow, RankUnits, Reader, Segment, Share, SharedBlocks};
@@ -68,12 +68,12 @@ pub(super) struct RankProducer {
 impl RankProducer {
     /// `dropped` is set where nobody wants more.
     pub fn new(
-        data: Arc<Inner>,
+        reading: Reading,
         options: StreamOptions,
         readers: RankReaders,
         dropped: Arc<AtomicBool>,
     ) -> RankProducer {
-        let ranks = readers.ranks.clone();
+        let (ranks, data) = (readers.ranks.clone(), reading.data.clone());
         let mut order = ReadingOrder::new(&data, &options, abreast(&options), 0..data.blocks.len());
         let window_number = order.first_window();
         let blocks = std::mem::take(&mut order.blocks);
@@ -84,9 +84,9 @@ impl RankProducer {
         let by_columns = |block: &_| is_large(&data, block, largest);
         let blocks = SharedBlocks::new(blocks, ranks.size(), order.position, by_columns);
         let (own, position) = blocks.of_rank(ranks.rank());
-        let shared = SharedReader::new(data.clone(), blocks.of_all(), &*ranks);
-        let (exchange, turn) = SampleExchange::new(data.clone(), options.leaves, readers, dropped);
-        let source = Source::new(data, own, position, CHUNK);
+        let shared = SharedReader::new(&reading, blocks.of_all(), &*ranks);
+        let (exchange, turn) = SampleExchange::new(data, options.leaves, readers, dropped);
+        let source = Source::new(reading, own, position, CHUNK);
         let options = StreamOptions { batch: options.batch.max(1), ..options };
         RankProducer { source, shared, blocks, options, order, window_number, exchange, turn }
     }

@@ -11,18 +11,19 @@ use super::columns::{ColumnSet, ReceivedColumns, distribute, put_together};
 use super::exchange::SampleExchange;
 use crate::batch::Batch;
 use crate::comm::Communicator;
-use crate::data::Inner;
 use crate::data::block::{ColumnFormat, RowBlock, RowBlockReader};
 use crate::data::error::{DataError, StreamError};
 use crate::data::gather::{PartRange, gather};
 use crate::data::requests::{Flat, same};
 use crate::data::source::Source;
-use crate::data::stream::CHUNK;
+use crate::data::stream::{CHUNK, Reading};
 use crate::data::window::Window;
+use crate::data::{Inner, Warnings};
 use std::sync::Arc;
 
 pub(super) struct SharedReader {
     data: Arc<Inner>,
+    warnings: Arc<Warnings>,
     rank: usize,
     /// By rank, what it decodes.
     sets: Vec<ColumnSet>,
@@ -64,7 +65,8 @@ struct OpenColumns {
 
 impl SharedReader {
     /// `blocks` are all that it will read.
-    pub fn new(data: Arc<Inner>, blocks: impl Iterator<Item = RowBlock>, ranks: &dyn Communicator) -> SharedReader {
+    pub fn new(reading: &Reading, blocks: impl Iterator<Item = RowBlock>, ranks: &dyn Communicator) -> SharedReader {
+        let Reading { data, warnings } = reading.clone();
         let mut bytes = vec![0u64; data.binding.required.len() + data.binding.passthrough.len()];
         for block in blocks {
             let of_block = by_columns(&data, block).bytes(block);
@@ -82,6 +84,7 @@ impl SharedReader {
         let scratch = Batch::for_schema(&sets[ranks.rank()].binding.schema);
         SharedReader {
             data,
+            warnings,
             rank: ranks.rank(),
             sets,
             key,
@@ -251,7 +254,7 @@ impl SharedReader {
             assert!(read > 0, "a reader says itself where its block ends too early");
             let mut warnings = Vec::new();
             reader.warnings(&mut warnings);
-            self.data.warnings.add(&mut warnings);
+            self.warnings.add(&mut warnings);
         }
         Ok(())
     }
