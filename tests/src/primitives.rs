@@ -17,6 +17,7 @@ const OTHERS: &[&str] = &[
     "select",
     "stop_gradient",
     "broadcast",
+    "rename",
     "concat",
     "slice",
     "reshape",

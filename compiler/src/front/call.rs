@@ -3,7 +3,7 @@
 
 use super::elaborator::{Elaborator, MAX_CALLS};
 use super::scope::{NameScope, NamedAxis};
-use super::value::{ArgumentValue, Callee, ExprValue, PartialApplication, PartialArgument, counted, nearest};
+use super::value::{ArgumentValue, Callee, ExprValue, Over, PartialApplication, PartialArgument, counted, nearest};
 use super::walk::CallFrame;
 use din_grammar::ast::{self, Argument, Expr, ExprKind};
 use din_grammar::{Diagnostic, Span};
@@ -38,7 +38,7 @@ impl<'a> Elaborator<'a> {
                 && let ExprKind::Name(name) = &argument.value.kind
                 && let Some(named) = scope.axis(name)
             {
-                let over = named.axis;
+                let over = named.axis.map(|axis| Over { axis, condition: None });
                 let value = if over.is_some() { ExprValue::Nothing } else { ExprValue::Poison };
                 given.push(PartialArgument::Given(ArgumentValue { name: None, value, over, span }));
                 continue;
@@ -50,7 +50,10 @@ impl<'a> Elaborator<'a> {
             let over = match &argument.over {
                 None => None,
                 Some(axis) => match scope.axis(&axis.name) {
-                    Some(NamedAxis { axis: Some(axis), .. }) => Some(axis),
+                    Some(NamedAxis { axis: Some(axis), .. }) => {
+                        let condition = argument.condition.as_ref().map(|c| (self.expr(scope, c), c.span));
+                        Some(Over { axis, condition })
+                    }
                     Some(NamedAxis { axis: None, .. }) => {
                         given.push(PartialArgument::Given(ArgumentValue::poison(span)));
                         continue;
@@ -165,7 +168,7 @@ impl<'a> Elaborator<'a> {
                             all.push(argument.clone());
                             continue;
                         }
-                        &PartialArgument::Hole { name, over, span } => (name, over, span),
+                        PartialArgument::Hole { name, over, span } => (*name, over.clone(), *span),
                     };
                     match rest.next_if(|g| g.name.is_none()) {
                         Some(g) if over.is_some() && g.over.is_some() => {
@@ -280,7 +283,7 @@ impl<'a> Elaborator<'a> {
         let value = self.under(name, false, |me| {
             let value = me.block(&mut scope, &function.body);
             me.check_states(&scope);
-            value
+            me.keep_inside(&scope, function, value)
         });
         let value = self.conform_result(&mut scope, function, value);
         self.walk.frames.pop();
@@ -311,13 +314,13 @@ impl<'a> Elaborator<'a> {
         let mut fine = true;
         for g in given {
             if let Some(over) = g.over {
-                let axis = self.walk.graph.axis(over).name.clone();
+                let axis = self.walk.graph.axis(over.axis).name.clone();
                 self.report(
                     Diagnostic::error(
                         "E0314",
                         format!("`{}` takes no axis", name.name),
                         g.span,
-                        "`over` stands in `sum`, `mean` and `max`",
+                        "`over` stands in `sum`, `mean`, `max` and `softmax`",
                     )
                     .help(format!("give `{}` the sequence itself; its type names the axis `{axis}`", name.name)),
                 );

@@ -67,6 +67,7 @@ impl Elaborator<'_> {
                     | Op::Select
                     | Op::StopGradient
                     | Op::Broadcast
+                    | Op::Rename { .. }
                     | Op::Concat
                     | Op::Slice { .. }
                     | Op::Reshape

@@ -35,6 +35,7 @@
 //! | `Unary`, `Binary`, `Select{c, a, b}` | by component; comparisons give 0 or 1; `Select` is `a` where `c != 0`, else `b` |
 //! | `StopGradient(x)` | `x_i`; its derivative is 0 |
 //! | `Broadcast(x)` | `x_i` at every element of the node's axis and, where `x` has width 1, in every component of its shape |
+//! | `Rename{x, to}` | `x_i`, on the axis `to`, which has the same elements under another name |
 //! | `Concat(xs)` | the operands' vectors one behind the other; widths add |
 //! | `Slice{x, start}` | components `start..start+w` of `x_i`, `w` being the node's width |
 //! | `Reshape(x)` | the same numbers under another shape of equal width |

@@ -21,7 +21,10 @@ pub enum Op {
     Input(InputId),
     Param(ParamId),
     State(StateId),
-    Lookup { table: TableId, input: InputId },
+    Lookup {
+        table: TableId,
+        input: InputId,
+    },
     Length(AxisId),
     Count(AxisId),
     Unary(UnaryOp),
@@ -29,15 +32,25 @@ pub enum Op {
     Select,
     StopGradient,
     Broadcast,
+    /// See [`AxisTree::first_name`](din_program::axes::AxisTree::first_name).
+    Rename {
+        to: AxisId,
+    },
     Concat,
-    Slice { start: usize },
+    Slice {
+        start: usize,
+    },
     Reshape,
     MatMul,
     MatMulT,
     Outer,
     Absorbed(Absorbed),
-    Sum { to: AxisId },
-    Max { to: AxisId },
+    Sum {
+        to: AxisId,
+    },
+    Max {
+        to: AxisId,
+    },
     SumValue,
     Statistic(Statistic),
 }
@@ -86,6 +99,7 @@ impl Op {
             Op::Select => "select",
             Op::StopGradient => "stop_gradient",
             Op::Broadcast => "broadcast",
+            Op::Rename { .. } => "rename",
             Op::Concat => "concat",
             Op::Slice { .. } => "slice",
             Op::Reshape => "reshape",
@@ -116,6 +130,7 @@ impl Op {
             Op::Unary(_)
             | Op::StopGradient
             | Op::Broadcast
+            | Op::Rename { .. }
             | Op::Slice { .. }
             | Op::Reshape
             | Op::Sum { .. }
@@ -136,7 +151,11 @@ impl Op {
             Op::Param(k) => vec![Attribute::Index(k.index())],
             Op::State(k) => vec![Attribute::Index(k.index())],
             Op::Lookup { table, input } => vec![Attribute::Index(table.index()), Attribute::Index(input.index())],
-            Op::Length(axis) | Op::Count(axis) | Op::Sum { to: axis } | Op::Max { to: axis } => {
+            Op::Length(axis)
+            | Op::Count(axis)
+            | Op::Rename { to: axis }
+            | Op::Sum { to: axis }
+            | Op::Max { to: axis } => {
                 vec![Attribute::Axis(*axis)]
             }
             Op::Slice { start } => vec![Attribute::Index(*start)],
@@ -195,6 +214,7 @@ impl Op {
             | Op::Lookup { .. }
             | Op::Length(_)
             | Op::Count(_)
+            | Op::Rename { .. }
             | Op::Outer
             | Op::Absorbed(_)
             | Op::Sum { .. }

@@ -304,6 +304,15 @@ fn node(g: &Graph, n: &Node) -> Rule {
             axis = *to;
             operand(0).shape.clone()
         }
+        Op::Rename { to } => {
+            exists(*to)?;
+            let from = operand(0).axis;
+            demand(g.axes.first_name(from) == g.axes.first_name(*to) && from != *to, || {
+                format!("axis {} is no other name of the elements of axis {}", to.0, from.0)
+            })?;
+            axis = *to;
+            operand(0).shape.clone()
+        }
         Op::SumValue => Shape::scalar(),
         Op::Statistic(statistic) => {
             vector(0)?;

@@ -86,6 +86,7 @@ fn compute(graph: &Graph, m: &Magnitudes, id: NodeId) -> Vec<f64> {
             // Both branches equal: no jump.
             if at(1, axis, i, j) == at(2, axis, i, j) { taken } else { taken + jump(c, e) }
         }),
+        Op::Rename { .. } => scales[0].to_vec(),
         Op::StopGradient | Op::Reshape | Op::Broadcast => each(&|i, j| at(0, axis, i, j).1),
         Op::Slice { start } => each(&|i, j| at(0, axis, i, start + j).1),
         Op::Concat => {

@@ -30,6 +30,7 @@ pub(super) fn element_flops(graph: &Graph, id: NodeId) -> f64 {
         | Op::Count(_)
         | Op::StopGradient
         | Op::Broadcast
+        | Op::Rename { .. }
         | Op::Concat
         | Op::Slice { .. }
         | Op::Reshape => 0.0,
@@ -76,6 +77,7 @@ pub(crate) fn node_flops(graph: &Graph, id: NodeId, counts: &[f64]) -> f64 {
         | Op::Count(_)
         | Op::StopGradient
         | Op::Broadcast
+        | Op::Rename { .. }
         | Op::Concat
         | Op::Slice { .. }
         | Op::Reshape => 0.0,

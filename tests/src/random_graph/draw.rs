@@ -90,6 +90,15 @@ impl Maker {
                 let id = self.g.broadcast(x, axis, &to, span).expect("to a deeper axis, or a scalar");
                 self.take(id)
             }
+            "rename" => {
+                let named: Vec<AxisId> = self
+                    .axes()
+                    .into_iter()
+                    .filter(|&d| self.g.axes.pairs(self.g.axes.first_name(d)).is_some())
+                    .collect();
+                let axis = self.r.pick(&named)?;
+                self.rename(axis)
+            }
             "concat" => self.draw_concat(),
             "slice" => {
                 let x = self.where_(|m, id| m.g.node(id).width() > 1)?;
@@ -264,7 +273,10 @@ impl Maker {
         let from = self.axis(x);
         let above = |to: &AxisId| match name {
             "sum" => *to != from && self.g.axes.is_ancestor(*to, from),
-            _ => *to == GLOBAL || self.g.axes.parent(from) == Some(*to),
+            _ => {
+                let above = [self.g.axes.parent(from), self.g.axes.second_of_pairs(from)];
+                *to == GLOBAL || above.contains(&Some(*to))
+            }
         };
         let above: Vec<AxisId> = self.axes().into_iter().filter(above).collect();
         let to = self.r.pick(&above)?;

@@ -64,13 +64,17 @@ impl Validator<'_> {
     fn axes(&self) -> Validity {
         let axes = &self.schedule.axes;
         axes.check()?;
-        // The model's own axes, then unique ones.
+        // The model's own axes, then pairs of entries and unique ones.
         let mut expected = match self.role {
             ScheduleRole::Step => AxisTree::of_schema(&self.program.schema),
             ScheduleRole::Rows { .. } | ScheduleRole::Tensor { .. } => AxisTree::rows(),
         };
         for (_, axis) in axes.iter().skip(expected.count()) {
-            if matches!(self.role, ScheduleRole::Step) && matches!(axis.kind, AxisKind::Unique(_)) {
+            let added = match axis.kind {
+                AxisKind::Second { .. } | AxisKind::Pairs { .. } | AxisKind::Unique(_) => true,
+                AxisKind::Global | AxisKind::Batch { .. } | AxisKind::Request | AxisKind::Sequence { .. } => false,
+            };
+            if matches!(self.role, ScheduleRole::Step) && added {
                 expected.push(axis.clone());
             }
         }

@@ -92,7 +92,11 @@ pub(super) fn offsets(layout: &Layout, d: AxisId) -> &[u32] {
     match layout.axes.kind(d) {
         AxisKind::Batch { .. } => layout.requests(),
         AxisKind::Unique(_) => &layout.unique(d).begins,
-        AxisKind::Sequence { .. } | AxisKind::Pairs { .. } | AxisKind::Global | AxisKind::Request => layout.offsets(d),
+        AxisKind::Sequence { .. }
+        | AxisKind::Second { .. }
+        | AxisKind::Pairs { .. }
+        | AxisKind::Global
+        | AxisKind::Request => layout.offsets(d),
     }
 }
 
@@ -162,7 +166,11 @@ impl<'a> InstanceArgs<'a> {
         let owner = match axes.kind(d) {
             AxisKind::Unique(_) => Some(d),
             AxisKind::Batch { request } => *request,
-            AxisKind::Global | AxisKind::Request | AxisKind::Sequence { .. } | AxisKind::Pairs { .. } => axes.parent(d),
+            AxisKind::Global
+            | AxisKind::Request
+            | AxisKind::Sequence { .. }
+            | AxisKind::Second { .. }
+            | AxisKind::Pairs { .. } => axes.parent(d),
         };
         owner.map_or(Ok(self.room), |owner| self.room(owner, buckets))
     }
