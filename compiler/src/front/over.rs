@@ -72,8 +72,8 @@ impl<'a> Elaborator<'a> {
         None
     }
 
-    /// The condition of a reduction of `value`. Where `value` is once per entry of a common sequence
-    /// and the condition varies with the samples, so does `value` afterwards.
+    /// The condition of a reduction of `value`. Where `value` is once per entry of a common
+    /// sequence and the condition varies with the samples, so does `value` afterwards.
     fn condition(&mut self, value: &mut Tensor, condition: ExprValue<'a>, place: Span, at: Span) -> Option<NodeId> {
         let condition = self.tensor(condition, place)?;
         let plain = Tensor { node: condition.node, fields: None };

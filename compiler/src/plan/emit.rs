@@ -526,7 +526,8 @@ impl Emitter<'_> {
         KernelArg::Ancestor { of, to }
     }
 
-    /// Columns of a buffer as seen by a region over `axis`; of pairs, perhaps by their second entry.
+    /// Columns of a buffer as seen by a region over `axis`; of pairs, perhaps by their second
+    /// entry.
     fn column(
         &mut self,
         open: &mut OpenRegion,

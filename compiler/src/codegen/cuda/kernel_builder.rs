@@ -189,7 +189,8 @@ impl<'a> KernelBuilder<'a> {
         Ok(id)
     }
 
-    /// The array of a source, of which rows of any tile are read: of pairs, by their second entries.
+    /// The array of a source, of which rows of any tile are read: of pairs, by their second
+    /// entries.
     pub fn whole(&mut self, source: KernelArg) -> Result<ArrayId, LoweringError> {
         if let Some((_, id)) = self.whole.iter().find(|(s, _)| *s == source) {
             return Ok(*id);
