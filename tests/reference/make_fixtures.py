@@ -286,6 +286,9 @@ def unit_tensors():
     lists("softmax_where", lambda x: (torch.softmax(chosen(x), 0) * chosen(x)).sum(0) if len(chosen(x)) else zero)
     lists("mean_where", lambda x: chosen(x).mean(0) if len(chosen(x)) else zero)
     lists("max_where", lambda x: chosen(x).max(0).values if len(chosen(x)) else zero)
+    lists("first", lambda x: x[0] * x.shape[0])
+    lists("last_where", lambda x: chosen(x)[-1] if len(chosen(x)) else zero)
+    lists("positions", lambda x: (torch.arange(len(x), dtype=x.dtype)[:, None] * x * x).sum(0) - x[-1])
     lists("pairs", lambda x: torch.tanh(x[:, None] * x[None] + x[None]).mean(0).amax(0))
     return arrays(out)
 

@@ -13,6 +13,7 @@ const OTHERS: &[&str] = &[
     "state",
     "lookup",
     "length",
+    "position",
     "count",
     "select",
     "stop_gradient",

@@ -15,7 +15,8 @@ pub const POOLED: &str = "let a = interest(k, q, hidden = [4, 3], activation = d
                       let c = linear(q, 3)\nlet d = mlp(c, [4, 3], dice)\n\
                       let e = self_attention(k, 3)\n\
                       let f = mean(e over many where sum(k) > 0) + max(softmax(e over many) over many where sum(e) < 0)\n\
-                      let value = concat(sum_pool(k), mean_pool(k), max_pool(k), a, b, d, sum(e over many), f)";
+                      let g = last(k over many where sum(k) > 0) + first(position(many) * k over many) + last(k over many)\n\
+                      let value = concat(sum_pool(k), mean_pool(k), max_pool(k), a, b, d, sum(e over many), f, g)";
 
 /// Name, optimizer of all weights, what the table has of its own, what it imports.
 pub const SPECS: &[(&str, &str, &str, &str)] = &[

@@ -141,6 +141,7 @@ fn gain(b: &mut GradientBuilder, node: &Node, y: NodeId, g: NodeId, k: usize) ->
         | Op::State(_)
         | Op::Lookup { .. }
         | Op::Length(_)
+        | Op::Position(_)
         | Op::Count(_)
         | Op::StopGradient => Err(TypeError::Empty),
     }

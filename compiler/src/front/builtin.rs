@@ -2,7 +2,7 @@
 //! concat, embedding.
 
 use super::elaborator::Elaborator;
-use super::value::{ArgumentValue, Builtin, ExprValue, RecordField, Tensor, counted};
+use super::value::{ArgumentValue, Builtin, ExprValue, Over, RecordField, Tensor, counted};
 use crate::graph::{BATCH, BinaryOp, GLOBAL, NodeId, Shape, UnaryOp};
 use din_grammar::{Diagnostic, Span};
 use din_program::schedule::Statistic;
@@ -44,9 +44,13 @@ impl<'a> Elaborator<'a> {
                     .help("builtin functions take their arguments by position"),
                 );
             }
-            let reduces = matches!(builtin, Builtin::Sum | Builtin::Mean | Builtin::Max | Builtin::Softmax);
+            let reduces = matches!(
+                builtin,
+                Builtin::Sum | Builtin::Mean | Builtin::Max | Builtin::Softmax | Builtin::First | Builtin::Last
+            );
             let reduces = reduces && given.len() == 1;
-            if g.over.is_some() && !reduces && builtin != Builtin::Length {
+            let of_axis = matches!(builtin, Builtin::Length | Builtin::Position);
+            if g.over.is_some() && !reduces && !of_axis {
                 return self.fault(
                     Diagnostic::error(
                         "E0314",
@@ -54,7 +58,7 @@ impl<'a> Elaborator<'a> {
                         g.span,
                         "`over` is not possible here",
                     )
-                    .help("`over` stands in `sum(x over s)`, `mean`, `max` and `softmax`"),
+                    .help("`over` stands in `sum(x over s)`, `mean`, `max`, `softmax`, `first` and `last`"),
                 );
             }
         }
@@ -69,6 +73,7 @@ impl<'a> Elaborator<'a> {
                 None => self.largest(value, first.over, at, span),
             },
             Builtin::Softmax => self.softmax(value, first.over, at, span),
+            Builtin::First | Builtin::Last => self.end(builtin == Builtin::Last, value, first.over, at, span),
             Builtin::StopGradient => match self.tensor(value, at) {
                 Some(t) => {
                     ExprValue::Tensor(Tensor { node: self.walk.graph.stop_gradient(t.node, span), fields: t.fields })
@@ -79,17 +84,7 @@ impl<'a> Elaborator<'a> {
             Builtin::Sum | Builtin::Mean => self.total(builtin == Builtin::Mean, value, first.over, at, span),
             Builtin::Statistic(statistic) => self.statistic(statistic, value, at, span),
             Builtin::Embed => self.embed(value, at, span),
-            Builtin::Length => match first.over {
-                Some(over) if matches!(value, ExprValue::Nothing) => {
-                    let node = self.length(over.axis, span);
-                    ExprValue::Tensor(Tensor { node, fields: None })
-                }
-                _ if matches!(value, ExprValue::Poison) => ExprValue::Poison,
-                _ => self
-                    .fault(Diagnostic::error("E0314", "`length` takes an axis", at, "not an axis").help(
-                        "name a sequence: `length(visited)`, or in a function the axis of its type: `length(s)`",
-                    )),
-            },
+            Builtin::Length | Builtin::Position => self.of_axis(builtin, (value, at), first.over, span),
             Builtin::Size => match self.tensor(value, at) {
                 Some(t) => ExprValue::Number(self.walk.graph.node(t.node).width() as f64),
                 None => ExprValue::Poison,
@@ -104,6 +99,33 @@ impl<'a> Elaborator<'a> {
                     .collect();
                 let labels = vec![None; given.len()];
                 self.concat(&given, &labels, span)
+            }
+        }
+    }
+
+    /// `length(s)` and `position(s)`.
+    fn of_axis(
+        &mut self,
+        builtin: Builtin,
+        (value, at): (ExprValue<'a>, Span),
+        over: Option<Over<'a>>,
+        span: Span,
+    ) -> ExprValue<'a> {
+        match over {
+            Some(over) if matches!(value, ExprValue::Nothing) => {
+                let built = if builtin == Builtin::Position {
+                    self.position(over.axis, span)
+                } else {
+                    Ok(self.length(over.axis, span))
+                };
+                self.built(built, span)
+            }
+            _ if matches!(value, ExprValue::Poison) => ExprValue::Poison,
+            _ => {
+                let name = builtin.name();
+                let help =
+                    format!("name a sequence: `{name}(visited)`, or in a function the axis of its type: `{name}(s)`");
+                self.fault(Diagnostic::error("E0314", format!("`{name}` takes an axis"), at, "not an axis").help(help))
             }
         }
     }

@@ -3,7 +3,9 @@
 
 use super::elaborator::{Elaborator, MAX_CALLS};
 use super::scope::{NameScope, NamedAxis};
-use super::value::{ArgumentValue, Callee, ExprValue, Over, PartialApplication, PartialArgument, counted, nearest};
+use super::value::{
+    ArgumentValue, Builtin, Callee, ExprValue, Over, PartialApplication, PartialArgument, counted, nearest,
+};
 use super::walk::CallFrame;
 use din_grammar::ast::{self, Argument, Expr, ExprKind};
 use din_grammar::{Diagnostic, Span};
@@ -28,12 +30,12 @@ impl<'a> Elaborator<'a> {
             );
         }
         let function = self.expr(scope, callee);
-        let is_length = |callee: &Callee<'a>| matches!(callee, Callee::Builtin(super::value::Builtin::Length));
-        let length = matches!(&function, ExprValue::Function(f) if is_length(f));
+        let of_axis = |callee: &Callee<'a>| matches!(callee, Callee::Builtin(Builtin::Length | Builtin::Position));
+        let of_axis = matches!(&function, ExprValue::Function(f) if of_axis(f));
         let mut given: Vec<PartialArgument<'a>> = Vec::with_capacity(arguments.len());
         for argument in arguments {
             let span = argument.span;
-            if length
+            if of_axis
                 && argument.is_plain()
                 && let ExprKind::Name(name) = &argument.value.kind
                 && let Some(named) = scope.axis(name)
@@ -94,7 +96,7 @@ impl<'a> Elaborator<'a> {
                     }
                 }
                 if let Callee::Builtin(b) = *f
-                    && b == super::value::Builtin::Concat
+                    && b == Builtin::Concat
                 {
                     let labels: Vec<Option<&'a str>> = arguments.iter().map(|a| label(&a.value)).collect();
                     return self.concat(&complete, &labels, e.span);
@@ -320,7 +322,7 @@ impl<'a> Elaborator<'a> {
                         "E0314",
                         format!("`{}` takes no axis", name.name),
                         g.span,
-                        "`over` stands in `sum`, `mean`, `max` and `softmax`",
+                        "`over` stands in reductions, such as `sum`",
                     )
                     .help(format!("give `{}` the sequence itself; its type names the axis `{axis}`", name.name)),
                 );

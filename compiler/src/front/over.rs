@@ -4,7 +4,7 @@
 use super::elaborator::Elaborator;
 use super::scope::{NameScope, NamedAxis};
 use super::value::{ExprValue, Over, Tensor};
-use crate::graph::{AxisId, AxisKind, BinaryOp, NodeId, TypeError, UnaryOp};
+use crate::graph::{AxisId, AxisKind, BinaryOp, NodeId, Shape, TypeError, UnaryOp};
 use din_grammar::ast::{self, Expr};
 use din_grammar::{Diagnostic, Span};
 
@@ -30,6 +30,18 @@ impl<'a> Elaborator<'a> {
         let axis = self.walk.graph.axes.first_name(axis);
         let axis = self.walk.graph.axes.shared(axis).unwrap_or(axis);
         self.walk.graph.length(axis, span)
+    }
+
+    /// Place of each entry in its list, from 0; under a second name, of these.
+    pub(super) fn position(&mut self, axis: AxisId, span: Span) -> Built {
+        let first = self.walk.graph.axes.first_name(axis);
+        let entries = self.walk.graph.axes.shared(first).unwrap_or(first);
+        let position = self.walk.graph.position(entries, span);
+        if first == axis {
+            return Ok(position);
+        }
+        let position = self.walk.graph.broadcast(position, first, &Shape::scalar(), span)?;
+        self.walk.graph.rename(position, axis, span)
     }
 
     /// The value that a reduction is of: it must vary over the axis, and its condition at most over
@@ -255,6 +267,59 @@ impl<'a> Elaborator<'a> {
             total = self.walk.graph.binary(BinaryOp::Max, total, half, span)?;
         }
         self.walk.graph.binary(BinaryOp::Divide, weight, total, span)
+    }
+
+    /// `first(x over s)` and `last(x over s)`: the value at one entry.
+    pub(super) fn end(
+        &mut self,
+        last: bool,
+        value: ExprValue<'a>,
+        over: Option<Over<'a>>,
+        at: Span,
+        span: Span,
+    ) -> ExprValue<'a> {
+        let name = if last { "last" } else { "first" };
+        let Some(over) = over else {
+            return match value {
+                ExprValue::Poison => ExprValue::Poison,
+                _ => self.fault(
+                    Diagnostic::error("E0314", format!("`{name}` of which entries?"), at, "no axis")
+                        .help(format!("name the axis: `{name}(x over s)`")),
+                ),
+            };
+        };
+        let axis = over.axis;
+        let Some(t) = self.tensor(value, at) else { return ExprValue::Poison };
+        let Some(of) = self.reduced(t, over, at) else { return ExprValue::Poison };
+        let built = self.at_end(last, &of, axis, span);
+        self.of_fields(built, of, span)
+    }
+
+    fn at_end(&mut self, last: bool, of: &Reduced, axis: AxisId, span: Span) -> Built {
+        let position = self.position(axis, span)?;
+        let zero = self.walk.graph.constant(0.0, span);
+        let end = match (of.condition, last) {
+            (None, false) => zero,
+            (None, true) => {
+                let length = self.length(axis, span);
+                let one = self.walk.graph.constant(1.0, span);
+                self.walk.graph.binary(BinaryOp::Subtract, length, one, span)?
+            }
+            // Of the entries that count, the greatest place, or the greatest below 0.
+            (Some(_), last) => {
+                let turned = if last { position } else { self.walk.graph.unary(UnaryOp::Negate, position, span) };
+                let shape = Shape::scalar();
+                let turned = self.walk.graph.broadcast(turned, of.from, &shape, span)?;
+                let turned = self.counted(turned, of, LEAST, span)?;
+                let greatest = self.walk.graph.max(turned, of.to, span)?;
+                if last { greatest } else { self.walk.graph.unary(UnaryOp::Negate, greatest, span) }
+            }
+        };
+        let there = self.walk.graph.binary(BinaryOp::Equal, position, end, span)?;
+        let value = self.walk.graph.select(there, of.value.node, zero, span)?;
+        // Where none counts, the end of an empty list is no entry's place; of a list without any
+        // that counts, it is beyond all of them.
+        self.walk.graph.sum(value, of.to, span)
     }
 
     /// A built node with the fields of what was reduced.

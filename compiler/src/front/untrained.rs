@@ -61,6 +61,7 @@ impl Elaborator<'_> {
                     | Op::Input(_)
                     | Op::State(_)
                     | Op::Length(_)
+                    | Op::Position(_)
                     | Op::Count(_)
                     | Op::Unary(_)
                     | Op::Binary(_)

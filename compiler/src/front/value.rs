@@ -135,6 +135,9 @@ pub(super) enum Builtin {
     Sum,
     Mean,
     Softmax,
+    First,
+    Last,
+    Position,
     /// One that is a function of the language.
     Statistic(Statistic),
     Concat,
@@ -144,7 +147,7 @@ pub(super) enum Builtin {
 }
 
 impl Builtin {
-    const OTHERS: [(&'static str, Builtin); 11] = [
+    const OTHERS: [(&'static str, Builtin); 14] = [
         ("min", Builtin::Min),
         ("max", Builtin::Max),
         ("stop_gradient", Builtin::StopGradient),
@@ -152,6 +155,9 @@ impl Builtin {
         ("sum", Builtin::Sum),
         ("mean", Builtin::Mean),
         ("softmax", Builtin::Softmax),
+        ("first", Builtin::First),
+        ("last", Builtin::Last),
+        ("position", Builtin::Position),
         ("concat", Builtin::Concat),
         ("embed", Builtin::Embed),
         ("length", Builtin::Length),
@@ -185,6 +191,9 @@ impl Builtin {
             | Builtin::Sum
             | Builtin::Mean
             | Builtin::Softmax
+            | Builtin::First
+            | Builtin::Last
+            | Builtin::Position
             | Builtin::Statistic(_)
             | Builtin::Embed
             | Builtin::Length

@@ -127,6 +127,11 @@ impl Graph {
         self.make(Op::Length(axis), vec![], parent, Shape::scalar(), span)
     }
 
+    /// Of each entry of a sequence, its place in its list, from 0.
+    pub fn position(&mut self, axis: AxisId, span: Span) -> NodeId {
+        self.make(Op::Position(axis), vec![], axis, Shape::scalar(), span)
+    }
+
     pub fn count(&mut self, axis: AxisId, span: Span) -> NodeId {
         let axis = self.axes.first_name(axis);
         self.make(Op::Count(axis), vec![], GLOBAL, Shape::scalar(), span)

@@ -26,6 +26,7 @@ pub enum Op {
         input: InputId,
     },
     Length(AxisId),
+    Position(AxisId),
     Count(AxisId),
     Unary(UnaryOp),
     Binary(BinaryOp),
@@ -93,6 +94,7 @@ impl Op {
             Op::State(_) => "state",
             Op::Lookup { .. } => "lookup",
             Op::Length(_) => "length",
+            Op::Position(_) => "position",
             Op::Count(_) => "count",
             Op::Unary(op) => op.name(),
             Op::Binary(op) => op.name(),
@@ -126,6 +128,7 @@ impl Op {
             | Op::State(_)
             | Op::Lookup { .. }
             | Op::Length(_)
+            | Op::Position(_)
             | Op::Count(_) => 0,
             Op::Unary(_)
             | Op::StopGradient
@@ -152,6 +155,7 @@ impl Op {
             Op::State(k) => vec![Attribute::Index(k.index())],
             Op::Lookup { table, input } => vec![Attribute::Index(table.index()), Attribute::Index(input.index())],
             Op::Length(axis)
+            | Op::Position(axis)
             | Op::Count(axis)
             | Op::Rename { to: axis }
             | Op::Sum { to: axis }
@@ -213,6 +217,7 @@ impl Op {
             | Op::State(_)
             | Op::Lookup { .. }
             | Op::Length(_)
+            | Op::Position(_)
             | Op::Count(_)
             | Op::Rename { .. }
             | Op::Outer

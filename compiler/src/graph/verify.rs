@@ -5,7 +5,7 @@
 //! kind demands. Later phases rely on it and do not panic.
 
 use super::{
-    Absorbed, AxisId, BATCH, GLOBAL, Graph, Input, InputId, InputKind, Node, NodeId, Op, Root, Shape, TableId,
+    Absorbed, AxisId, AxisKind, BATCH, GLOBAL, Graph, Input, InputId, InputKind, Node, NodeId, Op, Root, Shape, TableId,
 };
 use din_grammar::Span;
 use petgraph::Direction;
@@ -207,6 +207,13 @@ fn node(g: &Graph, n: &Node) -> Rule {
         Op::Length(d) => {
             exists(*d)?;
             axis = g.axes.parent(*d).ok_or("the global axis lies under no element")?;
+            Shape::scalar()
+        }
+        Op::Position(d) => {
+            exists(*d)?;
+            let sequence = matches!(g.axes.kind(*d), AxisKind::Sequence { .. });
+            demand(sequence, || format!("axis {} is no sequence", d.0))?;
+            axis = *d;
             Shape::scalar()
         }
         Op::Count(d) => {

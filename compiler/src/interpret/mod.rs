@@ -341,6 +341,10 @@ fn source(
             }
             lengths
         }
+        Op::Position(d) => {
+            let lists = &sizes.parents[d.index()];
+            (0..n).map(|i| lists[..i].iter().filter(|list| **list == lists[i]).count() as f64).collect()
+        }
         Op::Count(d) => vec![sizes.count(*d) as f64],
         _ => return Ok(None),
     }))

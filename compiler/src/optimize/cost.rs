@@ -27,6 +27,7 @@ pub(super) fn element_flops(graph: &Graph, id: NodeId) -> f64 {
         | Op::State(_)
         | Op::Lookup { .. }
         | Op::Length(_)
+        | Op::Position(_)
         | Op::Count(_)
         | Op::StopGradient
         | Op::Broadcast
@@ -74,6 +75,7 @@ pub(crate) fn node_flops(graph: &Graph, id: NodeId, counts: &[f64]) -> f64 {
         | Op::State(_)
         | Op::Lookup { .. }
         | Op::Length(_)
+        | Op::Position(_)
         | Op::Count(_)
         | Op::StopGradient
         | Op::Broadcast

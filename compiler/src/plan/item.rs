@@ -239,6 +239,7 @@ impl Lowering<'_> {
                 WorkOperand { src, column: 0, width: width as u32, second: false }
             }
             Op::Length(d) => self.external(Storage::Length(d), node.axis, 1),
+            Op::Position(d) => self.external(Storage::Position(d), d, 1),
             Op::Count(d) => self.external(Storage::Count(d), GLOBAL, 1),
             Op::StopGradient | Op::Rename { .. } | Op::Reshape => ops[0],
             Op::Broadcast => self.push(item(WorkKind::Elementwise(ElementwiseOp::Copy), own, width, ops)),

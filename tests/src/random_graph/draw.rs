@@ -1,7 +1,7 @@
 //! Drawing one use of a primitive, its operands kept where it is smooth.
 
 use super::{MARGIN, Made, Maker};
-use din_compiler::graph::{AxisId, BATCH, BinaryOp, GLOBAL, InputKind, NodeId, Op, Shape, StateId, UnaryOp};
+use din_compiler::graph::{AxisId, AxisKind, BATCH, BinaryOp, GLOBAL, InputKind, NodeId, Op, Shape, StateId, UnaryOp};
 use din_program::schedule::Statistic;
 
 impl Maker {
@@ -52,6 +52,13 @@ impl Maker {
                 let ragged: Vec<AxisId> = self.axes().into_iter().filter(|&d| self.g.axes.is_ragged(d)).collect();
                 let axis = self.r.pick(&ragged)?;
                 let id = self.g.length(axis, span);
+                self.take(id)
+            }
+            "position" => {
+                let lists = |d: &AxisId| matches!(self.g.axes.kind(*d), AxisKind::Sequence { .. });
+                let lists: Vec<AxisId> = self.axes().into_iter().filter(lists).collect();
+                let axis = self.r.pick(&lists)?;
+                let id = self.g.position(axis, span);
                 self.take(id)
             }
             "count" => {

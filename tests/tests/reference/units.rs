@@ -162,6 +162,9 @@ fn entries_and_pairs() {
         ("softmax_where", "sum(softmax(X over many where sum(X) > 0) * X over many)"),
         ("mean_where", "mean(X over many where sum(X) > 0)"),
         ("max_where", "max(X over many where sum(X) > 0)"),
+        ("first", "first(X * length(many) over many)"),
+        ("last_where", "last(X over many where sum(X) > 0)"),
+        ("positions", "sum(position(many) * X * X over many) - last(X over many)"),
         ("pairs", "max(mean(tanh(X * (X as t) + (X as t)) over many) over t)"),
     ] {
         unit(name, "", &value.replace('X', "embed(many)"), HISTORY);

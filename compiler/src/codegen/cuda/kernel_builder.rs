@@ -118,6 +118,7 @@ impl<'a> KernelBuilder<'a> {
             | Storage::Label(_)
             | Storage::Present(_)
             | Storage::Length(_)
+            | Storage::Position(_)
             | Storage::Count(_)
             | Storage::Step
             | Storage::Gradient
@@ -278,6 +279,7 @@ impl<'a> KernelBuilder<'a> {
             | Storage::Label(_)
             | Storage::Present(_)
             | Storage::Length(_)
+            | Storage::Position(_)
             | Storage::Count(_)
             | Storage::Step
             | Storage::Gradient
@@ -484,6 +486,7 @@ fn place_name(place: Storage) -> String {
         Storage::Label(k) => format!("label{k}"),
         Storage::Present(k) => format!("present{k}"),
         Storage::Length(d) => format!("length{}", d.0),
+        Storage::Position(d) => format!("position{}", d.0),
         Storage::Count(d) => format!("total{}", d.0),
         Storage::Step => "step".into(),
         Storage::Weight => "weight".into(),

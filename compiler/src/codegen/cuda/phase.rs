@@ -223,6 +223,7 @@ impl PhaseEmitter<'_> {
                 | Storage::Label(_)
                 | Storage::Present(_)
                 | Storage::Length(_)
+                | Storage::Position(_)
                 | Storage::Count(_)
                 | Storage::Step
                 | Storage::Weight

@@ -308,6 +308,7 @@ impl Parser {
                 Op::Lookup { table, input: InputId(t.value()?) }
             }
             "length" => Op::Length(self.label(t)?),
+            "position" => Op::Position(self.label(t)?),
             "count" => Op::Count(self.label(t)?),
             "slice" => Op::Slice { start: t.value()? },
             "rename" => Op::Rename { to: self.label(t)? },

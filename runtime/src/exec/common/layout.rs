@@ -300,6 +300,33 @@ impl Layout {
         out.clear();
         out.extend(self.offsets(axis).windows(2).map(|w| (w[1] - w[0]) as f32));
     }
+
+    /// By element of a ragged axis: its place in its list, from 0, as
+    /// [`din_program::schedule::Storage::Position`].
+    pub fn positions(&self, axis: AxisId, out: &mut Vec<f32>) {
+        out.clear();
+        out.resize(self.count(axis), 0.0);
+        let offsets = self.offsets(axis);
+        for list in offsets.windows(2) {
+            let places = out[list[0] as usize..list[1] as usize].iter_mut().zip(0u32..);
+            places.for_each(|(out, place)| *out = place as f32);
+        }
+    }
+
+    /// The places of the entries from `first` on.
+    pub fn positions_from(&self, axis: AxisId, first: usize, out: &mut [u32]) {
+        let offsets = self.offsets(axis);
+        let count = out.len();
+        runs(
+            offsets.len().saturating_sub(1),
+            |list| offsets[list],
+            first,
+            count,
+            |_, before, own| {
+                out[own].iter_mut().zip(before..).for_each(|(out, place)| *out = (place as f32).to_bits());
+            },
+        );
+    }
 }
 
 /// Says whose the `count` elements from `first` on are, owner by owner: `begin` gives the first
@@ -404,6 +431,15 @@ mod tests {
         }
         let mut lengths = Vec::new();
         layout.lengths(items, &mut lengths);
+        let mut positions = Vec::new();
+        layout.positions(items, &mut positions);
+        assert_eq!(positions, [0.0, 1.0, 0.0, 1.0, 2.0, 0.0, 0.0, 0.0, 1.0, 2.0, 3.0]);
+        for first in 0..positions.len() {
+            let mut part = vec![9; (positions.len() - first).min(4)];
+            layout.positions_from(items, first, &mut part);
+            let part: Vec<f32> = part.into_iter().map(f32::from_bits).collect();
+            assert_eq!(part, positions[first..first + part.len()], "{first}");
+        }
         assert_eq!(lengths, [2.0, 0.0, 3.0, 1.0, 1.0, 4.0]);
     }
 }

@@ -177,6 +177,7 @@ impl Validator<'_> {
             | Storage::Label(_)
             | Storage::Present(_)
             | Storage::Length(_)
+            | Storage::Position(_)
             | Storage::Weight
             | Storage::Gradient
             | Storage::UpdateSlot(_)
@@ -228,6 +229,7 @@ impl Validator<'_> {
                 p.schema.labels.get(k as usize)?;
                 is(BATCH, 1)
             }
+            Storage::Position(d) => self.sequence(d).and_then(|()| is(d, 1)),
             Storage::Length(d) => {
                 self.sequence(d).and_then(|()| is(self.axes.parent(d).expect("a sequence has a parent"), 1))
             }

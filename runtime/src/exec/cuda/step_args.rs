@@ -316,6 +316,7 @@ fn stage_pointer(
                 let count = args.offsets(d)?.len().saturating_sub(1);
                 plan.column(count, ArraySource::Lengths(d), "lengths")
             }
+            Storage::Position(d) => plan.column(args.layout(d)?.count(d), ArraySource::ListPositions(d), "positions"),
             Storage::Count(d) => plan.put(&[args.global_count(d)? as f32], "count"),
             Storage::Step => plan.put(&[args.step as f32], "step"),
             place => (args.place)(place),
