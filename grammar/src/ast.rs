@@ -369,6 +369,11 @@ pub enum ExprKind {
         base: Box<Expr>,
         name: Ident,
     },
+    /// `entries as t`: the entries that the value varies over, under the second name `t`
+    SecondName {
+        value: Box<Expr>,
+        axis: Ident,
+    },
     Unary {
         op: UnaryOperator,
         value: Box<Expr>,
@@ -438,13 +443,15 @@ impl BinaryOperator {
     }
 }
 
-/// `x`, `momentum = 0.9`, `x over s`
+/// `x`, `momentum = 0.9`, `x over s`, `x over s where c`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Argument {
     pub name: Option<Ident>,
     pub value: Expr,
     /// The axis of a ragged reduction: `sum(x over s)`.
     pub over: Option<Ident>,
+    /// Which entries count, in a reduction: `sum(x over s where c)`.
+    pub condition: Option<Expr>,
     pub span: Span,
 }
 

@@ -29,11 +29,13 @@ fn show(e: &Expr) -> String {
             for a in arguments {
                 let name = a.name.as_ref().map(|n| format!("{}=", n.name)).unwrap_or_default();
                 let over = a.over.as_ref().map(|n| format!("/{}", n.name)).unwrap_or_default();
-                out += &format!(" {name}{}{over}", show(&a.value));
+                let condition = a.condition.as_ref().map(|c| format!("?{}", show(c))).unwrap_or_default();
+                out += &format!(" {name}{}{over}{condition}", show(&a.value));
             }
             out + ")"
         }
         ExprKind::Field { base, name } => format!("{}.{}", show(base), name.name),
+        ExprKind::SecondName { value, axis } => format!("({} as {})", show(value), axis.name),
         ExprKind::Unary { op, value } => format!("({op:?} {})", show(value)),
         ExprKind::Binary { op, left, right } => format!("({op:?} {} {})", show(left), show(right)),
         ExprKind::If { condition, then, otherwise } => {

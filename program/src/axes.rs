@@ -5,6 +5,7 @@
 //! global                       one element
 //! ├── batch                    one per sample (in update programs: per row of a table)
 //! │   └── sequence             one per entry of a list of each sample; lists may nest
+//! │       ├── second           the same entries under a second name
 //! │       └── pairs            one per pair of entries of the same list
 //! ├── request                  one per request, where samples are grouped into requests
 //! │   └── sequence             the entries of a common list, once per request
@@ -13,8 +14,9 @@
 //!
 //! The axes form a tree by [`AxisTree::parent`]. Two features add a second ancestor: the samples of
 //! a request lie under its element of the request axis as well, and the entries of a common list
-//! lie under those that are kept once per request. A unique axis is an ancestor of the axis whose
-//! elements it joins. [`AxisTree::is_ancestor`] knows all of these.
+//! lie under those that are kept once per request. A pair of entries lies under the first of them,
+//! and under the second by its second name. A unique axis is an ancestor of the axis whose elements
+//! it joins. [`AxisTree::is_ancestor`] knows all of these.
 
 use crate::schema::{Feature, Schema};
 use serde::{Deserialize, Serialize};
@@ -68,10 +70,17 @@ pub enum AxisKind {
         /// Of a common sequence, on the samples: the axis with its entries once per request.
         shared: Option<AxisId>,
     },
-    /// One per pair of entries of the same list: under each entry of `of`, all entries of its list.
-    Pairs {
+    /// The entries of `of` under a second name, by which they pair with those under the first.
+    Second {
         /// The axis of the entries.
         of: AxisId,
+    },
+    /// One per pair of entries of the same list: under each entry of `of`, all entries of its list.
+    Pairs {
+        /// The axis of the first entries.
+        of: AxisId,
+        /// The axis of the second entries: those of `of` under their second name.
+        second: AxisId,
     },
     /// One per distinct combination of row numbers.
     Unique(UniqueKeys),
@@ -134,10 +143,13 @@ impl AxisTree {
         self.push(Axis { name: name.into(), kind: AxisKind::Sequence { sequence, parent, shared: None } })
     }
 
-    /// Adds the pairs of entries of each list of `of`.
-    pub fn add_pairs(&mut self, of: AxisId) -> AxisId {
-        let name = format!("pairs of {}", self.axis(of).name);
-        self.push(Axis { name, kind: AxisKind::Pairs { of } })
+    /// Adds the second name `name` of the entries of `of`, and the pairs of entries of each list.
+    /// Returns both axes.
+    pub fn add_pairs(&mut self, of: AxisId, name: &str) -> [AxisId; 2] {
+        let first = self.axis(of).name.clone();
+        let second = self.push(Axis { name: name.into(), kind: AxisKind::Second { of } });
+        let pairs = self.push(Axis { name: format!("pairs of {first}"), kind: AxisKind::Pairs { of, second } });
+        [second, pairs]
     }
 
     /// Adds the request axis and, for each of the sequences in `common`, its entries once per
@@ -202,8 +214,49 @@ impl AxisTree {
             AxisKind::Global => None,
             AxisKind::Batch { .. } | AxisKind::Request | AxisKind::Unique(_) => Some(GLOBAL),
             AxisKind::Sequence { parent, .. } => Some(parent),
-            AxisKind::Pairs { of } => Some(of),
+            AxisKind::Second { of } => self.parent(of),
+            AxisKind::Pairs { of, .. } => Some(of),
         }
+    }
+
+    /// Of pairs of entries: the axis of the second ones; `None` for any other axis.
+    pub fn second_of_pairs(&self, id: AxisId) -> Option<AxisId> {
+        match *self.kind(id) {
+            AxisKind::Pairs { second, .. } => Some(second),
+            AxisKind::Global
+            | AxisKind::Batch { .. }
+            | AxisKind::Request
+            | AxisKind::Sequence { .. }
+            | AxisKind::Second { .. }
+            | AxisKind::Unique(_) => None,
+        }
+    }
+
+    /// The axis whose elements are those of `id` under their first name: `id` itself, but for a
+    /// second name.
+    pub fn first_name(&self, id: AxisId) -> AxisId {
+        match *self.kind(id) {
+            AxisKind::Second { of } => of,
+            AxisKind::Global
+            | AxisKind::Batch { .. }
+            | AxisKind::Request
+            | AxisKind::Sequence { .. }
+            | AxisKind::Pairs { .. }
+            | AxisKind::Unique(_) => id,
+        }
+    }
+
+    /// The second name of an axis of entries, and their pairs; `None` where they have none.
+    pub fn pairs(&self, of: AxisId) -> Option<[AxisId; 2]> {
+        self.iter().find_map(|(id, axis)| match axis.kind {
+            AxisKind::Pairs { of: first, second } => (first == of).then_some([second, id]),
+            AxisKind::Global
+            | AxisKind::Batch { .. }
+            | AxisKind::Request
+            | AxisKind::Sequence { .. }
+            | AxisKind::Second { .. }
+            | AxisKind::Unique(_) => None,
+        })
     }
 
     /// The second axis above: of the samples the requests, of a common sequence on the samples its
@@ -212,7 +265,11 @@ impl AxisTree {
         match *self.kind(id) {
             AxisKind::Batch { request } => request,
             AxisKind::Sequence { shared, .. } => shared,
-            AxisKind::Global | AxisKind::Request | AxisKind::Pairs { .. } | AxisKind::Unique(_) => None,
+            AxisKind::Global
+            | AxisKind::Request
+            | AxisKind::Second { .. }
+            | AxisKind::Pairs { .. }
+            | AxisKind::Unique(_) => None,
         }
     }
 
@@ -234,6 +291,7 @@ impl AxisTree {
             | AxisKind::Batch { .. }
             | AxisKind::Request
             | AxisKind::Sequence { .. }
+            | AxisKind::Second { .. }
             | AxisKind::Pairs { .. } => None,
         }
     }
@@ -246,7 +304,7 @@ impl AxisTree {
     /// Whether the elements are entries of lists, of lengths that vary.
     pub fn is_ragged(&self, id: AxisId) -> bool {
         match self.kind(id) {
-            AxisKind::Sequence { .. } | AxisKind::Pairs { .. } => true,
+            AxisKind::Sequence { .. } | AxisKind::Second { .. } | AxisKind::Pairs { .. } => true,
             AxisKind::Global | AxisKind::Batch { .. } | AxisKind::Request | AxisKind::Unique(_) => false,
         }
     }
@@ -258,6 +316,7 @@ impl AxisTree {
             AxisKind::Global
             | AxisKind::Batch { .. }
             | AxisKind::Request
+            | AxisKind::Second { .. }
             | AxisKind::Pairs { .. }
             | AxisKind::Unique(_) => false,
         }
@@ -271,7 +330,7 @@ impl AxisTree {
             AxisKind::Global | AxisKind::Batch { .. } => BATCH,
             AxisKind::Request | AxisKind::Unique(_) => id,
             AxisKind::Sequence { parent, .. } => self.tile_axis(parent),
-            AxisKind::Pairs { of } => self.tile_axis(of),
+            AxisKind::Second { of } | AxisKind::Pairs { of, .. } => self.tile_axis(of),
         }
     }
 
@@ -280,7 +339,7 @@ impl AxisTree {
         match self.kind(into) {
             AxisKind::Unique(keys) => Some(keys.over),
             AxisKind::Request | AxisKind::Sequence { .. } => self.sharers(into),
-            AxisKind::Global | AxisKind::Batch { .. } | AxisKind::Pairs { .. } => None,
+            AxisKind::Global | AxisKind::Batch { .. } | AxisKind::Second { .. } | AxisKind::Pairs { .. } => None,
         }
     }
 
@@ -292,6 +351,7 @@ impl AxisTree {
             AxisKind::Global
             | AxisKind::Batch { .. }
             | AxisKind::Request
+            | AxisKind::Second { .. }
             | AxisKind::Pairs { .. }
             | AxisKind::Unique(_) => id,
         }
@@ -300,7 +360,10 @@ impl AxisTree {
     /// Whether `a` is `b` or an ancestor of `b`.
     pub fn is_ancestor(&self, a: AxisId, b: AxisId) -> bool {
         a == b
-            || [self.parent(b), self.shared(b)].into_iter().flatten().any(|above| self.is_ancestor(a, above))
+            || [self.parent(b), self.shared(b), self.second_of_pairs(b)]
+                .into_iter()
+                .flatten()
+                .any(|above| self.is_ancestor(a, above))
             || self.unique(a).is_some_and(|keys| self.is_ancestor(keys.over, b))
     }
 
@@ -333,6 +396,7 @@ impl AxisTree {
                 AxisKind::Global
                 | AxisKind::Batch { .. }
                 | AxisKind::Request
+                | AxisKind::Second { .. }
                 | AxisKind::Pairs { .. }
                 | AxisKind::Unique(_) => None,
             }),
@@ -363,7 +427,12 @@ impl AxisTree {
                 AxisKind::Sequence { sequence, parent, shared } => {
                     plain(*parent) && shared.is_none_or(|s| *parent == BATCH && self.is_shared_form(*sequence, s))
                 }
-                AxisKind::Pairs { of } => earlier(*of) && matches!(self.kind(*of), AxisKind::Sequence { .. }),
+                AxisKind::Second { of } => earlier(*of) && matches!(self.kind(*of), AxisKind::Sequence { .. }),
+                AxisKind::Pairs { of, second } => {
+                    earlier(*second)
+                        && *self.kind(*second) == AxisKind::Second { of: *of }
+                        && self.pairs(*of).is_some_and(|[_, pairs]| pairs == id)
+                }
                 AxisKind::Unique(UniqueKeys { over, .. }) => plain(*over),
             };
             if !fits {
@@ -390,68 +459,4 @@ impl AxisTree {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Every axis that can be: lists in lists, pairs, requests and distinct rows.
-    fn all_kinds() -> (AxisTree, [AxisId; 7]) {
-        let mut axes = AxisTree::new("batch");
-        let visits = axes.add_sequence("visits", 0, BATCH);
-        let items = axes.add_sequence("items", 1, visits);
-        let pairs = axes.add_pairs(items);
-        let common = axes.add_sequence("history", 2, BATCH);
-        let request = axes.add_requests(&[common]);
-        let entries = axes.shared(common).expect("it is common");
-        let unique = axes.add_unique(UniqueKeys { over: items, keys: vec![(0, 0)] });
-        axes.check().expect("a tree");
-        (axes, [visits, items, pairs, common, request, entries, unique])
-    }
-
-    #[test]
-    fn ancestors_are_those_on_every_way_up() {
-        let (axes, [visits, items, pairs, common, request, entries, unique]) = all_kinds();
-        let above = |of: AxisId| -> Vec<AxisId> { axes.ids().filter(|&to| axes.is_indexed(of, to)).collect() };
-        assert_eq!(above(BATCH), [request]);
-        assert_eq!(above(visits), [BATCH, request]);
-        assert_eq!(above(items), [BATCH, visits, request, unique]);
-        assert_eq!(above(pairs), [BATCH, visits, items, request, unique]);
-        assert_eq!(above(common), [BATCH, request, entries]);
-        assert_eq!(above(entries), [request]);
-        assert_eq!(above(unique), []);
-        assert_eq!(axes.join(visits, request), Some(visits));
-        assert_eq!(axes.join(BATCH, entries), Some(common));
-        assert_eq!(axes.join(visits, common), None);
-        assert_eq!(axes.join(unique, pairs), Some(pairs));
-    }
-
-    #[test]
-    fn tiles_and_segment_sums_follow_the_owners() {
-        let (axes, [visits, items, pairs, common, request, entries, unique]) = all_kinds();
-        let tiles = [GLOBAL, visits, items, pairs, common, request, entries, unique].map(|d| axes.tile_axis(d));
-        assert_eq!(tiles, [BATCH, BATCH, BATCH, BATCH, BATCH, request, request, unique]);
-        let sources = [BATCH, visits, request, entries, unique].map(|d| axes.segment_source(d));
-        assert_eq!(sources, [None, None, Some(BATCH), Some(common), Some(items)]);
-        assert_eq!([entries, common, items].map(|d| axes.on_samples(d)), [common, common, items]);
-    }
-
-    #[test]
-    fn what_is_no_tree_is_refused() {
-        let (good, [visits, items, _, common, _, entries, unique]) = all_kinds();
-        let wrong: [(AxisId, AxisKind); 9] = [
-            (GLOBAL, AxisKind::Request),
-            (BATCH, AxisKind::Batch { request: Some(visits) }),
-            (visits, AxisKind::Batch { request: None }),
-            (visits, AxisKind::Request),
-            (visits, AxisKind::Sequence { sequence: 0, parent: items, shared: None }),
-            (visits, AxisKind::Sequence { sequence: 0, parent: GLOBAL, shared: None }),
-            (visits, AxisKind::Sequence { sequence: 2, parent: BATCH, shared: Some(entries) }),
-            (common, AxisKind::Sequence { sequence: 2, parent: BATCH, shared: Some(visits) }),
-            (unique, AxisKind::Unique(UniqueKeys { over: AxisId(99), keys: vec![(0, 0)] })),
-        ];
-        for (at, kind) in wrong {
-            let mut axes = good.clone();
-            axes.get_mut(at).expect("it is there").kind = kind.clone();
-            assert!(axes.check().is_err(), "{} as {kind:?}", at.0);
-        }
-    }
-}
+mod tests;

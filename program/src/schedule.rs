@@ -120,6 +120,8 @@ pub enum Storage {
     Present(u32),
     /// Entries of the sequence axis under each sample, as f32.
     Length(AxisId),
+    /// Place of each entry of the sequence axis in its list, from 0, as f32.
+    Position(AxisId),
     /// Elements of the axis in the global batch, as f32; global.
     Count(AxisId),
     /// Number of this step, from 1, as f32; global.

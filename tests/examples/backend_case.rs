@@ -19,7 +19,7 @@ fn compare(case: &Case, what: &str) -> Result<(), Box<dyn Error>> {
 fn main() -> Result<(), Box<dyn Error>> {
     let seed: u64 = std::env::args().nth(1).ok_or("expected a seed")?.parse()?;
     let focus = Some(PRIMITIVES[seed as usize % PRIMITIVES.len()]);
-    let mut whole = case(seed, &Options { draws: 16, focus, widest: 0 });
+    let mut whole = case(seed, &Options { draws: 16, focus, ..Options::default() });
     if seed % 3 == 2 {
         optimize::train(&mut whole.graph, true).map_err(|e| format!("{e:?}"))?;
     }

@@ -271,6 +271,25 @@ def unit_tensors():
         value, new = units.adam(w, joined, slots, 3, 0.001)
         out[f"row_update/adam.{name}.weight"] = value
         out[f"row_update/adam.{name}.slot.m"], out[f"row_update/adam.{name}.slot.v"] = new["m"], new["v"]
+
+    # Reductions over the entries of each list, with conditions, and over their pairs.
+    def lists(unit, f, **weights):
+        inputs = {"x": leaf((11, 3), 1.0)} | {name: leaf(shape, 0.7) for name, shape in weights.items()}
+        own = [inputs[name] for name in weights]
+        value = units.by_list(inputs["x"], segment, 5, lambda x: f(x, *own))
+        put(unit, inputs, value, {"offsets": offsets})
+
+    zero = torch.zeros(3, dtype=torch.float64)
+    chosen = units.where_positive
+    lists("self_attention", lambda x, *w: units.self_attention(x, *w).sum(0), queries=(3, 3), keys=(3, 3), values=(3, 3))
+    lists("softmax", lambda x: (torch.softmax(x, 0) * x * x).sum(0))
+    lists("softmax_where", lambda x: (torch.softmax(chosen(x), 0) * chosen(x)).sum(0) if len(chosen(x)) else zero)
+    lists("mean_where", lambda x: chosen(x).mean(0) if len(chosen(x)) else zero)
+    lists("max_where", lambda x: chosen(x).max(0).values if len(chosen(x)) else zero)
+    lists("first", lambda x: x[0] * x.shape[0])
+    lists("last_where", lambda x: chosen(x)[-1] if len(chosen(x)) else zero)
+    lists("positions", lambda x: (torch.arange(len(x), dtype=x.dtype)[:, None] * x * x).sum(0) - x[-1])
+    lists("pairs", lambda x: torch.tanh(x[:, None] * x[None] + x[None]).mean(0).amax(0))
     return arrays(out)
 
 

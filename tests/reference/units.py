@@ -74,6 +74,24 @@ def interest(history, candidate, segment, score, normalised=False):
     return segment_sum(w * history, segment, samples)
 
 
+def by_list(x, segment, samples, f):
+    """`f` of the entries of each list, `[m, d]`, as one row; 0 for an empty list."""
+    rows = [f(x[segment == s]) if (segment == s).any() else None for s in range(samples)]
+    width = next(row for row in rows if row is not None).shape[0]
+    return torch.stack([torch.zeros(width, dtype=x.dtype) if row is None else row for row in rows])
+
+
+def self_attention(x, queries, keys, values):
+    """Vaswani et al., 2017, Eq. (1), of the entries of one list: `[m, d]` to `[m, width]`."""
+    q, k, v = x @ queries, x @ keys, x @ values
+    return torch.softmax(q @ k.T / q.shape[1] ** 0.5, 1) @ v
+
+
+def where_positive(x):
+    """The entries of one list whose components sum to more than 0."""
+    return x[x.sum(1) > 0]
+
+
 def cross_entropy(logit, label):
     """`softplus(z) - y z`, mean over the batch; written stably."""
     z = logit

@@ -3,7 +3,7 @@
 
 use crate::random_graph::Case;
 use din_compiler::codegen::generate;
-use din_compiler::graph::{self, AxisId, AxisTree, BATCH, Graph, InputKind, Op, TableId};
+use din_compiler::graph::{self, AxisId, AxisKind, AxisTree, BATCH, Graph, InputKind, Op, TableId};
 use din_compiler::plan::{Kernels, PlanOptions, plan};
 use din_grammar::SourceMap;
 use din_program::schedule::{Schedule, ScheduleRoot};
@@ -242,7 +242,8 @@ fn features_of(graph: &Graph, table: usize) -> Vec<u32> {
 
 /// The sequences over the samples.
 fn sequences(graph: &Graph) -> impl Iterator<Item = (AxisId, &din_compiler::graph::Axis)> {
-    graph.axes.iter().filter(|(id, _)| graph.axes.parent(*id) == Some(BATCH))
+    let sequence = |axis: &graph::Axis| matches!(axis.kind, AxisKind::Sequence { parent: BATCH, .. });
+    graph.axes.iter().filter(move |(_, axis)| sequence(axis))
 }
 
 /// A schema that fits the inputs.

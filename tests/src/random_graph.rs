@@ -126,6 +126,12 @@ impl Maker {
         if r.chance(0.35) {
             requests(&mut r, &mut g, &mut inputs);
         }
+        // Of some sequences, pairs of entries.
+        let lists: Vec<AxisId> = g.axes.ids().filter(|&d| g.axes.parent(d) == Some(BATCH)).collect();
+        for list in lists.into_iter().filter(|_| r.chance(0.5)) {
+            g.axes.add_pairs(list, "t");
+        }
+        inputs.offsets.resize(g.axes.count(), Vec::new());
         let run = Run::new(&g, &inputs).expect("the offsets fit the axes");
         Maker { r, g, inputs, values: Values::default(), run, pool: Vec::new(), features: 0, widest }
     }
@@ -190,6 +196,7 @@ impl Maker {
             let (w, d) = (self.width(), AxisId(d as u32));
             self.lookup(d);
             self.dense(d, w);
+            self.rename(d);
         }
     }
 
@@ -209,8 +216,13 @@ impl Maker {
         InputId(self.g.inputs.len() as u32 - 1)
     }
 
-    /// Where data of that axis come in: those of a common sequence once a request.
+    /// Where data of that axis come in: those of a common sequence once a request; for pairs of
+    /// entries, those of their lists.
     fn given(&self, axis: AxisId) -> AxisId {
+        let axis = self.g.axes.first_name(match self.g.axes.second_of_pairs(axis) {
+            Some(second) => second,
+            None => axis,
+        });
         self.g.axes.shared(axis).filter(|_| axis != BATCH).unwrap_or(axis)
     }
 
@@ -245,6 +257,17 @@ impl Maker {
         self.inputs.rows.entry((table, input)).or_insert(drawn);
         let span = self.span();
         let id = self.g.lookup(table, input, span);
+        self.take(id)
+    }
+
+    /// Some value of the entries of `axis` under its other name.
+    pub(super) fn rename(&mut self, axis: AxisId) -> Made {
+        let first = self.g.axes.first_name(axis);
+        let [second, _] = self.g.axes.pairs(first)?;
+        let to = if axis == first { second } else { first };
+        let x = self.where_(|m, id| m.axis(id) == axis)?;
+        let span = self.span();
+        let id = self.g.rename(x, to, span).ok()?;
         self.take(id)
     }
 

@@ -7,13 +7,16 @@ use din_compiler::model::CheckedModel;
 use std::path::{Path, PathBuf};
 
 const ACTIVATIONS: &str = "activation.{relu,leaky_relu,sigmoid,tanh,identity,prelu,dice} pooling.sum_pool";
-const LAYERS: &str = "activation.{prelu,dice} layer.{linear,mlp} attention.{interest,interest_softmax} pooling.{sum_pool,mean_pool,max_pool}";
+const LAYERS: &str = "activation.{prelu,dice} layer.{linear,mlp} attention.{interest,interest_softmax,self_attention} pooling.{sum_pool,mean_pool,max_pool}";
 pub const ACTIVATED: &str = "let a = prelu(q)\nlet b = dice(q)\n\
                          let value = relu(q) + leaky_relu(q, slope = 0.1) + sigmoid(q) + tanh(q) + identity(q) + a + b + sum_pool(k)";
 pub const POOLED: &str = "let a = interest(k, q, hidden = [4, 3], activation = dice)\n\
                       let b = interest_softmax(k, q, hidden = [4], activation = prelu)\n\
                       let c = linear(q, 3)\nlet d = mlp(c, [4, 3], dice)\n\
-                      let value = concat(sum_pool(k), mean_pool(k), max_pool(k), a, b, d)";
+                      let e = self_attention(k, 3)\n\
+                      let f = mean(e over many where sum(k) > 0) + max(softmax(e over many) over many where sum(e) < 0)\n\
+                      let g = last(k over many where sum(k) > 0) + first(position(many) * k over many) + last(k over many)\n\
+                      let value = concat(sum_pool(k), mean_pool(k), max_pool(k), a, b, d, sum(e over many), f, g)";
 
 /// Name, optimizer of all weights, what the table has of its own, what it imports.
 pub const SPECS: &[(&str, &str, &str, &str)] = &[

@@ -63,7 +63,7 @@ model deliberate {
 
 /// Those that are meant to be right, then the wrong ones, and the library's files.
 fn corpus() -> (Vec<Spec>, Vec<Spec>) {
-    let right = ["models", "bench", "tests/reference/specs"];
+    let right = ["models", "bench", "tests/models", "tests/reference/specs"];
     let mut right: Vec<Spec> = right.iter().flat_map(|f| specs::inside(f)).map(|p| spec(&p)).collect();
     let units = specs::unit_texts().into_iter();
     right.extend(units.map(|(name, _, text)| Spec { name, text, folder: specs::root() }));

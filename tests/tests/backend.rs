@@ -34,7 +34,7 @@ fn random_graphs() {
     let (mut graphs, mut empty, mut worst) = (0, 0, 0.0f64);
     for seed in 0.. {
         let focus = PRIMITIVES[seed as usize % PRIMITIVES.len()];
-        let mut c = case(seed, &Options { draws: 16, focus: Some(focus), widest: 0 });
+        let mut c = case(seed, &Options { draws: 16, focus: Some(focus), ..Options::default() });
         verify(&c.graph).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
         if seed % 3 == 1 {
             name_all(&mut c);

@@ -29,7 +29,7 @@ fn every_primitive_by_finite_differences() {
         while checked < 12 {
             seed += 1;
             assert!(seed < 1000 * k as u64 + 400, "`{name}` is drawn too seldom");
-            let options = Options { draws: 4, focus: Some(name), widest: 0 };
+            let options = Options { draws: 4, focus: Some(name), ..Options::default() };
             let case = differentiated(seed, &options);
             let forward = |n| primitive(&case.graph.node(n).op) == name;
             if case.graph.order().into_iter().any(forward) {

@@ -91,6 +91,11 @@ fn gain(b: &mut GradientBuilder, node: &Node, y: NodeId, g: NodeId, k: usize) ->
         Op::Slice { .. } => b.flatten(g),
         // y = x at every element and component: dx is the sum of g over them, which `fit` takes.
         Op::Broadcast => Ok(g),
+        // The same numbers under the operand's name of the entries.
+        Op::Rename { .. } => {
+            let axis = b.graph.node(x).axis;
+            b.graph.rename(g, axis, b.s)
+        }
         // The same numbers under the operand's shape.
         Op::Reshape => {
             let shape = b.graph.node(x).shape.clone();
@@ -136,6 +141,7 @@ fn gain(b: &mut GradientBuilder, node: &Node, y: NodeId, g: NodeId, k: usize) ->
         | Op::State(_)
         | Op::Lookup { .. }
         | Op::Length(_)
+        | Op::Position(_)
         | Op::Count(_)
         | Op::StopGradient => Err(TypeError::Empty),
     }

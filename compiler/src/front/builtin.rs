@@ -2,8 +2,8 @@
 //! concat, embedding.
 
 use super::elaborator::Elaborator;
-use super::value::{ArgumentValue, Builtin, ExprValue, RecordField, Tensor, counted};
-use crate::graph::{self, AxisId, BATCH, BinaryOp, GLOBAL, NodeId, Shape, UnaryOp};
+use super::value::{ArgumentValue, Builtin, ExprValue, Over, RecordField, Tensor, counted};
+use crate::graph::{BATCH, BinaryOp, GLOBAL, NodeId, Shape, UnaryOp};
 use din_grammar::{Diagnostic, Span};
 use din_program::schedule::Statistic;
 use std::rc::Rc;
@@ -44,8 +44,13 @@ impl<'a> Elaborator<'a> {
                     .help("builtin functions take their arguments by position"),
                 );
             }
-            let reduces = matches!(builtin, Builtin::Sum | Builtin::Mean | Builtin::Max) && given.len() == 1;
-            if g.over.is_some() && !reduces && builtin != Builtin::Length {
+            let reduces = matches!(
+                builtin,
+                Builtin::Sum | Builtin::Mean | Builtin::Max | Builtin::Softmax | Builtin::First | Builtin::Last
+            );
+            let reduces = reduces && given.len() == 1;
+            let of_axis = matches!(builtin, Builtin::Length | Builtin::Position);
+            if g.over.is_some() && !reduces && !of_axis {
                 return self.fault(
                     Diagnostic::error(
                         "E0314",
@@ -53,7 +58,7 @@ impl<'a> Elaborator<'a> {
                         g.span,
                         "`over` is not possible here",
                     )
-                    .help("`over` stands in `sum(x over s)`, `mean(x over s)` and `max(x over s)`"),
+                    .help("`over` stands in `sum(x over s)`, `mean`, `max`, `softmax`, `first` and `last`"),
                 );
             }
         }
@@ -67,6 +72,8 @@ impl<'a> Elaborator<'a> {
                 Some(other) => self.extremum(builtin, (value, at), other, span),
                 None => self.largest(value, first.over, at, span),
             },
+            Builtin::Softmax => self.softmax(value, first.over, at, span),
+            Builtin::First | Builtin::Last => self.end(builtin == Builtin::Last, value, first.over, at, span),
             Builtin::StopGradient => match self.tensor(value, at) {
                 Some(t) => {
                     ExprValue::Tensor(Tensor { node: self.walk.graph.stop_gradient(t.node, span), fields: t.fields })
@@ -77,18 +84,7 @@ impl<'a> Elaborator<'a> {
             Builtin::Sum | Builtin::Mean => self.total(builtin == Builtin::Mean, value, first.over, at, span),
             Builtin::Statistic(statistic) => self.statistic(statistic, value, at, span),
             Builtin::Embed => self.embed(value, at, span),
-            Builtin::Length => match first.over {
-                Some(axis) if matches!(value, ExprValue::Nothing) => {
-                    let axis = self.walk.graph.axes.shared(axis).unwrap_or(axis);
-                    let node = self.walk.graph.length(axis, span);
-                    ExprValue::Tensor(Tensor { node, fields: None })
-                }
-                _ if matches!(value, ExprValue::Poison) => ExprValue::Poison,
-                _ => self
-                    .fault(Diagnostic::error("E0314", "`length` takes an axis", at, "not an axis").help(
-                        "name a sequence: `length(visited)`, or in a function the axis of its type: `length(s)`",
-                    )),
-            },
+            Builtin::Length | Builtin::Position => self.of_axis(builtin, (value, at), first.over, span),
             Builtin::Size => match self.tensor(value, at) {
                 Some(t) => ExprValue::Number(self.walk.graph.node(t.node).width() as f64),
                 None => ExprValue::Poison,
@@ -103,6 +99,33 @@ impl<'a> Elaborator<'a> {
                     .collect();
                 let labels = vec![None; given.len()];
                 self.concat(&given, &labels, span)
+            }
+        }
+    }
+
+    /// `length(s)` and `position(s)`.
+    fn of_axis(
+        &mut self,
+        builtin: Builtin,
+        (value, at): (ExprValue<'a>, Span),
+        over: Option<Over<'a>>,
+        span: Span,
+    ) -> ExprValue<'a> {
+        match over {
+            Some(over) if matches!(value, ExprValue::Nothing) => {
+                let built = if builtin == Builtin::Position {
+                    self.position(over.axis, span)
+                } else {
+                    Ok(self.length(over.axis, span))
+                };
+                self.built(built, span)
+            }
+            _ if matches!(value, ExprValue::Poison) => ExprValue::Poison,
+            _ => {
+                let name = builtin.name();
+                let help =
+                    format!("name a sequence: `{name}(visited)`, or in a function the axis of its type: `{name}(s)`");
+                self.fault(Diagnostic::error("E0314", format!("`{name}` takes an axis"), at, "not an axis").help(help))
             }
         }
     }
@@ -171,62 +194,9 @@ impl<'a> Elaborator<'a> {
         }
     }
 
-    /// Checks that a value varies over the axis it is reduced over.
-    fn over(&mut self, t: &Tensor, axis: AxisId, at: Span) -> Option<AxisId> {
-        let varies = self.walk.graph.node(t.node).axis;
-        if self.walk.graph.axes.on_samples(varies) != self.walk.graph.axes.on_samples(axis) {
-            let (axis, over) = (self.axis_text(axis), self.axis_text(varies));
-            self.report(
-                Diagnostic::error("E0314", "the value does not vary over this axis", at, format!("varies over {over}"))
-                    .note(format!("expected a value over {axis}"))
-                    .help("a sum of equal values is the value times `length(…)`"),
-            );
-            return None;
-        }
-        self.walk.graph.axes.parent(varies)
-    }
-
-    /// `sum` and `mean`, over an axis or over the components.
-    fn total(&mut self, mean: bool, value: ExprValue<'a>, over: Option<AxisId>, at: Span, span: Span) -> ExprValue<'a> {
-        if let (ExprValue::List(items), None) = (&value, over) {
-            let items = items.clone();
-            let mut total = 0.0;
-            for item in items.iter() {
-                let Some(n) = self.number(item.clone(), "an item of a summed list", at) else {
-                    return ExprValue::Poison;
-                };
-                total += n;
-            }
-            return ExprValue::Number(if mean { total / (items.len().max(1)) as f64 } else { total });
-        }
-        let Some(t) = self.tensor(value, at) else { return ExprValue::Poison };
-        let Some(axis) = over else { return self.reduce_components(mean, &t, span) };
-        let Some(parent) = self.over(&t, axis, at) else { return ExprValue::Poison };
-        let built = self.walk.graph.sum(t.node, parent, span);
-        let node = match built {
-            Ok(sum) if mean => {
-                let axis = self.walk.graph.node(t.node).axis;
-                self.divide_by_length(sum, axis, span)
-            }
-            other => other,
-        };
-        match node {
-            Ok(node) => ExprValue::Tensor(Tensor { node, fields: t.fields }),
-            Err(e) => self.type_error(e, span),
-        }
-    }
-
-    fn divide_by_length(&mut self, sum: NodeId, axis: AxisId, span: Span) -> Result<NodeId, graph::TypeError> {
-        let length = self.walk.graph.length(axis, span);
-        let one = self.walk.graph.constant(1.0, span);
-        // An empty sum is 0; divided by 1 it stays so.
-        let length = self.walk.graph.binary(BinaryOp::Max, length, one, span)?;
-        self.walk.graph.binary(BinaryOp::Divide, sum, length, span)
-    }
-
     /// Sum or mean over the components of the value; in an optimizer `per tensor` over the tensor's
     /// rows as well.
-    fn reduce_components(&mut self, mean: bool, t: &Tensor, span: Span) -> ExprValue<'a> {
+    pub fn reduce_components(&mut self, mean: bool, t: &Tensor, span: Span) -> ExprValue<'a> {
         if let super::walk::Context::Update(din_grammar::ast::OptimizerScope::Weight) = self.walk.context {
             return self.fault(
                 Diagnostic::error("E0321", "one weight is seen at a time here", span, "nothing to reduce")
@@ -254,22 +224,6 @@ impl<'a> Elaborator<'a> {
         ExprValue::Tensor(Tensor { node, fields: None })
     }
 
-    /// `max(x over s)`
-    fn largest(&mut self, value: ExprValue<'a>, over: Option<AxisId>, at: Span, span: Span) -> ExprValue<'a> {
-        let Some(axis) = over else {
-            if matches!(value, ExprValue::Poison) {
-                return ExprValue::Poison;
-            }
-            return self.not_built("`max` over the components of one value", "take `max(a, b)` of two values", span);
-        };
-        let Some(t) = self.tensor(value, at) else { return ExprValue::Poison };
-        let Some(parent) = self.over(&t, axis, at) else { return ExprValue::Poison };
-        match self.walk.graph.max(t.node, parent, span) {
-            Ok(node) => ExprValue::Tensor(Tensor { node, fields: t.fields }),
-            Err(e) => self.type_error(e, span),
-        }
-    }
-
     /// A statistic, by component, over all elements that the value varies over: its one result, or
     /// a tuple of its results.
     fn statistic(&mut self, statistic: Statistic, value: ExprValue<'a>, at: Span, span: Span) -> ExprValue<'a> {
@@ -286,6 +240,14 @@ impl<'a> Elaborator<'a> {
             self.report(
                 Diagnostic::error("E0314", format!("`{name}` of a value that does not vary"), at, found)
                     .note("expected a value that varies over the samples or a sequence"),
+            );
+            return poison();
+        }
+        if self.walk.graph.axes.second_of_pairs(axis).is_some() {
+            let (found, name) = (self.describe_tensor(&t), statistic.description().name);
+            self.report(
+                Diagnostic::error("E0314", format!("`{name}` of a value over pairs of entries"), at, found)
+                    .help("reduce it to one of the two first, such as `sum(x over t)`"),
             );
             return poison();
         }

@@ -3,7 +3,9 @@
 
 use super::elaborator::{Elaborator, MAX_CALLS};
 use super::scope::{NameScope, NamedAxis};
-use super::value::{ArgumentValue, Callee, ExprValue, PartialApplication, PartialArgument, counted, nearest};
+use super::value::{
+    ArgumentValue, Builtin, Callee, ExprValue, Over, PartialApplication, PartialArgument, counted, nearest,
+};
 use super::walk::CallFrame;
 use din_grammar::ast::{self, Argument, Expr, ExprKind};
 use din_grammar::{Diagnostic, Span};
@@ -28,17 +30,17 @@ impl<'a> Elaborator<'a> {
             );
         }
         let function = self.expr(scope, callee);
-        let is_length = |callee: &Callee<'a>| matches!(callee, Callee::Builtin(super::value::Builtin::Length));
-        let length = matches!(&function, ExprValue::Function(f) if is_length(f));
+        let of_axis = |callee: &Callee<'a>| matches!(callee, Callee::Builtin(Builtin::Length | Builtin::Position));
+        let of_axis = matches!(&function, ExprValue::Function(f) if of_axis(f));
         let mut given: Vec<PartialArgument<'a>> = Vec::with_capacity(arguments.len());
         for argument in arguments {
             let span = argument.span;
-            if length
+            if of_axis
                 && argument.is_plain()
                 && let ExprKind::Name(name) = &argument.value.kind
                 && let Some(named) = scope.axis(name)
             {
-                let over = named.axis;
+                let over = named.axis.map(|axis| Over { axis, condition: None });
                 let value = if over.is_some() { ExprValue::Nothing } else { ExprValue::Poison };
                 given.push(PartialArgument::Given(ArgumentValue { name: None, value, over, span }));
                 continue;
@@ -50,7 +52,10 @@ impl<'a> Elaborator<'a> {
             let over = match &argument.over {
                 None => None,
                 Some(axis) => match scope.axis(&axis.name) {
-                    Some(NamedAxis { axis: Some(axis), .. }) => Some(axis),
+                    Some(NamedAxis { axis: Some(axis), .. }) => {
+                        let condition = argument.condition.as_ref().map(|c| (self.expr(scope, c), c.span));
+                        Some(Over { axis, condition })
+                    }
                     Some(NamedAxis { axis: None, .. }) => {
                         given.push(PartialArgument::Given(ArgumentValue::poison(span)));
                         continue;
@@ -91,7 +96,7 @@ impl<'a> Elaborator<'a> {
                     }
                 }
                 if let Callee::Builtin(b) = *f
-                    && b == super::value::Builtin::Concat
+                    && b == Builtin::Concat
                 {
                     let labels: Vec<Option<&'a str>> = arguments.iter().map(|a| label(&a.value)).collect();
                     return self.concat(&complete, &labels, e.span);
@@ -165,7 +170,7 @@ impl<'a> Elaborator<'a> {
                             all.push(argument.clone());
                             continue;
                         }
-                        &PartialArgument::Hole { name, over, span } => (name, over, span),
+                        PartialArgument::Hole { name, over, span } => (*name, over.clone(), *span),
                     };
                     match rest.next_if(|g| g.name.is_none()) {
                         Some(g) if over.is_some() && g.over.is_some() => {
@@ -280,7 +285,7 @@ impl<'a> Elaborator<'a> {
         let value = self.under(name, false, |me| {
             let value = me.block(&mut scope, &function.body);
             me.check_states(&scope);
-            value
+            me.keep_inside(&scope, function, value)
         });
         let value = self.conform_result(&mut scope, function, value);
         self.walk.frames.pop();
@@ -311,13 +316,13 @@ impl<'a> Elaborator<'a> {
         let mut fine = true;
         for g in given {
             if let Some(over) = g.over {
-                let axis = self.walk.graph.axis(over).name.clone();
+                let axis = self.walk.graph.axis(over.axis).name.clone();
                 self.report(
                     Diagnostic::error(
                         "E0314",
                         format!("`{}` takes no axis", name.name),
                         g.span,
-                        "`over` stands in `sum`, `mean` and `max`",
+                        "`over` stands in reductions, such as `sum`",
                     )
                     .help(format!("give `{}` the sequence itself; its type names the axis `{axis}`", name.name)),
                 );

@@ -135,7 +135,8 @@ impl<'a> Elaborator<'a> {
                 };
                 let varies = self.walk.graph.node(t.node).axis;
                 let found_axis = self.walk.graph.axes.on_samples(varies);
-                if !self.walk.graph.axes.is_ragged(varies) {
+                let pairs = self.walk.graph.axes.second_of_pairs(varies).is_some();
+                if pairs || !self.walk.graph.axes.is_ragged(varies) {
                     let found = self.describe_tensor(&t);
                     self.lost_axis(scope, axis, at);
                     return self.fault(
@@ -147,7 +148,11 @@ impl<'a> Elaborator<'a> {
                         )
                         .label(parameter.span, "a ragged axis is asked for here")
                         .note(format!("expected `{}`\nfound {found}", self.sources.text(ty.span)))
-                        .help("give it `embed(…)` of a `sequence`"),
+                        .help(if pairs {
+                            "reduce the pairs of entries to one of the two first, such as `sum(x over t)`"
+                        } else {
+                            "give it `embed(…)` of a `sequence`"
+                        }),
                     );
                 }
                 match scope.axis(&axis.name) {

@@ -217,7 +217,7 @@ impl<'a> Elaborator<'a> {
         span: Span,
     ) -> Option<&'g ArgumentValue<'a>> {
         if let [one] = given {
-            let error = match (one.name, one.over) {
+            let error = match (one.name, &one.over) {
                 (None, None) => return Some(one),
                 (Some(n), _) => Diagnostic::error(
                     "E0208",

@@ -51,6 +51,7 @@ impl<'a> Elaborator<'a> {
                 let base_value = self.expr(scope, base);
                 self.field(base_value, base.span, name, e.span)
             }
+            ExprKind::SecondName { value, axis } => self.second_name(scope, value, axis, e.span),
             ExprKind::Unary { op, value } => {
                 let v = self.expr(scope, value);
                 self.unary(*op, v, value.span, e.span)
@@ -237,7 +238,7 @@ impl<'a> Elaborator<'a> {
         if self.walk.context != Context::Loss {
             return self.fault(
                 Diagnostic::error("E0612", "`where` outside `loss`", span, "says which samples count for a loss")
-                    .help("use `select(condition, a, 0)`"),
+                    .help("use `select(condition, a, 0)`, or in a reduction `sum(a over s where condition)`"),
             );
         }
         let builtin = scope.find("present").is_none();

@@ -39,6 +39,7 @@ mod library;
 mod load;
 mod names;
 mod output;
+mod over;
 mod report;
 mod rule;
 mod scope;

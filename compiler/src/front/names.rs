@@ -25,9 +25,11 @@ pub(super) fn in_expr<'a>(e: &'a Expr, out: &mut Names<'a>) {
             for a in arguments {
                 in_expr(&a.value, out);
                 out.extend(a.over.as_ref().map(|o| (o.name.as_str(), o.span)));
+                a.condition.iter().for_each(|c| in_expr(c, out));
             }
         }
         ExprKind::Field { base, .. } => in_expr(base, out),
+        ExprKind::SecondName { value, .. } => in_expr(value, out),
         ExprKind::Unary { value, .. } => in_expr(value, out),
         ExprKind::Binary { left, right, .. } => {
             in_expr(left, out);

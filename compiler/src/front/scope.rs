@@ -52,6 +52,8 @@ pub(super) struct NameScope<'a> {
     pub dimensions: Vec<SizeBinding<'a>>,
     /// Ragged axes.
     pub axes: Vec<NamedAxis<'a>>,
+    /// Axes that `as` made known in the body.
+    pub seconds: Vec<NamedAxis<'a>>,
     /// The function whose body it is.
     pub function: Option<&'a str>,
     /// States declared in the body.
@@ -65,6 +67,7 @@ impl<'a> NameScope<'a> {
             blocks: vec![Vec::new()],
             dimensions: Vec::new(),
             axes: Vec::new(),
+            seconds: Vec::new(),
             function,
             states: Vec::new(),
         }

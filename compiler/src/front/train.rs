@@ -96,7 +96,8 @@ impl<'a> Elaborator<'a> {
                 d.note(format!("expected [1] for every sample\nfound {found}"))
             };
             d = if self.walk.graph.axes.is_ragged(node.axis) {
-                let axis = self.walk.graph.axis(node.axis).name.clone();
+                let axes = &self.walk.graph.axes;
+                let axis = axes.axis(axes.second_of_pairs(node.axis).unwrap_or(node.axis)).name.clone();
                 if let Some(entered) = self.axis_enters(t.node) {
                     d = d.label(entered, format!("this becomes one value per entry of `{axis}`"));
                 }

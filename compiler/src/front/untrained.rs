@@ -61,12 +61,14 @@ impl Elaborator<'_> {
                     | Op::Input(_)
                     | Op::State(_)
                     | Op::Length(_)
+                    | Op::Position(_)
                     | Op::Count(_)
                     | Op::Unary(_)
                     | Op::Binary(_)
                     | Op::Select
                     | Op::StopGradient
                     | Op::Broadcast
+                    | Op::Rename { .. }
                     | Op::Concat
                     | Op::Slice { .. }
                     | Op::Reshape

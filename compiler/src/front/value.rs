@@ -93,9 +93,17 @@ pub(super) enum PartialArgument<'a> {
     /// `_`, with what is said beside it.
     Hole {
         name: Option<&'a ast::Ident>,
-        over: Option<AxisId>,
+        over: Option<Over<'a>>,
         span: Span,
     },
+}
+
+/// `over s`, perhaps `where c`.
+#[derive(Clone, Debug)]
+pub(super) struct Over<'a> {
+    pub axis: AxisId,
+    /// Which entries count.
+    pub condition: Option<(ExprValue<'a>, Span)>,
 }
 
 /// An argument of a call.
@@ -104,7 +112,7 @@ pub(super) struct ArgumentValue<'a> {
     pub name: Option<&'a ast::Ident>,
     pub value: ExprValue<'a>,
     /// `over s`, resolved.
-    pub over: Option<AxisId>,
+    pub over: Option<Over<'a>>,
     pub span: Span,
 }
 
@@ -126,6 +134,10 @@ pub(super) enum Builtin {
     Select,
     Sum,
     Mean,
+    Softmax,
+    First,
+    Last,
+    Position,
     /// One that is a function of the language.
     Statistic(Statistic),
     Concat,
@@ -135,13 +147,17 @@ pub(super) enum Builtin {
 }
 
 impl Builtin {
-    const OTHERS: [(&'static str, Builtin); 10] = [
+    const OTHERS: [(&'static str, Builtin); 14] = [
         ("min", Builtin::Min),
         ("max", Builtin::Max),
         ("stop_gradient", Builtin::StopGradient),
         ("select", Builtin::Select),
         ("sum", Builtin::Sum),
         ("mean", Builtin::Mean),
+        ("softmax", Builtin::Softmax),
+        ("first", Builtin::First),
+        ("last", Builtin::Last),
+        ("position", Builtin::Position),
         ("concat", Builtin::Concat),
         ("embed", Builtin::Embed),
         ("length", Builtin::Length),
@@ -174,6 +190,10 @@ impl Builtin {
             | Builtin::StopGradient
             | Builtin::Sum
             | Builtin::Mean
+            | Builtin::Softmax
+            | Builtin::First
+            | Builtin::Last
+            | Builtin::Position
             | Builtin::Statistic(_)
             | Builtin::Embed
             | Builtin::Length
@@ -197,15 +217,10 @@ const fn reserve(word: &'static str, what: &'static str, instead: &'static str) 
 
 pub(super) const LEAVE_OUT: &str = "leave it out for now";
 
-const RESERVED: [Reserved; 17] = [
+const RESERVED: [Reserved; 16] = [
     reserve("scan", "a recurrence over a sequence", LEAVE_OUT),
     reserve("shift", "a shifted sequence", LEAVE_OUT),
     reserve("negatives", "sampled negatives", "prepare them as rows or columns of the data"),
-    reserve(
-        "softmax",
-        "softmax as a builtin",
-        "write it with `exp` and `sum(… over s)`, as `std.attention.interest_softmax` does",
-    ),
     reserve("dropout", "dropout", LEAVE_OUT),
     reserve("admit", "admission of ids", LEAVE_OUT),
     reserve("evict", "eviction of rows", LEAVE_OUT),

@@ -76,6 +76,18 @@ impl Graph {
         (node.op == Op::Broadcast).then(|| node.operands[0])
     }
 
+    /// `x` under the other name of its entries, `to`; `x` itself where it has that name.
+    pub fn rename(&mut self, x: NodeId, to: AxisId, span: Span) -> Built {
+        let Node { axis, shape, .. } = self.node(x).clone();
+        if axis == to {
+            return Ok(x);
+        }
+        if self.axes.first_name(axis) != self.axes.first_name(to) {
+            return Err(TypeError::AxisTree { left: axis, right: to });
+        }
+        Ok(self.make(Op::Rename { to }, vec![x], to, shape, span))
+    }
+
     /// A value that is the same for all samples of a request, once for each of them (and each
     /// entry, on a sequence).
     pub fn replicated(&mut self, x: NodeId, span: Span) -> Built {
@@ -110,11 +122,18 @@ impl Graph {
     }
 
     pub fn length(&mut self, axis: AxisId, span: Span) -> NodeId {
+        let axis = self.axes.first_name(axis);
         let parent = self.axes.parent(axis).expect("lengths are of ragged axes, which have a parent");
         self.make(Op::Length(axis), vec![], parent, Shape::scalar(), span)
     }
 
+    /// Of each entry of a sequence, its place in its list, from 0.
+    pub fn position(&mut self, axis: AxisId, span: Span) -> NodeId {
+        self.make(Op::Position(axis), vec![], axis, Shape::scalar(), span)
+    }
+
     pub fn count(&mut self, axis: AxisId, span: Span) -> NodeId {
+        let axis = self.axes.first_name(axis);
         self.make(Op::Count(axis), vec![], GLOBAL, Shape::scalar(), span)
     }
 

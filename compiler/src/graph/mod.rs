@@ -31,10 +31,12 @@
 //! | `State(k)` | state `k` as it was at the start of the step; global |
 //! | `Lookup{table, input}` | the row of `table` for the id at `i`; axis of `input` or a group that has the look-up, `[width of table]` |
 //! | `Length(D)` | number of elements of `D` under `i`; axis `parent(D)`, `[1]` |
+//! | `Position(D)` | on a sequence `D`: the number of entries before `i` in its list; axis `D`, `[1]` |
 //! | `Count(D)` | number of elements of `D` in the global batch; global, `[1]` |
 //! | `Unary`, `Binary`, `Select{c, a, b}` | by component; comparisons give 0 or 1; `Select` is `a` where `c != 0`, else `b` |
 //! | `StopGradient(x)` | `x_i`; its derivative is 0 |
 //! | `Broadcast(x)` | `x_i` at every element of the node's axis and, where `x` has width 1, in every component of its shape |
+//! | `Rename{x, to}` | `x_i`, on the axis `to`, which has the same elements under another name |
 //! | `Concat(xs)` | the operands' vectors one behind the other; widths add |
 //! | `Slice{x, start}` | components `start..start+w` of `x_i`, `w` being the node's width |
 //! | `Reshape(x)` | the same numbers under another shape of equal width |

@@ -21,23 +21,37 @@ pub enum Op {
     Input(InputId),
     Param(ParamId),
     State(StateId),
-    Lookup { table: TableId, input: InputId },
+    Lookup {
+        table: TableId,
+        input: InputId,
+    },
     Length(AxisId),
+    Position(AxisId),
     Count(AxisId),
     Unary(UnaryOp),
     Binary(BinaryOp),
     Select,
     StopGradient,
     Broadcast,
+    /// See [`AxisTree::first_name`](din_program::axes::AxisTree::first_name).
+    Rename {
+        to: AxisId,
+    },
     Concat,
-    Slice { start: usize },
+    Slice {
+        start: usize,
+    },
     Reshape,
     MatMul,
     MatMulT,
     Outer,
     Absorbed(Absorbed),
-    Sum { to: AxisId },
-    Max { to: AxisId },
+    Sum {
+        to: AxisId,
+    },
+    Max {
+        to: AxisId,
+    },
     SumValue,
     Statistic(Statistic),
 }
@@ -80,12 +94,14 @@ impl Op {
             Op::State(_) => "state",
             Op::Lookup { .. } => "lookup",
             Op::Length(_) => "length",
+            Op::Position(_) => "position",
             Op::Count(_) => "count",
             Op::Unary(op) => op.name(),
             Op::Binary(op) => op.name(),
             Op::Select => "select",
             Op::StopGradient => "stop_gradient",
             Op::Broadcast => "broadcast",
+            Op::Rename { .. } => "rename",
             Op::Concat => "concat",
             Op::Slice { .. } => "slice",
             Op::Reshape => "reshape",
@@ -112,10 +128,12 @@ impl Op {
             | Op::State(_)
             | Op::Lookup { .. }
             | Op::Length(_)
+            | Op::Position(_)
             | Op::Count(_) => 0,
             Op::Unary(_)
             | Op::StopGradient
             | Op::Broadcast
+            | Op::Rename { .. }
             | Op::Slice { .. }
             | Op::Reshape
             | Op::Sum { .. }
@@ -136,7 +154,12 @@ impl Op {
             Op::Param(k) => vec![Attribute::Index(k.index())],
             Op::State(k) => vec![Attribute::Index(k.index())],
             Op::Lookup { table, input } => vec![Attribute::Index(table.index()), Attribute::Index(input.index())],
-            Op::Length(axis) | Op::Count(axis) | Op::Sum { to: axis } | Op::Max { to: axis } => {
+            Op::Length(axis)
+            | Op::Position(axis)
+            | Op::Count(axis)
+            | Op::Rename { to: axis }
+            | Op::Sum { to: axis }
+            | Op::Max { to: axis } => {
                 vec![Attribute::Axis(*axis)]
             }
             Op::Slice { start } => vec![Attribute::Index(*start)],
@@ -194,7 +217,9 @@ impl Op {
             | Op::State(_)
             | Op::Lookup { .. }
             | Op::Length(_)
+            | Op::Position(_)
             | Op::Count(_)
+            | Op::Rename { .. }
             | Op::Outer
             | Op::Absorbed(_)
             | Op::Sum { .. }

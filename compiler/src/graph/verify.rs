@@ -5,7 +5,7 @@
 //! kind demands. Later phases rely on it and do not panic.
 
 use super::{
-    Absorbed, AxisId, BATCH, GLOBAL, Graph, Input, InputId, InputKind, Node, NodeId, Op, Root, Shape, TableId,
+    Absorbed, AxisId, AxisKind, BATCH, GLOBAL, Graph, Input, InputId, InputKind, Node, NodeId, Op, Root, Shape, TableId,
 };
 use din_grammar::Span;
 use petgraph::Direction;
@@ -209,6 +209,13 @@ fn node(g: &Graph, n: &Node) -> Rule {
             axis = g.axes.parent(*d).ok_or("the global axis lies under no element")?;
             Shape::scalar()
         }
+        Op::Position(d) => {
+            exists(*d)?;
+            let sequence = matches!(g.axes.kind(*d), AxisKind::Sequence { .. });
+            demand(sequence, || format!("axis {} is no sequence", d.0))?;
+            axis = *d;
+            Shape::scalar()
+        }
         Op::Count(d) => {
             exists(*d)?;
             Shape::scalar()
@@ -300,6 +307,15 @@ fn node(g: &Graph, n: &Node) -> Rule {
             let from = operand(0).axis;
             demand(g.axes.is_ancestor(*to, from) && *to != from, || {
                 format!("reduces from axis {} to {}, which is not above it", from.0, to.0)
+            })?;
+            axis = *to;
+            operand(0).shape.clone()
+        }
+        Op::Rename { to } => {
+            exists(*to)?;
+            let from = operand(0).axis;
+            demand(g.axes.first_name(from) == g.axes.first_name(*to) && from != *to, || {
+                format!("axis {} is no other name of the elements of axis {}", to.0, from.0)
             })?;
             axis = *to;
             operand(0).shape.clone()

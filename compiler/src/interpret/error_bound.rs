@@ -67,7 +67,7 @@ fn compute(graph: &Graph, m: &Magnitudes, id: NodeId) -> Vec<f64> {
     // What one term `a b` of a sum of products adds.
     let product = |(a, ea): (f64, f64), (b, eb): (f64, f64)| times(b, ea) + times(a, eb) + (a * b).abs();
     match &node.op {
-        Op::Length(_) | Op::Count(_) => vec![0.0; value.len()],
+        Op::Length(_) | Op::Position(_) | Op::Count(_) => vec![0.0; value.len()],
         Op::Const(_) | Op::Input(_) | Op::Param(_) | Op::State(_) | Op::Lookup { .. } => {
             value.iter().map(|&v| if f64::from(v as f32) == v { 0.0 } else { v.abs() }).collect()
         }
@@ -86,6 +86,7 @@ fn compute(graph: &Graph, m: &Magnitudes, id: NodeId) -> Vec<f64> {
             // Both branches equal: no jump.
             if at(1, axis, i, j) == at(2, axis, i, j) { taken } else { taken + jump(c, e) }
         }),
+        Op::Rename { .. } => scales[0].to_vec(),
         Op::StopGradient | Op::Reshape | Op::Broadcast => each(&|i, j| at(0, axis, i, j).1),
         Op::Slice { start } => each(&|i, j| at(0, axis, i, start + j).1),
         Op::Concat => {

@@ -125,6 +125,8 @@ pub struct Sizes {
     parents: Vec<Vec<usize>>,
     /// By axis, each element's second parent.
     commons: Vec<Vec<usize>>,
+    /// By axis, of pairs: each one's second entry.
+    seconds: Vec<Vec<usize>>,
     /// By group, the element of each element of the axis that it joins.
     joined: Vec<Vec<usize>>,
     /// By group, the first element that each of its elements stands for.
@@ -140,6 +142,7 @@ impl Sizes {
             counts: vec![1; n],
             parents: vec![Vec::new(); n],
             commons: vec![Vec::new(); n],
+            seconds: vec![Vec::new(); n],
             joined: vec![Vec::new(); n],
             firsts: vec![Vec::new(); n],
             axes: graph.axes.clone(),
@@ -166,7 +169,7 @@ impl Sizes {
             sizes.commons[batch] = owners(&inputs.requests);
         }
         // First the lists with offsets of their own, then the common ones on the samples, then
-        // pairs.
+        // second names and pairs.
         for (id, axis) in graph.axes.iter() {
             let AxisKind::Sequence { parent, shared: None, .. } = axis.kind else { continue };
             let k = id.index();
@@ -189,11 +192,21 @@ impl Sizes {
             sizes.counts[k] = sizes.parents[k].len();
         }
         for (id, axis) in graph.axes.iter() {
-            let AxisKind::Pairs { of } = axis.kind else { continue };
+            let (of, pairs) = match axis.kind {
+                AxisKind::Second { of } => (of, false),
+                AxisKind::Pairs { of, .. } => (of, true),
+                _ => continue,
+            };
             let lists = sizes.parents[of.index()].clone();
-            for (entry, list) in lists.iter().enumerate() {
-                let others = lists.iter().filter(|other| *other == list).count();
-                sizes.parents[id.index()].extend(std::iter::repeat_n(entry, others));
+            if pairs {
+                for (first, list) in lists.iter().enumerate() {
+                    for second in (0..lists.len()).filter(|&second| lists[second] == *list) {
+                        sizes.parents[id.index()].push(first);
+                        sizes.seconds[id.index()].push(second);
+                    }
+                }
+            } else {
+                sizes.parents[id.index()] = lists;
             }
             sizes.counts[id.index()] = sizes.parents[id.index()].len();
         }
@@ -241,7 +254,11 @@ impl Sizes {
         if let Some(unique) = self.axes.unique(to) {
             return self.joined[to.index()][self.ancestor(from, unique.over, i)];
         }
-        let steps = [(self.axes.parent(from), &self.parents), (self.axes.shared(from), &self.commons)];
+        let steps = [
+            (self.axes.parent(from), &self.parents),
+            (self.axes.shared(from), &self.commons),
+            (self.axes.second_of_pairs(from), &self.seconds),
+        ];
         let step = steps
             .into_iter()
             .find_map(|(above, owners)| Some((above.filter(|a| self.axes.is_ancestor(to, *a))?, owners)));
@@ -323,6 +340,10 @@ fn source(
                 lengths[p] += 1.0;
             }
             lengths
+        }
+        Op::Position(d) => {
+            let lists = &sizes.parents[d.index()];
+            (0..n).map(|i| lists[..i].iter().filter(|list| **list == lists[i]).count() as f64).collect()
         }
         Op::Count(d) => vec![sizes.count(*d) as f64],
         _ => return Ok(None),

@@ -79,6 +79,8 @@ pub(crate) fn compute(graph: &Graph, run: &Run, id: NodeId) -> Vec<f64> {
             let v = x.at(0, axis, i);
             out.extend((0..width).map(|j| component(v, j)));
         }),
+        // Both names number the elements alike.
+        Op::Rename { .. } => run.value(node.operands[0]).to_vec(),
         Op::StopGradient | Op::Reshape => each(&mut |i, out| out.extend_from_slice(x.at(0, axis, i))),
         Op::Concat => each(&mut |i, out| {
             (0..node.operands.len()).for_each(|k| out.extend_from_slice(x.at(k, axis, i)));
@@ -187,6 +189,7 @@ pub(crate) fn compute(graph: &Graph, run: &Run, id: NodeId) -> Vec<f64> {
         | Op::State(_)
         | Op::Lookup { .. }
         | Op::Length(_)
+        | Op::Position(_)
         | Op::Count(_) => unreachable!("`source` computes {}", node.op.name()),
     }
 }

@@ -106,7 +106,8 @@ fn factors(graph: &Graph, id: NodeId) -> Option<Pair> {
 /// `concat(k, k * q)`, `k` perhaps as its parts.
 fn pair(graph: &Graph, x: NodeId) -> Option<Pair> {
     let node = graph.node(x);
-    if node.op != Op::Concat || graph.axes.parent(node.axis) != Some(BATCH) {
+    let sequence = graph.axes.parent(node.axis) == Some(BATCH) && graph.axes.first_name(node.axis) == node.axis;
+    if node.op != Op::Concat || !sequence {
         return None;
     }
     let (&last, parts) = node.operands.split_last()?;

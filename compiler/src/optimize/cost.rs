@@ -27,9 +27,11 @@ pub(super) fn element_flops(graph: &Graph, id: NodeId) -> f64 {
         | Op::State(_)
         | Op::Lookup { .. }
         | Op::Length(_)
+        | Op::Position(_)
         | Op::Count(_)
         | Op::StopGradient
         | Op::Broadcast
+        | Op::Rename { .. }
         | Op::Concat
         | Op::Slice { .. }
         | Op::Reshape => 0.0,
@@ -73,9 +75,11 @@ pub(crate) fn node_flops(graph: &Graph, id: NodeId, counts: &[f64]) -> f64 {
         | Op::State(_)
         | Op::Lookup { .. }
         | Op::Length(_)
+        | Op::Position(_)
         | Op::Count(_)
         | Op::StopGradient
         | Op::Broadcast
+        | Op::Rename { .. }
         | Op::Concat
         | Op::Slice { .. }
         | Op::Reshape => 0.0,

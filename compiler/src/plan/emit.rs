@@ -453,13 +453,13 @@ impl Emitter<'_> {
                     None => self.buffers.get(&id).map(|&b| (b, 0)),
                 };
                 if let Some((buffer, column)) = target {
-                    let place = self.column(open, buffer, column, item.width, item.axis);
+                    let place = self.column(open, buffer, column, item.width, item.axis, false);
                     open.region.outputs.push(RegionOutput { value, place, mode: OutputMode::Store });
                 }
             }
             WorkKind::RowSum => {
                 let buffer = self.stored(id);
-                let place = self.column(open, buffer, 0, 1, item.axis);
+                let place = self.column(open, buffer, 0, 1, item.axis, false);
                 open.region.outputs.push(RegionOutput { value: v[0], place, mode: OutputMode::StoreRowSum });
             }
             WorkKind::Sum { to } | WorkKind::Max { to } => {
@@ -476,7 +476,7 @@ impl Emitter<'_> {
                     open.fills.push((buffer, start));
                     buffer
                 };
-                let place = self.column(open, buffer, 0, item.width, item.axis);
+                let place = self.column(open, buffer, 0, item.width, item.axis, false);
                 open.region.outputs.push(RegionOutput { value: v[0], place, mode: write });
             }
             WorkKind::MatMul { .. }
@@ -502,7 +502,7 @@ impl Emitter<'_> {
                 let access = if axis == user.axis {
                     Access::Indexed { index: rows }
                 } else {
-                    let above = KernelArg::Ancestor { of: user.axis, to: axis };
+                    let above = self.above(user.axis, axis, o.second);
                     Access::Nested { outer: rows, inner: open.region.argument(above) }
                 };
                 let place = StridedView { argument, access, stride: width, column: o.column, width: o.width };
@@ -510,13 +510,24 @@ impl Emitter<'_> {
             }
             OperandSource::External { .. } | OperandSource::Item(_) => {
                 let view = self.view(o);
-                let place = self.column(open, view.buffer, view.column, o.width, user.axis);
+                let place = self.column(open, view.buffer, view.column, o.width, user.axis, o.second);
                 open.region.emit(Instruction::Load(place))
             }
         }
     }
 
-    /// Columns of a buffer as seen by a region over `axis`.
+    /// Which element of `to` is above each one of `of`; of pairs of entries, above the first or
+    /// the second.
+    fn above(&self, of: AxisId, to: AxisId, second: bool) -> KernelArg {
+        let to = match self.all.axes.second_of_pairs(of) {
+            Some(name) if second => name,
+            Some(_) | None => to,
+        };
+        KernelArg::Ancestor { of, to }
+    }
+
+    /// Columns of a buffer as seen by a region over `axis`; of pairs, perhaps by their second
+    /// entry.
     fn column(
         &mut self,
         open: &mut OpenRegion,
@@ -524,6 +535,7 @@ impl Emitter<'_> {
         column: u32,
         width: u32,
         axis: AxisId,
+        second: bool,
     ) -> StridedView {
         let b = self.storage.buffer(buffer).clone();
         let argument = open.region.argument(KernelArg::Buffer(buffer));
@@ -538,7 +550,8 @@ impl Emitter<'_> {
         } else if b.axis == GLOBAL {
             Access::Once
         } else {
-            Access::Indexed { index: open.region.argument(KernelArg::Ancestor { of: axis, to: b.axis }) }
+            let above = self.above(axis, b.axis, second);
+            Access::Indexed { index: open.region.argument(above) }
         };
         StridedView { argument, access, stride: b.width, column, width }
     }

@@ -37,6 +37,8 @@ pub struct WorkOperand {
     pub src: OperandSource,
     pub column: u32,
     pub width: u32,
+    /// Of pairs of entries, the second one's is read: the entries have their second name.
+    pub second: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -98,7 +100,7 @@ pub enum Destination {
 #[derive(Clone, Debug, PartialEq)]
 pub struct WorkItem {
     pub kind: WorkKind,
-    /// Whose elements the work iterates.
+    /// Whose elements the work iterates; never a second name.
     pub axis: AxisId,
     /// Columns that the work iterates (of the operand, for reductions).
     pub width: u32,
@@ -163,7 +165,10 @@ struct Lowering<'g> {
 pub fn lower(graph: &Graph, order: &[NodeId]) -> WorkList {
     let mut l = Lowering { graph, items: Vec::new(), operands: FxHashMap::default(), copies: FxHashMap::default() };
     for &id in order {
-        let operand = l.lower(id);
+        let mut operand = l.lower(id);
+        // Under either name, entries are the rows of the same buffers.
+        let axis = graph.node(id).axis;
+        operand.second = graph.axes.first_name(axis) != axis;
         l.operands.insert(id, operand);
     }
     let mut roots = Vec::new();
@@ -177,12 +182,12 @@ impl Lowering<'_> {
     fn push(&mut self, item: WorkItem) -> WorkOperand {
         let width = item.result.1;
         self.items.push(item);
-        WorkOperand { src: OperandSource::Item(WorkItemId(self.items.len() - 1)), column: 0, width }
+        WorkOperand { src: OperandSource::Item(WorkItemId(self.items.len() - 1)), column: 0, width, second: false }
     }
 
     fn external(&self, place: Storage, at: AxisId, width: usize) -> WorkOperand {
         let width = width as u32;
-        WorkOperand { src: OperandSource::External { place, axis: at, width }, column: 0, width }
+        WorkOperand { src: OperandSource::External { place, axis: at, width }, column: 0, width, second: false }
     }
 
     fn lower(&mut self, id: NodeId) -> WorkOperand {
@@ -190,18 +195,19 @@ impl Lowering<'_> {
         let width = node.width();
         let own = node.axis;
         let ops: Vec<WorkOperand> = node.operands.iter().map(|o| self.operands[o]).collect();
+        let axes = &self.graph.axes;
         let item = |kind: WorkKind, at: AxisId, columns: usize, operands: Vec<WorkOperand>| WorkItem {
             kind,
-            axis: at,
+            axis: axes.first_name(at),
             width: columns as u32,
-            result: (own, width as u32),
+            result: (axes.first_name(own), width as u32),
             operands,
             after: Vec::new(),
             into: None,
             span: node.span,
         };
         match node.op {
-            Op::Const(c) => WorkOperand { src: OperandSource::Const(c), column: 0, width: width as u32 },
+            Op::Const(c) => WorkOperand { src: OperandSource::Const(c), column: 0, width: width as u32, second: false },
             Op::Input(k) => {
                 let input = &self.graph.inputs[k.index()];
                 let place = match input.kind {
@@ -230,15 +236,18 @@ impl Lowering<'_> {
                     }
                 };
                 let src = OperandSource::Gather { table: table.0, rows, axis: own, width: width as u32 };
-                WorkOperand { src, column: 0, width: width as u32 }
+                WorkOperand { src, column: 0, width: width as u32, second: false }
             }
             Op::Length(d) => self.external(Storage::Length(d), node.axis, 1),
+            Op::Position(d) => self.external(Storage::Position(d), d, 1),
             Op::Count(d) => self.external(Storage::Count(d), GLOBAL, 1),
-            Op::StopGradient | Op::Reshape => ops[0],
+            Op::StopGradient | Op::Rename { .. } | Op::Reshape => ops[0],
             Op::Broadcast => self.push(item(WorkKind::Elementwise(ElementwiseOp::Copy), own, width, ops)),
             Op::Slice { start } => match ops[0].src {
                 OperandSource::Const(_) => WorkOperand { width: width as u32, ..ops[0] },
-                src => WorkOperand { src, column: ops[0].column + start as u32, width: width as u32 },
+                OperandSource::External { .. } | OperandSource::Gather { .. } | OperandSource::Item(_) => {
+                    WorkOperand { column: ops[0].column + start as u32, width: width as u32, ..ops[0] }
+                }
             },
             Op::Unary(op) => self.push(item(WorkKind::Elementwise(ElementwiseOp::Unary(op)), own, width, ops)),
             Op::Binary(op) => self.push(item(WorkKind::Elementwise(ElementwiseOp::Binary(op)), own, width, ops)),
@@ -363,13 +372,14 @@ impl Lowering<'_> {
             }
         );
         let plain = matches!(o.src, OperandSource::External { .. } | OperandSource::Item(_)) && !indexed;
-        if plain && self.axis_of(&o) == at {
+        if plain && self.axis_of(&o) == self.graph.axes.first_name(at) {
             return o;
         }
         self.copy(id, at, o.width.max(self.graph.node(id).width() as u32))
     }
 
     fn copy(&mut self, id: NodeId, at: AxisId, width: u32) -> WorkOperand {
+        let at = self.graph.axes.first_name(at);
         if let Some(o) = self.copies.get(&(id, at.0)) {
             return *o;
         }
@@ -396,10 +406,9 @@ impl Lowering<'_> {
         let (at, place) = match root {
             Root::Weight(_) => (BATCH, Some(Storage::Weight)),
             Root::Slot { slot, .. } => (self.slot_axis(*slot), Some(Storage::UpdateSlot(*slot))),
-            Root::RowGradient { .. } => (node.axis, None),
+            Root::RowGradient { .. } | Root::Named { .. } => (self.graph.axes.first_name(node.axis), None),
             Root::Loss(_) | Root::State { .. } | Root::ParamGradient { .. } => (GLOBAL, None),
             Root::Prediction { .. } => (BATCH, None),
-            Root::Named { .. } => (node.axis, None),
         };
         if let Some(place) = place {
             self.commit(id, at, place, width);

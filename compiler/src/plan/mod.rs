@@ -3,6 +3,7 @@
 
 mod emit;
 mod item;
+mod pairs;
 mod phase;
 pub mod region;
 mod storage;
@@ -85,7 +86,11 @@ pub fn plan(
     sources: &SourceMap,
     kernels: &mut Kernels,
 ) -> Result<Schedule, Cyclic> {
-    let mut items = item::lower(graph, order);
+    let prepared = pairs::by_first_entry(graph, order);
+    let mut items = match &prepared {
+        Some(graph) => item::lower(graph, &graph.order()),
+        None => item::lower(graph, order),
+    };
     let mut groups = phase::phases(&items).ok_or(Cyclic)?;
     phase::rematerialise(&mut items, &mut groups);
     phase::prune(&items, &mut groups);

@@ -38,18 +38,20 @@ pub fn phases(all: &WorkList) -> Option<Vec<PhaseItems>> {
                 if phase_of[k].is_some() || item.axis != d {
                     continue;
                 }
-                let available = |need: WorkItemId| match phase_of[need.0] {
-                    None => false,
-                    Some(p) if p == number => usable_in_phase(&all.items[need.0], item),
-                    Some(_) => true,
+                let available = |item: &WorkItem| {
+                    item.needs().all(|need| match phase_of[need.0] {
+                        None => false,
+                        Some(p) if p == number => usable_in_phase(all, need, item),
+                        Some(_) => true,
+                    })
                 };
                 // The parts of a concat are written where its buffer is made: all in one phase.
                 let ready = match item.into {
                     Some(Destination::Concat { item: concat, .. }) => {
                         let parts = &all.items[concat.0].after;
-                        parts.iter().flat_map(|p| all.items[p.0].needs()).all(available)
+                        parts.iter().all(|p| available(&all.items[p.0]))
                     }
-                    _ => item.needs().all(available),
+                    _ => available(item),
                 };
                 if ready {
                     phase_of[k] = Some(number);
@@ -70,8 +72,14 @@ pub fn phases(all: &WorkList) -> Option<Vec<PhaseItems>> {
     Some(groups)
 }
 
-fn usable_in_phase(need: &WorkItem, user: &WorkItem) -> bool {
+fn usable_in_phase(all: &WorkList, need: WorkItemId, user: &WorkItem) -> bool {
+    let of_second = |o: &WorkOperand| o.second && o.src == OperandSource::Item(need);
+    let need = &all.items[need.0];
     if need.joins_chunks() {
+        return false;
+    }
+    // A tile of pairs has all pairs of some first entries, whatever their second ones are.
+    if all.axes.second_of_pairs(user.axis).is_some() && user.operands.iter().any(of_second) {
         return false;
     }
     // A transposed weight is made in a phase before.
@@ -80,6 +88,13 @@ fn usable_in_phase(need: &WorkItem, user: &WorkItem) -> bool {
 
 /// Most element-wise operations worth repeating instead of storing a value.
 const CHEAP: usize = 8;
+/// The same of a value over pairs of entries, of which a batch has far more than of anything else.
+const CHEAP_PAIRS: usize = 64;
+
+/// See [`CHEAP`].
+fn cheap(all: &WorkList, axis: AxisId) -> usize {
+    if all.axes.second_of_pairs(axis).is_some() { CHEAP_PAIRS } else { CHEAP }
+}
 
 /// Gives every phase its own copy of the cheap values that it reads from earlier phases.
 pub fn rematerialise(all: &mut WorkList, groups: &mut [PhaseItems]) {
@@ -123,7 +138,7 @@ fn stored(all: &WorkList, groups: &[PhaseItems], phase_of: &FxHashMap<WorkItemId
     }
     let mut stored = FxHashSet::default();
     for &i in groups.iter().flat_map(|g| &g.items).filter(|i| crossing.contains(i)) {
-        if cheap_cost(all, i, &stored, CHEAP).is_none() {
+        if cheap_cost(all, i, &stored, cheap(all, all.items[i.0].axis)).is_none() {
             stored.insert(i);
         }
     }
@@ -134,8 +149,12 @@ fn stored(all: &WorkList, groups: &[PhaseItems], phase_of: &FxHashMap<WorkItemId
 /// operations; `None` where that is not cheap.
 fn cheap_cost(all: &WorkList, id: WorkItemId, stored: &FxHashSet<WorkItemId>, limit: usize) -> Option<usize> {
     let item = &all.items[id.0];
+    let pairs = all.axes.second_of_pairs(item.axis).is_some();
     let own = match item.kind {
-        WorkKind::Elementwise(ElementwiseOp::Unary(op)) if op.description().cost == Cost::Expensive => return None,
+        WorkKind::Elementwise(ElementwiseOp::Unary(op)) if op.description().cost == Cost::Expensive && !pairs => {
+            return None;
+        }
+        WorkKind::RowSum if pairs => 1,
         WorkKind::Elementwise(_) => 1,
         WorkKind::Concat => 0,
         WorkKind::MatMul { .. }
@@ -169,7 +188,7 @@ fn clone_cheap(
     if let Some(&copy) = copies.get(&id) {
         return Some(copy);
     }
-    cheap_cost(all, id, stored, CHEAP)?;
+    cheap_cost(all, id, stored, cheap(all, all.items[id.0].axis))?;
     let mut item = all.items[id.0].clone();
     for o in &mut item.operands {
         if let OperandSource::Item(need) = o.src

@@ -436,6 +436,9 @@ impl Printer<'_> {
                 tail.push(line);
                 continue;
             }
+            if part.as_rule() == Rule::second_name {
+                into.push(Doc::text(" "));
+            }
             let word = part.as_rule() == Rule::prefix && part.as_str() == "not";
             into.extend(self.node(part));
             if word {

@@ -112,6 +112,7 @@ fn is_mark(rule: Rule) -> bool {
             | k_sequence
             | k_train
             | k_updates
+            | k_where
             | k_with
             | statement_word
             | member_word

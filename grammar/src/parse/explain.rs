@@ -339,7 +339,7 @@ fn phrases(refusal: &ParseRefusal) -> Vec<String> {
     let said = |rule: &Rule| match rule {
         // Where any expression may come, its first marks say no more; where one may go on, neither.
         p_lparen | p_lbrack if value => None,
-        p_lparen | p_dot | p_equals if after_value => None,
+        p_lparen | p_dot | p_equals | k_as if after_value => None,
         EOI => Some(match refusal.rule {
             lone_heading => (2, "`{`".to_owned()),
             lone_field => (4, "the end of the field".to_owned()),

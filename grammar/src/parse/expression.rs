@@ -127,18 +127,29 @@ impl Builder<'_> {
             return Expr { kind: ExprKind::Unary { op, value: Box::new(value) }, span };
         }
         let mut value = self.primary(node, height);
-        while let Some(node) = nodes.next_if(|n| matches!(n.as_rule(), Rule::call | Rule::field)) {
+        while let Some(node) = nodes.next_if(|n| matches!(n.as_rule(), Rule::call | Rule::field | Rule::second_name)) {
             let span = value.span.to(self.span(&node));
             let kind = if node.as_rule() == Rule::call {
                 let arguments = Children::new(node).map(|argument| self.argument(argument, height)).collect();
                 ExprKind::Call { callee: Box::new(value), arguments }
             } else {
-                let name = self.ident(&Children::new(node).need());
-                ExprKind::Field { base: Box::new(value), name }
+                self.named(value, node)
             };
             value = Expr { kind, span };
         }
         value
+    }
+
+    /// A field of a value, or its entries under a second name.
+    fn named(&mut self, value: Expr, node: PestNode) -> ExprKind {
+        let rule = node.as_rule();
+        let name = self.ident(&Children::new(node).need());
+        let value = Box::new(value);
+        match rule {
+            Rule::field => ExprKind::Field { base: value, name },
+            Rule::second_name => ExprKind::SecondName { value, axis: name },
+            other => unexpected(other),
+        }
     }
 
     fn argument(&mut self, node: PestNode, height: usize) -> Argument {
@@ -147,7 +158,13 @@ impl Builder<'_> {
         let name = children.given(Rule::argument_name).map(|n| self.ident(&Children::new(n).need()));
         let value = self.expression(children.need(), height);
         let over = children.next().map(|axis| self.ident(&axis));
-        Argument { name, value, over, span }
+        let condition = self.condition(children, height);
+        Argument { name, value, over, condition, span }
+    }
+
+    /// What follows `over s where`.
+    fn condition(&mut self, mut children: Children, height: usize) -> Option<Expr> {
+        children.next().map(|condition| self.expression(condition, height))
     }
 
     fn primary(&mut self, node: PestNode, height: usize) -> Expr {
@@ -294,5 +311,5 @@ fn open_where(e: &Expr) -> Option<Span> {
 }
 
 fn is_primary(rule: Rule) -> bool {
-    !matches!(rule, Rule::prefix | Rule::infix | Rule::call | Rule::field)
+    !matches!(rule, Rule::prefix | Rule::infix | Rule::call | Rule::field | Rule::second_name)
 }

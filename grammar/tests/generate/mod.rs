@@ -58,9 +58,11 @@ pub fn expression() -> BoxedStrategy<String> {
                 (name(), proptest::collection::vec((any::<u8>(), inner.clone()), 0..4)).prop_map(|(f, parts)| {
                     let parts: Vec<String> = parts
                         .into_iter()
-                        .map(|(kind, e)| match kind % 4 {
+                        .map(|(kind, e)| match kind % 6 {
                             0 => format!("~by ~= {e}~"),
                             1 => format!("~{e} over s~"),
+                            2 => format!("~{e} over s where ~({e})~"),
+                            3 => format!("({e}) as t~"),
                             _ => format!("~{e}~"),
                         })
                         .collect();

@@ -51,13 +51,15 @@ impl ModelUse<'_> {
             AxisKind::Sequence { sequence, parent, .. } => {
                 self.lengths[*sequence as usize] * self.elements(axes, *parent, part)
             }
-            AxisKind::Pairs { of } => match axes.kind(*of) {
+            AxisKind::Second { of } => self.elements(axes, *of, part),
+            AxisKind::Pairs { of, .. } => match axes.kind(*of) {
                 AxisKind::Sequence { sequence, .. } => {
                     self.lengths[*sequence as usize] * self.elements(axes, *of, part)
                 }
                 AxisKind::Global
                 | AxisKind::Batch { .. }
                 | AxisKind::Request
+                | AxisKind::Second { .. }
                 | AxisKind::Pairs { .. }
                 | AxisKind::Unique(_) => unreachable!("checked: pairs are of a sequence's entries"),
             },

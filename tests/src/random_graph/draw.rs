@@ -1,7 +1,7 @@
 //! Drawing one use of a primitive, its operands kept where it is smooth.
 
 use super::{MARGIN, Made, Maker};
-use din_compiler::graph::{AxisId, BATCH, BinaryOp, GLOBAL, InputKind, NodeId, Op, Shape, StateId, UnaryOp};
+use din_compiler::graph::{AxisId, AxisKind, BATCH, BinaryOp, GLOBAL, InputKind, NodeId, Op, Shape, StateId, UnaryOp};
 use din_program::schedule::Statistic;
 
 impl Maker {
@@ -54,6 +54,13 @@ impl Maker {
                 let id = self.g.length(axis, span);
                 self.take(id)
             }
+            "position" => {
+                let lists = |d: &AxisId| matches!(self.g.axes.kind(*d), AxisKind::Sequence { .. });
+                let lists: Vec<AxisId> = self.axes().into_iter().filter(lists).collect();
+                let axis = self.r.pick(&lists)?;
+                let id = self.g.position(axis, span);
+                self.take(id)
+            }
             "count" => {
                 let axis = self.varying_axis();
                 let id = self.g.count(axis, span);
@@ -89,6 +96,15 @@ impl Maker {
                 }
                 let id = self.g.broadcast(x, axis, &to, span).expect("to a deeper axis, or a scalar");
                 self.take(id)
+            }
+            "rename" => {
+                let named: Vec<AxisId> = self
+                    .axes()
+                    .into_iter()
+                    .filter(|&d| self.g.axes.pairs(self.g.axes.first_name(d)).is_some())
+                    .collect();
+                let axis = self.r.pick(&named)?;
+                self.rename(axis)
             }
             "concat" => self.draw_concat(),
             "slice" => {
@@ -264,7 +280,10 @@ impl Maker {
         let from = self.axis(x);
         let above = |to: &AxisId| match name {
             "sum" => *to != from && self.g.axes.is_ancestor(*to, from),
-            _ => *to == GLOBAL || self.g.axes.parent(from) == Some(*to),
+            _ => {
+                let above = [self.g.axes.parent(from), self.g.axes.second_of_pairs(from)];
+                *to == GLOBAL || above.contains(&Some(*to))
+            }
         };
         let above: Vec<AxisId> = self.axes().into_iter().filter(above).collect();
         let to = self.r.pick(&above)?;

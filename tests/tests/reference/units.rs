@@ -148,6 +148,29 @@ fn pooling() {
     unit("mean_pooling", "use std.pooling.mean_pool", "mean_pool(embed(many))", HISTORY);
 }
 
+/// Reductions over entries, over those for which a condition holds, and over their pairs.
+#[test]
+fn entries_and_pairs() {
+    unit(
+        "self_attention",
+        "use std.attention.self_attention",
+        "sum(self_attention(embed(many), 3) over many)",
+        HISTORY,
+    );
+    for (name, value) in [
+        ("softmax", "sum(softmax(X over many) * X * X over many)"),
+        ("softmax_where", "sum(softmax(X over many where sum(X) > 0) * X over many)"),
+        ("mean_where", "mean(X over many where sum(X) > 0)"),
+        ("max_where", "max(X over many where sum(X) > 0)"),
+        ("first", "first(X * length(many) over many)"),
+        ("last_where", "last(X over many where sum(X) > 0)"),
+        ("positions", "sum(position(many) * X * X over many) - last(X over many)"),
+        ("pairs", "max(mean(tanh(X * (X as t) + (X as t)) over many) over t)"),
+    ] {
+        unit(name, "", &value.replace('X', "embed(many)"), HISTORY);
+    }
+}
+
 /// One update of six rows at step 3, plain, by Eq. (9) and by Eq. (10).
 #[test]
 fn row_updates() {

@@ -63,6 +63,8 @@ pub struct KernelBuilder<'a> {
     /// Where shared memory is free.
     pub base: u32,
     declared: Vec<(KernelArg, ArrayId)>,
+    /// Arrays of which rows beyond the tile are read.
+    whole: Vec<(KernelArg, ArrayId)>,
     /// Offsets and members.
     lists: Vec<(PointerArg, ArrayId)>,
     memory: Vec<Memory>,
@@ -92,6 +94,7 @@ impl<'a> KernelBuilder<'a> {
             slots: Vec::new(),
             base: 0,
             declared: Vec::new(),
+            whole: Vec::new(),
             lists: Vec::new(),
             memory: Vec::new(),
             written: Vec::new(),
@@ -115,6 +118,7 @@ impl<'a> KernelBuilder<'a> {
             | Storage::Label(_)
             | Storage::Present(_)
             | Storage::Length(_)
+            | Storage::Position(_)
             | Storage::Count(_)
             | Storage::Step
             | Storage::Gradient
@@ -132,18 +136,23 @@ impl<'a> KernelBuilder<'a> {
             KernelArg::Buffer(id) => self.buffer(id)?,
             KernelArg::Ancestor { of, to } => {
                 let axes = self.unit.axes;
-                let written = axes.parent(of) == Some(to) || of == BATCH || axes.unique(to).is_some();
+                let written = axes.parent(of) == Some(to)
+                    || of == BATCH
+                    || axes.second_of_pairs(of) == Some(to)
+                    || axes.unique(to).is_some();
                 if !written || !axes.is_indexed(of, to) {
                     return Err(format!("axis {} above axis {}", to.0, of.0));
                 }
                 let rows = self.inside(of)?;
                 let local = self.kernel.walk.holds(of) && self.kernel.walk.unit() == Some(to);
-                let bound = if local { IndexBound::Local(to) } else { IndexBound::Whole(to) };
+                let bound = if local { IndexBound::Local(to) } else { IndexBound::Whole(axes.first_name(to)) };
                 let name = match axes.kind(to) {
                     AxisKind::Unique(_) => format!("unique{}_{}", to.0, of.0),
                     AxisKind::Batch { .. } => format!("sample{}", of.0),
                     AxisKind::Request => format!("request{}", of.0),
-                    AxisKind::Global | AxisKind::Sequence { .. } | AxisKind::Pairs { .. } => {
+                    AxisKind::Sequence { .. } => format!("entry{}", of.0),
+                    AxisKind::Second { .. } => format!("second{}", of.0),
+                    AxisKind::Global | AxisKind::Pairs { .. } => {
                         return Err(format!("axis {} above axis {}", to.0, of.0));
                     }
                 };
@@ -178,6 +187,24 @@ impl<'a> KernelBuilder<'a> {
         };
         let id = self.declare(array, memory);
         self.declared.push((source, id));
+        Ok(id)
+    }
+
+    /// The array of a source, of which rows of any tile are read: of pairs, by their second
+    /// entries.
+    pub fn whole(&mut self, source: KernelArg) -> Result<ArrayId, LoweringError> {
+        if let Some((_, id)) = self.whole.iter().find(|(s, _)| *s == source) {
+            return Ok(*id);
+        }
+        let id = self.source(source)?;
+        let Rows::Local(axis) = self.rows(id) else { return Ok(id) };
+        let (array, memory) = (self.array(id).clone(), self.memory(id));
+        if !matches!(array.binding, ArrayBinding::Address(_)) {
+            return Err(format!("`{}` is read beyond its tile", array.name));
+        }
+        let whole = Array { name: format!("all_{}", array.name), rows: Rows::Whole(axis), ..array };
+        let id = self.declare(whole, Some(memory));
+        self.whole.push((source, id));
         Ok(id)
     }
 
@@ -252,6 +279,7 @@ impl<'a> KernelBuilder<'a> {
             | Storage::Label(_)
             | Storage::Present(_)
             | Storage::Length(_)
+            | Storage::Position(_)
             | Storage::Count(_)
             | Storage::Step
             | Storage::Gradient
@@ -458,6 +486,7 @@ fn place_name(place: Storage) -> String {
         Storage::Label(k) => format!("label{k}"),
         Storage::Present(k) => format!("present{k}"),
         Storage::Length(d) => format!("length{}", d.0),
+        Storage::Position(d) => format!("position{}", d.0),
         Storage::Count(d) => format!("total{}", d.0),
         Storage::Step => "step".into(),
         Storage::Weight => "weight".into(),

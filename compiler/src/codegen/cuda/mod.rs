@@ -262,11 +262,12 @@ fn sane(unit: &ScheduleUnit<'_>) -> Result<(), String> {
         let owner = schedule.axes.parent(id);
         let supported = match axis.kind {
             AxisKind::Sequence { parent, .. } => owner == Some(BATCH) || Some(parent) == schedule.axes.request(),
-            AxisKind::Pairs { .. } => false,
+            AxisKind::Second { .. } => owner == Some(BATCH),
+            AxisKind::Pairs { .. } => true,
             AxisKind::Global | AxisKind::Batch { .. } | AxisKind::Request | AxisKind::Unique(_) => true,
         };
         if !supported {
-            return Err(format!("axis `{}`: lists in lists and pairs of entries do not run on a GPU yet", axis.name));
+            return Err(format!("axis `{}`: lists in lists do not run on a GPU yet", axis.name));
         }
     }
     let known = |d: AxisId| d.index() < schedule.axes.count();

@@ -59,8 +59,8 @@ impl PhaseEmitter<'_> {
                 {
                     vec![self.samples(axis, numbering)?]
                 }
-                AxisKind::Sequence { .. } => vec![self.sequence(axis, numbering)?],
-                AxisKind::Pairs { .. } => return Err(format!("a phase over the pairs of axis {}", axis.0)),
+                AxisKind::Sequence { .. } | AxisKind::Pairs { .. } => vec![self.sequence(axis, numbering)?],
+                AxisKind::Second { .. } => return Err(format!("a phase over the second name of axis {}", axis.0)),
             },
         };
         if !self.phase.reductions.is_empty() {
@@ -223,6 +223,7 @@ impl PhaseEmitter<'_> {
                 | Storage::Label(_)
                 | Storage::Present(_)
                 | Storage::Length(_)
+                | Storage::Position(_)
                 | Storage::Count(_)
                 | Storage::Step
                 | Storage::Weight
@@ -295,7 +296,7 @@ impl PhaseEmitter<'_> {
             AxisKind::Request => "requests".into(),
             AxisKind::Batch { .. } => "samples".into(),
             AxisKind::Unique(_) => "distinct elements".into(),
-            AxisKind::Global | AxisKind::Sequence { .. } | AxisKind::Pairs { .. } => {
+            AxisKind::Global | AxisKind::Sequence { .. } | AxisKind::Second { .. } | AxisKind::Pairs { .. } => {
                 format!("entries of axis {}", axis.0)
             }
         };

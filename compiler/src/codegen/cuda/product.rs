@@ -188,7 +188,8 @@ fn segment_sum(
             let [samples, request, entries, pairs] = [samples, request, entries, pairs].map(|a| whole(builder, a));
             Segments::Pairs { samples, request, entries, pairs }
         }
-        (AxisKind::Sequence { .. }, None) | (AxisKind::Global | AxisKind::Batch { .. } | AxisKind::Pairs { .. }, _) => {
+        (AxisKind::Sequence { .. }, None)
+        | (AxisKind::Global | AxisKind::Batch { .. } | AxisKind::Second { .. } | AxisKind::Pairs { .. }, _) => {
             return Err(wrong());
         }
     };

@@ -41,8 +41,8 @@ struct Emitter<'f, 'a> {
 struct Indices {
     row: Option<Var>,
     column: Option<Var>,
-    /// By source: what it holds for the row.
-    held: FxHashMap<KernelArg, Var>,
+    /// By source, and whether for the second entry of a pair: what it holds for the row.
+    held: FxHashMap<(KernelArg, bool), Var>,
     /// By instruction.
     values: FxHashMap<u32, Var>,
 }
@@ -106,20 +106,37 @@ impl Emitter<'_, '_> {
 
     /// Arrays of a place: its own, then those of its indices.
     fn named(&mut self, p: &StridedView) -> Result<Vec<ArrayId>, LoweringError> {
-        let own = self.argument(p.argument)?;
+        let own = self.array_of(p)?;
         let mut all = vec![own];
         match p.access {
             Access::Row | Access::Once => {}
-            Access::Indexed { index } => self.declare_index(index, &mut all)?,
+            Access::Indexed { index } => self.declare_index(index, false, &mut all)?,
             Access::Nested { outer, inner } => {
-                self.declare_index(outer, &mut all)?;
-                self.declare_index(inner, &mut all)?;
+                self.declare_index(outer, self.is_second(inner)?, &mut all)?;
+                self.declare_index(inner, false, &mut all)?;
             }
         }
         if self.builder.width(own) != p.stride && p.access != Access::Once {
             return Err(format!("rows of {} numbers {} apart", self.builder.width(own), p.stride));
         }
         Ok(all)
+    }
+
+    /// The array of a place: rows beyond the tile too, where it is read by second entries of pairs.
+    fn array_of(&mut self, p: &StridedView) -> Result<ArrayId, LoweringError> {
+        match p.access {
+            Access::Indexed { index } if self.is_second(index)? => {
+                let source = self.given(p.argument)?;
+                self.builder.whole(source)
+            }
+            Access::Row | Access::Once | Access::Indexed { .. } | Access::Nested { .. } => self.argument(p.argument),
+        }
+    }
+
+    /// Whether an index is that of the second entries of pairs.
+    fn is_second(&self, index: u32) -> Result<bool, LoweringError> {
+        let KernelArg::Ancestor { of, to } = self.given(index)? else { return Ok(false) };
+        Ok(self.builder.unit.axes.second_of_pairs(of) == Some(to))
     }
 
     fn argument(&mut self, k: u32) -> Result<ArrayId, LoweringError> {
@@ -131,9 +148,13 @@ impl Emitter<'_, '_> {
         self.arguments.get(k as usize).copied().ok_or_else(|| format!("argument {k}"))
     }
 
-    /// The arrays that an index is found by.
-    fn declare_index(&mut self, k: u32, all: &mut Vec<ArrayId>) -> Result<(), LoweringError> {
+    /// The arrays that an index is found by; for a second entry of pairs, of all entries.
+    fn declare_index(&mut self, k: u32, second: bool, all: &mut Vec<ArrayId>) -> Result<(), LoweringError> {
         let source = self.given(k)?;
+        if second {
+            all.push(self.builder.whole(source)?);
+            return Ok(());
+        }
         let Some((of, to, requests)) = self.by_request(source) else {
             all.push(self.builder.source(source)?);
             return Ok(());
@@ -325,7 +346,7 @@ impl Emitter<'_, '_> {
         let unit = self.builder.kernel.walk.unit().filter(|u| *u != axis);
         let unit = unit.ok_or_else(|| format!("axis {} is not under what its sums go to", axis.0))?;
         let sample = self.builder.index("s", IndexBound::Local(unit));
-        at.held.insert(KernelArg::Ancestor { of: axis, to: unit }, sample);
+        at.held.insert((KernelArg::Ancestor { of: axis, to: unit }, false), sample);
         let (mut before, mut after, mut sums) = (Vec::new(), Vec::new(), Vec::new());
         for o in &of_samples {
             let sum = self.builder.number("sum", self.ty);
@@ -452,16 +473,17 @@ impl Emitter<'_, '_> {
 
     /// Where a place is for the indices at hand; loads the indices that lead to it.
     fn element(&mut self, body: &mut Vec<Stmt>, at: &mut Indices, p: &StridedView) -> Result<Element, LoweringError> {
-        let array = self.argument(p.argument)?;
+        let array = self.array_of(p)?;
         let missing = || "a place without its row".to_string();
         let row = match p.access {
             Access::Once => Row::First,
             Access::Row if self.builder.rows(array) == Rows::One => Row::First,
             Access::Row => Row::At(at.row.ok_or_else(missing)?),
-            Access::Indexed { index } => Row::At(self.held(body, at, index, at.row)?),
+            Access::Indexed { index } => Row::At(self.held(body, at, index, at.row, false)?),
             Access::Nested { outer, inner } => {
-                let sample = self.held(body, at, inner, at.row)?;
-                Row::At(self.held(body, at, outer, Some(sample))?)
+                let second = self.is_second(inner)?;
+                let above = self.held(body, at, inner, at.row, false)?;
+                Row::At(self.held(body, at, outer, Some(above), second)?)
             }
         };
         let column = match at.column {
@@ -478,9 +500,10 @@ impl Emitter<'_, '_> {
         at: &mut Indices,
         argument: u32,
         row: Option<Var>,
+        second: bool,
     ) -> Result<Var, LoweringError> {
         let source = self.given(argument)?;
-        self.index(body, at, source, row)
+        self.index(body, at, source, row, second)
     }
 
     fn index(
@@ -489,13 +512,14 @@ impl Emitter<'_, '_> {
         at: &mut Indices,
         source: KernelArg,
         row: Option<Var>,
+        second: bool,
     ) -> Result<Var, LoweringError> {
-        if let Some(&v) = at.held.get(&source) {
+        if let Some(&v) = at.held.get(&(source, second)) {
             return Ok(v);
         }
         if let Some((of, to, requests)) = self.by_request(source) {
-            let sample = self.index(body, at, KernelArg::Ancestor { of, to: BATCH }, row)?;
-            let request = self.index(body, at, KernelArg::Ancestor { of: BATCH, to: requests }, Some(sample))?;
+            let sample = self.index(body, at, KernelArg::Ancestor { of, to: BATCH }, row, false)?;
+            let request = self.index(body, at, KernelArg::Ancestor { of: BATCH, to: requests }, Some(sample), false)?;
             if to == requests {
                 return Ok(request);
             }
@@ -506,10 +530,10 @@ impl Emitter<'_, '_> {
             let element = Element { array: begin, row: Row::At(request), column: Column::Fixed(0) };
             body.push(Stmt::Let { to: first, value: ValueExpr::Load(element) });
             body.push(Stmt::Let { to: entry, value: ValueExpr::Paired { first, row, sample } });
-            at.held.insert(source, entry);
+            at.held.insert((source, false), entry);
             return Ok(entry);
         }
-        let array = self.builder.source(source)?;
+        let array = if second { self.builder.whole(source)? } else { self.builder.source(source)? };
         let bound = match self.builder.kernel.array(array).map(|a| a.numbers) {
             Some(super::kernel_ir::ElementKind::Index(bound)) => bound,
             Some(super::kernel_ir::ElementKind::F32) | None => {
@@ -520,7 +544,7 @@ impl Emitter<'_, '_> {
         let to = self.builder.index("i", bound);
         let element = Element { array, row: Row::At(row), column: Column::Fixed(0) };
         body.push(Stmt::Let { to, value: ValueExpr::Load(element) });
-        at.held.insert(source, to);
+        at.held.insert((source, second), to);
         Ok(to)
     }
 }

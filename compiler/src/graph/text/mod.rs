@@ -120,7 +120,8 @@ impl Graph {
                     let shared = shared.map_or(String::new(), |s| format!(" shared {}", label(s)));
                     format!("sequence {sequence} under {}{shared}", label(*parent))
                 }
-                AxisKind::Pairs { of } => format!("pairs of {}", label(*of)),
+                AxisKind::Second { of } => format!("second name of {}", label(*of)),
+                AxisKind::Pairs { of, second } => format!("pairs of {} with {}", label(*of), label(*second)),
                 AxisKind::Unique(UniqueKeys { over, keys }) => {
                     let keys: Vec<String> = keys.iter().map(|(table, feature)| format!("{table} {feature}")).collect();
                     format!("unique of {} by {}", label(*over), keys.join(" "))

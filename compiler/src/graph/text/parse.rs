@@ -217,7 +217,14 @@ impl Parser {
             }
             "pairs" => {
                 t.expect("of")?;
-                AxisKind::Pairs { of: self.label(t)? }
+                let of = self.label(t)?;
+                t.expect("with")?;
+                AxisKind::Pairs { of, second: self.label(t)? }
+            }
+            "second" => {
+                t.expect("name")?;
+                t.expect("of")?;
+                AxisKind::Second { of: self.label(t)? }
             }
             "unique" => {
                 t.expect("of")?;
@@ -301,8 +308,10 @@ impl Parser {
                 Op::Lookup { table, input: InputId(t.value()?) }
             }
             "length" => Op::Length(self.label(t)?),
+            "position" => Op::Position(self.label(t)?),
             "count" => Op::Count(self.label(t)?),
             "slice" => Op::Slice { start: t.value()? },
+            "rename" => Op::Rename { to: self.label(t)? },
             "sum" => Op::Sum { to: self.label(t)? },
             "max_over" => Op::Max { to: self.label(t)? },
             other => Op::without_attributes(other).ok_or_else(|| format!("there is no op `{other}`"))?,

@@ -107,8 +107,12 @@ fn sum(s: &mut Simplifier, id: NodeId, to: AxisId) -> Found {
     if inner == x || above == from {
         return None;
     }
-    // First down to where the value lives, or to `to` if that lies deeper.
+    // First down to where the value lives, or to `to` if that lies deeper. What varies with the
+    // second entry of a pair alone is not summed to the first, nor the other way round.
     let stop = if s.g.axes.is_ancestor(above, to) { to } else { above };
+    if !s.g.axes.is_ancestor(to, stop) {
+        return None;
+    }
     let n = length(s, from, stop)?;
     let product = s.binary(BinaryOp::Multiply, inner, n)?;
     let guarded = if s.constant(inner).is_some() { product } else { unless_empty(s, product, from)? };

@@ -5,6 +5,7 @@ use super::{BatchCut, CheckError, DenseState, FetchedRows, StepInputs};
 use crate::column_loops;
 use crate::leaves::MAX_LEAVES;
 use crate::table::Table;
+use din_program::axes::AxisKind;
 use din_program::schema::{Feature, FeatureKind};
 use din_program::{Program, SlotScope};
 
@@ -14,6 +15,31 @@ fn ensure(holds: bool, why: impl FnOnce() -> String) -> Result<(), CheckError> {
 
 fn expect(what: impl FnOnce() -> String, found: usize, expected: usize) -> Result<(), CheckError> {
     ensure(found == expected, || format!("{}: expected {expected}, found {found}", what()))
+}
+
+/// The pairs of entries, which are numbered, are not too many. The lists are checked.
+fn check_pairs(program: &Program, inputs: &StepInputs<'_>) -> Result<(), CheckError> {
+    let trees = [&program.train.axes, &program.infer.axes];
+    let kinds = trees.into_iter().flat_map(|axes| axes.iter().map(move |(_, axis)| (axes, &axis.kind)));
+    for (axes, kind) in kinds {
+        let AxisKind::Pairs { of, .. } = *kind else { continue };
+        let AxisKind::Sequence { sequence, shared, .. } = *axes.kind(of) else { continue };
+        let lists = inputs.offsets[sequence as usize].windows(2).map(|w| u64::from(w[1] - w[0]).pow(2));
+        let pairs = if shared.is_some() {
+            let samples = inputs.requests.windows(2).map(|w| u64::from(w[1] - w[0]));
+            lists.zip(samples).fold(0, |all: u64, (pairs, samples)| all.saturating_add(pairs.saturating_mul(samples)))
+        } else {
+            lists.fold(0, u64::saturating_add)
+        };
+        ensure(pairs < u64::from(u32::MAX), || {
+            let name = &program.schema.sequences[sequence as usize].name;
+            format!(
+                "its lists of `{name}` have {pairs} pairs of entries, expected fewer than 2^32 - 1: \
+                 keep fewer entries, or make the batch smaller"
+            )
+        })?;
+    }
+    Ok(())
 }
 
 /// `labels`: whether every label must have data.
@@ -82,6 +108,7 @@ pub fn check_batch_except(
     ensure(pairs < u64::from(u32::MAX), || {
         format!("its samples and the entries of their requests make {pairs} pairs, expected fewer than 2^32 - 1")
     })?;
+    check_pairs(program, inputs)?;
     let elements_of = |feature: &Feature| match (feature.sequence, feature.common) {
         (None, false) => rows,
         (None, true) => requests,

@@ -75,7 +75,8 @@ impl Layout {
                         }
                     }
                 }
-                AxisKind::Pairs { of } => {
+                AxisKind::Second { of } => offsets.extend_from_slice(&before[of.index()]),
+                AxisKind::Pairs { of, .. } => {
                     let mut end = 0;
                     offsets.push(end);
                     for list in before[of.index()].windows(2) {
@@ -125,7 +126,7 @@ impl Layout {
             AxisKind::Batch { .. } => &self.sample_leaves,
             AxisKind::Request => &self.request_leaves,
             AxisKind::Unique(_) => &self.unique(tile_axis).leaves,
-            AxisKind::Global | AxisKind::Sequence { .. } | AxisKind::Pairs { .. } => {
+            AxisKind::Global | AxisKind::Sequence { .. } | AxisKind::Second { .. } | AxisKind::Pairs { .. } => {
                 unreachable!("tiles are cut by samples, requests or unique elements")
             }
         }
@@ -161,7 +162,9 @@ impl Layout {
             AxisKind::Batch { .. } => self.samples,
             AxisKind::Request => self.requests.len().saturating_sub(1),
             AxisKind::Unique(_) => self.unique(axis).count(),
-            AxisKind::Sequence { .. } | AxisKind::Pairs { .. } => self.offsets(axis).last().map_or(0, |&n| n as usize),
+            AxisKind::Sequence { .. } | AxisKind::Second { .. } | AxisKind::Pairs { .. } => {
+                self.offsets(axis).last().map_or(0, |&n| n as usize)
+            }
         }
     }
 
@@ -183,7 +186,8 @@ impl Layout {
             return Some(at);
         }
         match *self.axes.kind(axis) {
-            AxisKind::Sequence { parent, .. } | AxisKind::Pairs { of: parent } => {
+            AxisKind::Second { of } => self.begin(of, to, at),
+            AxisKind::Sequence { parent, .. } | AxisKind::Pairs { of: parent, .. } => {
                 let first = self.begin(parent, to, at)?;
                 Some(self.offsets[axis.index()][first] as usize)
             }
@@ -196,11 +200,13 @@ impl Layout {
     /// the other.
     pub fn begins(&self, axis: AxisId, to: AxisId) -> Option<&[u32]> {
         match *self.axes.kind(axis) {
-            AxisKind::Sequence { parent, .. } | AxisKind::Pairs { of: parent } if parent == to => {
+            AxisKind::Second { of } if of != to => self.begins(of, to),
+            AxisKind::Sequence { parent, .. } | AxisKind::Pairs { of: parent, .. } if parent == to => {
                 Some(self.offsets(axis))
             }
             AxisKind::Batch { request } if request == Some(to) => Some(&self.requests),
             AxisKind::Sequence { .. }
+            | AxisKind::Second { .. }
             | AxisKind::Pairs { .. }
             | AxisKind::Batch { .. }
             | AxisKind::Global
@@ -260,6 +266,22 @@ impl Layout {
                 out[own].iter_mut().zip(lists[at] + before..).for_each(|(out, entry)| *out = entry);
             };
             runs(self.samples, |s| pairs[s], first, count, each);
+        } else if let AxisKind::Pairs { of: entries, second } = *self.axes.kind(of)
+            && to == second
+        {
+            // Under each first entry, all of its list.
+            let (pairs, lists) = (self.offsets(of), self.offsets(entries));
+            let (entries, count, mut list) = (self.count(entries), out.len(), None);
+            let each = |entry: usize, before: u32, own: std::ops::Range<usize>| {
+                let found = || lists.partition_point(|&begin| begin as usize <= entry).saturating_sub(1);
+                let mut at = list.unwrap_or_else(found);
+                while lists[at + 1] as usize <= entry {
+                    at += 1;
+                }
+                list = Some(at);
+                out[own].iter_mut().zip(lists[at] + before..).for_each(|(out, second)| *out = second);
+            };
+            runs(entries, |entry| pairs[entry], first, count, each);
         } else {
             // What is in a list of a common sequence's entries.
             let parent = self.axes.parent(of).expect("what lies under nothing has no ancestor but the global axis");
@@ -277,6 +299,33 @@ impl Layout {
     pub fn lengths(&self, axis: AxisId, out: &mut Vec<f32>) {
         out.clear();
         out.extend(self.offsets(axis).windows(2).map(|w| (w[1] - w[0]) as f32));
+    }
+
+    /// By element of a ragged axis: its place in its list, from 0, as
+    /// [`din_program::schedule::Storage::Position`].
+    pub fn positions(&self, axis: AxisId, out: &mut Vec<f32>) {
+        out.clear();
+        out.resize(self.count(axis), 0.0);
+        let offsets = self.offsets(axis);
+        for list in offsets.windows(2) {
+            let places = out[list[0] as usize..list[1] as usize].iter_mut().zip(0u32..);
+            places.for_each(|(out, place)| *out = place as f32);
+        }
+    }
+
+    /// The places of the entries from `first` on.
+    pub fn positions_from(&self, axis: AxisId, first: usize, out: &mut [u32]) {
+        let offsets = self.offsets(axis);
+        let count = out.len();
+        runs(
+            offsets.len().saturating_sub(1),
+            |list| offsets[list],
+            first,
+            count,
+            |_, before, own| {
+                out[own].iter_mut().zip(before..).for_each(|(out, place)| *out = (place as f32).to_bits());
+            },
+        );
     }
 }
 
@@ -330,7 +379,7 @@ mod tests {
         let mut axes = AxisTree::new("batch");
         let visits = axes.add_sequence("visits", 0, BATCH);
         let items = axes.add_sequence("items", 1, visits);
-        let pairs = axes.add_pairs(items);
+        let [second, pairs] = axes.add_pairs(items, "others");
         axes.check().expect("a tree");
 
         // (sample, visit, item) of every element, and its predecessors' numbers.
@@ -342,7 +391,7 @@ mod tests {
                 of_visit.push([sample as u32]);
                 for item in first..first + count as u32 {
                     of_item.push([sample as u32, visit]);
-                    of_pair.extend((0..count).map(|_| [sample as u32, visit, item]));
+                    of_pair.extend((first..first + count as u32).map(|other| [sample as u32, visit, item, other]));
                 }
                 item_offsets.push(of_item.len() as u32);
             }
@@ -351,8 +400,8 @@ mod tests {
 
         let mut layout = Layout::new(axes);
         layout.set(sessions.len(), &[], &[visit_offsets, item_offsets]);
-        let counts = [GLOBAL, BATCH, visits, items, pairs].map(|axis| layout.count(axis));
-        assert_eq!(counts, [1, 4, 6, 11, 4 + 9 + 1 + 1 + 16]);
+        let counts = [GLOBAL, BATCH, visits, items, second, pairs].map(|axis| layout.count(axis));
+        assert_eq!(counts, [1, 4, 6, 11, 11, 4 + 9 + 1 + 1 + 16]);
 
         let above = |of, to| {
             let mut out = Vec::new();
@@ -362,9 +411,17 @@ mod tests {
         assert_eq!(above(visits, BATCH), of_visit.iter().map(|v| v[0]).collect::<Vec<_>>());
         for (k, to) in [BATCH, visits].into_iter().enumerate() {
             assert_eq!(above(items, to), of_item.iter().map(|i| i[k]).collect::<Vec<_>>());
+            assert_eq!(above(second, to), above(items, to));
         }
-        for (k, to) in [BATCH, visits, items].into_iter().enumerate() {
-            assert_eq!(above(pairs, to), of_pair.iter().map(|p| p[k]).collect::<Vec<_>>());
+        for (k, to) in [BATCH, visits, items, second].into_iter().enumerate() {
+            let whole = above(pairs, to);
+            assert_eq!(whole, of_pair.iter().map(|p| p[k]).collect::<Vec<_>>());
+            // Any part of it is the same.
+            for first in 0..whole.len() {
+                let mut part = vec![99; (whole.len() - first).min(5)];
+                layout.above(pairs, to, first, &mut part);
+                assert_eq!(part, whole[first..first + part.len()], "{to:?} {first}");
+            }
         }
 
         for sample in 0..sessions.len() {
@@ -374,6 +431,15 @@ mod tests {
         }
         let mut lengths = Vec::new();
         layout.lengths(items, &mut lengths);
+        let mut positions = Vec::new();
+        layout.positions(items, &mut positions);
+        assert_eq!(positions, [0.0, 1.0, 0.0, 1.0, 2.0, 0.0, 0.0, 0.0, 1.0, 2.0, 3.0]);
+        for first in 0..positions.len() {
+            let mut part = vec![9; (positions.len() - first).min(4)];
+            layout.positions_from(items, first, &mut part);
+            let part: Vec<f32> = part.into_iter().map(f32::from_bits).collect();
+            assert_eq!(part, positions[first..first + part.len()], "{first}");
+        }
         assert_eq!(lengths, [2.0, 0.0, 3.0, 1.0, 1.0, 4.0]);
     }
 }

@@ -50,7 +50,7 @@ impl Validator<'_> {
             KernelArg::Buffer(id) => {
                 let b = self.buffer(id)?;
                 let reached = match rows {
-                    Rows::Of(axis) => b.axis == axis && !self.by_row_number(b),
+                    Rows::Of(axis) => b.axis == self.axes.first_name(axis) && !self.by_row_number(b),
                     Rows::Updated => self.by_row_number(b),
                     Rows::Table(_) => false,
                 };
@@ -114,7 +114,9 @@ impl Validator<'_> {
                 return Err(format!("{source:?}, which the kernel takes for row numbers"));
             }
         };
-        ensure(of == Some(over), || format!("{source:?} has no number for each element of axis {}", over.0))?;
+        ensure(of == Some(self.axes.first_name(over)), || {
+            format!("{source:?} has no number for each element of axis {}", over.0)
+        })?;
         Ok(rows)
     }
 
@@ -136,6 +138,7 @@ impl Validator<'_> {
             | Storage::Label(_)
             | Storage::Present(_)
             | Storage::Length(_)
+            | Storage::Position(_)
             | Storage::Count(_)
             | Storage::Step
             | Storage::Gradient

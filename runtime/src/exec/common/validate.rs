@@ -64,13 +64,17 @@ impl Validator<'_> {
     fn axes(&self) -> Validity {
         let axes = &self.schedule.axes;
         axes.check()?;
-        // The model's own axes, then unique ones.
+        // The model's own axes, then pairs of entries and unique ones.
         let mut expected = match self.role {
             ScheduleRole::Step => AxisTree::of_schema(&self.program.schema),
             ScheduleRole::Rows { .. } | ScheduleRole::Tensor { .. } => AxisTree::rows(),
         };
         for (_, axis) in axes.iter().skip(expected.count()) {
-            if matches!(self.role, ScheduleRole::Step) && matches!(axis.kind, AxisKind::Unique(_)) {
+            let added = match axis.kind {
+                AxisKind::Second { .. } | AxisKind::Pairs { .. } | AxisKind::Unique(_) => true,
+                AxisKind::Global | AxisKind::Batch { .. } | AxisKind::Request | AxisKind::Sequence { .. } => false,
+            };
+            if matches!(self.role, ScheduleRole::Step) && added {
                 expected.push(axis.clone());
             }
         }
@@ -173,6 +177,7 @@ impl Validator<'_> {
             | Storage::Label(_)
             | Storage::Present(_)
             | Storage::Length(_)
+            | Storage::Position(_)
             | Storage::Weight
             | Storage::Gradient
             | Storage::UpdateSlot(_)
@@ -224,6 +229,7 @@ impl Validator<'_> {
                 p.schema.labels.get(k as usize)?;
                 is(BATCH, 1)
             }
+            Storage::Position(d) => self.sequence(d).and_then(|()| is(d, 1)),
             Storage::Length(d) => {
                 self.sequence(d).and_then(|()| is(self.axes.parent(d).expect("a sequence has a parent"), 1))
             }

@@ -33,6 +33,8 @@ pub(super) struct BoundSchedule {
     /// By pair of axes in [`PreparedSchedule::ancestors`].
     ancestors: Vec<Vec<u32>>,
     lengths: Vec<Vec<f32>>,
+    /// By axis; filled where a call reads them.
+    positions: Vec<Vec<f32>>,
     /// Elements by axis in the global batch, then the step's number.
     scalars: Vec<f32>,
     /// By buffer.
@@ -93,6 +95,7 @@ impl BoundSchedule {
             tile_capacity: vec![0; axes],
             ancestors: vec![Vec::new(); prepared.ancestors.len()],
             lengths: vec![Vec::new(); axes],
+            positions: vec![Vec::new(); axes],
             scalars: vec![0.0; axes + 1],
             addresses: vec![std::ptr::null_mut(); prepared.buffers.len()],
             arguments: prepared.phases.iter().map(|p| vec![std::ptr::null_mut(); p.args.len()]).collect(),
@@ -127,6 +130,9 @@ impl BoundSchedule {
         self.grow()?;
         for d in 2..axes {
             self.layout.lengths(AxisId(d as u32), &mut self.lengths[d]);
+        }
+        for axis in self.prepared.positions() {
+            self.layout.positions(axis, &mut self.positions[axis.index()]);
         }
         for (&(of, to), ancestors) in self.prepared.ancestors.iter().zip(&mut self.ancestors) {
             self.layout.ancestors(of, to, ancestors);
@@ -179,6 +185,10 @@ impl BoundSchedule {
         for (&(of, _), ancestors) in prepared.ancestors.iter().zip(&mut self.ancestors) {
             ancestors.reserve(self.capacity[of.index()].saturating_sub(ancestors.len()));
         }
+        for axis in prepared.positions() {
+            let positions = &mut self.positions[axis.index()];
+            positions.reserve(self.capacity[axis.index()].saturating_sub(positions.len()));
+        }
         for d in 2..prepared.axes.count() {
             let axis = AxisId(d as u32);
             if prepared.axes.is_ragged(axis) {
@@ -226,6 +236,7 @@ impl BoundSchedule {
                 Storage::Arena(slot) => self.arena.pointer().wrapping_add(self.slots[slot.index()]),
                 Storage::Tile(_) | Storage::Partial => std::ptr::null_mut(),
                 Storage::Length(d) => self.lengths[d.index()].as_ptr().cast_mut(),
+                Storage::Position(d) => self.positions[d.index()].as_ptr().cast_mut(),
                 Storage::Count(d) => self.scalars.as_mut_ptr().wrapping_add(d.index()),
                 Storage::Step => self.scalars.as_mut_ptr().wrapping_add(axes),
                 other => place(other),

@@ -289,6 +289,14 @@ impl PreparedSchedule {
         Ok(prepared)
     }
 
+    /// Sequences of which a call reads the places of entries.
+    pub fn positions(&self) -> impl Iterator<Item = AxisId> + '_ {
+        self.buffers.iter().zip(&self.used).filter_map(|(buffer, used)| {
+            let Storage::Position(axis) = buffer.place else { return None };
+            used.then_some(axis)
+        })
+    }
+
     fn call(
         &mut self,
         program: &Program,
@@ -402,6 +410,7 @@ impl PreparedSchedule {
                     | Storage::Label(_)
                     | Storage::Present(_)
                     | Storage::Length(_)
+                    | Storage::Position(_)
                     | Storage::Count(_)
                     | Storage::Step
                     | Storage::Weight

@@ -81,7 +81,7 @@ impl BatchTiling {
                     at += self.rows;
                 }
             }
-            AxisKind::Sequence { .. } | AxisKind::Pairs { .. } => {
+            AxisKind::Sequence { .. } | AxisKind::Second { .. } | AxisKind::Pairs { .. } => {
                 let begins = layout.begins(self.axis, self.by);
                 let begin = |unit: usize| match begins {
                     Some(begins) => begins[unit] as usize,

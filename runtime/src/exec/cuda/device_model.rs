@@ -138,6 +138,7 @@ impl DenseValues {
             | Storage::Label(_)
             | Storage::Present(_)
             | Storage::Length(_)
+            | Storage::Position(_)
             | Storage::Count(_)
             | Storage::Step
             | Storage::InBatch

@@ -92,7 +92,11 @@ pub(super) fn offsets(layout: &Layout, d: AxisId) -> &[u32] {
     match layout.axes.kind(d) {
         AxisKind::Batch { .. } => layout.requests(),
         AxisKind::Unique(_) => &layout.unique(d).begins,
-        AxisKind::Sequence { .. } | AxisKind::Pairs { .. } | AxisKind::Global | AxisKind::Request => layout.offsets(d),
+        AxisKind::Sequence { .. }
+        | AxisKind::Second { .. }
+        | AxisKind::Pairs { .. }
+        | AxisKind::Global
+        | AxisKind::Request => layout.offsets(d),
     }
 }
 
@@ -162,7 +166,11 @@ impl<'a> InstanceArgs<'a> {
         let owner = match axes.kind(d) {
             AxisKind::Unique(_) => Some(d),
             AxisKind::Batch { request } => *request,
-            AxisKind::Global | AxisKind::Request | AxisKind::Sequence { .. } | AxisKind::Pairs { .. } => axes.parent(d),
+            AxisKind::Global
+            | AxisKind::Request
+            | AxisKind::Sequence { .. }
+            | AxisKind::Second { .. }
+            | AxisKind::Pairs { .. } => axes.parent(d),
         };
         owner.map_or(Ok(self.room), |owner| self.room(owner, buckets))
     }
@@ -308,6 +316,7 @@ fn stage_pointer(
                 let count = args.offsets(d)?.len().saturating_sub(1);
                 plan.column(count, ArraySource::Lengths(d), "lengths")
             }
+            Storage::Position(d) => plan.column(args.layout(d)?.count(d), ArraySource::ListPositions(d), "positions"),
             Storage::Count(d) => plan.put(&[args.global_count(d)? as f32], "count"),
             Storage::Step => plan.put(&[args.step as f32], "step"),
             place => (args.place)(place),

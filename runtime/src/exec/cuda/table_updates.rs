@@ -424,6 +424,7 @@ fn row_update_ptr(place: Storage, table: &DeviceTable, arrays: &Arrays) -> Resul
         | Storage::Label(_)
         | Storage::Present(_)
         | Storage::Length(_)
+        | Storage::Position(_)
         | Storage::Count(_)
         | Storage::Step => Err(no_pointer(place)),
     }

@@ -64,6 +64,7 @@ pub(super) enum ArraySource {
     Offsets(AxisId),
     Members(AxisId),
     Lengths(AxisId),
+    ListPositions(AxisId),
     Above {
         of: AxisId,
         to: AxisId,
@@ -164,6 +165,7 @@ impl UploadCopy<'_> {
                 let lengths = offsets(layout, d)[first..=end].windows(2).map(|w| (w[1] - w[0]) as f32);
                 to.iter_mut().zip(lengths).for_each(|(to, length)| *to = length.to_bits());
             }
+            ArraySource::ListPositions(d) => layout.positions_from(d, first, to),
             ArraySource::Above { of, to: above } => layout.above(of, above, first, to),
         }
         true

@@ -95,6 +95,7 @@ impl<D: Driver> CudaExecutor<D> {
             | Storage::Tile(_)
             | Storage::Partial
             | Storage::Length(_)
+            | Storage::Position(_)
             | Storage::Count(_)
             | Storage::Step
             | Storage::Weight

@@ -1,0 +1,69 @@
+use super::*;
+
+/// Every axis that can be: lists in lists, pairs, requests and distinct rows.
+fn all_kinds() -> (AxisTree, [AxisId; 8]) {
+    let mut axes = AxisTree::new("batch");
+    let visits = axes.add_sequence("visits", 0, BATCH);
+    let items = axes.add_sequence("items", 1, visits);
+    let [second, pairs] = axes.add_pairs(items, "others");
+    let common = axes.add_sequence("history", 2, BATCH);
+    let request = axes.add_requests(&[common]);
+    let entries = axes.shared(common).expect("it is common");
+    let unique = axes.add_unique(UniqueKeys { over: items, keys: vec![(0, 0)] });
+    axes.check().expect("a tree");
+    (axes, [visits, items, second, pairs, common, request, entries, unique])
+}
+
+#[test]
+fn ancestors_are_those_on_every_way_up() {
+    let (axes, [visits, items, second, pairs, common, request, entries, unique]) = all_kinds();
+    let above = |of: AxisId| -> Vec<AxisId> { axes.ids().filter(|&to| axes.is_indexed(of, to)).collect() };
+    assert_eq!(above(BATCH), [request]);
+    assert_eq!(above(visits), [BATCH, request]);
+    assert_eq!(above(items), [BATCH, visits, request, unique]);
+    assert_eq!(above(second), [BATCH, visits, request]);
+    assert_eq!(above(pairs), [BATCH, visits, items, second, request, unique]);
+    assert_eq!(above(common), [BATCH, request, entries]);
+    assert_eq!(above(entries), [request]);
+    assert_eq!(above(unique), []);
+    assert_eq!(axes.join(visits, request), Some(visits));
+    assert_eq!(axes.join(BATCH, entries), Some(common));
+    assert_eq!(axes.join(visits, common), None);
+    assert_eq!([axes.join(items, second), axes.join(second, unique)], [Some(pairs); 2]);
+    assert_eq!(axes.join(unique, pairs), Some(pairs));
+}
+
+#[test]
+fn tiles_and_segment_sums_follow_the_owners() {
+    let (axes, [visits, items, second, pairs, common, request, entries, unique]) = all_kinds();
+    let tiles = [GLOBAL, visits, items, second, pairs, common, request, entries, unique].map(|d| axes.tile_axis(d));
+    assert_eq!(tiles, [BATCH, BATCH, BATCH, BATCH, BATCH, BATCH, request, request, unique]);
+    let sources = [BATCH, visits, request, entries, unique].map(|d| axes.segment_source(d));
+    assert_eq!(sources, [None, None, Some(BATCH), Some(common), Some(items)]);
+    assert_eq!([entries, common, items].map(|d| axes.on_samples(d)), [common, common, items]);
+}
+
+#[test]
+fn what_is_no_tree_is_refused() {
+    let (good, [visits, items, second, pairs, common, _, entries, unique]) = all_kinds();
+    let wrong: [(AxisId, AxisKind); 13] = [
+        (GLOBAL, AxisKind::Request),
+        (BATCH, AxisKind::Batch { request: Some(visits) }),
+        (visits, AxisKind::Batch { request: None }),
+        (visits, AxisKind::Request),
+        (visits, AxisKind::Sequence { sequence: 0, parent: items, shared: None }),
+        (visits, AxisKind::Sequence { sequence: 0, parent: GLOBAL, shared: None }),
+        (visits, AxisKind::Sequence { sequence: 2, parent: BATCH, shared: Some(entries) }),
+        (common, AxisKind::Sequence { sequence: 2, parent: BATCH, shared: Some(visits) }),
+        (second, AxisKind::Second { of: BATCH }),
+        (second, AxisKind::Second { of: pairs }),
+        (pairs, AxisKind::Pairs { of: items, second: items }),
+        (pairs, AxisKind::Pairs { of: visits, second }),
+        (unique, AxisKind::Unique(UniqueKeys { over: AxisId(99), keys: vec![(0, 0)] })),
+    ];
+    for (at, kind) in wrong {
+        let mut axes = good.clone();
+        axes.get_mut(at).expect("it is there").kind = kind.clone();
+        assert!(axes.check().is_err(), "{} as {kind:?}", at.0);
+    }
+}
