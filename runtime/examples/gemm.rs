@@ -1,6 +1,8 @@
-//! Speed of the products at the sizes of the shipped models, one thread: `cargo run --release -p
-//! din-runtime --example gemm [v2|v3|v4]`. The second table has products with weights that absorb a
-//! vector of each sample, by the length of the samples' histories.
+//! Speed of the products, one thread: `cargo run --release -p din-runtime --example gemm
+//! [v2|v3|v4] [plain|absorbed|widths]`. `plain` has the sizes of the shipped models; `absorbed` has
+//! products with weights that absorb a vector of each sample, by the length of the samples'
+//! histories; `widths` has both for widths that are no multiple of a vector, powers of two, very
+//! narrow or very wide.
 
 use din_program::Isa;
 use din_runtime::cpu;
@@ -32,45 +34,77 @@ impl Floats {
     }
 }
 
-/// Best time of a call out of many, in seconds.
+/// Best time of a call out of many, in seconds. Samples are short, so that some of them are not
+/// interrupted on a busy machine.
 fn time(mut call: impl FnMut()) -> f64 {
-    let mut best = f64::MAX;
-    for _ in 0..30 {
+    let begin = Instant::now();
+    call();
+    let calls = (200e-6 / begin.elapsed().as_secs_f64()).ceil().max(1.0);
+    let (mut best, mut total) = (f64::MAX, 0.0);
+    while total < 0.04 {
         let begin = Instant::now();
-        for _ in 0..40 {
+        for _ in 0..calls as usize {
             call();
         }
-        best = best.min(begin.elapsed().as_secs_f64() / 40.0);
+        let taken = begin.elapsed().as_secs_f64();
+        total += taken;
+        best = best.min(taken / calls);
     }
     best
 }
 
 fn main() {
-    let asked = match std::env::args().nth(1).as_deref() {
+    let isa = match std::env::args().nth(1).as_deref() {
         Some("v2") => Isa::V2,
         Some("v3") => Isa::V3,
         _ => cpu::detect(),
     };
-    let kernels = Microkernels::new(asked);
-    println!("{kernels:?}, GFLOP/s on one thread\n{:>5} {:>5} {:>5}  {:>8} {:>8}", "rows", "k", "n", "matmul", "outer");
-    for (rows, k, n) in [
-        (128, 192, 80),
-        (128, 96, 80),
-        (128, 80, 40),
-        (128, 40, 80),
-        (128, 80, 192),
-        (128, 40, 1),
-        (128, 1, 40),
-        (128, 176, 200),
-        (128, 200, 176),
-        (128, 250, 200),
-        (128, 200, 80),
-        (128, 80, 200),
-        (128, 80, 1),
-        (64, 176, 200),
-        (64, 200, 80),
-        (1024, 512, 512),
-    ] {
+    let kernels = Microkernels::new(isa);
+    println!("{kernels:?}, GFLOP/s on one thread");
+    let tables = std::env::args().nth(2);
+    let asked = |table: &str| tables.as_deref().is_none_or(|t| t == table);
+    if asked("plain") {
+        plain(
+            &kernels,
+            &[
+                (128, 192, 80),
+                (128, 96, 80),
+                (128, 80, 40),
+                (128, 40, 80),
+                (128, 80, 192),
+                (128, 40, 1),
+                (128, 1, 40),
+                (128, 176, 200),
+                (128, 200, 176),
+                (128, 250, 200),
+                (128, 200, 80),
+                (128, 80, 200),
+                (128, 80, 1),
+                (64, 176, 200),
+                (64, 200, 80),
+                (1024, 512, 512),
+            ],
+        );
+    }
+    if asked("absorbed") {
+        absorbed(&kernels, 48, 80, &[1, 2, 3, 4, 5, 6, 8, 12, 16, 31, 64, 100, 400]);
+    }
+    if asked("widths") {
+        let widths = [4, 8, 12, 17, 24, 30, 33, 50, 63, 64, 65, 100, 127, 128, 129, 250, 256, 300, 512];
+        let square: Vec<_> = widths.iter().map(|&width| (128, width, width)).collect();
+        plain(&kernels, &square);
+        plain(&kernels, &[(128, 512, 64), (128, 64, 512), (128, 1024, 256), (128, 256, 1024), (1000, 80, 40)]);
+        for (e, n) in
+            [(4, 16), (8, 32), (12, 36), (18, 50), (32, 64), (48, 36), (64, 128), (100, 70), (128, 256), (384, 80)]
+        {
+            absorbed(&kernels, e, n, &[1, 3, 6, 10, 30, 100, 1000]);
+        }
+    }
+}
+
+fn plain(kernels: &Microkernels, sizes: &[(usize, usize, usize)]) {
+    println!("{:>5} {:>5} {:>5}  {:>8} {:>8}", "rows", "k", "n", "matmul", "outer");
+    for &(rows, k, n) in sizes {
         let (x, w, g) = (Floats::filled(rows * k), Floats::filled(k * n), Floats::filled(rows * n));
         let (mut out, mut sum) = (Floats::filled(rows * n), Floats::filled(k * n));
         let m = MatMul {
@@ -104,13 +138,12 @@ fn main() {
         let outers = time(|| unsafe { kernels.outer(black_box(&o)) });
         println!("{rows:>5} {k:>5} {n:>5}  {:>8.1} {:>8.1}", flops / products, flops / outers);
     }
-    absorbed(&kernels, 48, 80);
 }
 
 /// The first layer of an activation unit: `e` floats per entry, `n` outputs.
-fn absorbed(kernels: &Microkernels, e: usize, n: usize) {
+fn absorbed(kernels: &Microkernels, e: usize, n: usize, lengths: &[usize]) {
     println!("absorbed {e}x{n}\n{:>7}  {:>8} {:>8} {:>8}", "entries", "forward", "towards x", "outer");
-    for entries in [1, 2, 3, 4, 5, 6, 8, 12, 16, 31, 64, 100, 400] {
+    for &entries in lengths {
         let samples = (512 / entries).max(1);
         let rows = samples * entries;
         let offsets: Vec<u32> = (0..=samples).map(|i| (i * entries) as u32).collect();

@@ -4,6 +4,7 @@
 //! `k` and one candidate `q` per sample.
 
 use super::body::{AbsorbedOuterTile, AbsorbedPanel, AbsorbedVectorSums, AbsorbedWeightSums, RegisterTile, StoreMode};
+use super::level::AbsorbingTiles;
 use super::{ColumnBlock, MatMul, Microkernels, column_blocks, runs};
 use std::ops::Range;
 
@@ -92,14 +93,27 @@ impl Microkernels {
     /// and what is written overlaps nothing else.
     pub unsafe fn absorbed_matmul(&self, m: &AbsorbedProduct<'_>, scratch: *mut f32) {
         let (k, columns) = if m.transposed { (m.n, m.e) } else { (m.e, m.n) };
+        let widths = self.absorbing(m).vectors;
+        let width = |sample: usize| {
+            let entries = (m.offsets[sample + 1] - m.offsets[sample]) as usize;
+            (entries > 0).then(|| widths[entries.min(widths.len()) - 1])
+        };
         for group in groups(m.offsets, k) {
-            for block in column_blocks(columns, self.level.lanes, self.level.whole.len()) {
-                for sample in group.clone().filter(|&s| m.offsets[s] < m.offsets[s + 1]) {
-                    // SAFETY: the caller vouches for the addresses.
-                    unsafe { self.absorbed_block(m, sample, &block, scratch) }
+            let used = group.clone().filter_map(width).fold(0u32, |used, vectors| used | 1 << vectors);
+            for vectors in (0..u32::BITS as usize).filter(|vectors| used >> vectors & 1 == 1) {
+                for block in column_blocks(columns, self.level.lanes, vectors) {
+                    for sample in group.clone().filter(|&sample| width(sample) == Some(vectors)) {
+                        // SAFETY: the caller vouches for the addresses.
+                        unsafe { self.absorbed_block(m, sample, &block, scratch) }
+                    }
                 }
             }
         }
+    }
+
+    /// The tiles that make the weight of `m`.
+    fn absorbing(&self, m: &AbsorbedProduct<'_>) -> &'static AbsorbingTiles {
+        if m.transposed { &self.level.absorbing_transposed } else { &self.level.absorbing }
     }
 
     /// Some columns of the product for the entries of one sample, of which there are some.
@@ -119,7 +133,6 @@ impl Microkernels {
             w_row: if m.transposed { 2 * m.e } else { m.n },
             half: if m.transposed { m.e } else { m.e * m.n },
             q: if m.transposed { q.wrapping_add(column) } else { q },
-            transposed: m.transposed,
         };
         let rows = end - begin;
         // SAFETY: the caller vouches for the addresses; the block and runs lie inside `rows x
@@ -127,7 +140,7 @@ impl Microkernels {
         // `Microkernels::new` made sure of the features.
         unsafe {
             if columns == 1 {
-                (self.level.absorbed_column)(&panel, k, scratch);
+                (self.level.absorbed_column)(&panel, m.transposed, k, scratch);
                 return self.matmul(&MatMul {
                     rows,
                     k,
@@ -142,28 +155,33 @@ impl Microkernels {
                 });
             }
             let (absorbing, tiles) = if last == self.level.lanes {
-                (self.level.absorbed_whole[vectors - 1], self.level.whole[vectors - 1])
+                (self.absorbing(m).whole[vectors - 1], self.level.whole.get(vectors - 1))
             } else {
-                (self.level.absorbed_masked[vectors - 1], self.level.masked[vectors - 1])
+                (self.absorbing(m).masked[vectors - 1], self.level.masked.get(vectors - 1))
             };
-            for (row, height) in runs(rows, tiles.len().min(absorbing.len())) {
-                let tile = RegisterTile {
+            let first = tiles.map_or(rows, |tiles| first_run(rows, absorbing.len(), tiles.len()));
+            let tile = RegisterTile {
+                x,
+                x_row: m.x_stride,
+                x_step: 1,
+                w: scratch,
+                w_row: vectors * self.level.lanes,
+                out,
+                out_row: m.out_stride,
+                steps: k,
+                last,
+                mode: StoreMode::Store,
+            };
+            absorbing[first - 1](&tile, &panel, (first < rows).then_some(scratch));
+            // Where no other tiles are as wide, the first one has all rows.
+            let Some(tiles) = tiles else { return };
+            for (row, height) in runs(rows - first, tiles.len()) {
+                let row = first + row;
+                tiles[height - 1](&RegisterTile {
                     x: x.wrapping_add(row * m.x_stride),
-                    x_row: m.x_stride,
-                    x_step: 1,
-                    w: scratch,
-                    w_row: vectors * self.level.lanes,
                     out: out.wrapping_add(row * m.out_stride),
-                    out_row: m.out_stride,
-                    steps: k,
-                    last,
-                    mode: StoreMode::Store,
-                };
-                if row == 0 {
-                    absorbing[height - 1](&tile, &panel, (height < rows).then_some(scratch));
-                } else {
-                    tiles[height - 1](&tile);
-                }
+                    ..tile
+                });
             }
         }
     }
@@ -221,6 +239,13 @@ impl Microkernels {
             }
         }
     }
+}
+
+/// Rows of the first of the fewest runs that cover `rows`, of which the first has at most `most`
+/// rows and the others at most `others`.
+pub(super) fn first_run(rows: usize, most: usize, others: usize) -> usize {
+    let runs = 1 + rows.saturating_sub(most).div_ceil(others);
+    rows.div_ceil(runs).min(most)
 }
 
 /// Consecutive samples that are processed together, block by block of the weight: at most

@@ -20,6 +20,17 @@ pub(super) type SumRowsFn = unsafe fn(RowSegments<'_>, (usize, usize), &[Option<
 
 pub(super) type StatisticFn = unsafe fn(Statistic, *const f32, usize, usize, usize, *mut f32);
 
+/// Tiles that make their weight.
+pub(super) struct AbsorbingTiles {
+    /// By vectors across, then by rows, less 1 each.
+    pub whole: &'static [&'static [AbsorbedTileFn]],
+    /// The same for tiles whose last vector is masked.
+    pub masked: &'static [&'static [AbsorbedTileFn]],
+    /// Most vectors across of the tiles of a sample, by its entries, less 1; the last is for all
+    /// longer histories.
+    pub vectors: &'static [usize],
+}
+
 /// Everything of one level.
 pub(super) struct Level {
     pub lanes: usize,
@@ -31,11 +42,9 @@ pub(super) struct Level {
     pub statistic: StatisticFn,
     pub join: unsafe fn(*mut f32, *const f32, usize, bool),
     pub sum_rows: SumRowsFn,
-    /// Tiles that make their weight, by vectors across, then by rows, less 1 each.
-    pub absorbed_whole: &'static [&'static [AbsorbedTileFn]],
-    /// The same for tiles whose last vector is masked.
-    pub absorbed_masked: &'static [&'static [AbsorbedTileFn]],
-    pub absorbed_column: unsafe fn(&AbsorbedPanel, usize, *mut f32),
+    pub absorbing: AbsorbingTiles,
+    pub absorbing_transposed: AbsorbingTiles,
+    pub absorbed_column: unsafe fn(&AbsorbedPanel, bool, usize, *mut f32),
     /// Tiles of their gradients, by vectors across, then by rows, less 1 each.
     pub absorbed_outer_whole: &'static [&'static [AbsorbedOuterFn]],
     /// The same for tiles whose last vector is masked.
@@ -46,7 +55,9 @@ pub(super) struct Level {
 macro_rules! level {
     (
         $name:ident, $simd:ty, [$($feature:literal)?],
-        [$($columns:literal: $($rows:literal)*, $($narrow:literal)*, $($absorbed:literal)*;)*],
+        [$($columns:literal: $($rows:literal)*, $($narrow:literal)*;)*],
+        [$($absorbing:literal: $($absorbing_rows:literal)*, $($absorbing_narrow:literal)*;)*], $vectors:expr,
+        [$($transposed:literal: $($transposed_rows:literal)*, $($transposed_narrow:literal)*;)*], $transposed_vectors:expr,
         [$($outer_columns:literal: $($outer_rows:literal)*;)*]
     ) => {
         pub(super) mod $name {
@@ -96,20 +107,20 @@ macro_rules! level {
                 unsafe { body::sum_rows::<$simd>(segments, range, rows, width, out) }
             }
             $(#[target_feature(enable = $feature)])?
-            unsafe fn absorbed<const R: usize, const C: usize, const WHOLE: bool>(
+            unsafe fn absorbed<const R: usize, const C: usize, const WHOLE: bool, const TRANSPOSED: bool>(
                 t: &RegisterTile,
                 panel: &AbsorbedPanel,
                 keep: Option<*mut f32>,
             ) {
                 // SAFETY: the caller vouches for the level's features (see `Microkernels::new`) and
                 // for the addresses.
-                unsafe { body::absorbed_tile::<$simd, R, C, WHOLE>(t, panel, keep) }
+                unsafe { body::absorbed_tile::<$simd, R, C, WHOLE, TRANSPOSED>(t, panel, keep) }
             }
             $(#[target_feature(enable = $feature)])?
-            unsafe fn absorbed_column(panel: &AbsorbedPanel, steps: usize, out: *mut f32) {
+            unsafe fn absorbed_column(panel: &AbsorbedPanel, transposed: bool, steps: usize, out: *mut f32) {
                 // SAFETY: the caller vouches for the level's features (see `Microkernels::new`) and
                 // for the addresses.
-                unsafe { body::absorbed_column::<$simd>(panel, steps, out) }
+                unsafe { body::absorbed_column::<$simd>(panel, transposed, steps, out) }
             }
             $(#[target_feature(enable = $feature)])?
             unsafe fn absorbed_outer<const R: usize, const C: usize, const WHOLE: bool>(t: &AbsorbedOuterTile<'_>) {
@@ -132,8 +143,16 @@ macro_rules! level {
                 statistic,
                 join,
                 sum_rows,
-                absorbed_whole: &[$(&[$(absorbed::<$absorbed, $columns, true> as AbsorbedTileFn),*]),*],
-                absorbed_masked: &[$(&[$(absorbed::<$absorbed, $columns, false> as AbsorbedTileFn),*]),*],
+                absorbing: AbsorbingTiles {
+                    whole: &[$(&[$(absorbed::<$absorbing_rows, $absorbing, true, false> as AbsorbedTileFn),*]),*],
+                    masked: &[$(&[$(absorbed::<$absorbing_narrow, $absorbing, false, false> as AbsorbedTileFn),*]),*],
+                    vectors: &$vectors,
+                },
+                absorbing_transposed: AbsorbingTiles {
+                    whole: &[$(&[$(absorbed::<$transposed_rows, $transposed, true, true> as AbsorbedTileFn),*]),*],
+                    masked: &[$(&[$(absorbed::<$transposed_narrow, $transposed, false, true> as AbsorbedTileFn),*]),*],
+                    vectors: &$transposed_vectors,
+                },
                 absorbed_column,
                 absorbed_outer_whole:
                     &[$(&[$(absorbed_outer::<$outer_rows, $outer_columns, true> as AbsorbedOuterFn),*]),*],
@@ -149,45 +168,88 @@ macro_rules! level {
     };
 }
 
-// Vectors across, then rows: of whole tiles, of masked ones, and of tiles that make their weight;
-// in the second list those of tiles of absorbed weights' gradients. Rows times columns
-// accumulators, one vector of `w` a column and one of `x` (and the mask, where it takes a vector
-// register: AVX2) fit the registers: 32, 16 and 16 of them. Making a weight takes one or two more.
+// Vectors across, then rows: of whole tiles and of masked ones. Rows times columns accumulators, one
+// vector of `w` a column and one of `x` (and the mask, where it takes a vector register: AVX2) fit
+// the registers: 32, 16 and 16 of them. In the second and third list the same of tiles that make
+// their weight and its transpose, which takes one or two more registers, and the most vectors
+// across by entries: wide where a history is so short that few sums are under way; then so narrow
+// that one tile has all entries, and need not store its weight. No bit depends on these. In the
+// last list tiles of absorbed weights' gradients.
 #[cfg(target_arch = "x86_64")]
 level!(v4, simd::Avx512, ["avx512f,avx512dq,avx512bw,avx512vl,avx2,fma"], [
-    1: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
-    2: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
-    3: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
-    4: 1 2 3 4 5 6, 1 2 3 4 5 6, 1 2 3 4 5 6;
-    5: 1 2 3 4 5, 1 2 3 4 5, 1 2 3 4 5;
+    1: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
+    2: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
+    3: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
+    4: 1 2 3 4 5 6, 1 2 3 4 5 6;
+    5: 1 2 3 4 5, 1 2 3 4 5;
 ], [
+    1: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
+    2: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
+    3: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
+    4: 1 2 3 4 5 6, 1 2 3 4 5 6;
+    5: 1 2 3 4 5, 1 2 3 4 5;
+], [5, 5, 5, 5, 5, 3], [
+    1: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
+    2: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
+    3: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
+    4: 1 2 3 4 5 6, 1 2 3 4 5 6;
+    5: 1 2 3 4 5, 1 2 3 4 5;
+], [5, 5, 5, 5, 5, 3], [
     1: 1 2 3 4 5 6 7 8;
     2: 1 2 3 4 5 6 7 8;
     3: 1 2 3 4 5 6 7 8;
 ]);
 #[cfg(target_arch = "x86_64")]
 level!(v3, simd::Avx2, ["avx2,fma"], [
-    1: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
-    2: 1 2 3 4 5 6, 1 2 3 4 5, 1 2 3 4 5;
-    3: 1 2 3 4, 1 2 3, 1 2 3;
+    1: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
+    2: 1 2 3 4 5 6, 1 2 3 4 5;
+    3: 1 2 3 4, 1 2 3;
 ], [
+    1: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
+    2: 1 2 3 4 5 6, 1 2 3 4 5;
+    3: 1 2 3 4, 1 2 3;
+    4: 1 2, 1 2;
+    5: 1 2, 1 2;
+    6: 1, 1;
+], [6, 5, 3, 3, 2, 2, 3], [
+    1: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
+    2: 1 2 3 4 5 6, 1 2 3 4 5;
+    3: 1 2 3, 1 2 3;
+    4: 1, 1;
+    5: 1, 1;
+    6: 1, 1;
+], [6, 3, 3, 2, 2, 2, 2, 2, 3], [
     1: 1 2 3 4 5 6;
     2: 1 2 3 4 5 6;
 ]);
 #[cfg(target_arch = "x86_64")]
 level!(v2, simd::Sse, [], [
-    1: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
-    2: 1 2 3 4, 1 2 3 4, 1 2 3 4;
-    3: 1 2 3 4, 1 2 3 4, 1 2 3 4;
+    1: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
+    2: 1 2 3 4, 1 2 3 4;
+    3: 1 2 3 4, 1 2 3 4;
 ], [
+    1: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
+    2: 1 2 3 4, 1 2 3 4;
+    3: 1 2 3 4, 1 2 3 4;
+], [3], [
+    1: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
+    2: 1 2 3 4, 1 2 3 4;
+    3: 1 2 3 4, 1 2 3 4;
+], [3], [
     1: 1 2 3 4;
     2: 1 2 3 4;
 ]);
 #[cfg(not(target_arch = "x86_64"))]
 level!(portable, simd::Portable, [], [
-    1: 1 2 3 4, 1 2 3 4, 1 2 3 4;
-    2: 1 2 3 4, 1 2 3 4, 1 2 3 4;
+    1: 1 2 3 4, 1 2 3 4;
+    2: 1 2 3 4, 1 2 3 4;
 ], [
+    1: 1 2 3 4, 1 2 3 4;
+    2: 1 2 3 4, 1 2 3 4;
+], [2], [
+    1: 1 2 3 4, 1 2 3 4;
+    2: 1 2 3 4, 1 2 3 4;
+], [2], [
     1: 1 2 3 4;
     2: 1 2 3 4;
 ]);

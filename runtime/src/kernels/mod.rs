@@ -304,12 +304,12 @@ fn column_blocks(columns: usize, lanes: usize, most: usize) -> impl Iterator<Ite
     })
 }
 
-/// Cuts `rows > 0` into the fewest runs of at most `most`, each with its first row and its height.
+/// Cuts `rows` into the fewest runs of at most `most`, each with its first row and its height.
 /// Heights are nearly equal: a low tile has too few sums under way to hide the latency of an
 /// addition.
 fn runs(rows: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
     let count = rows.div_ceil(most);
-    let (height, higher) = (rows / count, rows % count);
+    let (height, higher) = (rows / count.max(1), rows % count.max(1));
     (0..count).map(move |i| (i * height + i.min(higher), height + usize::from(i < higher)))
 }
 

@@ -183,10 +183,24 @@ fn rows_do_not_depend_on_their_place() {
 fn samples(random: &mut Random) -> Vec<u32> {
     let mut offsets = vec![random.below(3) as u32];
     for _ in 0..1 + random.below(40) {
-        let entries = [0, 1, 2, 3, 7, 8, 13, 31][random.below(8)];
+        let entries = [0, 1, 2, 3, 4, 5, 6, 7, 8, 13, 31][random.below(11)];
         offsets.push(offsets[offsets.len() - 1] + entries);
     }
     offsets
+}
+
+/// The rest after the first run makes the fewest runs that can be.
+#[test]
+fn the_first_run_may_be_lower_than_the_others() {
+    for (most, others) in [(3, 4), (5, 5), (2, 8), (8, 8), (5, 6)] {
+        for rows in 1..100 {
+            let first = absorbed::first_run(rows, most, others);
+            assert!((1..=most).contains(&first) && first <= rows);
+            let fewest = (0..).find(|&more| rows <= most + more * others).expect("some number is enough");
+            assert_eq!(runs(rows - first, others).count(), fewest, "{rows} rows, {most} and {others}");
+            assert_eq!(runs(rows - first, others).map(|(_, height)| height).sum::<usize>(), rows - first);
+        }
+    }
 }
 
 /// Sizes of an absorbed weight; both are at least 1.

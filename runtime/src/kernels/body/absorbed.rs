@@ -13,17 +13,23 @@ pub(in crate::kernels) struct AbsorbedPanel {
     pub half: usize,
     /// One factor per row; of a transpose, one per column, from the first column on.
     pub q: *const f32,
-    pub transposed: bool,
 }
 
-/// The register tile `t` with the panel for its weight, which is made on the way. If `keep`, it is
+/// The register tile `t` with the panel for its weight, which is made on the way and is that of a
+/// transpose if `TRANSPOSED`. If `keep`, it is
 /// written to `t.w` too, for the tiles of further entries.
 ///
 /// # Safety
 ///
 /// The CPU has `S`'s features, and all addresses are valid.
 #[inline(always)]
-pub(in crate::kernels) unsafe fn absorbed_tile<S: Simd, const R: usize, const C: usize, const WHOLE: bool>(
+pub(in crate::kernels) unsafe fn absorbed_tile<
+    S: Simd,
+    const R: usize,
+    const C: usize,
+    const WHOLE: bool,
+    const TRANSPOSED: bool,
+>(
     t: &RegisterTile,
     panel: &AbsorbedPanel,
     keep: Option<*mut f32>,
@@ -39,7 +45,7 @@ pub(in crate::kernels) unsafe fn absorbed_tile<S: Simd, const R: usize, const C:
         let mut w = panel.w;
         for p in 0..t.steps {
             let mut b = [S::splat(0.0); C];
-            if panel.transposed {
+            if TRANSPOSED {
                 for (c, b) in b.iter_mut().enumerate() {
                     *b = S::fma(load(panel.q, c), load(w.add(panel.half), c), load(w, c));
                 }
@@ -77,13 +83,18 @@ pub(in crate::kernels) unsafe fn absorbed_tile<S: Simd, const R: usize, const C:
 ///
 /// All addresses are valid.
 #[inline(always)]
-pub(in crate::kernels) unsafe fn absorbed_column<S: Simd>(panel: &AbsorbedPanel, steps: usize, out: *mut f32) {
+pub(in crate::kernels) unsafe fn absorbed_column<S: Simd>(
+    panel: &AbsorbedPanel,
+    transposed: bool,
+    steps: usize,
+    out: *mut f32,
+) {
     // SAFETY: the caller vouches for the features and addresses; the mask selects one float.
     unsafe {
         let mask = S::mask(1);
         for p in 0..steps {
             let w = panel.w.add(p * panel.w_row);
-            let factor = S::splat(*if panel.transposed { panel.q } else { panel.q.add(p) });
+            let factor = S::splat(*if transposed { panel.q } else { panel.q.add(p) });
             let sum = S::fma(factor, S::load_first(w.add(panel.half), mask), S::load_first(w, mask));
             S::store_first(out.add(p), mask, sum);
         }
