@@ -193,16 +193,17 @@ impl Microkernels {
     pub unsafe fn absorbed_outer(&self, o: &AbsorbedGradient<'_>) {
         let AbsorbedGradient { e, n, .. } = *o;
         let lanes = self.level.lanes;
-        let (whole, masked) = (self.level.absorbed_outer_whole, self.level.absorbed_outer_masked);
-        let most_rows = whole[0].len();
-        let mut dots = [0.0f32; GROUP * DOT_FLOATS];
-        for group in groups(o.offsets, e + n) {
+        let mut dots = [const { std::mem::MaybeUninit::<f32>::uninit() }; GROUP * DOT_FLOATS];
+        for group in groups(o.offsets, (e + n) / 2) {
             let first = group.start;
             let offsets = &o.offsets[first..=group.end];
-            for (row, height) in runs(e, most_rows) {
-                dots[..group.len() * height * lanes].fill(0.0);
-                for ColumnBlock { column, vectors, last } in column_blocks(n, lanes, whole.len()) {
-                    let set = if last == lanes { whole } else { masked };
+            let entries = (offsets[group.len()] - offsets[0]) as usize;
+            // No bit depends on the choice.
+            let tiles = self.level.outer.iter().find(|tiles| entries / group.len() < tiles.entries);
+            let tiles = tiles.expect("the last tiles are for histories of any length");
+            for (row, height) in runs(e, tiles.whole[tiles.whole.len() - 1].len()) {
+                for ColumnBlock { column, vectors, last } in column_blocks(n, lanes, tiles.whole.len()) {
+                    let set = if last == lanes { tiles.whole } else { tiles.masked };
                     let at = row * n + column;
                     // SAFETY: the tile lies inside `e x n`; the caller vouches for the addresses;
                     // `Microkernels::new` made sure of the features.
@@ -223,17 +224,13 @@ impl Microkernels {
                             }),
                             sample: o.sample.map(|sample| AbsorbedVectorSums {
                                 w: sample.w.wrapping_add(at),
-                                dots: dots.as_mut_ptr(),
+                                dots: dots.as_mut_ptr().cast(),
+                                begin: column == 0,
+                                end: column + (vectors - 1) * lanes + last == n,
+                                out: sample.out.wrapping_add(first * sample.out_stride + row),
+                                out_row: sample.out_stride,
                             }),
                         });
-                    }
-                }
-                let Some(sample) = o.sample else { continue };
-                for i in group.clone() {
-                    let vectors = dots[(i - first) * height * lanes..].as_ptr();
-                    // SAFETY: as above.
-                    unsafe {
-                        (self.level.lane_sums)(vectors, height, sample.out.wrapping_add(i * sample.out_stride + row))
                     }
                 }
             }

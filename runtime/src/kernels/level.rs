@@ -31,6 +31,16 @@ pub(super) struct AbsorbingTiles {
     pub vectors: &'static [usize],
 }
 
+/// Tiles of the gradients of absorbed weights.
+pub(super) struct OuterTiles {
+    /// By vectors across, then by rows, less 1 each.
+    pub whole: &'static [&'static [AbsorbedOuterFn]],
+    /// The same for tiles whose last vector is masked.
+    pub masked: &'static [&'static [AbsorbedOuterFn]],
+    /// They are for histories that have fewer entries on average.
+    pub entries: usize,
+}
+
 /// Everything of one level.
 pub(super) struct Level {
     pub lanes: usize,
@@ -45,11 +55,8 @@ pub(super) struct Level {
     pub absorbing: AbsorbingTiles,
     pub absorbing_transposed: AbsorbingTiles,
     pub absorbed_column: unsafe fn(&AbsorbedPanel, bool, usize, *mut f32),
-    /// Tiles of their gradients, by vectors across, then by rows, less 1 each.
-    pub absorbed_outer_whole: &'static [&'static [AbsorbedOuterFn]],
-    /// The same for tiles whose last vector is masked.
-    pub absorbed_outer_masked: &'static [&'static [AbsorbedOuterFn]],
-    pub lane_sums: unsafe fn(*const f32, usize, *mut f32),
+    /// Tiles of the gradients of absorbed weights, for ever longer histories.
+    pub outer: &'static [OuterTiles],
 }
 
 macro_rules! level {
@@ -58,7 +65,7 @@ macro_rules! level {
         [$($columns:literal: $($rows:literal)*, $($narrow:literal)*;)*],
         [$($absorbing:literal: $($absorbing_rows:literal)*, $($absorbing_narrow:literal)*;)*], $vectors:expr,
         [$($transposed:literal: $($transposed_rows:literal)*, $($transposed_narrow:literal)*;)*], $transposed_vectors:expr,
-        [$($outer_columns:literal: $($outer_rows:literal)*;)*]
+        $([$($outer:literal: $($outer_rows:literal)*;)*], $kept:literal, $entries:expr;)*
     ) => {
         pub(super) mod $name {
             use super::*;
@@ -123,16 +130,12 @@ macro_rules! level {
                 unsafe { body::absorbed_column::<$simd>(panel, transposed, steps, out) }
             }
             $(#[target_feature(enable = $feature)])?
-            unsafe fn absorbed_outer<const R: usize, const C: usize, const WHOLE: bool>(t: &AbsorbedOuterTile<'_>) {
+            unsafe fn absorbed_outer<const R: usize, const C: usize, const WHOLE: bool, const KEPT: bool>(
+                t: &AbsorbedOuterTile<'_>,
+            ) {
                 // SAFETY: the caller vouches for the level's features (see `Microkernels::new`) and
                 // for the addresses.
-                unsafe { body::absorbed_outer_tile::<$simd, R, C, WHOLE>(t) }
-            }
-            $(#[target_feature(enable = $feature)])?
-            unsafe fn lane_sums(vectors: *const f32, count: usize, out: *mut f32) {
-                // SAFETY: the caller vouches for the level's features (see `Microkernels::new`) and
-                // for the addresses.
-                unsafe { body::lane_sums::<$simd>(vectors, count, out) }
+                unsafe { body::absorbed_outer_tile::<$simd, R, C, WHOLE, KEPT>(t) }
             }
 
             pub(in crate::kernels) static LEVEL: Level = Level {
@@ -154,16 +157,16 @@ macro_rules! level {
                     vectors: &$transposed_vectors,
                 },
                 absorbed_column,
-                absorbed_outer_whole:
-                    &[$(&[$(absorbed_outer::<$outer_rows, $outer_columns, true> as AbsorbedOuterFn),*]),*],
-                absorbed_outer_masked:
-                    &[$(&[$(absorbed_outer::<$outer_rows, $outer_columns, false> as AbsorbedOuterFn),*]),*],
-                lane_sums,
+                outer: &[$(OuterTiles {
+                    whole: &[$(&[$(absorbed_outer::<$outer_rows, $outer, true, $kept> as AbsorbedOuterFn),*]),*],
+                    masked: &[$(&[$(absorbed_outer::<$outer_rows, $outer, false, $kept> as AbsorbedOuterFn),*]),*],
+                    entries: $entries,
+                }),*],
             };
             const _: () = assert!(LEVEL_COLUMNS == <$simd as Simd>::COLUMNS);
             const LEVEL_COLUMNS: usize = [$($columns),*].len();
             const _: () = assert!(LEVEL_COLUMNS * <$simd as Simd>::LANES <= PANEL_COLUMNS);
-            const _: () = assert!(LEVEL.absorbed_outer_whole[0].len() * <$simd as Simd>::LANES <= DOT_FLOATS);
+            $($($(const _: () = assert!($outer > 0 && $outer_rows * <$simd as Simd>::LANES <= DOT_FLOATS);)*)*)*
         }
     };
 }
@@ -195,10 +198,19 @@ level!(v4, simd::Avx512, ["avx512f,avx512dq,avx512bw,avx512vl,avx2,fma"], [
     4: 1 2 3 4 5 6, 1 2 3 4 5 6;
     5: 1 2 3 4 5, 1 2 3 4 5;
 ], [5, 5, 5, 5, 5, 3], [
+    1: 1 2 3 4;
+    2: 1 2 3 4;
+], true, 3; [
+    1: 1 2 3 4;
+    2: 1 2 3 4;
+    3: 1 2 3 4;
+    4: 1 2 3 4;
+    5: 1 2 3 4;
+], false, 64; [
     1: 1 2 3 4 5 6 7 8;
     2: 1 2 3 4 5 6 7 8;
     3: 1 2 3 4 5 6 7 8;
-]);
+], false, usize::MAX;);
 #[cfg(target_arch = "x86_64")]
 level!(v3, simd::Avx2, ["avx2,fma"], [
     1: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
@@ -221,7 +233,7 @@ level!(v3, simd::Avx2, ["avx2,fma"], [
 ], [6, 3, 3, 2, 2, 2, 2, 2, 3], [
     1: 1 2 3 4 5 6;
     2: 1 2 3 4 5 6;
-]);
+], false, usize::MAX;);
 #[cfg(target_arch = "x86_64")]
 level!(v2, simd::Sse, [], [
     1: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
@@ -238,7 +250,7 @@ level!(v2, simd::Sse, [], [
 ], [3], [
     1: 1 2 3 4;
     2: 1 2 3 4;
-]);
+], false, usize::MAX;);
 #[cfg(not(target_arch = "x86_64"))]
 level!(portable, simd::Portable, [], [
     1: 1 2 3 4, 1 2 3 4;
@@ -252,4 +264,4 @@ level!(portable, simd::Portable, [], [
 ], [2], [
     1: 1 2 3 4;
     2: 1 2 3 4;
-]);
+], false, usize::MAX;);

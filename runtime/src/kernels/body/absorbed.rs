@@ -138,18 +138,31 @@ pub(in crate::kernels) struct AbsorbedWeightSums {
 pub(in crate::kernels) struct AbsorbedVectorSums {
     /// W2 at the tile's first row and column.
     pub w: *const f32,
-    /// One vector per sample and row of the tile: the sums of its lanes so far.
+    /// One vector per sample and row of the tile: the sums of lanes over earlier columns.
     pub dots: *mut f32,
+    /// Whether the tile has the first column, and the last one.
+    pub begin: bool,
+    pub end: bool,
+    /// The first sample's gradient at the tile's first row.
+    pub out: *mut f32,
+    pub out_row: usize,
 }
 
 /// Adds the tile of `R` rows and `C` vectors of columns. `WHOLE` says that the last one has all its
-/// columns.
+/// columns; `KEPT`, that the sums of the weight's gradient, if there are any, stay in registers from
+/// sample to sample.
 ///
 /// # Safety
 ///
 /// The CPU has `S`'s features, and all addresses are valid.
 #[inline(always)]
-pub(in crate::kernels) unsafe fn absorbed_outer_tile<S: Simd, const R: usize, const C: usize, const WHOLE: bool>(
+pub(in crate::kernels) unsafe fn absorbed_outer_tile<
+    S: Simd,
+    const R: usize,
+    const C: usize,
+    const WHOLE: bool,
+    const KEPT: bool,
+>(
     t: &AbsorbedOuterTile<'_>,
 ) {
     // SAFETY: the caller vouches for the features and addresses; columns beyond `last` are neither
@@ -158,9 +171,22 @@ pub(in crate::kernels) unsafe fn absorbed_outer_tile<S: Simd, const R: usize, co
         let mask = S::mask(t.last);
         let load = |row: *const f32, c: usize| load_vector::<S, C, WHOLE>(row, c, mask);
         let store = |row: *mut f32, c: usize, v: S::V| store_vector::<S, C, WHOLE>(row, c, mask, v);
+        let mut kept = [[[S::splat(0.0); C]; R]; 2];
+        if let (true, Some(weight)) = (KEPT, t.weight) {
+            for (kept, sums) in kept.iter_mut().zip([weight.first, weight.second]) {
+                for (r, row) in kept.iter_mut().enumerate() {
+                    for (c, sum) in row.iter_mut().enumerate() {
+                        *sum = load(sums.add(r * t.n), c);
+                    }
+                }
+            }
+        }
         for (sample, entries) in t.offsets.windows(2).enumerate() {
             let count = (entries[1] - entries[0]) as usize;
             if count == 0 {
+                if let Some(vector) = t.sample {
+                    std::slice::from_raw_parts_mut(vector.out.add(sample * vector.out_row), R).fill(0.0);
+                }
                 continue;
             }
             let mut sums = [[S::splat(0.0); C]; R];
@@ -186,44 +212,48 @@ pub(in crate::kernels) unsafe fn absorbed_outer_tile<S: Simd, const R: usize, co
                     let factor = S::splat(*q.add(r));
                     let (first, second) = (weight.first.add(r * t.n), weight.second.add(r * t.n));
                     for (c, sum) in row.iter().enumerate() {
-                        store(first, c, S::add(load(first, c), *sum));
-                        store(second, c, S::fma(factor, *sum, load(second, c)));
+                        if KEPT {
+                            kept[0][r][c] = S::add(kept[0][r][c], *sum);
+                            kept[1][r][c] = S::fma(factor, *sum, kept[1][r][c]);
+                        } else {
+                            store(first, c, S::add(load(first, c), *sum));
+                            store(second, c, S::fma(factor, *sum, load(second, c)));
+                        }
                     }
                 }
             }
             if let Some(vector) = t.sample {
+                const { assert!(R <= 8) };
+                let dots = vector.dots.add(sample * R * S::LANES);
+                let mut totals = [[S::splat(0.0); 4]; 2];
                 for (r, row) in sums.iter().enumerate() {
-                    let at = vector.dots.add((sample * R + r) * S::LANES);
-                    let mut dot = S::load(at);
+                    let mut dot = if vector.begin { S::splat(0.0) } else { S::load(dots.add(r * S::LANES)) };
                     for (c, sum) in row.iter().enumerate() {
                         dot = S::fma(*sum, load(vector.w.add(r * t.n), c), dot);
                     }
-                    S::store(at, dot);
+                    if !vector.end {
+                        S::store(dots.add(r * S::LANES), dot);
+                    }
+                    totals[r / 4][r % 4] = dot;
+                }
+                if vector.end {
+                    let out = vector.out.add(sample * vector.out_row);
+                    for (four, totals) in totals.into_iter().enumerate().take(R.div_ceil(4)) {
+                        for (r, total) in S::sum4(totals).into_iter().enumerate().take(R - 4 * four) {
+                            *out.add(4 * four + r) = total;
+                        }
+                    }
                 }
             }
         }
-    }
-}
-
-/// `out[i]` becomes the sum of the lanes of vector `i`.
-///
-/// # Safety
-///
-/// The CPU has `S`'s features, `vectors` holds `count` vectors, and `out` as many floats.
-#[inline(always)]
-pub(in crate::kernels) unsafe fn lane_sums<S: Simd>(vectors: *const f32, count: usize, out: *mut f32) {
-    // SAFETY: the caller vouches for the features and addresses; a vector beyond the last is
-    // replaced by the last one.
-    unsafe {
-        let mut i = 0;
-        while i < count {
-            let most = (count - i).min(4);
-            let at = |k: usize| vectors.add((i + k.min(most - 1)) * S::LANES);
-            let sums = S::sum4([S::load(at(0)), S::load(at(1)), S::load(at(2)), S::load(at(3))]);
-            for (k, sum) in sums.into_iter().enumerate().take(most) {
-                *out.add(i + k) = sum;
+        if let (true, Some(weight)) = (KEPT, t.weight) {
+            for (kept, sums) in kept.iter().zip([weight.first, weight.second]) {
+                for (r, row) in kept.iter().enumerate() {
+                    for (c, sum) in row.iter().enumerate() {
+                        store(sums.add(r * t.n), c, *sum);
+                    }
+                }
             }
-            i += most;
         }
     }
 }

@@ -6,7 +6,7 @@ mod absorbed;
 
 pub(super) use absorbed::{
     AbsorbedOuterTile, AbsorbedPanel, AbsorbedVectorSums, AbsorbedWeightSums, absorbed_column, absorbed_outer_tile,
-    absorbed_tile, lane_sums,
+    absorbed_tile,
 };
 
 use super::simd::Simd;
