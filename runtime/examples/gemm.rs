@@ -1,8 +1,8 @@
 //! Speed of the products, one thread: `cargo run --release -p din-runtime --example gemm
-//! [v2|v3|v4] [plain|absorbed|widths]`. `plain` has the sizes of the shipped models; `absorbed` has
-//! products with weights that absorb a vector of each sample, by the length of the samples'
-//! histories; `widths` has both for widths that are no multiple of a vector, powers of two, very
-//! narrow or very wide.
+//! [v2|v3|v4] [plain|absorbed|mixed|widths-plain|widths-absorbed]`. `plain` has the sizes of the
+//! shipped models; `absorbed` has products with weights that absorb a vector of each sample, by the
+//! length of the samples' histories; `mixed` has them with histories of random lengths. The last two
+//! have both for widths that are no multiple of a vector, powers of two, very narrow or very wide.
 
 use din_program::Isa;
 use din_runtime::cpu;
@@ -41,7 +41,7 @@ fn time(mut call: impl FnMut()) -> f64 {
     call();
     let calls = (200e-6 / begin.elapsed().as_secs_f64()).ceil().max(1.0);
     let (mut best, mut total) = (f64::MAX, 0.0);
-    while total < 0.04 {
+    while total < 0.15 {
         let begin = Instant::now();
         for _ in 0..calls as usize {
             call();
@@ -87,17 +87,23 @@ fn main() {
         );
     }
     if asked("absorbed") {
-        absorbed(&kernels, 48, 80, &[1, 2, 3, 4, 5, 6, 8, 12, 16, 31, 64, 100, 400]);
+        let equal = [1, 2, 3, 4, 5, 6, 8, 12, 16, 31, 64, 100, 400].map(Length::Equal);
+        absorbed(&kernels, 48, 80, &equal);
     }
-    if asked("widths") {
+    if asked("mixed") {
+        absorbed(&kernels, 48, 80, &[2, 5, 8, 31, 100].map(Length::Mean));
+    }
+    if asked("widths-plain") {
         let widths = [4, 8, 12, 17, 24, 30, 33, 50, 63, 64, 65, 100, 127, 128, 129, 250, 256, 300, 512];
         let square: Vec<_> = widths.iter().map(|&width| (128, width, width)).collect();
         plain(&kernels, &square);
         plain(&kernels, &[(128, 512, 64), (128, 64, 512), (128, 1024, 256), (128, 256, 1024), (1000, 80, 40)]);
+    }
+    if asked("widths-absorbed") {
         for (e, n) in
             [(4, 16), (8, 32), (12, 36), (18, 50), (32, 64), (48, 36), (64, 128), (100, 70), (128, 256), (384, 80)]
         {
-            absorbed(&kernels, e, n, &[1, 3, 6, 10, 30, 100, 1000]);
+            absorbed(&kernels, e, n, &[1, 3, 6, 10, 30, 100, 1000].map(Length::Equal));
         }
     }
 }
@@ -140,13 +146,47 @@ fn plain(kernels: &Microkernels, sizes: &[(usize, usize, usize)]) {
     }
 }
 
+/// Entries of each history.
+enum Length {
+    Equal(usize),
+    /// Drawn from an exponential distribution with this mean, as those of the benchmarks are.
+    Mean(usize),
+}
+
+impl std::fmt::Display for Length {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Length::Equal(entries) => write!(f, "{entries}"),
+            Length::Mean(entries) => write!(f, "mean {entries}"),
+        }
+    }
+}
+
+impl Length {
+    /// Where each history begins and the last one ends: of about 512 entries if they are equal, and
+    /// of more otherwise, so that lengths are not learnt from the call before.
+    fn offsets(&self) -> Vec<u32> {
+        match *self {
+            Length::Equal(entries) => (0..=(512 / entries).max(1)).map(|i| (i * entries) as u32).collect(),
+            Length::Mean(mean) => {
+                let (mut offsets, mut at, mut state) = (vec![0], 0.0, 1u64);
+                while at < 8192.0 {
+                    state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                    at += -(((state >> 40) as f64 + 0.5) / (1 << 24) as f64).ln() * mean as f64;
+                    offsets.push(at as u32);
+                }
+                offsets
+            }
+        }
+    }
+}
+
 /// The first layer of an activation unit: `e` floats per entry, `n` outputs.
-fn absorbed(kernels: &Microkernels, e: usize, n: usize, lengths: &[usize]) {
+fn absorbed(kernels: &Microkernels, e: usize, n: usize, lengths: &[Length]) {
     println!("absorbed {e}x{n}\n{:>7}  {:>8} {:>8} {:>8}", "entries", "forward", "towards x", "outer");
-    for &entries in lengths {
-        let samples = (512 / entries).max(1);
-        let rows = samples * entries;
-        let offsets: Vec<u32> = (0..=samples).map(|i| (i * entries) as u32).collect();
+    for length in lengths {
+        let offsets = length.offsets();
+        let (samples, rows) = (offsets.len() - 1, offsets[offsets.len() - 1] as usize);
         let (x, g, q, w) = (
             Floats::filled(rows * e),
             Floats::filled(rows * n),
@@ -193,6 +233,7 @@ fn absorbed(kernels: &Microkernels, e: usize, n: usize, lengths: &[usize]) {
         let backward = time(|| unsafe { kernels.absorbed_matmul(black_box(&backward), scratch.pointer_mut()) });
         // SAFETY: the vectors have these sizes.
         let outer = time(|| unsafe { kernels.absorbed_outer(black_box(&outer)) });
-        println!("{entries:>7}  {:>8.1} {:>8.1} {:>8.1}", flops / forward, flops / backward, flops / outer);
+        let name = length.to_string();
+        println!("{name:>7}  {:>8.1} {:>8.1} {:>8.1}", flops / forward, flops / backward, flops / outer);
     }
 }

@@ -9,11 +9,11 @@ use super::{ColumnBlock, MatMul, Microkernels, column_blocks, runs};
 use std::ops::Range;
 
 /// Most samples of a group.
-const GROUP: usize = 16;
+const GROUP: usize = 32;
 
 /// Floats of the entries of a group: they are read once per block of the weight, and should stay in
 /// the first-level cache.
-const GROUP_FLOATS: usize = 4 << 10;
+const GROUP_FLOATS: usize = 8 << 10;
 
 /// Most columns of a tile's vectors, and most floats of one vector per row of a gradient's tile, at
 /// any level.
@@ -194,7 +194,7 @@ impl Microkernels {
         let AbsorbedGradient { e, n, .. } = *o;
         let lanes = self.level.lanes;
         let mut dots = [const { std::mem::MaybeUninit::<f32>::uninit() }; GROUP * DOT_FLOATS];
-        for group in groups(o.offsets, (e + n) / 2) {
+        for group in groups(o.offsets, e + n) {
             let first = group.start;
             let offsets = &o.offsets[first..=group.end];
             let entries = (offsets[group.len()] - offsets[0]) as usize;
