@@ -6,6 +6,7 @@
 use super::body::{AbsorbedOuterTile, AbsorbedPanel, AbsorbedVectorSums, AbsorbedWeightSums, RegisterTile, StoreMode};
 use super::level::AbsorbingTiles;
 use super::{ColumnBlock, MatMul, Microkernels, column_blocks, runs};
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 /// Most samples of a group.
@@ -193,13 +194,13 @@ impl Microkernels {
     pub unsafe fn absorbed_outer(&self, o: &AbsorbedGradient<'_>) {
         let AbsorbedGradient { e, n, .. } = *o;
         let lanes = self.level.lanes;
-        let mut dots = [const { std::mem::MaybeUninit::<f32>::uninit() }; GROUP * DOT_FLOATS];
+        let mut dots = [const { MaybeUninit::<f32>::uninit() }; GROUP * DOT_FLOATS];
         for group in groups(o.offsets, e + n) {
             let first = group.start;
             let offsets = &o.offsets[first..=group.end];
             let entries = (offsets[group.len()] - offsets[0]) as usize;
-            // No bit depends on the choice.
-            let tiles = self.level.outer.iter().find(|tiles| entries / group.len() < tiles.entries);
+            let average = entries / group.len();
+            let tiles = self.level.outer.iter().find(|tiles| average < tiles.entries[usize::from(n % lanes > 0)]);
             let tiles = tiles.expect("the last tiles are for histories of any length");
             for (row, height) in runs(e, tiles.whole[tiles.whole.len() - 1].len()) {
                 for ColumnBlock { column, vectors, last } in column_blocks(n, lanes, tiles.whole.len()) {

@@ -37,8 +37,10 @@ pub(super) struct OuterTiles {
     pub whole: &'static [&'static [AbsorbedOuterFn]],
     /// The same for tiles whose last vector is masked.
     pub masked: &'static [&'static [AbsorbedOuterFn]],
-    /// They are for histories that have fewer entries on average.
-    pub entries: usize,
+    /// They are for histories that have fewer entries on average: where the last vector of a row is
+    /// whole, and where it is masked. What was stored by a mask cannot be loaded before it is in the
+    /// cache, so that longer histories gain by sums that stay in registers.
+    pub entries: [usize; 2],
 }
 
 /// Everything of one level.
@@ -200,17 +202,17 @@ level!(v4, simd::Avx512, ["avx512f,avx512dq,avx512bw,avx512vl,avx2,fma"], [
 ], [5, 5, 5, 5, 5, 3], [
     1: 1 2 3 4;
     2: 1 2 3 4;
-], true, 3; [
+], true, [3, 24]; [
     1: 1 2 3 4;
     2: 1 2 3 4;
     3: 1 2 3 4;
     4: 1 2 3 4;
     5: 1 2 3 4;
-], false, 64; [
+], false, [64, 64]; [
     1: 1 2 3 4 5 6 7 8;
     2: 1 2 3 4 5 6 7 8;
     3: 1 2 3 4 5 6 7 8;
-], false, usize::MAX;);
+], false, [usize::MAX; 2];);
 #[cfg(target_arch = "x86_64")]
 level!(v3, simd::Avx2, ["avx2,fma"], [
     1: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
@@ -231,9 +233,12 @@ level!(v3, simd::Avx2, ["avx2,fma"], [
     5: 1, 1;
     6: 1, 1;
 ], [6, 3, 3, 2, 2, 2, 2, 2, 3], [
+    1: 1 2;
+    2: 1 2;
+], true, [0, 3]; [
     1: 1 2 3 4 5 6;
     2: 1 2 3 4 5 6;
-], false, usize::MAX;);
+], false, [usize::MAX; 2];);
 #[cfg(target_arch = "x86_64")]
 level!(v2, simd::Sse, [], [
     1: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
@@ -250,7 +255,7 @@ level!(v2, simd::Sse, [], [
 ], [3], [
     1: 1 2 3 4;
     2: 1 2 3 4;
-], false, usize::MAX;);
+], false, [usize::MAX; 2];);
 #[cfg(not(target_arch = "x86_64"))]
 level!(portable, simd::Portable, [], [
     1: 1 2 3 4, 1 2 3 4;
@@ -264,4 +269,4 @@ level!(portable, simd::Portable, [], [
 ], [2], [
     1: 1 2 3 4;
     2: 1 2 3 4;
-], false, usize::MAX;);
+], false, [usize::MAX; 2];);

@@ -17,12 +17,19 @@ pub use absorbed::{AbsorbedGradient, AbsorbedProduct, VectorGradient, WeightGrad
 use body::{RegisterTile, StoreMode};
 use din_program::Isa;
 use din_program::schedule::Statistic;
-use level::Level;
+use level::{Level, TileSet};
 pub use statistic::{join_partials, partial_of_results, store_results};
+use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 
-/// Floats of a column block of `w` that one pass over the rows reads: about a first-level cache.
-const PASS: usize = 14 << 10;
+/// Floats of a column block of `w` that one pass over the rows reads at most: as many as a
+/// first-level cache of 32 KB has, and two thirds of one of 48 KB.
+const PASS: usize = 8 << 10;
+
+/// Rows of `w` that are a multiple of so many floats apart lie in one set of a first-level cache, as
+/// in that of every x86-64 CPU of today; the block is copied where so many rows of `x` pass over it.
+const SET_FLOATS: usize = 1 << 10;
+const COPY_ROWS: usize = 32;
 
 /// One place in the batch that reads a row: element `element` of the features of a table that
 /// `feature` numbers, in leaf `leaf` of the batch.
@@ -197,19 +204,22 @@ impl Microkernels {
             };
             for ColumnBlock { column, vectors, last } in column_blocks(columns, lanes, whole.len()) {
                 let set = if last == lanes { whole[vectors - 1] } else { masked[vectors - 1] };
-                for (row, height) in runs(rows, set.len()) {
-                    // SAFETY: the tile lies inside `rows x columns`; the caller vouches for those
-                    // and for the features.
-                    unsafe {
-                        set[height - 1](&RegisterTile {
-                            x: t.x.wrapping_add(row * t.x_row + step * t.x_step),
-                            w: t.w.wrapping_add(step * t.w_row + column),
-                            out: t.out.wrapping_add(row * t.out_row + column),
-                            steps,
-                            last,
-                            mode,
-                            ..t
-                        });
+                let block = RegisterTile {
+                    x: t.x.wrapping_add(step * t.x_step),
+                    w: t.w.wrapping_add(step * t.w_row + column),
+                    out: t.out.wrapping_add(column),
+                    steps,
+                    last,
+                    mode,
+                    ..t
+                };
+                // SAFETY: the block lies inside `rows x columns`; the caller vouches for those and
+                // for the features.
+                unsafe {
+                    if t.w_row.is_multiple_of(SET_FLOATS) && rows >= COPY_ROWS {
+                        copied_block(set, &block, rows, (vectors - 1) * lanes + last);
+                    } else {
+                        block_of_tiles(set, &block, rows);
                     }
                 }
             }
@@ -282,6 +292,45 @@ impl Microkernels {
         // features.
         unsafe { (self.level.join)(out, x, count, true) }
     }
+}
+
+/// Covers `rows` rows of the columns of `block` with tiles of `set`.
+///
+/// # Safety
+///
+/// As for the tiles.
+unsafe fn block_of_tiles(set: TileSet, block: &RegisterTile, rows: usize) {
+    for (row, height) in runs(rows, set.len()) {
+        // SAFETY: the caller vouches for the rows and the features.
+        unsafe {
+            set[height - 1](&RegisterTile {
+                x: block.x.wrapping_add(row * block.x_row),
+                out: block.out.wrapping_add(row * block.out_row),
+                ..*block
+            });
+        }
+    }
+}
+
+/// The same from a copy of the block's `columns` columns of `w`.
+///
+/// # Safety
+///
+/// As for the tiles; the columns and steps have [`PASS`] floats at most.
+#[inline(never)]
+unsafe fn copied_block(set: TileSet, block: &RegisterTile, rows: usize, columns: usize) {
+    assert!(block.steps * columns <= PASS, "a pass has no more floats");
+    let mut copy = [const { MaybeUninit::<f32>::uninit() }; PASS];
+    let w = copy.as_mut_ptr().cast::<f32>();
+    for step in 0..block.steps {
+        let (from, to) = (block.w.wrapping_add(step * block.w_row), w.wrapping_add(step * columns));
+        for column in 0..columns {
+            // SAFETY: the caller vouches for the columns of `w`, and the copy has room.
+            unsafe { *to.add(column) = *from.add(column) };
+        }
+    }
+    // SAFETY: the caller vouches for the rest; the copy has the columns of each step.
+    unsafe { block_of_tiles(set, &RegisterTile { w, w_row: columns, ..*block }, rows) }
 }
 
 /// Neighbouring columns that one tile covers: their first, how many vectors they take, and the
