@@ -94,14 +94,16 @@ impl Microkernels {
     /// and what is written overlaps nothing else.
     pub unsafe fn absorbed_matmul(&self, m: &AbsorbedProduct<'_>, scratch: *mut f32) {
         let (k, columns) = if m.transposed { (m.n, m.e) } else { (m.e, m.n) };
-        let widths = self.absorbing(m).vectors;
+        let AbsorbingTiles { vectors: widths, uniform, .. } = *self.absorbing(m);
         let width = |sample: usize| {
             let entries = (m.offsets[sample + 1] - m.offsets[sample]) as usize;
             (entries > 0).then(|| widths[entries.min(widths.len()) - 1])
         };
         for group in groups(m.offsets, k) {
+            let Some(widest) = group.clone().filter_map(width).max() else { continue };
+            let width = |sample: usize| width(sample).map(|vectors| if uniform { widest } else { vectors });
             let used = group.clone().filter_map(width).fold(0u32, |used, vectors| used | 1 << vectors);
-            for vectors in (0..u32::BITS as usize).filter(|vectors| used >> vectors & 1 == 1) {
+            for vectors in (1..=widest).filter(|vectors| used >> vectors & 1 == 1) {
                 for block in column_blocks(columns, self.level.lanes, vectors) {
                     for sample in group.clone().filter(|&sample| width(sample) == Some(vectors)) {
                         // SAFETY: the caller vouches for the addresses.

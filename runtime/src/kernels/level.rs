@@ -29,6 +29,9 @@ pub(super) struct AbsorbingTiles {
     /// Most vectors across of the tiles of a sample, by its entries, less 1; the last is for all
     /// longer histories.
     pub vectors: &'static [usize],
+    /// Whether all samples of a group take the width of the widest: for another one the weight is
+    /// read again.
+    pub uniform: bool,
 }
 
 /// Tiles of the gradients of absorbed weights.
@@ -67,6 +70,7 @@ macro_rules! level {
         [$($columns:literal: $($rows:literal)*, $($narrow:literal)*;)*],
         [$($absorbing:literal: $($absorbing_rows:literal)*, $($absorbing_narrow:literal)*;)*], $vectors:expr,
         [$($transposed:literal: $($transposed_rows:literal)*, $($transposed_narrow:literal)*;)*], $transposed_vectors:expr,
+        $uniform:literal,
         $([$($outer:literal: $($outer_rows:literal)*;)*], $kept:literal, $entries:expr;)*
     ) => {
         pub(super) mod $name {
@@ -152,11 +156,13 @@ macro_rules! level {
                     whole: &[$(&[$(absorbed::<$absorbing_rows, $absorbing, true, false> as AbsorbedTileFn),*]),*],
                     masked: &[$(&[$(absorbed::<$absorbing_narrow, $absorbing, false, false> as AbsorbedTileFn),*]),*],
                     vectors: &$vectors,
+                    uniform: $uniform,
                 },
                 absorbing_transposed: AbsorbingTiles {
                     whole: &[$(&[$(absorbed::<$transposed_rows, $transposed, true, true> as AbsorbedTileFn),*]),*],
                     masked: &[$(&[$(absorbed::<$transposed_narrow, $transposed, false, true> as AbsorbedTileFn),*]),*],
                     vectors: &$transposed_vectors,
+                    uniform: $uniform,
                 },
                 absorbed_column,
                 outer: &[$(OuterTiles {
@@ -199,7 +205,7 @@ level!(v4, simd::Avx512, ["avx512f,avx512dq,avx512bw,avx512vl,avx2,fma"], [
     3: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
     4: 1 2 3 4 5 6, 1 2 3 4 5 6;
     5: 1 2 3 4 5, 1 2 3 4 5;
-], [5, 5, 5, 5, 5, 3], [
+], [5, 5, 5, 5, 5, 3], true, [
     1: 1 2 3 4;
     2: 1 2 3 4;
 ], true, [3, 24]; [
@@ -232,7 +238,7 @@ level!(v3, simd::Avx2, ["avx2,fma"], [
     4: 1, 1;
     5: 1, 1;
     6: 1, 1;
-], [6, 3, 3, 2, 2, 2, 2, 2, 3], [
+], [6, 3, 3, 2, 2, 2, 2, 2, 3], false, [
     1: 1 2;
     2: 1 2;
 ], true, [0, 3]; [
@@ -252,7 +258,7 @@ level!(v2, simd::Sse, [], [
     1: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
     2: 1 2 3 4, 1 2 3 4;
     3: 1 2 3 4, 1 2 3 4;
-], [3], [
+], [3], false, [
     1: 1 2 3 4;
     2: 1 2 3 4;
 ], false, [usize::MAX; 2];);
@@ -266,7 +272,7 @@ level!(portable, simd::Portable, [], [
 ], [2], [
     1: 1 2 3 4, 1 2 3 4;
     2: 1 2 3 4, 1 2 3 4;
-], [2], [
+], [2], false, [
     1: 1 2 3 4;
     2: 1 2 3 4;
 ], false, [usize::MAX; 2];);
