@@ -4,7 +4,8 @@
 //!
 //! The order in which a number is summed depends on the shape alone: not on threads, nor on where a
 //! row lies in its tile. Levels differ in the last bits (lanes of dot products, fused
-//! multiply-add). Nothing is packed: a weight of these sizes lies in L1 or L2.
+//! multiply-add). Nothing is packed but blocks whose rows would share a set of the cache: a weight of
+//! these sizes lies in L1 or L2.
 
 mod absorbed;
 mod body;
