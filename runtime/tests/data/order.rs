@@ -86,9 +86,13 @@ fn threads_change_nothing() {
             for (batch, skip) in [(1, 990), (256, 3), (4_097, 0)] {
                 let options = StreamOptions { batch, skip, ..base };
                 let one = collect(data, options).unwrap();
-                for threads in [2, 16] {
-                    let several = collect(data, StreamOptions { threads, ..options }).unwrap();
-                    assert!(one == several, "{threads} threads, {options:?}, {} rows", data.rows());
+                for (threads, opening_threads) in [(2, 1), (16, 1), (1, 3)] {
+                    let several = collect(data, StreamOptions { threads, opening_threads, ..options }).unwrap();
+                    assert!(
+                        one == several,
+                        "{threads} threads, {opening_threads} in the beginning, {options:?}, {} rows",
+                        data.rows()
+                    );
                 }
             }
         }
