@@ -195,7 +195,11 @@ impl Sizes {
             let (of, pairs) = match axis.kind {
                 AxisKind::Second { of } => (of, false),
                 AxisKind::Pairs { of, .. } => (of, true),
-                _ => continue,
+                AxisKind::Global
+                | AxisKind::Batch { .. }
+                | AxisKind::Request
+                | AxisKind::Sequence { .. }
+                | AxisKind::Unique(_) => continue,
             };
             let lists = sizes.parents[of.index()].clone();
             if pairs {

@@ -82,7 +82,8 @@ impl Rows {
     fn reduction(&mut self, node: Node, first: AxisId, second: AxisId, to: AxisId) -> NodeId {
         let by_first = |op: &Op| match op {
             Op::Max { .. } => Op::Max { to: first },
-            _ => Op::Sum { to: first },
+            Op::Sum { .. } => Op::Sum { to: first },
+            other => unreachable!("{} is no reduction", other.name()),
         };
         let x = if to == second { self.turn(node.operands[0]) } else { node.operands[0] };
         let half = Node { op: by_first(&node.op), operands: vec![x], axis: first, ..node.clone() };

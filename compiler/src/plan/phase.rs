@@ -51,7 +51,7 @@ pub fn phases(all: &WorkList) -> Option<Vec<PhaseItems>> {
                         let parts = &all.items[concat.0].after;
                         parts.iter().all(|p| available(&all.items[p.0]))
                     }
-                    _ => available(item),
+                    Some(Destination::External { .. }) | None => available(item),
                 };
                 if ready {
                     phase_of[k] = Some(number);

@@ -202,7 +202,8 @@ impl Microkernels {
             let offsets = &o.offsets[first..=group.end];
             let entries = (offsets[group.len()] - offsets[0]) as usize;
             let average = entries / group.len();
-            let tiles = self.level.outer.iter().find(|tiles| average < tiles.entries[usize::from(n % lanes > 0)]);
+            let are_for = |below: Option<[usize; 2]>| below.is_none_or(|b| average < b[usize::from(n % lanes > 0)]);
+            let tiles = self.level.outer.iter().find(|tiles| are_for(tiles.below));
             let tiles = tiles.expect("the last tiles are for histories of any length");
             for (row, height) in runs(e, tiles.whole[tiles.whole.len() - 1].len()) {
                 for ColumnBlock { column, vectors, last } in column_blocks(n, lanes, tiles.whole.len()) {

@@ -42,8 +42,8 @@ pub(super) struct OuterTiles {
     pub masked: &'static [&'static [AbsorbedOuterFn]],
     /// They are for histories that have fewer entries on average: where the last vector of a row is
     /// whole, and where it is masked. What was stored by a mask cannot be loaded before it is in the
-    /// cache, so that longer histories gain by sums that stay in registers.
-    pub entries: [usize; 2],
+    /// cache, so that longer histories gain by sums that stay in registers. `None`: for all others.
+    pub below: Option<[usize; 2]>,
 }
 
 /// Everything of one level.
@@ -66,12 +66,14 @@ pub(super) struct Level {
 
 macro_rules! level {
     (
-        $name:ident, $simd:ty, [$($feature:literal)?],
-        [$($columns:literal: $($rows:literal)*, $($narrow:literal)*;)*],
-        [$($absorbing:literal: $($absorbing_rows:literal)*, $($absorbing_narrow:literal)*;)*], $vectors:expr,
-        [$($transposed:literal: $($transposed_rows:literal)*, $($transposed_narrow:literal)*;)*], $transposed_vectors:expr,
-        $uniform:literal,
-        $([$($outer:literal: $($outer_rows:literal)*;)*], $kept:literal, $entries:expr;)*
+        $name:ident: $simd:ty, [$($feature:literal)?],
+        tiles { $($columns:literal: $($rows:literal)*, $($narrow:literal)*;)* }
+        absorbing { $($absorbing:literal: $($absorbing_rows:literal)*, $($absorbing_narrow:literal)*;)* }
+            widths $widths:expr,
+        transposed { $($transposed:literal: $($transposed_rows:literal)*, $($transposed_narrow:literal)*;)* }
+            widths $transposed_widths:expr,
+        uniform $uniform:literal,
+        $(gradients { $($outer:literal: $($outer_rows:literal)*;)* } in registers $kept:literal, below $below:expr;)*
     ) => {
         pub(super) mod $name {
             use super::*;
@@ -155,20 +157,20 @@ macro_rules! level {
                 absorbing: AbsorbingTiles {
                     whole: &[$(&[$(absorbed::<$absorbing_rows, $absorbing, true, false> as AbsorbedTileFn),*]),*],
                     masked: &[$(&[$(absorbed::<$absorbing_narrow, $absorbing, false, false> as AbsorbedTileFn),*]),*],
-                    vectors: &$vectors,
+                    vectors: &$widths,
                     uniform: $uniform,
                 },
                 absorbing_transposed: AbsorbingTiles {
                     whole: &[$(&[$(absorbed::<$transposed_rows, $transposed, true, true> as AbsorbedTileFn),*]),*],
                     masked: &[$(&[$(absorbed::<$transposed_narrow, $transposed, false, true> as AbsorbedTileFn),*]),*],
-                    vectors: &$transposed_vectors,
+                    vectors: &$transposed_widths,
                     uniform: $uniform,
                 },
                 absorbed_column,
                 outer: &[$(OuterTiles {
                     whole: &[$(&[$(absorbed_outer::<$outer_rows, $outer, true, $kept> as AbsorbedOuterFn),*]),*],
                     masked: &[$(&[$(absorbed_outer::<$outer_rows, $outer, false, $kept> as AbsorbedOuterFn),*]),*],
-                    entries: $entries,
+                    below: $below,
                 }),*],
             };
             const _: () = assert!(LEVEL_COLUMNS == <$simd as Simd>::COLUMNS);
@@ -179,100 +181,131 @@ macro_rules! level {
     };
 }
 
-// Vectors across, then rows: of whole tiles and of masked ones. Rows times columns accumulators, one
-// vector of `w` a column and one of `x` (and the mask, where it takes a vector register: AVX2) fit
-// the registers: 32, 16 and 16 of them. In the second and third list the same of tiles that make
-// their weight and its transpose, which takes one or two more registers, and the most vectors
-// across by entries: wide where a history is so short that few sums are under way; then so narrow
-// that one tile has all entries, and need not store its weight. No bit depends on these. In the
-// last list tiles of absorbed weights' gradients.
+// - `tiles`: vectors across, then rows: of whole tiles and of masked ones. Rows times columns
+//   accumulators, one vector of `w` a column and one of `x` (and the mask, where it takes a vector
+//   register: AVX2) fit the registers: 32, 16 and 16 of them.
+// - `absorbing`, `transposed`: the same of tiles that make their weight, or its transpose, which
+//   takes one or two more registers. `widths`: the most vectors across by entries: wide where a
+//   history is so short that few sums are under way; then so narrow that one tile has all entries,
+//   and need not store its weight.
+// - `gradients`: tiles of absorbed weights' gradients, for ever longer histories. `in registers`:
+//   whether the sums of weights stay there from sample to sample.
+//
+// No bit depends on these.
 #[cfg(target_arch = "x86_64")]
-level!(v4, simd::Avx512, ["avx512f,avx512dq,avx512bw,avx512vl,avx2,fma"], [
-    1: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
-    2: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
-    3: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
-    4: 1 2 3 4 5 6, 1 2 3 4 5 6;
-    5: 1 2 3 4 5, 1 2 3 4 5;
-], [
-    1: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
-    2: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
-    3: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
-    4: 1 2 3 4 5 6, 1 2 3 4 5 6;
-    5: 1 2 3 4 5, 1 2 3 4 5;
-], [5, 5, 5, 5, 5, 3], [
-    1: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
-    2: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
-    3: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
-    4: 1 2 3 4 5 6, 1 2 3 4 5 6;
-    5: 1 2 3 4 5, 1 2 3 4 5;
-], [5, 5, 5, 5, 5, 3], true, [
-    1: 1 2 3 4;
-    2: 1 2 3 4;
-], true, [3, 24]; [
-    1: 1 2 3 4;
-    2: 1 2 3 4;
-    3: 1 2 3 4;
-    4: 1 2 3 4;
-    5: 1 2 3 4;
-], false, [64, 64]; [
-    1: 1 2 3 4 5 6 7 8;
-    2: 1 2 3 4 5 6 7 8;
-    3: 1 2 3 4 5 6 7 8;
-], false, [usize::MAX; 2];);
+level!(v4: simd::Avx512, ["avx512f,avx512dq,avx512bw,avx512vl,avx2,fma"],
+    tiles {
+        1: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
+        2: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
+        3: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
+        4: 1 2 3 4 5 6, 1 2 3 4 5 6;
+        5: 1 2 3 4 5, 1 2 3 4 5;
+    }
+    absorbing {
+        1: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
+        2: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
+        3: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
+        4: 1 2 3 4 5 6, 1 2 3 4 5 6;
+        5: 1 2 3 4 5, 1 2 3 4 5;
+    } widths [5, 5, 5, 5, 5, 3],
+    transposed {
+        1: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
+        2: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
+        3: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
+        4: 1 2 3 4 5 6, 1 2 3 4 5 6;
+        5: 1 2 3 4 5, 1 2 3 4 5;
+    } widths [5, 5, 5, 5, 5, 3],
+    uniform true,
+    gradients {
+        1: 1 2 3 4;
+        2: 1 2 3 4;
+    } in registers true, below Some([3, 24]);
+    gradients {
+        1: 1 2 3 4;
+        2: 1 2 3 4;
+        3: 1 2 3 4;
+        4: 1 2 3 4;
+        5: 1 2 3 4;
+    } in registers false, below Some([64, 64]);
+    gradients {
+        1: 1 2 3 4 5 6 7 8;
+        2: 1 2 3 4 5 6 7 8;
+        3: 1 2 3 4 5 6 7 8;
+    } in registers false, below None;
+);
 #[cfg(target_arch = "x86_64")]
-level!(v3, simd::Avx2, ["avx2,fma"], [
-    1: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
-    2: 1 2 3 4 5 6, 1 2 3 4 5;
-    3: 1 2 3 4, 1 2 3;
-], [
-    1: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
-    2: 1 2 3 4 5 6, 1 2 3 4 5;
-    3: 1 2 3 4, 1 2 3;
-    4: 1 2, 1 2;
-    5: 1 2, 1 2;
-    6: 1, 1;
-], [6, 5, 3, 3, 2, 2, 3], [
-    1: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
-    2: 1 2 3 4 5 6, 1 2 3 4 5;
-    3: 1 2 3, 1 2 3;
-    4: 1, 1;
-    5: 1, 1;
-    6: 1, 1;
-], [6, 3, 3, 2, 2, 2, 2, 2, 3], false, [
-    1: 1 2;
-    2: 1 2;
-], true, [0, 3]; [
-    1: 1 2 3 4 5 6;
-    2: 1 2 3 4 5 6;
-], false, [usize::MAX; 2];);
+level!(v3: simd::Avx2, ["avx2,fma"],
+    tiles {
+        1: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
+        2: 1 2 3 4 5 6, 1 2 3 4 5;
+        3: 1 2 3 4, 1 2 3;
+    }
+    absorbing {
+        1: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
+        2: 1 2 3 4 5 6, 1 2 3 4 5;
+        3: 1 2 3 4, 1 2 3;
+        4: 1 2, 1 2;
+        5: 1 2, 1 2;
+        6: 1, 1;
+    } widths [6, 5, 3, 3, 2, 2, 3],
+    transposed {
+        1: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
+        2: 1 2 3 4 5 6, 1 2 3 4 5;
+        3: 1 2 3, 1 2 3;
+        4: 1, 1;
+        5: 1, 1;
+        6: 1, 1;
+    } widths [6, 3, 3, 2, 2, 2, 2, 2, 3],
+    uniform false,
+    gradients {
+        1: 1 2;
+        2: 1 2;
+    } in registers true, below Some([0, 3]);
+    gradients {
+        1: 1 2 3 4 5 6;
+        2: 1 2 3 4 5 6;
+    } in registers false, below None;
+);
 #[cfg(target_arch = "x86_64")]
-level!(v2, simd::Sse, [], [
-    1: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
-    2: 1 2 3 4, 1 2 3 4;
-    3: 1 2 3 4, 1 2 3 4;
-], [
-    1: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
-    2: 1 2 3 4, 1 2 3 4;
-    3: 1 2 3 4, 1 2 3 4;
-], [3], [
-    1: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
-    2: 1 2 3 4, 1 2 3 4;
-    3: 1 2 3 4, 1 2 3 4;
-], [3], false, [
-    1: 1 2 3 4;
-    2: 1 2 3 4;
-], false, [usize::MAX; 2];);
+level!(v2: simd::Sse, [],
+    tiles {
+        1: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
+        2: 1 2 3 4, 1 2 3 4;
+        3: 1 2 3 4, 1 2 3 4;
+    }
+    absorbing {
+        1: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
+        2: 1 2 3 4, 1 2 3 4;
+        3: 1 2 3 4, 1 2 3 4;
+    } widths [3],
+    transposed {
+        1: 1 2 3 4 5 6 7 8, 1 2 3 4 5 6 7 8;
+        2: 1 2 3 4, 1 2 3 4;
+        3: 1 2 3 4, 1 2 3 4;
+    } widths [3],
+    uniform false,
+    gradients {
+        1: 1 2 3 4;
+        2: 1 2 3 4;
+    } in registers false, below None;
+);
 #[cfg(not(target_arch = "x86_64"))]
-level!(portable, simd::Portable, [], [
-    1: 1 2 3 4, 1 2 3 4;
-    2: 1 2 3 4, 1 2 3 4;
-], [
-    1: 1 2 3 4, 1 2 3 4;
-    2: 1 2 3 4, 1 2 3 4;
-], [2], [
-    1: 1 2 3 4, 1 2 3 4;
-    2: 1 2 3 4, 1 2 3 4;
-], [2], false, [
-    1: 1 2 3 4;
-    2: 1 2 3 4;
-], false, [usize::MAX; 2];);
+level!(portable: simd::Portable, [],
+    tiles {
+        1: 1 2 3 4, 1 2 3 4;
+        2: 1 2 3 4, 1 2 3 4;
+    }
+    absorbing {
+        1: 1 2 3 4, 1 2 3 4;
+        2: 1 2 3 4, 1 2 3 4;
+    } widths [2],
+    transposed {
+        1: 1 2 3 4, 1 2 3 4;
+        2: 1 2 3 4, 1 2 3 4;
+    } widths [2],
+    uniform false,
+    gradients {
+        1: 1 2 3 4;
+        2: 1 2 3 4;
+    } in registers false, below None;
+);
