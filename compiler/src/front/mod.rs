@@ -14,7 +14,7 @@
 //! | `call`, `conform` | calls; types of parameters and results |
 //! | `builtin`, `embed` | functions of the language; vectors of features |
 //! | `weight` | weights and states by path name |
-//! | `train`, `report`, `rule`, `update` | predictions, loss, settings; metrics, assertions; optimizers and regularizers |
+//! | `train`, `report`, `assertion`, `rule`, `update` | predictions, loss, settings; metrics; assertions; optimizers and regularizers |
 //! | `usage`, `names` | what is unused |
 //! | `untrained` | what no gradient reaches |
 //! | `library` | files without a model |
@@ -24,6 +24,7 @@
 //! depth and work are bounded; the same text gives the same model.
 #![warn(missing_docs)]
 
+mod assertion;
 mod block;
 mod builtin;
 mod call;
