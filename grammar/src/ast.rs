@@ -450,7 +450,7 @@ pub struct Argument {
     pub value: Expr,
     /// The axis of a ragged reduction: `sum(x over s)`.
     pub over: Option<Ident>,
-    /// Which entries count, in a reduction: `sum(x over s where c)`.
+    /// The condition of a reduction, on its entries: `sum(x over s where c)`.
     pub condition: Option<Expr>,
     pub span: Span,
 }

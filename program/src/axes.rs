@@ -14,9 +14,9 @@
 //!
 //! The axes form a tree by [`AxisTree::parent`]. Two features add a second ancestor: the samples of
 //! a request lie under its element of the request axis as well, and the entries of a common list
-//! lie under those that are kept once per request. A pair of entries lies under the first of them,
-//! and under the second by its second name. A unique axis is an ancestor of the axis whose elements
-//! it joins. [`AxisTree::is_ancestor`] knows all of these.
+//! lie under those that are kept once per request. A pair of entries lies under its first entry,
+//! and under its second entry on the axis of the second name. A unique axis is an ancestor of the
+//! axis whose elements it joins. [`AxisTree::is_ancestor`] knows all of these.
 
 use crate::schema::{Feature, Schema};
 use serde::{Deserialize, Serialize};
@@ -246,7 +246,8 @@ impl AxisTree {
         }
     }
 
-    /// The second name of an axis of entries, and their pairs; `None` where they have none.
+    /// The axes of the second name of an axis of entries and of their pairs; `None` without a
+    /// second name.
     pub fn pairs(&self, of: AxisId) -> Option<[AxisId; 2]> {
         self.iter().find_map(|(id, axis)| match axis.kind {
             AxisKind::Pairs { of: first, second } => (first == of).then_some([second, id]),

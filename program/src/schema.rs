@@ -331,13 +331,13 @@ pub enum MetricKind {
     Calibration,
     /// Mean squared difference of probability and label.
     Brier,
-    /// What is best among the first samples of each group: the mean over groups.
+    /// The mean over groups of a measure of the `k` samples with the best scores.
     Ranked {
         /// What is measured of a group.
         measure: RankedMeasure,
         /// What the samples of one group have in common.
         by: GroupBy,
-        /// How many of its samples count: 1 at least.
+        /// How many samples of a group count: 1 at least.
         k: u32,
     },
 }
@@ -347,9 +347,9 @@ pub enum MetricKind {
 pub enum RankedMeasure {
     /// Discounted gain of the labels over the largest possible one.
     Ndcg,
-    /// 1 if there is a label of 1 among them.
+    /// 1 if there is a label of 1 among the first `k`, else 0.
     HitRate,
-    /// 1 over the rank of the first label of 1.
+    /// 1 divided by the rank of the first label of 1; 0 if that is above `k`.
     ReciprocalRank,
 }
 
@@ -373,7 +373,7 @@ impl MetricKind {
         }
     }
 
-    /// What groups the rows, where the metric is one of groups.
+    /// What groups the rows; `None` of a metric without groups.
     pub fn grouping(&self) -> Option<GroupBy> {
         match *self {
             Self::Gauc { by, .. } | Self::Ranked { by, .. } => Some(by),
@@ -423,11 +423,12 @@ pub enum MetricName {
 /// Which of two values of a metric is the better one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
-    /// Areas and gains.
+    /// AUC, GAUC, average precision, information gain, NDCG, hit rate and reciprocal rank.
     HigherIsBetter,
-    /// Losses.
+    /// Log loss, normalized entropy and the Brier score.
     LowerIsBetter,
-    /// A ratio of what was predicted to what was observed: by its factor from 1.
+    /// Calibration, a ratio of what was predicted to what was observed; 2 and 1/2 are equally far
+    /// from 1.
     NearerToOneIsBetter,
 }
 

@@ -2,7 +2,8 @@
 //! [v2|v3|v4] [plain|absorbed|mixed|widths-plain|widths-absorbed]`. `plain` has the sizes of the
 //! shipped models; `absorbed` has products with weights that absorb a vector of each sample, by the
 //! length of the samples' histories; `mixed` has them with histories of random lengths. The last two
-//! have both for widths that are no multiple of a vector, powers of two, very narrow or very wide.
+//! have products and absorbed products of many widths: powers of two, very narrow ones, very wide
+//! ones, and some that are no multiple of a vector.
 
 use din_program::Isa;
 use din_runtime::cpu;
@@ -34,8 +35,8 @@ impl Floats {
     }
 }
 
-/// Best time of a call out of many, in seconds. Samples are short, so that some of them are not
-/// interrupted on a busy machine.
+/// Best time of a call out of many, in seconds. Each measurement is short, so that some of them are
+/// not interrupted on a busy machine.
 fn time(mut call: impl FnMut()) -> f64 {
     let begin = Instant::now();
     call();

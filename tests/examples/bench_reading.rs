@@ -5,12 +5,12 @@
 //!     [--train yes|no]
 //! ```
 //!
-//! Each round reads some epochs in shuffled order and drops their batches, trains on as many batches
-//! that are in memory, and trains on an epoch while it is read. The first windows of epochs are
-//! read while the epoch before runs out, as in training. Prints two JSON lines a round. The first has
-//! CPU nanoseconds of reading per sample, of an epoch by itself and of consecutive ones, and the
-//! seconds until the first batch of a data set that nobody has begun to read; the second samples per
-//! second of both ways to train.
+//! Each round reads some epochs in shuffled order and drops their batches, trains on as many
+//! batches that are in memory, and trains on an epoch while it is read. The first windows of epochs
+//! are read while the epoch before runs out, as in training. Prints two JSON lines per round. The
+//! first has CPU nanoseconds of reading per sample, of an epoch by itself and of consecutive ones,
+//! and the seconds until the first batch of a data set that nobody has begun to read; the second
+//! samples per second of both ways to train.
 
 use din_compiler::front::{CheckOptions, NoFiles, check};
 use din_compiler::{CompileOptions, compile};

@@ -91,7 +91,7 @@ fn gain(b: &mut GradientBuilder, node: &Node, y: NodeId, g: NodeId, k: usize) ->
         Op::Slice { .. } => b.flatten(g),
         // y = x at every element and component: dx is the sum of g over them, which `fit` takes.
         Op::Broadcast => Ok(g),
-        // The same numbers under the operand's name of the entries.
+        // The same values, under the name that the entries have in the operand.
         Op::Rename { .. } => {
             let axis = b.graph.node(x).axis;
             b.graph.rename(g, axis, b.s)

@@ -8,8 +8,8 @@ use crate::graph::{AxisId, AxisKind, BinaryOp, NodeId, Shape, TypeError, UnaryOp
 use din_grammar::ast::{self, Expr};
 use din_grammar::{Diagnostic, Span};
 
-/// Less than any score: where a condition leaves entries out of a maximum. Exact in f32, and small
-/// enough that differences stay finite.
+/// -2^100, which takes part in a maximum in place of an entry that a condition leaves out: less
+/// than any score of a model. Exact in f32, and of a size at which differences stay finite.
 const LEAST: f64 = -1.267_650_600_228_229_4e30;
 
 /// What is reduced.
@@ -32,7 +32,7 @@ impl<'a> Elaborator<'a> {
         self.walk.graph.length(axis, span)
     }
 
-    /// Place of each entry in its list, from 0; under a second name, of these.
+    /// Place of each entry in its list, from 0; if `axis` is a second name, as a value over that.
     pub(super) fn position(&mut self, axis: AxisId, span: Span) -> Built {
         let first = self.walk.graph.axes.first_name(axis);
         let entries = self.walk.graph.axes.shared(first).unwrap_or(first);
@@ -70,10 +70,12 @@ impl<'a> Elaborator<'a> {
             return axes.parent(varies);
         }
         let entries = |id: AxisId| axes.on_samples(axes.first_name(id));
-        let help = if axes.is_ragged(varies) && entries(varies) == entries(axis) {
+        let help = if !axes.is_ragged(varies) {
+            "a sum of equal values is the value times `length(…)`"
+        } else if entries(varies) == entries(axis) {
             "these are the same entries under another name: reduce over that"
         } else {
-            "a sum of equal values is the value times `length(…)`"
+            "reduce over an axis over which the value varies"
         };
         let (axis, over) = (self.axis_text(axis), self.axis_text(varies));
         self.report(
@@ -84,8 +86,9 @@ impl<'a> Elaborator<'a> {
         None
     }
 
-    /// The condition of a reduction of `value`. Where `value` is once per entry of a common
-    /// sequence and the condition varies with the samples, so does `value` afterwards.
+    /// The condition of a reduction of `value`. If `value` has one element per entry of a common
+    /// sequence and request, and the condition varies with the samples, `value` is broadcast to
+    /// them.
     fn condition(&mut self, value: &mut Tensor, condition: ExprValue<'a>, place: Span, at: Span) -> Option<NodeId> {
         let condition = self.tensor(condition, place)?;
         let plain = Tensor { node: condition.node, fields: None };
@@ -229,7 +232,7 @@ impl<'a> Elaborator<'a> {
         self.walk.graph.max(x, of.to, span)
     }
 
-    /// `softmax(x over s)`: by component, `exp(x)` as a part of its sum over the entries.
+    /// `softmax(x over s)`: by component, `exp(x)` divided by its sum over the entries.
     pub(super) fn softmax(
         &mut self,
         value: ExprValue<'a>,
@@ -251,7 +254,8 @@ impl<'a> Elaborator<'a> {
     }
 
     fn shares(&mut self, of: &Reduced, span: Span) -> Built {
-        // The greatest value is taken off for range only: it cancels, and so does its gradient.
+        // The greatest value is subtracted so that `exp` does not overflow: it cancels, and so does
+        // its gradient.
         let greatest = self.greatest(of, span)?;
         let greatest = self.walk.graph.stop_gradient(greatest, span);
         let below = self.walk.graph.binary(BinaryOp::Subtract, of.value.node, greatest, span)?;
@@ -305,7 +309,8 @@ impl<'a> Elaborator<'a> {
                 let one = self.walk.graph.constant(1.0, span);
                 self.walk.graph.binary(BinaryOp::Subtract, length, one, span)?
             }
-            // Of the entries that count, the greatest place, or the greatest below 0.
+            // Of the entries that count, the greatest place; for the first one, the greatest
+            // negated place, negated again.
             (Some(_), last) => {
                 let turned = if last { position } else { self.walk.graph.unary(UnaryOp::Negate, position, span) };
                 let shape = Shape::scalar();
@@ -317,8 +322,8 @@ impl<'a> Elaborator<'a> {
         };
         let there = self.walk.graph.binary(BinaryOp::Equal, position, end, span)?;
         let value = self.walk.graph.select(there, of.value.node, zero, span)?;
-        // Where none counts, the end of an empty list is no entry's place; of a list without any
-        // that counts, it is beyond all of them.
+        // In a list of which no entry counts, `end` is -2^100 or 2^100, which is no entry's place;
+        // in an empty list there is nothing to add. The sum is 0 in both.
         self.walk.graph.sum(value, of.to, span)
     }
 

@@ -102,7 +102,7 @@ pub(super) enum PartialArgument<'a> {
 #[derive(Clone, Debug)]
 pub(super) struct Over<'a> {
     pub axis: AxisId,
-    /// Which entries count.
+    /// The condition on the entries, and its place in the text.
     pub condition: Option<(ExprValue<'a>, Span)>,
 }
 

@@ -125,7 +125,7 @@ pub struct Sizes {
     parents: Vec<Vec<usize>>,
     /// By axis, each element's second parent.
     commons: Vec<Vec<usize>>,
-    /// By axis, of pairs: each one's second entry.
+    /// By axis: if it is one of pairs, the second entry of each.
     seconds: Vec<Vec<usize>>,
     /// By group, the element of each element of the axis that it joins.
     joined: Vec<Vec<usize>>,

@@ -516,8 +516,8 @@ impl Emitter<'_> {
         }
     }
 
-    /// Which element of `to` is above each one of `of`; of pairs of entries, above the first or
-    /// the second.
+    /// Which element of `to` is above each one of `of`. If `of` is an axis of pairs: above the
+    /// first entry of each, or above the second one if `second`.
     fn above(&self, of: AxisId, to: AxisId, second: bool) -> KernelArg {
         let to = match self.all.axes.second_of_pairs(of) {
             Some(name) if second => name,
@@ -526,8 +526,8 @@ impl Emitter<'_> {
         KernelArg::Ancestor { of, to }
     }
 
-    /// Columns of a buffer as seen by a region over `axis`; of pairs, perhaps by their second
-    /// entry.
+    /// Columns of a buffer as seen by a region over `axis`; if that is an axis of pairs, possibly
+    /// at their second entries.
     fn column(
         &mut self,
         open: &mut OpenRegion,

@@ -37,7 +37,7 @@ pub struct WorkOperand {
     pub src: OperandSource,
     pub column: u32,
     pub width: u32,
-    /// Of pairs of entries, the second one's is read: the entries have their second name.
+    /// Whether the operand is over a second name: pairs read it at their second entry.
     pub second: bool,
 }
 
@@ -100,7 +100,7 @@ pub enum Destination {
 #[derive(Clone, Debug, PartialEq)]
 pub struct WorkItem {
     pub kind: WorkKind,
-    /// Whose elements the work iterates; never a second name.
+    /// The axis whose elements the work iterates; never a second name.
     pub axis: AxisId,
     /// Columns that the work iterates (of the operand, for reductions).
     pub width: u32,

@@ -1,10 +1,11 @@
 //! Pairs of entries, prepared for phases whose tiles have all pairs of some first entries.
 //!
-//! A value over pairs is reduced to its first entries. What is reduced to the second ones is
-//! computed anew for the pairs turned round: `sum over i of f(x_i, y_j)` at each `j` is, at each
-//! `i`, the sum over `j` of `f(x_j, y_i)`. So no buffer holds values over pairs beyond a tile for
-//! it, and no sum crosses tiles. What a value over pairs reads lies on its first entries, on the
-//! second ones, or is global.
+//! A value over pairs is reduced to its first entries, or over all samples. What is reduced to the
+//! second entries is computed anew for the pairs turned round, that is, with the two entries of
+//! each pair exchanged: `sum over i of f(x_i, y_j)` at each `j` is, at each `i`, the sum over `j`
+//! of `f(x_j, y_i)`. So this needs no buffer with the pairs of the whole batch, and no sum crosses
+//! tiles. What a value over pairs reads lies on its first entries, on the second ones, or is
+//! global.
 
 use crate::graph::{AxisId, AxisKind, GLOBAL, Graph, Node, NodeId, Op, Root};
 use rustc_hash::FxHashMap;
@@ -38,9 +39,10 @@ pub(super) fn by_first_entry(graph: &Graph, order: &[NodeId]) -> Option<Graph> {
 struct Rows {
     new: Graph,
     map: FxHashMap<NodeId, NodeId>,
-    /// Values over samples and the like, broadcast to entries.
+    /// Values over samples and other axes above the entries, broadcast to the first entries.
     spread: FxHashMap<(NodeId, AxisId), NodeId>,
-    /// Values over pairs, for the pairs turned round; those of entries under their other name.
+    /// By value over pairs, the same for the pairs turned round; by value over entries, the same
+    /// under their other name.
     turned: FxHashMap<NodeId, NodeId>,
 }
 
@@ -91,7 +93,7 @@ impl Rows {
         if to == second {
             return self.new.push(Node { op: Op::Rename { to }, operands: vec![half], ..node });
         }
-        // No entry is without a pair, so that the maximum of nothing is not among these.
+        // Every entry has a pair, so no maximum of an empty set (which is 0) is among these.
         self.new.push(Node { operands: vec![half], ..node })
     }
 

@@ -78,7 +78,8 @@ fn usable_in_phase(all: &WorkList, need: WorkItemId, user: &WorkItem) -> bool {
     if need.joins_chunks() {
         return false;
     }
-    // A tile of pairs has all pairs of some first entries, whatever their second ones are.
+    // A tile of pairs has all pairs of some first entries; their second entries may be in other
+    // tiles.
     if all.axes.second_of_pairs(user.axis).is_some() && user.operands.iter().any(of_second) {
         return false;
     }
@@ -88,7 +89,7 @@ fn usable_in_phase(all: &WorkList, need: WorkItemId, user: &WorkItem) -> bool {
 
 /// Most element-wise operations worth repeating instead of storing a value.
 const CHEAP: usize = 8;
-/// The same of a value over pairs of entries, of which a batch has far more than of anything else.
+/// The same for values over pairs of entries, of which a batch has more than of any other element.
 const CHEAP_PAIRS: usize = 64;
 
 /// See [`CHEAP`].

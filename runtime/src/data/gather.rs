@@ -185,6 +185,7 @@ fn copy<'a, T: Copy + 'a>(
     }
 }
 
-/// How many ranges ahead memory is asked for: of lists, and of values that are copied much faster.
+/// How many ranges ahead memory is prefetched: of lists, and of shorter ranges, which are copied
+/// faster.
 const LONG_AHEAD: usize = 8;
 const SHORT_AHEAD: usize = 32;

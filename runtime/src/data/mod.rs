@@ -161,7 +161,7 @@ impl Warnings {
         }
     }
 
-    /// Those of other rows, read after these, that are new there.
+    /// Adds the warnings of `other` that it has not handed on before, about rows read after these.
     pub fn take_from(&self, other: &Warnings) {
         let new =
             |warning: &mut Warning| (!std::mem::replace(&mut warning.reported, true)).then(|| warning.fault.clone());
@@ -171,7 +171,7 @@ impl Warnings {
 }
 
 impl Inner {
-    /// So many rows, or as many as take so many bytes, if these are fewer; one at least.
+    /// `rows`, or as many rows as take `bytes` bytes, if these are fewer; one at least.
     fn window_rows(&self, rows: usize, bytes: u64) -> usize {
         (bytes / self.row_bytes).min(rows as u64).max(1) as usize
     }
@@ -240,7 +240,7 @@ impl Dataset {
         self.inner.rows
     }
 
-    /// Rows of a window of a stream in shuffled order.
+    /// Number of rows in a window of a stream in shuffled order.
     pub fn window_rows(&self, options: &StreamOptions) -> u64 {
         self.inner.window_rows(options.window_rows, options.window_bytes) as u64
     }
@@ -307,7 +307,7 @@ impl Dataset {
         .collect()
     }
 
-    /// Frees the memory that streams hand on to each other, as far as none uses it.
+    /// Frees the memory that streams hand on to each other and none uses now.
     pub(crate) fn free_spare_memory(&self) {
         self.inner.spare.free();
     }

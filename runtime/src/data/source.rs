@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 pub(super) struct Source {
     pub data: Arc<Inner>,
-    /// What the rows that were read give reason to warn of.
+    /// The warnings about the rows that were read.
     pub warnings: Arc<Warnings>,
     /// Blocks in reading order.
     order: Vec<RowBlock>,
@@ -32,7 +32,7 @@ pub(super) struct Source {
     flat: Flat,
     /// Parts of earlier windows, whose memory is used again.
     spare: Vec<Batch>,
-    /// Of streams on one rank, which hand such parts on to each other.
+    /// On one rank, where streams hand such parts on to each other.
     shared_spare: Option<SpareUser>,
     /// Rows of the largest part since parts were taken back.
     part_rows: usize,

@@ -5,8 +5,8 @@ use super::Inner;
 use crate::batch::Batch;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Parts of windows whose rows nobody needs any more. They are kept as long as a stream of the data
-/// set is open that can use them.
+/// Parts of windows whose rows nobody needs any more. They are kept while a stream of the data set
+/// that can use them is open.
 #[derive(Debug, Default)]
 pub(crate) struct SpareParts(Mutex<Shared>);
 

@@ -64,8 +64,8 @@ pub struct StreamOptions {
     pub window_bytes: u64,
     /// Threads that decode and fill batches. No part of the order.
     pub threads: usize,
-    /// Threads that decode the first window, where these are more and a rank reads alone. No part of
-    /// the order.
+    /// Threads that decode the first window, if they are more than `threads` and there is one rank.
+    /// They do not affect the order.
     pub opening_threads: usize,
     /// Leaves of a batch, at most: a power of two. No part of the order.
     pub leaves: u32,
@@ -87,7 +87,7 @@ impl StreamOptions {
     }
 }
 
-/// What the threads of a stream read, and where they put what is to be warned of.
+/// What the threads of a stream read, and where they collect warnings.
 #[derive(Clone)]
 pub(super) struct Reading {
     pub data: Arc<Inner>,
@@ -105,8 +105,8 @@ pub struct Batches {
     /// Set when nobody takes batches any more.
     dropped: Arc<AtomicBool>,
     data: Arc<Inner>,
-    /// What the rows that the threads have read give reason to warn of. It is the data set's once
-    /// batches are taken, so that which row is named does not depend on what is read ahead.
+    /// The warnings about the rows that the threads have read. They become the data set's when a
+    /// batch is taken, so that which row a warning names does not depend on what is read ahead.
     warnings: Arc<Warnings>,
 }
 

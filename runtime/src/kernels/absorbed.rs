@@ -114,7 +114,7 @@ impl Microkernels {
         }
     }
 
-    /// The tiles that make the weight of `m`.
+    /// The tiles that compute the weight of `m`.
     fn absorbing(&self, m: &AbsorbedProduct<'_>) -> &'static AbsorbingTiles {
         if m.transposed { &self.level.absorbing_transposed } else { &self.level.absorbing }
     }

@@ -1,8 +1,9 @@
-//! Register tiles at AVX-512 whose last vector has half of its columns, such as products with 40
-//! columns. Two rows share a vector there: the lower half has the columns of the first, the upper
-//! half those of the second. Masked tiles would spend an instruction per row on half a vector.
+//! Register tiles at AVX-512 for products whose last vector would be half full, such as those with
+//! 40 columns. Two rows share a vector there: the lower half has the last columns of the first row,
+//! the upper half those of the second. Masked tiles would spend an instruction per row on half a
+//! vector.
 //!
-//! Each number is summed as in every other tile, so the bits are the same.
+//! Each value is summed in the order of every other tile, so the bits are the same.
 
 use super::body::{RegisterTile, StoreMode};
 use super::level::{TileFn, TileSet};
@@ -13,8 +14,8 @@ const LANES: usize = 16;
 /// Lanes of a shared vector that are the second row's.
 const SECOND: __mmask16 = 0xff00;
 
-/// By vectors across, less 1, then by rows, less 1. Of one vector there is none: as many masked
-/// ones are summed in the same time.
+/// By vectors across, less 1, then by rows, less 1. There are none with one vector across: masked
+/// tiles take the same time there.
 pub(super) static TILES: &[TileSet] = &[
     &[],
     &[
@@ -41,8 +42,8 @@ pub(super) static TILES: &[TileSet] = &[
     &[tile::<1, 1, 4> as TileFn, tile::<2, 1, 4>, tile::<3, 2, 4>, tile::<4, 2, 4>, tile::<5, 3, 4>],
 ];
 
-/// A tile of `R` rows, which share `P` vectors by two, and `C` whole vectors of columns before the
-/// half one.
+/// A tile of `R` rows with `C` whole vectors of columns each; behind these, `P` vectors, each of
+/// which two rows share.
 ///
 /// # Safety
 ///
@@ -67,7 +68,7 @@ unsafe fn tile<const R: usize, const P: usize, const C: usize>(t: &RegisterTile)
         }
         let (mut x, mut w) = (t.x, t.w);
         for _ in 0..t.steps {
-            // As in the other tiles: the line behind.
+            // As in the other tiles: the next cache line.
             _mm_prefetch::<{ _MM_HINT_T0 }>(x.wrapping_add(16).cast());
             let mut b = [_mm512_setzero_ps(); C];
             for (c, b) in b.iter_mut().enumerate() {

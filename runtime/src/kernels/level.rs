@@ -20,7 +20,7 @@ pub(super) type SumRowsFn = unsafe fn(RowSegments<'_>, (usize, usize), &[Option<
 
 pub(super) type StatisticFn = unsafe fn(Statistic, *const f32, usize, usize, usize, *mut f32);
 
-/// Tiles that make their weight.
+/// Tiles that compute the absorbed weight of their sample themselves.
 pub(super) struct AbsorbingTiles {
     /// By vectors across, then by rows, less 1 each.
     pub whole: &'static [&'static [AbsorbedTileFn]],
@@ -29,8 +29,8 @@ pub(super) struct AbsorbingTiles {
     /// Most vectors across of the tiles of a sample, by its entries, less 1; the last is for all
     /// longer histories.
     pub vectors: &'static [usize],
-    /// Whether all samples of a group take the width of the widest: for another one the weight is
-    /// read again.
+    /// Whether all samples of a group take the width of the widest one; otherwise the weight is
+    /// read once per width that occurs.
     pub uniform: bool,
 }
 
@@ -40,9 +40,10 @@ pub(super) struct OuterTiles {
     pub whole: &'static [&'static [AbsorbedOuterFn]],
     /// The same for tiles whose last vector is masked.
     pub masked: &'static [&'static [AbsorbedOuterFn]],
-    /// They are for histories that have fewer entries on average: where the last vector of a row is
-    /// whole, and where it is masked. What was stored by a mask cannot be loaded before it is in the
-    /// cache, so that longer histories gain by sums that stay in registers. `None`: for all others.
+    /// Histories with fewer entries than this on average take these tiles: first where the last
+    /// vector of a row is whole, then where it is masked. A masked store cannot be forwarded to a
+    /// load, so with a mask sums that stay in registers pay for longer histories too. `None`: all
+    /// histories.
     pub below: Option<[usize; 2]>,
 }
 
@@ -60,7 +61,8 @@ pub(super) struct Level {
     pub absorbing: AbsorbingTiles,
     pub absorbing_transposed: AbsorbingTiles,
     pub absorbed_column: unsafe fn(&AbsorbedPanel, bool, usize, *mut f32),
-    /// Tiles of the gradients of absorbed weights, for ever longer histories.
+    /// Tiles of the gradients of absorbed weights. A group of samples takes the first whose `below`
+    /// is above the average length of its histories.
     pub outer: &'static [OuterTiles],
 }
 
@@ -181,15 +183,16 @@ macro_rules! level {
     };
 }
 
-// - `tiles`: vectors across, then rows: of whole tiles and of masked ones. Rows times columns
-//   accumulators, one vector of `w` a column and one of `x` (and the mask, where it takes a vector
-//   register: AVX2) fit the registers: 32, 16 and 16 of them.
-// - `absorbing`, `transposed`: the same of tiles that make their weight, or its transpose, which
-//   takes one or two more registers. `widths`: the most vectors across by entries: wide where a
-//   history is so short that few sums are under way; then so narrow that one tile has all entries,
+// - `tiles`: vectors across, then heights in rows: of whole tiles, then of masked ones. One
+//   accumulator for each row and vector across, one vector of `w` for each vector across, and one
+//   of `x` (and the mask, where it takes a vector register: AVX2) fit into the registers: 32 at v4,
+//   16 at v3 and v2.
+// - `absorbing`, `transposed`: the same for tiles that compute their weight, or its transpose,
+//   which takes one or two more registers. `widths`: the most vectors across by entries: wide where
+//   a history is so short that few sums are under way; then so narrow that one tile has all entries
 //   and need not store its weight.
-// - `gradients`: tiles of absorbed weights' gradients, for ever longer histories. `in registers`:
-//   whether the sums of weights stay there from sample to sample.
+// - `gradients`: tiles of absorbed weights' gradients, by growing length of histories.
+//   `in registers`: whether the sums of weights stay there from sample to sample.
 //
 // No bit depends on these.
 #[cfg(target_arch = "x86_64")]

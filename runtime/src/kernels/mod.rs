@@ -4,8 +4,8 @@
 //!
 //! The order in which a number is summed depends on the shape alone: not on threads, nor on where a
 //! row lies in its tile. Levels differ in the last bits (lanes of dot products, fused
-//! multiply-add). Nothing is packed but blocks whose rows would share a set of the cache: a weight of
-//! these sizes lies in L1 or L2.
+//! multiply-add). Nothing is copied (packed) but blocks whose rows would share a set of the cache:
+//! a weight of these sizes lies in L1 or L2.
 
 mod absorbed;
 mod body;
@@ -29,9 +29,10 @@ use std::ptr::NonNull;
 /// first-level cache of 32 KB has, and two thirds of one of 48 KB.
 const PASS: usize = 8 << 10;
 
-/// Rows of `w` that are a multiple of so many floats apart lie in one set of a first-level cache, as
-/// in that of every x86-64 CPU of today; the block is copied where so many rows of `x` pass over it.
+/// Rows of `w` that are a multiple of this many floats (4 KiB) apart lie in one set of a
+/// first-level cache, on every x86-64 CPU of today.
 const SET_FLOATS: usize = 1 << 10;
+/// A block of such rows is copied if this many rows of `x`, or more, are multiplied by it.
 const COPY_ROWS: usize = 32;
 
 /// One place in the batch that reads a row: element `element` of the features of a table that

@@ -39,7 +39,7 @@ pub fn log_loss(logits: &[f32], labels: &[bool]) -> Result<f64, Undefined> {
     Ok(sum / logits.len() as f64)
 }
 
-/// Log loss over the entropy of a coin that falls as often as the labels are 1.
+/// Log loss divided by the entropy of the share of labels that are 1.
 pub fn normalized_entropy(logits: &[f32], labels: &[bool]) -> Result<f64, Undefined> {
     let loss = log_loss(logits, labels)?;
     let rate = positives(labels) as f64 / labels.len() as f64;
@@ -49,7 +49,7 @@ pub fn normalized_entropy(logits: &[f32], labels: &[bool]) -> Result<f64, Undefi
     Ok(loss / -(rate * rate.ln() + (1.0 - rate) * (-rate).ln_1p()))
 }
 
-/// Sum of the probabilities over the number of labels that are 1.
+/// Sum of the probabilities divided by the number of labels that are 1.
 pub fn calibration(logits: &[f32], labels: &[bool]) -> Result<f64, Undefined> {
     check(logits)?;
     match positives(labels) {
@@ -61,7 +61,7 @@ pub fn calibration(logits: &[f32], labels: &[bool]) -> Result<f64, Undefined> {
 /// Mean of the squared difference between probability and label.
 pub fn brier(logits: &[f32], labels: &[bool]) -> Result<f64, Undefined> {
     check(logits)?;
-    // Of the class that the label is not: no digit of a small difference is lost.
+    // The difference is the probability of the other class: no digit of a small one is lost.
     let missed = |(&z, &label): (&f32, &bool)| probability(if label { -z } else { z }).powi(2);
     Ok(logits.iter().zip(labels).map(missed).sum::<f64>() / logits.len() as f64)
 }

@@ -1,4 +1,4 @@
-//! What is best among the first samples of each group: NDCG, hit rate and reciprocal rank at `k`.
+//! Measures of the best-scored samples of each group: NDCG, hit rate and reciprocal rank at `k`.
 //!
 //! Samples with equal scores have no order, so each value is the mean over all their orders, which
 //! has a closed form. Groups are taken ascending by key, so no bit depends on the order of rows.
@@ -66,7 +66,7 @@ pub fn ranked(measure: RankedMeasure, k: u32, groups: &[u64], scores: &[f32], la
     result
 }
 
-/// Sum of the discounts of places `from..to`, from 0, as far as `k`.
+/// Sum of the discounts of places `from..to`, counted from 0, that are below `k`.
 fn discounts(from: usize, to: usize, k: usize) -> f64 {
     (from..to.min(k)).map(|place| 1.0 / (place as f64 + 2.0).log2()).sum()
 }
@@ -97,7 +97,8 @@ fn hit(ties: &[Tie], k: usize) -> f64 {
     0.0
 }
 
-/// The mean of 1 over the rank of the first label of 1, as far as `k`.
+/// The mean, over the orders of ties, of 1 divided by the rank of the first label of 1; 0 where
+/// that rank is above `k`.
 fn reciprocal_rank(ties: &[Tie], k: usize) -> f64 {
     let mut before = 0;
     for tie in ties {
@@ -115,7 +116,8 @@ fn reciprocal_rank(ties: &[Tie], k: usize) -> f64 {
     0.0
 }
 
-/// The chance that the next sample of a tie has a label of 0, after `drawn` that had.
+/// The chance that the next sample of a tie has a label of 0, after `drawn` samples with a label of
+/// 0.
 fn chance_of_zero(tie: Tie, drawn: usize) -> f64 {
     (tie.rows - tie.positives).saturating_sub(drawn) as f64 / (tie.rows - drawn) as f64
 }

@@ -5,8 +5,8 @@ use super::shard::Sharding;
 /// Ascending ids. The row of an id is its place among them.
 ///
 /// A bit for each id of the whole table says whether the rank owns it. A look-up reads one cache
-/// line and takes no branch that depends on the id. That is a sixth of a byte per id of the table,
-/// however many ranks there are.
+/// line and takes no branch that depends on the id. With the counts of each line this takes a sixth
+/// of a byte per id of the table, however many ranks there are.
 #[derive(Debug)]
 pub(super) struct OwnedIds {
     blocks: Vec<Block>,
@@ -20,7 +20,7 @@ pub(super) struct OwnedIds {
 #[repr(C, align(64))]
 struct Block {
     words: [u64; WORDS],
-    /// By word: owned ids of the block before it.
+    /// By word: the number of owned ids in the words of the block before it.
     before_word: [u16; WORDS],
     /// Owned ids before the block.
     before: u32,

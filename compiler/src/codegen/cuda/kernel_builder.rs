@@ -63,7 +63,7 @@ pub struct KernelBuilder<'a> {
     /// Where shared memory is free.
     pub base: u32,
     declared: Vec<(KernelArg, ArrayId)>,
-    /// Arrays of which rows beyond the tile are read.
+    /// Arrays that are also declared with the rows of all tiles; see [`KernelBuilder::whole`].
     whole: Vec<(KernelArg, ArrayId)>,
     /// Offsets and members.
     lists: Vec<(PointerArg, ArrayId)>,
@@ -190,8 +190,8 @@ impl<'a> KernelBuilder<'a> {
         Ok(id)
     }
 
-    /// The array of a source, of which rows of any tile are read: of pairs, by their second
-    /// entries.
+    /// The array of a source with the rows of all tiles: pairs read it at their second entries,
+    /// which may lie in another tile.
     pub fn whole(&mut self, source: KernelArg) -> Result<ArrayId, LoweringError> {
         if let Some((_, id)) = self.whole.iter().find(|(s, _)| *s == source) {
             return Ok(*id);

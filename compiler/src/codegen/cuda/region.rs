@@ -41,7 +41,7 @@ struct Emitter<'f, 'a> {
 struct Indices {
     row: Option<Var>,
     column: Option<Var>,
-    /// By source, and whether for the second entry of a pair: what it holds for the row.
+    /// By source, and whether it is read at the second entry of a pair: what it holds for the row.
     held: FxHashMap<(KernelArg, bool), Var>,
     /// By instruction.
     values: FxHashMap<u32, Var>,
@@ -148,7 +148,8 @@ impl Emitter<'_, '_> {
         self.arguments.get(k as usize).copied().ok_or_else(|| format!("argument {k}"))
     }
 
-    /// The arrays that an index is found by; for a second entry of pairs, of all entries.
+    /// The arrays that an index is found by. `second`: it is that of a pair's second entry, so they
+    /// have the rows of all tiles.
     fn declare_index(&mut self, k: u32, second: bool, all: &mut Vec<ArrayId>) -> Result<(), LoweringError> {
         let source = self.given(k)?;
         if second {

@@ -22,9 +22,9 @@ struct BlockWriter<'a, 'f, T> {
     /// Added to columns that move: a register, and the bytes of the block at hand.
     index: Option<Gpr>,
     offset: i32,
-    /// Those of the block at hand.
+    /// Lanes of the block at hand.
     lanes: LiveLanes,
-    /// Operations of one block; of the values that follow, each block has so many.
+    /// Operations of one block. Values are numbered block by block, `count` of them each.
     count: usize,
     /// The register of each value: a vector register, or a mask register for a comparison.
     place: Vec<Option<u8>>,
@@ -42,7 +42,7 @@ struct BlockWriter<'a, 'f, T> {
     target: PhantomData<T>,
 }
 
-/// How a value joins what is there.
+/// The operator by which a value joins what is in its row already.
 fn joining(mode: OutputMode) -> VectorOperator {
     match mode {
         OutputMode::Add => VectorOperator::Add,
@@ -51,14 +51,17 @@ fn joining(mode: OutputMode) -> VectorOperator {
     }
 }
 
-/// Columns that one vector covers: bytes from the columns of the index, and the lanes that exist.
+/// The columns of a row that one vector covers.
 #[derive(Clone, Copy, Debug)]
 pub struct Block {
+    /// Bytes from the column at which the index is.
     pub offset: i32,
+    /// Lanes that have a column.
     pub lanes: LiveLanes,
 }
 
-/// Writes blocks whose moving columns start `index` bytes and their offsets further, taking turns.
+/// Writes blocks that take turns. Columns that move are `index` and the block's offset further, in
+/// bytes.
 pub fn emit<T: VectorEncoding>(
     asm: &mut Assembler,
     frame: &Frame,

@@ -35,14 +35,15 @@ pub struct RowResult {
     pub mode: OutputMode,
 }
 
-/// Where a result is kept that many elements add to: a row of an ancestor, or of the global axis.
-/// It is loaded when the row changes, and stored when the next one begins.
+/// The registers that keep a result to which many elements add, of a row of an ancestor or of the
+/// global axis. When an element has another row, they are stored to the old row and loaded from the
+/// new one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeptResult {
     pub slot: u32,
     /// Bytes into the row.
     pub column: i32,
-    /// Of each block of the row.
+    /// One for each block of the row.
     pub registers: Vec<VectorRegister>,
 }
 
@@ -57,7 +58,7 @@ pub struct Frame<'a> {
     pub constants: &'a FxHashMap<u32, VectorRegister>,
     /// Sums over the columns, by row-sum result.
     pub sums: &'a [SumLocation],
-    /// By result: its registers, if it is kept in some.
+    /// By result: its registers, if it is kept in registers.
     pub kept: &'a [Option<KeptResult>],
     /// Registers that blocks may use, a bit each.
     pub free: u32,

@@ -11,7 +11,7 @@ use std::marker::PhantomData;
 
 /// Rows of a table are asked for this many elements before they are read.
 const AHEAD: i32 = 12;
-/// Turns of a row's blocks that stand one after another rather than in a loop.
+/// Most groups of a row's blocks that are written one after another rather than as a loop.
 const UNROLLED_TURNS: i32 = 3;
 /// Bytes of a cache line.
 const LINE: i32 = 64;
@@ -32,7 +32,7 @@ pub struct LoopWriter<'a, 'f, T> {
     pub target: PhantomData<T>,
 }
 
-/// A result that is kept in registers goes there, or to its row.
+/// What is done with a result that is kept in registers: load it from its row, or store it there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum KeptMove {
     Load,
@@ -63,12 +63,12 @@ impl<T: VectorEncoding> LoopWriter<'_, '_, T> {
         Ok(())
     }
 
-    /// `count` whole blocks, one behind the other.
+    /// `count` adjacent blocks, all of whose lanes have a column.
     fn whole(count: usize) -> Vec<Block> {
         (0..count as i32).map(|b| Block { offset: b * Self::BLOCK, lanes: LiveLanes::All }).collect()
     }
 
-    /// Blocks in the fewest groups that may take turns, of nearly equal sizes.
+    /// Writes the blocks in groups that take turns: as few groups as can be, of nearly equal sizes.
     fn in_turns(&mut self, blocks: &[Block]) -> Result<(), OutOfRegisters> {
         let groups = blocks.len().div_ceil(self.together);
         for g in 0..groups {

@@ -36,10 +36,10 @@ const LEAST_WIDTH: u32 = 4;
 const LEFT_BY_SUMS: usize = 8;
 /// Free for addresses: callee-saved ones and those that nothing else uses.
 const ADDRESS_REGISTERS: [Gpr; 9] = [Gpr(8), Gpr(9), Gpr(10), Gpr(3), Gpr(5), Gpr(12), Gpr(13), Gpr(14), Gpr(15)];
-/// Most blocks that take turns: what is tried, best first.
+/// Numbers of blocks that take turns, in the order in which they are tried.
 const TOGETHER: [usize; 4] = [4, 3, 2, 1];
-/// Values of a block from which on blocks take turns: of shorter ones, a CPU finds several by
-/// itself.
+/// Least number of values in a block with which blocks take turns: of shorter blocks, a CPU runs
+/// several at a time by itself.
 const LEAST_IN_TURNS: usize = 10;
 const SAVED: [Gpr; 6] = [Gpr(3), Gpr(5), Gpr(12), Gpr(13), Gpr(14), Gpr(15)];
 
@@ -109,7 +109,7 @@ fn build_for<T: VectorEncoding>(region: &Region, listing: bool) -> Option<Assemb
 struct Way<'a> {
     /// Most blocks that take turns.
     together: usize,
-    /// Results that registers keep from element to element.
+    /// Indices of the results that are kept in registers from element to element.
     kept: &'a [usize],
     /// Constants in registers.
     pinned: usize,
@@ -194,9 +194,9 @@ impl Lowered {
         Some(Lowered { program, slots, results, readers })
     }
 
-    /// The results that registers may keep from element to element: what is added to a row that
-    /// neighbouring elements share, or all. Each addition would wait for the store of the one before
-    /// otherwise.
+    /// The results that may be kept in registers from element to element: what is added to a row
+    /// that neighbouring elements, or all of them, share. Otherwise each addition would wait for
+    /// the store of the one before.
     fn keep<T: VectorEncoding>(&self, region: &Region, flat: bool) -> Vec<usize> {
         let shared = |r: &RowResult| match self.slots[r.slot as usize].access {
             Access::Once => true,
@@ -212,7 +212,7 @@ impl Lowered {
         found.map(|(k, _)| k).take(most).collect()
     }
 
-    /// The code, and what blocks want of the stack.
+    /// The code, and what the blocks need of the stack.
     fn assemble<T: VectorEncoding>(
         &self,
         region: &Region,

@@ -67,7 +67,7 @@ impl VectorOperation {
         found.into_iter().flatten()
     }
 
-    /// The same of other values.
+    /// The same operation on other values: each operand is replaced by what `to` gives for it.
     pub fn with_operands(self, to: impl Fn(Id) -> Id) -> VectorOperation {
         match self {
             Self::Constant(_) | Self::Load { .. } => self,

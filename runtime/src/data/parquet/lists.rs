@@ -1,9 +1,9 @@
 //! List columns of plain numbers, from the levels that the file has of them.
 //!
 //! The decoding library gives the values of such a column with two numbers for each: the definition
-//! level says how much of the path to the value is there, the repetition level whether it begins a
-//! row. What the library's own arrays of lists cost is more than their decoding; here offsets are
-//! made of the levels in one pass, and the memory of the values is used again. Other columns are
+//! level says how much of the path to the value is present, the repetition level whether it begins
+//! a row. Building the library's own arrays of lists costs more than decoding; here offsets are
+//! made from the levels in one pass, and the memory of the values is used again. Other columns are
 //! read by the library alone.
 
 use arrow_array::types::{ArrowPrimitiveType, Float32Type, Float64Type, Int32Type, Int64Type};
@@ -20,7 +20,7 @@ use std::sync::Arc;
 /// What the levels of a list column mean.
 #[derive(Clone, Debug)]
 pub(super) struct ListLevels {
-    /// Its index among the leaves of the file's schema.
+    /// The column's index among the leaves of the file's schema.
     pub leaf: usize,
     column: ColumnDescPtr,
     item: FieldRef,
@@ -29,8 +29,8 @@ pub(super) struct ListLevels {
 }
 
 impl ListLevels {
-    /// `field` is how the column of this index is read. `None` for anything but lists of numbers
-    /// that the file has as they are.
+    /// `root` is the index of the column among those of the file, `field` the Arrow type as which
+    /// it is read. `None` unless that is a list of 32-bit or 64-bit integers or floats.
     pub fn new(schema: &SchemaDescriptor, root: usize, field: &Field) -> Option<ListLevels> {
         let ArrowType::List(item) = field.data_type() else { return None };
         let plain = [ArrowType::Int32, ArrowType::Int64, ArrowType::Float32, ArrowType::Float64];
@@ -69,7 +69,7 @@ impl ListLevels {
 
 /// Decodes a list column of a row group.
 pub(super) trait ReadLists: Send {
-    /// The lists of up to so many rows; an empty array at the end.
+    /// The lists of the next `rows` rows, or of fewer at the end; then an empty array.
     fn next(&mut self, rows: usize) -> Result<ArrayRef>;
 }
 
@@ -121,7 +121,7 @@ impl<T: DataType<T = A::Native>, A: ArrowPrimitiveType> ReadLists for ListReader
         }
         let values = PrimitiveArray::<A>::try_new(values.into(), nulls)?;
         self.last = Some(values.values().clone());
-        // Lists are null where nothing of the path is there that may be absent.
+        // Where the list itself may be null, level 0 says that it is.
         let is_optional = entry > 1 && definitions.contains(&0);
         let lists = definitions.iter().zip(&*repetitions).filter(|&(_, &repetition)| repetition == 0);
         let nulls = is_optional.then(|| lists.map(|(&definition, _)| definition > 0).collect::<Vec<_>>().into());
@@ -130,14 +130,15 @@ impl<T: DataType<T = A::Native>, A: ArrowPrimitiveType> ReadLists for ListReader
     }
 }
 
-/// Where the lists of so many rows begin among all entries, and where the last one ends; `None` if
-/// the levels are not those of so many rows.
+/// Where the lists of `rows` rows begin among all entries, and where the last one ends; `None` if
+/// the levels are not those of `rows` rows. An entry has a definition level of `entry` or more.
 fn offsets(definitions: &[i16], repetitions: &[i16], entry: i16, rows: usize) -> Option<Vec<i32>> {
     i32::try_from(definitions.len()).ok()?;
     let mut offsets = vec![0; rows + 1];
     let (mut list, mut end) = (0, 0);
     for (&definition, &repetition) in definitions.iter().zip(repetitions) {
-        // Written at every level, without a branch: what is there last is where a list begins.
+        // Written at every level, without a branch: what is written last for a list is where it
+        // ends, and so where the next one begins.
         *offsets.get_mut(list)? = end;
         list += usize::from(repetition == 0);
         end += i32::from(definition >= entry);

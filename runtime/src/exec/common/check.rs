@@ -17,7 +17,7 @@ fn expect(what: impl FnOnce() -> String, found: usize, expected: usize) -> Resul
     ensure(found == expected, || format!("{}: expected {expected}, found {found}", what()))
 }
 
-/// The pairs of entries, which are numbered, are not too many. The lists are checked.
+/// Checks that the pairs of entries can be numbered in 32 bits. The lists were checked before.
 fn check_pairs(program: &Program, inputs: &StepInputs<'_>) -> Result<(), CheckError> {
     let trees = [&program.train.axes, &program.infer.axes];
     let kinds = trees.into_iter().flat_map(|axes| axes.iter().map(move |(_, axis)| (axes, &axis.kind)));

@@ -38,10 +38,10 @@ pub struct CallSpan {
 /// What one core of a machine does at most while all threads work.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Roofline {
-    /// Floating-point operations a second in products.
+    /// Floating-point operations per second in products.
     pub flops: f64,
-    /// Bytes a second, read and written, of a copy within its second-level cache.
+    /// Bytes per second, read and written, of a copy within the core's second-level cache.
     pub cache_bytes: f64,
-    /// Bytes a second, read from memory in order.
+    /// Bytes per second, read from memory in order.
     pub bytes: f64,
 }

@@ -12,12 +12,14 @@ use std::time::Instant;
 
 /// Bytes that no cache holds, of all threads together.
 const FAR: usize = 128 << 20;
-/// Bytes of which two lie in a second-level cache, and not in the first.
+/// Bytes of each side of a copy: both sides fit into a second-level cache, and not into a
+/// first-level one.
 const NEAR: usize = 96 << 10;
-/// Short tries, of which some are not disturbed.
+/// Number of tries. They are short, so that some of them are not interrupted.
 const TRIES: usize = 20;
 
-/// Takes about a fifth of a second; the best of some tries, each as slow as its slowest thread.
+/// Takes about a fifth of a second. Each rate is that of the best of some tries, and a try takes as
+/// long as its slowest thread.
 pub(super) fn measure(kernels: Microkernels, threads: &Threads) -> Roofline {
     let (rows, k, n, repeats) = (32usize, 64usize, 80usize, 500);
     let multiply = || {

@@ -15,9 +15,9 @@ pub(in crate::kernels) struct AbsorbedPanel {
     pub q: *const f32,
 }
 
-/// The register tile `t` with the panel for its weight, which is made on the way and is that of a
-/// transpose if `TRANSPOSED`. If `keep`, it is
-/// written to `t.w` too, for the tiles of further entries.
+/// The register tile `t`, whose weight (a transpose if `TRANSPOSED`) is computed from the panel on
+/// the way. If `keep` is an address, the weight is written there too, for the tiles of further
+/// entries.
 ///
 /// # Safety
 ///
@@ -138,7 +138,7 @@ pub(in crate::kernels) struct AbsorbedWeightSums {
 pub(in crate::kernels) struct AbsorbedVectorSums {
     /// W2 at the tile's first row and column.
     pub w: *const f32,
-    /// One vector per sample and row of the tile: the sums of lanes over earlier columns.
+    /// One vector per sample and row of the tile: per lane, the sum over earlier columns.
     pub dots: *mut f32,
     /// Whether the tile has the first column, and the last one.
     pub begin: bool,
