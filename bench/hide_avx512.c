@@ -16,14 +16,14 @@ static void answer(int signal, siginfo_t *info, void *context) {
     (void)info;
     greg_t *g = ((ucontext_t *)context)->uc_mcontext.gregs;
     if (memcmp((const void *)g[REG_RIP], REPLACED, sizeof REPLACED) != 0) {
-        /* Somebody else's: it happens again, and ends the process. */
+        /* Not one of ours: with the default handler it is raised again, and ends the process. */
         sigaction(signal, &(struct sigaction){.sa_handler = SIG_DFL}, NULL);
         return;
     }
     unsigned leaf = (unsigned)g[REG_RAX], part = (unsigned)g[REG_RCX], a, b, c, d;
     __cpuid_count(leaf, part, a, b, c, d);
     if (leaf == 7 && part == 0) {
-        /* F, DQ, IFMA, PF, ER, CD, BW, VL; VBMI, VBMI2, VNNI, BITALG, VPOPCNTDQ; the rest of AVX-512; AMX. */
+        /* AVX-512's F, DQ, IFMA, PF, ER, CD, BW, VL; VBMI, VBMI2, VNNI, BITALG, VPOPCNTDQ; its other parts, and AMX. */
         b &= ~(BIT(16) | BIT(17) | BIT(21) | BIT(26) | BIT(27) | BIT(28) | BIT(30) | BIT(31));
         c &= ~(BIT(1) | BIT(6) | BIT(11) | BIT(12) | BIT(14));
         d &= ~(BIT(2) | BIT(3) | BIT(8) | BIT(22) | BIT(23) | BIT(24) | BIT(25));
@@ -34,7 +34,7 @@ static void answer(int signal, siginfo_t *info, void *context) {
         d &= ~BIT(19);
     }
     if (leaf == 0xd && part == 0) {
-        /* States that the system saves. */
+        /* Registers that the system saves: AVX-512's masks, the upper halves of zmm0 to zmm15, zmm16 to zmm31. */
         a &= ~(BIT(5) | BIT(6) | BIT(7));
     }
     g[REG_RAX] = a;

@@ -18,12 +18,13 @@ import sysconfig
 
 HERE = pathlib.Path(__file__).resolve().parent
 CPUID, REPLACED = b"\x0f\xa2", b"\x0f\x0a"
-# Of ELF: where the header says where the program headers are and how many; the type and flag of a part with code.
+# Of ELF: where the header has the offset of the program headers, and their number; the type and flag of a segment with code; the size of a
+# program header.
 HEADERS, COUNT, LOAD, EXECUTE, SIZE = 32, 56, 1, 1, 56
 
 
 def code(library):
-    """Of an ELF file's parts with code: offset, length, address."""
+    """The segments of an ELF file that have code: offset and length in the file, address in memory."""
     (start,), (count,) = struct.unpack_from("<Q", library, HEADERS), struct.unpack_from("<H", library, COUNT)
     for at in range(start, start + SIZE * count, SIZE):
         kind, flags, offset, address, _, length = struct.unpack_from("<IIQQQQ", library, at)
@@ -32,7 +33,7 @@ def code(library):
 
 
 def addresses(path):
-    """Of every CPUID that the disassembler finds."""
+    """The addresses of every CPUID instruction that the disassembler finds."""
     with subprocess.Popen(["objdump", "-d", "--no-show-raw-insn", path], stdout=subprocess.PIPE) as listing:
         found = subprocess.run(["grep", "-w", "cpuid"], stdin=listing.stdout, stdout=subprocess.PIPE, text=True, check=False).stdout
     return [int(address, 16) for address in re.findall(r"^\s*([0-9a-f]+):\s+cpuid", found, re.MULTILINE)]
@@ -52,7 +53,7 @@ def replaced(library, found):
 
 
 def copy(package, folder):
-    """The package in the folder: links, and libraries of its own where something was replaced."""
+    """Puts the package into the folder: links to its files, and changed copies of the libraries in which something was replaced."""
     source = pathlib.Path(sysconfig.get_paths()["platlib"]) / package
     shutil.copytree(source, folder / package, copy_function=os.link, ignore=shutil.ignore_patterns("__pycache__"))
     for path in (folder / package).rglob("*.so*"):
@@ -60,7 +61,7 @@ def copy(package, folder):
         if library[:4] != b"\x7fELF" or CPUID not in library:
             continue
         if found := addresses(path):
-            # The link leads to the original.
+            # Written through the link, the original would change.
             path.unlink()
             path.write_bytes(replaced(library, found))
             print(f"{path.name}: CPUID replaced in {len(found)} places", file=sys.stderr)

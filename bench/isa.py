@@ -12,12 +12,12 @@ import struct
 import sys
 
 LEVELS = ["v3", "v4"]
-# What the kernel calls the parts of a level that ask for a register or an instruction of its own.
+# Features of the processor that each level needs, by their names in /proc/cpuinfo.
 NEEDED = {"v3": {"avx2", "bmi1", "bmi2", "f16c", "fma", "movbe"}, "v4": {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}}
 AVX512 = ["AVX512F", "AVX512BW", "AVX512CD", "AVX512DQ", "AVX512VL"]
-# What holds a process to AVX2, by library. It does not reach ONNX Runtime's products, those of them that OpenVINO has, and the library that JAX
-# has products from: `hide_avx512.py` does. The settings of glibc and NumPy are for what prepares data alone; with them registers tell the truth
-# (`uses_avx512`).
+# What holds a process to AVX2, by library. It does not hold ONNX Runtime, the copy of its library MLAS in OpenVINO, and the library YNNPACK in JAX;
+# `hide_avx512.py` does. The settings of glibc and NumPy matter only to code that prepares data: without them that code would leave
+# registers of AVX-512 in use, and `uses_avx512` would say so of a peer that obeys.
 LIMITS = {
     # PyTorch's own kernels and what torch.compile makes; the compiler's other code; oneDNN, also in OpenVINO; MKL.
     "ATEN_CPU_CAPABILITY": "avx2",
@@ -66,7 +66,7 @@ class IoVector(ctypes.Structure):
 
 
 def parts_in_use(thread):
-    """XSAVE's word about a thread of a child process, which is stopped for a moment."""
+    """Which parts of its registers a thread of a child process has in use, a bit each, as XSAVE notes it. The thread is stopped for a moment."""
     ptrace = ctypes.CDLL(None, use_errno=True).ptrace
     ptrace.argtypes, ptrace.restype = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p], ctypes.c_long
 
@@ -87,7 +87,7 @@ def parts_in_use(thread):
 
 
 def threads_with_avx512(pid):
-    """By thread, whether registers of AVX-512 are in use: masks and zmm16 to 31 stay so once they were written."""
+    """By thread, whether registers of AVX-512 are in use: masks and zmm16 to zmm31 stay in use once they were written."""
     return {int(t): bool(parts_in_use(int(t)) & MASKS_AND_ZMM) for t in os.listdir(f"/proc/{pid}/task")}
 
 

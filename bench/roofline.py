@@ -1,10 +1,10 @@
 """What a step cannot be faster than: its products at the peak of all threads, and besides what they and the lookups move.
 
-The products are those of the step with the candidate folded in, whatever a program does instead: a layer from `k` to `n` numbers is one product
+The products are those of the step with the candidate folded in, whatever a program does instead: a layer from `k` to `n` components is one product
 of `2 k n` operations for each of its rows in inference; in training three, forward, towards its input and towards its weights. The rows are entries
 in the activation unit, samples in the MLP. The unit's first layer, `concat(k, q, k - q, k * q)` of width `e` each, is one layer from `e` to `n`
 for each entry (the candidate is folded into its weights) and one from `e` to `n` for each sample (the candidate's own term). Where candidates
-share a request, what depends on the request alone has one row a request. Element-wise operations, sums of rows and updates are left out.
+share a request, what depends on the request alone has one row per request. Element-wise operations, sums of rows and updates are left out.
 
     floor    = operations / peak
     roofline = operations / peak + bytes of products / bandwidth of the second-level cache + bytes of rows / bandwidth of memory
@@ -25,7 +25,7 @@ import workload as W
 
 @dataclasses.dataclass(frozen=True)
 class Layer:
-    """Mean rows a step, numbers in and out."""
+    """A layer: mean rows per step, and the widths `k` of its input and `n` of its output."""
 
     rows: float
     k: int
@@ -34,7 +34,7 @@ class Layer:
 
 @dataclasses.dataclass(frozen=True)
 class Lookups:
-    """Of one table, mean a step."""
+    """The lookups in one table: mean number per step, mean number of distinct rows, and the width of a row."""
 
     count: float
     distinct: float
@@ -59,7 +59,7 @@ class Work:
         return sum(x.count * (4.0 + 4 * x.width) for x in self.lookups)
 
     def floor(self, peak):
-        """Seconds; `peak`: what `bench_step --roofline` printed."""
+        """Seconds. `peak` is what `bench_step --roofline` printed: operations and bytes per second."""
         return self.operations() / peak["flops"]
 
     def roofline(self, peak):

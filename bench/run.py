@@ -101,7 +101,7 @@ def versions(family):
 
 
 def hidden(family):
-    """The environment of a family's copies without AVX-512, which are made once; empty, with a word about it, where they cannot be made."""
+    """The environment in which a family of peers finds its copies without AVX-512. They are made once; if that fails, it is empty."""
     folder = HERE.parent / "target" / "bench-without-avx512" / family
     made = folder / "environment.json"
     wanted = {"python": interpreter(family), "versions": versions(family)}
@@ -376,7 +376,7 @@ def table(record):
 
 
 def held(record):
-    """A sentence about the level, where it is below the machine's; who was not held to it counts as faster than it is."""
+    """If the level is below the machine's, a sentence that says so and names the peers that were not held to it."""
     if record["isa"] == record["machine_isa"]:
         return ""
     unheld = [name for name, side in record["sides"].items() if side["avx512"]]

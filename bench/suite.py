@@ -102,7 +102,7 @@ def measure(name, arguments):
 
 
 def share(record):
-    """Of the floor's speed, that our side reaches."""
+    """The share of the floor: its time divided by that of our side."""
     return record["floor"]["ms"] / record["sides"]["din"]["ms"]
 
 

@@ -23,7 +23,7 @@ def peers(record):
 
 
 def rate(record):
-    """Samples a second, or the quantiles of a request."""
+    """Samples per second, or the quantiles of a request's time."""
     ours = record["sides"]["din"]
     if record["task"] == "rank":
         return f"p50 {ours['ms']:.2f} ms, p99 {ours['p99_ms']:.2f} ms"
@@ -42,7 +42,7 @@ def ratio(record, goal, found=None):
 
 
 def overview(suites):
-    """Lines: a row a configuration, columns by level."""
+    """Lines of a table: one row per configuration, columns by level."""
     head = ["configuration", *(f"{level}: {what}" for level in suites for what in ("Din", "fastest peer's time over it", "of the floor"))]
     lines = [f"| {' | '.join(head)} |", "| --- " * len(head) + "|"]
     names = list(dict.fromkeys(name for records in suites.values() for name in records))
@@ -64,7 +64,7 @@ def overview(suites):
 
 
 def sides(name, suites):
-    """Lines: a row a side of a configuration, fastest first at the first level."""
+    """Lines of a table: one row per side of a configuration, fastest at the first level first."""
     records = {level: records[name] for level, records in suites.items() if name in records}
     head = ["side", *(f"{level}: {what}" for level in records for what in ("ms", "Din is"))]
     lines = [f"## {name}", "", f"| {' | '.join(head)} |", "| --- " * len(head) + "|"]

@@ -162,7 +162,7 @@ def bench_step(arguments, folder, shape, level, task, rounds, *more):
 
 
 def peaks(arguments, folder, levels):
-    """What all threads do at most, by level: the best of some processes."""
+    """The peak rates of all threads together, by level: the best of some processes."""
     make(Shape(), folder, 2)
     found = {level: [] for level in levels}
     for _ in range(5):
@@ -228,7 +228,7 @@ def markdown(record, picture):
 
 
 def plot(record, path):
-    """A panel an axis, a line for each task and level; marks beyond the bound are filled."""
+    """One panel per axis, one line per task and level; marks of shapes beyond the bound are filled."""
     matplotlib.rcParams["svg.hashsalt"] = "din"
     axes = record["axes"]
     figure, panels = plt.subplots(2, 4, figsize=(15, 7), sharey=True)

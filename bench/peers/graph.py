@@ -1,21 +1,21 @@
 """Inference and ranking with DIN as a graph of operators, for runtimes that take one: weights are constants, tables among them.
 
 A form is written once, over the operators of `ops` (`onnxruntime_step.py`, `openvino_step.py`). Dice has its running statistics (mean 0,
-variance 1). All tables are one. The first layer is split: `k` and `k * q` have their own parts, the candidate's term is computed once a sample.
+variance 1). All tables are one. The first layer is split: `k` and `k * q` have their own parts, the candidate's term is computed once per sample.
 
 `--task infer`:
 
-- `split`: entries of all samples one behind the other, filled up to one number over all batches.
+- `split`: entries of all samples one behind the other, filled up to the same number in all batches.
 - `chunks`: entries in chunks of eight of one sample: the candidate is spread to an eighth of the rows, and only sums of chunks are added up by
   sample.
 
-Free places of either read a row of zeros, so that they may count for any sample.
+Free places of both forms read a row of zeros, so that it does not matter to which sample they are added.
 
 `--task rank`, where the request's part of both first layers is computed once:
 
 - `fold`: `k (Wk + Wd) + (k * q) Wp = k (Wk + Wd + q * Wp)`, one product of the history and the matrices of all candidates side by side.
-- `batched`: the same, one product a candidate.
-- `split`: `k (Wk + Wd)` once, `(k * q) Wp` of all pairs.
+- `batched`: the same, one product per candidate.
+- `split`: `k (Wk + Wd)` once, `(k * q) Wp` of all pairs of entry and candidate.
 """
 
 import sys

@@ -216,8 +216,8 @@ impl Maker {
         InputId(self.g.inputs.len() as u32 - 1)
     }
 
-    /// Where data of that axis come in: those of a common sequence once per request;
-    /// for pairs of entries, on the axis of the entries.
+    /// Where data of that axis come in: those of a common sequence once per request; for pairs of
+    /// entries, on the axis of the entries.
     fn given(&self, axis: AxisId) -> AxisId {
         let axis = self.g.axes.first_name(match self.g.axes.second_of_pairs(axis) {
             Some(second) => second,
