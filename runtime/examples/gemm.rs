@@ -1,9 +1,9 @@
-//! Speed of the products, one thread: `cargo run --release -p din-runtime --example gemm
-//! [v2|v3|v4] [plain|absorbed|mixed|widths-plain|widths-absorbed]`. `plain` has the sizes of the
-//! shipped models; `absorbed` has products with weights that absorb a vector of each sample, by the
-//! length of the samples' histories; `mixed` has them with histories of random lengths. The last two
-//! have products and absorbed products of many widths: powers of two, very narrow ones, very wide
-//! ones, and some that are no multiple of a vector.
+//! Speed of the products, one thread: `cargo run --release -p din-runtime --example gemm [v2|v3|v4]
+//! [plain|absorbed|mixed|widths-plain|widths-absorbed]`. `plain` has the sizes of the shipped
+//! models; `absorbed` has products with weights that absorb a vector of each sample, by the length
+//! of the samples' histories; `mixed` has them with histories of random lengths. The last two have
+//! products and absorbed products of many widths: powers of two, very narrow ones, very wide ones,
+//! and some that are no multiple of a vector.
 
 use din_program::Isa;
 use din_runtime::cpu;

@@ -13,9 +13,9 @@
 //! with `--serve`, one round for each line of standard input. `--prefill` gives growing tables so
 //! many rows, which keep from round to round what training made of them. `--profile` prints where
 //! time went to standard error in the end; `--roofline` ends with a line of JSON, what all threads
-//! together do at most per second, measured in the same process, and the floating-point operations of
-//! a step's products and statistics as its calls count them:
-//! `{"flops": f, "cache_bytes": c, "bytes": b, "step_flops": n}`.
+//! together do at most per second, measured in the same process, and the floating-point operations
+//! of a step's products and statistics as its calls count them: `{"flops": f, "cache_bytes": c,
+//! "bytes": b, "step_flops": n}`.
 
 use din_compiler::front::{CheckOptions, NoFiles, check};
 use din_compiler::{CompileOptions, Compiled, codegen, compile};

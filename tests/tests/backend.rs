@@ -198,8 +198,8 @@ fn rows_of_every_width() {
     }
 }
 
-/// Sums and maxima of entries, of samples and over everything, at widths that end in every number of
-/// lanes and that take more blocks than are written together. Some samples have no entries.
+/// Sums and maxima of entries, of samples and over everything, at widths that end in every number
+/// of lanes and that take more blocks than are written together. Some samples have no entries.
 #[test]
 fn sums_and_maxima_of_every_width() {
     let span = Span::default();

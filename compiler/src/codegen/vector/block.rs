@@ -53,7 +53,7 @@ fn joining(mode: OutputMode) -> VectorOperator {
 
 /// The columns of a row that one vector covers.
 #[derive(Clone, Copy, Debug)]
-pub struct Block {
+pub struct ColumnVector {
     /// Bytes from the column at which the index is.
     pub offset: i32,
     /// Lanes that have a column.
@@ -66,7 +66,7 @@ pub fn emit<T: VectorEncoding>(
     asm: &mut Assembler,
     frame: &Frame,
     index: Option<Gpr>,
-    blocks: &[Block],
+    blocks: &[ColumnVector],
 ) -> Result<SpillCount, OutOfRegisters> {
     let count = frame.program.operations.len();
     let left: Vec<u32> = frame.readers.iter().map(|r| r.len() as u32).collect();

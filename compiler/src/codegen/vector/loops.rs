@@ -1,7 +1,7 @@
 //! Loops over elements and columns around blocks, and the addresses of rows.
 
 use super::assembler::{Address, Assembler, Condition, Gpr};
-use super::block::{self, Block};
+use super::block::{self, ColumnVector};
 use super::encode::{LiveLanes, MaskRegister, VectorEncoding, VectorRegister};
 use super::frame::{AddressLocation, Frame, KeptResult, OutOfRegisters, SpillCount, SumLocation};
 use super::{Lowered, Slot};
@@ -56,7 +56,7 @@ impl<T: VectorEncoding> LoopWriter<'_, '_, T> {
     /// Bytes of a block.
     const BLOCK: i32 = 4 * T::LANES;
 
-    fn blocks(&mut self, index: Option<Gpr>, blocks: &[Block]) -> Result<(), OutOfRegisters> {
+    fn blocks(&mut self, index: Option<Gpr>, blocks: &[ColumnVector]) -> Result<(), OutOfRegisters> {
         let spills = block::emit::<T>(self.asm, self.frame, index, blocks)?;
         self.spills.places = self.spills.places.max(spills.places);
         self.spills.moves += spills.moves;
@@ -64,12 +64,12 @@ impl<T: VectorEncoding> LoopWriter<'_, '_, T> {
     }
 
     /// `count` adjacent blocks, all of whose lanes have a column.
-    fn whole(count: usize) -> Vec<Block> {
-        (0..count as i32).map(|b| Block { offset: b * Self::BLOCK, lanes: LiveLanes::All }).collect()
+    fn whole(count: usize) -> Vec<ColumnVector> {
+        (0..count as i32).map(|b| ColumnVector { offset: b * Self::BLOCK, lanes: LiveLanes::All }).collect()
     }
 
     /// Writes the blocks in groups that take turns: as few groups as can be, of nearly equal sizes.
-    fn in_turns(&mut self, blocks: &[Block]) -> Result<(), OutOfRegisters> {
+    fn in_turns(&mut self, blocks: &[ColumnVector]) -> Result<(), OutOfRegisters> {
         let groups = blocks.len().div_ceil(self.together);
         for g in 0..groups {
             self.blocks(None, &blocks[g * blocks.len() / groups..(g + 1) * blocks.len() / groups])?;
@@ -107,7 +107,7 @@ impl<T: VectorEncoding> LoopWriter<'_, '_, T> {
         self.asm.shift_right(Gpr::RAX, 2);
         let tail = self.tail.expect(TAIL);
         T::mask_counted(self.asm, tail);
-        self.blocks(Some(Gpr::RCX), &[Block { offset: 0, lanes: LiveLanes::Masked(tail) }])?;
+        self.blocks(Some(Gpr::RCX), &[ColumnVector { offset: 0, lanes: LiveLanes::Masked(tail) }])?;
         self.asm.land(done);
         Ok(())
     }
@@ -154,7 +154,7 @@ impl<T: VectorEncoding> LoopWriter<'_, '_, T> {
                 Access::Indexed { .. } | Access::Nested { .. } => {}
             }
         }
-        let end = end.map(|lanes| Block { offset: blocks * Self::BLOCK, lanes });
+        let end = end.map(|lanes| ColumnVector { offset: blocks * Self::BLOCK, lanes });
         let mut all = Self::whole(blocks as usize);
         all.extend(end);
         self.begin_kept(&all)?;
@@ -223,7 +223,7 @@ impl<T: VectorEncoding> LoopWriter<'_, '_, T> {
     }
 
     /// The results that are kept in registers, for the first element.
-    fn begin_kept(&mut self, blocks: &[Block]) -> Result<(), OutOfRegisters> {
+    fn begin_kept(&mut self, blocks: &[ColumnVector]) -> Result<(), OutOfRegisters> {
         for kept in self.frame.kept.iter().flatten() {
             let slot = self.lowered.slots[kept.slot as usize];
             if slot.access != Access::Once {
@@ -236,7 +236,7 @@ impl<T: VectorEncoding> LoopWriter<'_, '_, T> {
 
     /// The address of the slot's row for the element; where that is another row, the results that
     /// are kept of it are stored to the old one, and loaded from the new one.
-    fn follow_kept(&mut self, k: usize, slot: &Slot, blocks: &[Block]) -> Result<(), OutOfRegisters> {
+    fn follow_kept(&mut self, k: usize, slot: &Slot, blocks: &[ColumnVector]) -> Result<(), OutOfRegisters> {
         let home = self.kept_address(k);
         self.indexed(slot, Gpr::RAX, Gpr::RSI);
         self.asm.compare_registers(Gpr::RAX, home);
@@ -260,7 +260,7 @@ impl<T: VectorEncoding> LoopWriter<'_, '_, T> {
         }
     }
 
-    fn move_kept(&mut self, kept: &KeptResult, blocks: &[Block], how: KeptMove) -> Result<(), OutOfRegisters> {
+    fn move_kept(&mut self, kept: &KeptResult, blocks: &[ColumnVector], how: KeptMove) -> Result<(), OutOfRegisters> {
         let base = self.kept_address(kept.slot as usize);
         for (block, &register) in blocks.iter().zip(&kept.registers) {
             let at = Address::at(base, kept.column + block.offset);

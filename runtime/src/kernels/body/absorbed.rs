@@ -149,8 +149,8 @@ pub(in crate::kernels) struct AbsorbedVectorSums {
 }
 
 /// Adds the tile of `R` rows and `C` vectors of columns. `WHOLE` says that the last one has all its
-/// columns; `KEPT`, that the sums of the weight's gradient, if there are any, stay in registers from
-/// sample to sample.
+/// columns; `KEPT`, that the sums of the weight's gradient, if there are any, stay in registers
+/// from sample to sample.
 ///
 /// # Safety
 ///
