@@ -18,7 +18,8 @@ pub enum GroupWeight {
 pub enum GroupBy {
     /// Index into [`Schema::keys`](super::Schema::keys).
     Key(u32),
-    /// Index into [`Schema::features`](super::Schema::features); a categorical feature of a group, not of a sequence.
+    /// Index into [`Schema::features`](super::Schema::features); a categorical feature of a group,
+    /// not of a sequence.
     Feature(u32),
     /// The same of a common feature: one id per request.
     Common(u32),
