@@ -127,7 +127,7 @@ pub fn compile_observed(
     };
     let plain = PlanOptions::default();
     let train_schedule = scheduled(&train, "train", &plain)?;
-    let infer_schedule = scheduled(&infer, "infer", &plain)?;
+    let infer_schedule = scheduled(&infer, "infer", &PlanOptions { inference: true, ..plain.clone() })?;
     let mut graphs = Vec::new();
     let mut updates = Vec::new();
     for u in &model.updates {

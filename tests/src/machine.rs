@@ -24,7 +24,12 @@ pub type Results = Vec<Vec<f32>>;
 
 /// Compiles the graph and runs it once on the case's inputs.
 pub fn run(case: &Case, threads: usize, isa: Isa) -> Result<Results, ExecError> {
-    let program = program(case, isa);
+    run_planned(case, threads, isa, &PlanOptions::default())
+}
+
+/// [`run`], with the graph planned as `options` say.
+pub fn run_planned(case: &Case, threads: usize, isa: Isa, options: &PlanOptions) -> Result<Results, ExecError> {
+    let program = planned(case, isa, options);
     let mut executor = CpuExecutor::new(Arc::new(program), Threads::new(threads)?, isa)?;
     execute(case, &mut executor)
 }
@@ -147,16 +152,23 @@ fn narrow(values: &[Vec<f64>]) -> Vec<Vec<f32>> {
 
 /// A program whose training schedule is the graph.
 pub fn program(case: &Case, isa: Isa) -> Program {
+    planned(case, isa, &PlanOptions::default())
+}
+
+fn planned(case: &Case, isa: Isa, options: &PlanOptions) -> Program {
     let mut kernels = Kernels::default();
-    let schedule = scheduled(&case.graph, "graph", &mut kernels);
+    let schedule = schedule(&case.graph, "graph", options, &mut kernels);
     let code = generate(&kernels, isa).expect("planned regions compile");
     Program { kernels: kernels.described(), code: vec![code], ..around(case, schedule) }
 }
 
 /// A random graph's schedule; its regions join the kernels.
 pub fn scheduled(graph: &Graph, name: &str, kernels: &mut Kernels) -> Schedule {
-    plan(graph, &graph.order(), name, &PlanOptions::default(), &SourceMap::default(), kernels)
-        .expect("random graphs have no cycle")
+    schedule(graph, name, &PlanOptions::default(), kernels)
+}
+
+fn schedule(graph: &Graph, name: &str, options: &PlanOptions, kernels: &mut Kernels) -> Schedule {
+    plan(graph, &graph.order(), name, options, &SourceMap::default(), kernels).expect("random graphs have no cycle")
 }
 
 /// A program around a case's schedule, without code.

@@ -6,6 +6,7 @@ use din_compiler::front::{self, NoFiles};
 use din_compiler::interpret::Samples;
 use din_compiler::model::CheckedModel;
 use din_runtime::batch::Batch;
+use std::ops::Range;
 
 const USER: usize = 2;
 const AD: usize = 2;
@@ -72,6 +73,22 @@ impl Log {
         }
         let clicks = (0..samples).map(|_| r.below(2) as f32).collect();
         Log { candidates, entries, ids, clicks }
+    }
+
+    /// One request with some of its candidates.
+    pub fn part(&self, request: usize, candidates: Range<usize>) -> Log {
+        let first = |lengths: &[usize]| lengths[..request].iter().sum::<usize>();
+        let (sample, entry) = (first(&self.candidates), first(&self.entries));
+        let samples = sample + candidates.start..sample + candidates.end;
+        let entries = entry..entry + self.entries[request];
+        let ranges = [request..request + 1, samples.clone(), entries];
+        let parts = self.ids.iter().enumerate().map(|(f, ids)| ids[ranges[f / 2].clone()].to_vec());
+        Log {
+            candidates: vec![candidates.len()],
+            entries: vec![self.entries[request]],
+            ids: parts.collect(),
+            clicks: self.clicks[samples].to_vec(),
+        }
     }
 
     /// As one row a sample, or with what requests have in common once.

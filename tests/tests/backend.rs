@@ -17,7 +17,7 @@ use din_tests::agreement::worst_error;
 use din_tests::machine::{self, name_all};
 use din_tests::primitives::{PRIMITIVES, primitive};
 use din_tests::random_graph::{Case, Options, case, has_empty};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// Compares all roots; gives the largest error in units of epsilon times scale.
 fn compare(case: &Case, isa: Isa, what: &str) -> f64 {
@@ -194,6 +194,59 @@ fn rows_of_every_width() {
         }
         for isa in LEVELS.into_iter().filter(|l| *l <= cpu::detect()) {
             compare(&case, isa, &format!("width {width}, {isa:?}"));
+        }
+    }
+}
+
+/// Exponentials and sigmoids of inference, at every width: as accurate as `codegen::math` says, also
+/// where the result leaves the range of normal numbers. Each is the same number wherever it stands.
+#[test]
+fn functions_of_inference() {
+    let span = Span::default();
+    let special =
+        [0.0, f64::INFINITY, f64::NEG_INFINITY, 87.2, 88.5, -87.2, -88.5, -1e30, 1e30, f64::NAN, 16.6, -16.67];
+    let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
+    let options = PlanOptions { inference: true, ..PlanOptions::default() };
+    for isa in LEVELS.into_iter().filter(|l| *l <= cpu::detect()) {
+        let mut known: HashMap<(usize, u32), u32> = HashMap::new();
+        for width in 1..=40 {
+            let mut case = vector_and_number(width, 3);
+            let g = &mut case.graph;
+            let (x, s) = (g.input(InputId(0), span), g.input(InputId(1), span));
+            let found = [UnaryOp::Exp, UnaryOp::Sigmoid].map(|op| g.unary(op, x, span));
+            // By rows too, not as one flat range.
+            let products = found.map(|y| g.binary(BinaryOp::Multiply, y, s, span).unwrap());
+            for node in found.into_iter().chain(products) {
+                case.graph.roots.push(Root::Named { name: format!("n{}", node.index()), node });
+            }
+            let steps = (0..3 * width).map(|k| f64::from((k as f64 * 2.7 - 3.0 * width as f64) as f32 * 0.37));
+            let mut xs: Vec<f64> = steps.collect();
+            let places = xs.iter_mut().zip(special.iter().cycle().skip(width)).step_by(3);
+            places.for_each(|(x, &s)| *x = f64::from(s as f32));
+            case.inputs.numbers[0] = xs.clone();
+            case.inputs.numbers[1] = vec![1.0; 3];
+            let found = machine::run_planned(&case, 1, isa, &options).unwrap();
+            for (k, numbers) in found.iter().enumerate() {
+                let exact: &dyn Fn(f64) -> f64 = if k % 2 == 0 { &f64::exp } else { &sigmoid };
+                for (&x, &y) in xs.iter().zip(numbers) {
+                    let what = format!("{isa:?}, width {width}, function {}: {y} of {x}", k % 2);
+                    if x.is_nan() {
+                        assert!(y.is_nan(), "{what}");
+                        continue;
+                    }
+                    let exact = exact(x);
+                    if exact >= 127.5f64.exp2() {
+                        assert!(y >= 2.3e38, "{what}");
+                        continue;
+                    }
+                    // What is below all normal numbers may be 0.
+                    let ulp = (exact.max(f64::MIN_POSITIVE).log2().floor() - 23.0).exp2();
+                    let ulps = if x.abs() <= 20.0 { 4.0 } else { 6.0 };
+                    assert!((f64::from(y) - exact).abs() <= ulps * ulp + 1.2e-38, "{what}, not {exact}");
+                    let first = *known.entry((k % 2, (x as f32).to_bits())).or_insert(y.to_bits());
+                    assert_eq!(first, y.to_bits(), "{what}");
+                }
+            }
         }
     }
 }

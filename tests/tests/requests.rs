@@ -126,6 +126,42 @@ fn one_model_serves_several_sessions() {
     assert!(found.iter().all(|found| *found == expected), "{found:?} {expected:?}");
 }
 
+/// A candidate has the same logit, bit for bit, whatever stands beside it in the batch: other
+/// requests, other candidates, or nothing.
+#[test]
+fn logits_do_not_depend_on_the_batch() {
+    for common in [true, false] {
+        let threads = Threads::new(2).unwrap();
+        for isa in [Isa::V2, Isa::V3, Isa::V4].into_iter().filter(|l| *l <= cpu::detect()) {
+            let options = CompileOptions { levels: vec![isa], checked: true, ..CompileOptions::default() };
+            let program = Arc::new(compile(&model(common, "sigmoid"), &options).unwrap().program);
+            let engine = CpuExecutor::new(program, threads.clone(), isa).unwrap();
+            let mut session = Session::new(Box::new(engine), threads.clone(), 7).unwrap();
+            let logs = [Log::new(3, vec![70, 1, 9, 33], vec![100, 3, 0, 41]), Log::new(4, vec![300], vec![7])];
+            let mut counters = session.frequency_counters();
+            logs.iter().for_each(|log| session.count(&mut counters, &log.batch(common)).unwrap());
+            session.finish_counting(counters).unwrap();
+            session.train(&logs[0].batch(common)).unwrap();
+            let mut logits = |log: &Log| -> Vec<u32> {
+                session.infer(&log.batch(common)).unwrap();
+                session.logits(0).iter().map(|x| x.to_bits()).collect()
+            };
+            for log in &logs {
+                let together = logits(log);
+                let mut first = 0;
+                for (request, &candidates) in log.candidates.iter().enumerate() {
+                    for part in [0..candidates, 0..1, candidates / 3..candidates] {
+                        let expected = &together[first + part.start..first + part.end];
+                        let found = logits(&log.part(request, part.clone()));
+                        assert_eq!(found, expected, "{isa:?}, common {common}, request {request}, {part:?}");
+                    }
+                    first += candidates;
+                }
+            }
+        }
+    }
+}
+
 /// Multiply-adds of all products of a schedule on a batch.
 fn multiply_adds(schedule: &Schedule, counts: &[u64]) -> u64 {
     let mut total = 0;

@@ -502,7 +502,8 @@ impl<'b> Builder<'_, 'b> {
         {
             return Repr::Number(v);
         }
-        self.math(value_type).unary(op, x)
+        let short = self.region.short_functions && self.fma;
+        self.math(value_type).unary(op, x, short)
     }
 
     fn unary_double(&mut self, op: UnaryOp, x: Value) -> Option<Value> {

@@ -7,7 +7,7 @@ use super::region::{Access, Instruction, OutputMode, Region, RegionOutput, Strid
 use super::storage::BufferPlan;
 use super::{Kernels, PlanOptions};
 use crate::elementwise::Cost;
-use crate::graph::{Absorbed, BinaryOp};
+use crate::graph::{Absorbed, BinaryOp, UnaryOp};
 use din_grammar::{SourceMap, Span};
 use din_program::schedule::{
     AxisId, BATCH, BufferId, Call, Combine, GLOBAL, KernelArg, Operation, Phase, Reduction, Schedule, Storage, View,
@@ -389,6 +389,8 @@ impl Emitter<'_> {
 
     fn kernel(&mut self, mut region: Region, span: Span) -> Call {
         region.add_functions();
+        let has_short = |i: &Instruction| matches!(i, Instruction::Unary(UnaryOp::Exp | UnaryOp::Sigmoid, _));
+        region.short_functions = self.options.inference && !region.uniform && region.body.iter().any(has_short);
         let location = self.sources.recorded_location(span);
         let (axis, args) = (region.axis, region.arguments.clone());
         let kernel = self.kernels.add(region, self.name, &location);

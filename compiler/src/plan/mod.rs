@@ -23,11 +23,13 @@ pub struct PlanOptions {
     pub sequence_tile: u32,
     /// An update program over table rows: weights are addressed by row number.
     pub rows: bool,
+    /// The graph of inference: see [`Region::short_functions`].
+    pub inference: bool,
 }
 
 impl Default for PlanOptions {
     fn default() -> Self {
-        PlanOptions { batch_tile: 64, sequence_tile: 128, rows: false }
+        PlanOptions { batch_tile: 64, sequence_tile: 128, rows: false, inference: false }
     }
 }
 

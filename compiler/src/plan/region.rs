@@ -79,6 +79,9 @@ pub struct Region {
     pub width: u32,
     /// Once and width 1: computed in f64, stored as f32.
     pub uniform: bool,
+    /// At v3 and v4, exponentials and sigmoids are computed by fewer operations, with other last
+    /// bits. Set in inference.
+    pub short_functions: bool,
     /// What each argument points at; indices are used by places and accesses.
     pub arguments: Vec<KernelArg>,
     pub body: Vec<Instruction>,
@@ -87,7 +90,8 @@ pub struct Region {
 
 impl Region {
     pub fn new(axis: AxisId, width: u32, uniform: bool) -> Self {
-        Region { axis, width, uniform, arguments: Vec::new(), body: Vec::new(), outputs: Vec::new() }
+        let (arguments, body, outputs) = (Vec::new(), Vec::new(), Vec::new());
+        Region { axis, width, uniform, short_functions: false, arguments, body, outputs }
     }
 
     /// The argument that points at `source`, added if new.

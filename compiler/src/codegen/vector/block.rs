@@ -384,8 +384,13 @@ impl<T: VectorEncoding> BlockWriter<'_, '_, T> {
         };
         let dies = |me: &Self, id: Id| {
             let count = [a, b, c].iter().filter(|&&o| o == id).count() as u32;
-            let constant = matches!(me.operation_of(id), VectorOperation::Constant(_));
-            !constant && me.left[id.0 as usize] == count && count == 1
+            // A constant without a register of its own has been brought for this instruction alone.
+            let last = if let VectorOperation::Constant(bits) = me.operation_of(id) {
+                !me.frame.constants.contains_key(&bits)
+            } else {
+                me.left[id.0 as usize] == 1
+            };
+            last && count == 1
         };
         let to = match (y, z) {
             (_, VectorOperand::Register(z)) if dies(self, c) => {

@@ -148,7 +148,7 @@ impl Lowered {
                 }
                 Instruction::Unary(op, a) => {
                     let a = program.of_repr(values[a.0 as usize]);
-                    program.unary(*op, a)
+                    program.unary(*op, a, region.short_functions)
                 }
                 Instruction::Binary(op, a, b) => {
                     let (x, y) = (program.of_repr(values[a.0 as usize]), program.of_repr(values[b.0 as usize]));

@@ -95,6 +95,26 @@ fn blocks_of_long_chains_take_turns() {
     }
 }
 
+/// Exponentials and sigmoids of inference take fewer operations.
+#[test]
+fn functions_of_inference_are_short() {
+    for (op, most) in [(UnaryOp::Exp, 13), (UnaryOp::Sigmoid, 14)] {
+        for (isa, lanes) in [(Isa::V3, 8), (Isa::V4, 16)] {
+            let mut region = region(lanes, |r, x| vec![r.emit(Instruction::Unary(op, x))], OutputMode::Store);
+            let operations = |region: &Region| {
+                let text = text(region, isa);
+                let arithmetic =
+                    ["vmaxps", "vminps", "vfm", "vaddps", "vsubps", "vmulps", "vdivps", "vps", "vpa", "vxor"];
+                text.lines().filter(|line| arithmetic.iter().any(|name| line.contains(name))).count()
+            };
+            let long = operations(&region);
+            region.short_functions = true;
+            let short = operations(&region);
+            assert!(short <= most && short + 5 < long, "{op:?}, {isa:?}: {short} of {long}");
+        }
+    }
+}
+
 /// A sum that neighbouring elements share is stored when the next one begins, and at the end: not
 /// by each element.
 #[test]
