@@ -122,10 +122,20 @@ pub enum Storage {
     Length(AxisId),
     /// Place of each entry of the sequence axis in its list, from 0, as f32.
     Position(AxisId),
+    /// Place of each sample in the global batch, from 0, as f32; of each request, that of its first
+    /// sample. On the axis of one or the other.
+    SampleNumber(AxisId),
+    /// So many numbers, 0, 1, 2 and so on, as f32; global.
+    Components(u32),
+    /// Key of the random numbers of a dropout at this step: two `u32`, as bits; global. See
+    /// [`crate::dropout`].
+    DropoutKey(u32),
     /// Elements of the axis in the global batch, as f32; global.
     Count(AxisId),
     /// Number of this step, from 1, as f32; global.
     Step,
+    /// Number of the epoch that the step belongs to, from 1, as f32; global.
+    Epoch,
     /// Update programs: the weights themselves, updated in place. For tables, addressed by row
     /// number (see [`KernelArg::RowIndex`]).
     Weight,

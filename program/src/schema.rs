@@ -287,6 +287,8 @@ pub struct Training {
     /// Metric by which the best checkpoint is chosen on the validation split; index into
     /// `Program::metrics`.
     pub select: u32,
+    /// Training ends after so many epochs without a better value of that metric.
+    pub patience: Option<u32>,
 }
 
 #[cfg(test)]

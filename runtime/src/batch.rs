@@ -31,6 +31,8 @@ pub struct Batch {
     pub leaves: LeafRange,
     /// Samples of the global batch; 0 where `leaves` is empty.
     pub global_rows: usize,
+    /// Place of its first sample in the global batch.
+    pub first_row: usize,
     /// Of prediction: by column that is passed through, arrays that hold its `rows` values one
     /// after the other.
     pub passthrough: Vec<Vec<ArrayRef>>,

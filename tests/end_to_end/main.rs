@@ -4,6 +4,7 @@
 
 mod bundle;
 mod commands;
+mod controls;
 mod faults;
 mod gpu;
 mod injection;

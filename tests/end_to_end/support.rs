@@ -88,9 +88,14 @@ pub fn data() -> &'static Path {
 
 /// Trains the small model on the synthetic log; more arguments behind.
 pub fn train(out: &Path, more: &str) -> Ran {
+    train_model(&small(), out, more)
+}
+
+/// The same of another model.
+pub fn train_model(model: &Path, out: &Path, more: &str) -> Ran {
     let line =
         format!("train {{model}} --train {{data}}/train.parquet --valid {{data}}/valid.parquet --out {{out}} {more}");
-    din(&line, &[("model", &small()), ("data", data()), ("out", out)])
+    din(&line, &[("model", model), ("data", data()), ("out", out)])
 }
 
 /// A run of the small model with the spec's own settings, made once.

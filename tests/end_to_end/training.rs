@@ -101,16 +101,16 @@ fn a_run_stopped_after_an_epoch_and_resumed_equals_the_uninterrupted_one() {
 
 /// Stops a run inside its second epoch or a later one by a signal, resumes it to that epoch's end,
 /// and compares it with a run that was never stopped.
-fn stopped_by(signal: &str, code: Option<i32>) {
+pub fn stopped_by(model: &Path, signal: &str, code: Option<i32>) {
     let folder = TempDir::new().unwrap();
     let (run, copy) = (folder.path().join("run"), folder.path().join("copy"));
-    train(&run, "--epochs 1").expect(0);
+    train_model(model, &run, "--epochs 1").expect(0);
     let checkpoints = run.join("checkpoints");
     // A signal that whoever runs the tests ignores would stay ignored.
     let mut child = std::process::Command::new("env")
         .arg("--default-signal")
         .arg(din_path())
-        .args(["train", small().to_str().unwrap(), "--out", run.to_str().unwrap()])
+        .args(["train", model.to_str().unwrap(), "--out", run.to_str().unwrap()])
         .args(["--resume", "--epochs", "400", "--checkpoint-every", "5"])
         .stderr(std::process::Stdio::null())
         .stdout(std::process::Stdio::null())
@@ -127,9 +127,9 @@ fn stopped_by(signal: &str, code: Option<i32>) {
     let whole = names(&checkpoints).into_iter().rfind(|name| name.starts_with("step-")).unwrap();
     let manifest = json(&checkpoints.join(whole).join("manifest.json"));
     let epochs = manifest["position"]["epoch"].as_u64().unwrap() + 1;
-    din(&format!("train {{model}} --out {{run}} --resume --epochs {epochs}"), &[("model", &small()), ("run", &run)])
+    din(&format!("train {{model}} --out {{run}} --resume --epochs {epochs}"), &[("model", model), ("run", &run)])
         .expect(0);
-    train(&copy, &format!("--epochs {epochs}")).expect(0);
+    train_model(model, &copy, &format!("--epochs {epochs}")).expect(0);
     assert_eq!(hashes(&run).last(), hashes(&copy).last());
     assert_eq!(lines(&run), lines(&copy));
     assert!(names(&checkpoints).iter().all(|name| name.starts_with("step-")), "{:?}", names(&checkpoints));
@@ -137,12 +137,12 @@ fn stopped_by(signal: &str, code: Option<i32>) {
 
 #[test]
 fn a_run_stopped_by_ctrl_c_and_resumed_equals_the_uninterrupted_one() {
-    stopped_by("-INT", Some(130));
+    stopped_by(&small(), "-INT", Some(130));
 }
 
 #[test]
 fn a_run_killed_and_resumed_equals_the_uninterrupted_one() {
-    stopped_by("-KILL", None);
+    stopped_by(&small(), "-KILL", None);
 }
 
 /// The files of a run and of its checkpoints, with their contents.

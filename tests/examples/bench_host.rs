@@ -191,6 +191,8 @@ impl Side {
             present: &batch.present,
             fetched: None,
             cut: BatchCut::Whole(DEFAULT_LEAVES),
+            first_row: 0,
+            epoch: 1,
         };
         self.engine.train_ahead(&mut self.tables, &inputs)?;
         self.engine.next_loss()?;

@@ -227,6 +227,8 @@ impl Side {
             present: &batch.present,
             fetched: None,
             cut: BatchCut::Whole(DEFAULT_LEAVES),
+            first_row: 0,
+            epoch: 1,
         };
         let loss = match &mut self.runs {
             Runs::Cpu(engine) if infer => Some(engine.infer(&self.state, &self.tables, &inputs)?.unwrap_or(f32::NAN)),

@@ -55,6 +55,11 @@ static inline void din_warp_barrier_at(int line) {
 #define din_warp_barrier() din_warp_barrier_at(__LINE__)
 static inline unsigned din_popcount(unsigned bits) { return unsigned(__builtin_popcount(bits)); }
 
+static inline unsigned din_bits(float x) {
+    unsigned bits;
+    std::memcpy(&bits, &x, 4);
+    return bits;
+}
 static inline float din_infinity() { return INFINITY; }
 static inline float din_nan() { return NAN; }
 

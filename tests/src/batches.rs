@@ -70,6 +70,7 @@ pub fn part(schema: &Schema, whole: &Batch, most: u32, rank: usize, ranks: usize
     part.rows = samples.len();
     part.leaves = leaves;
     part.global_rows = whole.rows;
+    part.first_row = samples.start;
     if schema.requests.is_some() {
         part.requests = whole.requests[first..=last].iter().map(|&r| r - samples.start as u32).collect();
     }

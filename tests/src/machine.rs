@@ -61,6 +61,7 @@ impl CaseInputs {
         let mut state = DenseState::new(program);
         state.params = narrow(&case.values.params);
         state.states = narrow(&case.values.states);
+        (state.step, state.seed) = (case.inputs.steps, case.inputs.seed);
         let mut tables = Vec::new();
         for (spec, numbers) in program.tables.iter().zip(&case.values.tables) {
             let mut t = Table::new(spec, &[], 0).map_err(|e| CheckError::Input(e.to_string()))?;
@@ -94,7 +95,6 @@ impl CaseInputs {
                 }
                 InputKind::Label { label } => labels[label as usize] = narrow(&case.inputs.numbers[k..=k]).remove(0),
                 InputKind::Present { label } => present[label as usize] = narrow(&case.inputs.numbers[k..=k]).remove(0),
-                InputKind::Step => state.step = case.inputs.numbers[k][0] as u64 - 1,
                 _ => {}
             }
         }
@@ -122,6 +122,8 @@ impl CaseInputs {
             present: &self.present,
             fetched: None,
             cut: BatchCut::Whole(DEFAULT_LEAVES),
+            first_row: 0,
+            epoch: 1,
         }
     }
 }
@@ -226,7 +228,7 @@ pub fn around(case: &Case, schedule: Schedule) -> Program {
             .map(|_| din_program::schema::Prediction { name: "p".into(), label: 0 })
             .collect(),
         metrics: vec![],
-        training: Training { batch: 1, epochs: 1, seed: 0, select: 0 },
+        training: Training { batch: 1, epochs: 1, seed: 0, select: 0, patience: None },
         updates: vec![update(true), update(false)],
         infer: empty(schedule.axes.clone()),
         train: schedule,

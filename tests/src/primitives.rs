@@ -14,6 +14,8 @@ const OTHERS: &[&str] = &[
     "lookup",
     "length",
     "position",
+    "sample_number",
+    "dropout_mask",
     "count",
     "select",
     "stop_gradient",

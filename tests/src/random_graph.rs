@@ -112,7 +112,8 @@ impl Maker {
         let mut r = Random::new(seed);
         let mut g = Graph::default();
         let batch = 1 + r.below(6);
-        let mut inputs = Inputs { batch, offsets: vec![vec![], vec![]], ..Inputs::default() };
+        let mut inputs =
+            Inputs { batch, offsets: vec![vec![], vec![]], steps: seed % 20, seed: seed ^ 0xD1CE, ..Inputs::default() };
         for k in 0..r.below(4) {
             g.axes.add_sequence(format!("s{k}"), k as u32, BATCH);
             let (all_empty, some_empty) = (r.chance(0.08), r.chance(0.5));

@@ -24,6 +24,18 @@ pub const SPECS: &[(&str, &str, &str, &str)] = &[
     ("momentum", "momentum(lr = 0.1)", "regularize adaptive(0.01)", "optimizer.momentum regularizer.adaptive"),
     ("adam", "adam(lr = 0.01)", "regularize difacto(0.01)", "optimizer.adam regularizer.difacto"),
     ("adagrad", "adagrad(lr = 0.01) with dense updates", "", "optimizer.adagrad"),
+    (
+        "adamw",
+        "adamw(lr = 0.01 * warmup(step, 3) * 0.5 ^ (epoch - 1), decay = 0.1)  clip norm 0.05",
+        "optimizer adamw(lr = 0.02 * cosine(step, 10), decay = 0.01)  dropout 0.3",
+        "optimizer.adamw schedule.{warmup,cosine}",
+    ),
+    (
+        "clipped",
+        "sgd(lr = 0.1 * exponential(step, 0.9, 2))  clip value 0.001",
+        "",
+        "optimizer.sgd schedule.exponential",
+    ),
     ("rowwise_adagrad", "sgd(lr = 0.1)", "optimizer rowwise_adagrad(lr = 0.1)", "optimizer.{sgd,rowwise_adagrad}"),
     ("ftrl", "ftrl(alpha = 0.1, l1 = 0.001)", "", "optimizer.ftrl"),
 ];
@@ -44,6 +56,24 @@ const REQUESTS: &str = "edition 2026\nuse std.activation.{dice, prelu}\nuse std.
     let d = mlp(concat(p, mean_pool(k), max_pool(k), length(many)), [7, 4], dice)\n\
     let nearest = max(one.n * many.n over many)\n\
     let hidden = mlp(concat(a, b, c, d, q, one.n, nearest, length(own)), [6], dice)\n\
+    predict y ~ bernoulli(logit = linear(hidden, 1))\n\
+    train { loss cross_entropy(y)  optimizer momentum(lr = 0.1)  batch 5  epochs 1 }\nreport log_loss(y)\n}\n";
+
+/// Dropout of values in every place: of requests and their entries, of samples and their entries,
+/// of entries under a second name, of pairs, of single components, and in a tower over ids.
+const DROPOUT: &str = "edition 2026\nuse std.activation.{prelu, relu}\nuse std.layer.{linear, mlp}\n\
+    use std.loss.cross_entropy\nuse std.metric.log_loss\nuse std.optimizer.momentum\nuse std.pooling.mean_pool\n\
+    fn mixed(x: s => [d]) -> s => [d] {\nlet other = dropout(x, 0.2) as t\n\
+    let weight = softmax(sum(x * other) / sqrt(d) over t)\nsum(dropout(weight, 0.3) * dropout(other, 0.1) over t)\n}\n\
+    model dropout {\nfeatures user { e: category from user_e  n: number[2] from user_n }\n\
+    features one { e: category from one_e  n: number from one_n }\n\
+    sequence many { e: category from many_e  n: number from many_n }\nsequence own { e: category from own_e }\nlabel y: binary\n\
+    key request: int64\ncommon user, many by request\n\
+    embedding table [5] for one.e, many.e, own.e\nembedding person [3] for user.e\n\
+    let q = dropout(table(one.e), 0.25)\nlet k = dropout(table(many.e), 0.5)\nlet p = dropout(concat(person(user.e), user.n), 0.4)\n\
+    let tower = mlp(table(one.e), [64, 8], relu, dropout_rate = 0.3)\nlet seen = sum(mixed(table(own.e)) over own)\n\
+    let pairs = sum(mixed(k) * q over many)\nlet single = dropout(one.n, 0.5) + sum(dropout(many.n, 0.2) over many)\n\
+    let hidden = mlp(concat(p, tower, seen, pairs, single, mean_pool(k)), [6], prelu, dropout_rate = 0.5)\n\
     predict y ~ bernoulli(logit = linear(hidden, 1))\n\
     train { loss cross_entropy(y)  optimizer momentum(lr = 0.1)  batch 5  epochs 1 }\nreport log_loss(y)\n}\n";
 
@@ -79,6 +109,7 @@ pub fn units() -> Vec<(String, CheckedModel)> {
 pub fn unit_texts() -> Vec<(String, &'static str, String)> {
     let mut all: Vec<_> = SPECS.iter().enumerate().map(|(k, spec)| unit(k, spec)).collect();
     all.push(("requests".into(), "requests.din", REQUESTS.into()));
+    all.push(("dropout".into(), "dropout.din", DROPOUT.into()));
     all.push(("towers".into(), "towers.din", towers::spec()));
     all
 }

@@ -147,8 +147,12 @@ impl Description {
             true => "the last epoch",
             false => part("selected metric", &report, program.training.select)?,
         };
+        let patience = match program.training.patience {
+            Some(epochs) => format!(", patience {epochs}"),
+            None => String::new(),
+        };
         let training = format!(
-            "training: batch {}, {} epochs, seed {}; reports {}; best by {chosen_by}",
+            "training: batch {}, {} epochs{patience}, seed {}; reports {}; best by {chosen_by}",
             program.training.batch,
             program.training.epochs,
             program.training.seed,

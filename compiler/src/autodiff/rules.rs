@@ -142,6 +142,8 @@ fn gain(b: &mut GradientBuilder, node: &Node, y: NodeId, g: NodeId, k: usize) ->
         | Op::Lookup { .. }
         | Op::Length(_)
         | Op::Position(_)
+        | Op::SampleNumber(_)
+        | Op::DropoutMask { .. }
         | Op::Count(_)
         | Op::StopGradient => Err(TypeError::Empty),
     }

@@ -128,6 +128,14 @@ impl Arithmetic for Math<'_, '_> {
         self.b.ins().isub(x, y)
     }
 
+    fn and(&mut self, x: Value, y: Value) -> Value {
+        self.b.ins().band(x, y)
+    }
+
+    fn exclusive_or(&mut self, x: Value, y: Value) -> Value {
+        self.b.ins().bxor(x, y)
+    }
+
     fn shift_left(&mut self, x: Value, by: i64) -> Value {
         self.b.ins().ishl_imm_u(x, by)
     }
@@ -432,6 +440,11 @@ impl<'b> Builder<'_, 'b> {
                     let (x, y) = (math.of_repr(values[a.0 as usize]), math.of_repr(values[b.0 as usize]));
                     let found = math.binary(*op, x, y, region.exponent(*b));
                     found.unwrap_or_else(|| Repr::Number(self.power(x, y, value_type)))
+                }
+                Instruction::DropoutMask { rate, of } => {
+                    let mut math = self.math(value_type);
+                    let of = of.map(|value| math.of_repr(values[value.0 as usize]));
+                    Repr::Number(math.dropout_mask(*rate, of))
                 }
                 Instruction::Select(c, a, b) => {
                     let mut math = self.math(value_type);

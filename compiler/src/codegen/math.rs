@@ -7,6 +7,7 @@
 
 use crate::graph::{BinaryOp, UnaryOp};
 use crate::plan::region;
+use din_program::dropout;
 
 /// Of two numbers; false where one is NaN but for `NotEqual` and `NotGreaterEqual`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -48,6 +49,9 @@ pub trait Arithmetic {
     fn mul_add(&mut self, x: Self::Value, y: Self::Value, z: Self::Value) -> Self::Value;
     fn add_integers(&mut self, x: Self::Value, y: Self::Value) -> Self::Value;
     fn subtract_integers(&mut self, x: Self::Value, y: Self::Value) -> Self::Value;
+    /// Bit by bit, of integers.
+    fn and(&mut self, x: Self::Value, y: Self::Value) -> Self::Value;
+    fn exclusive_or(&mut self, x: Self::Value, y: Self::Value) -> Self::Value;
     fn shift_left(&mut self, x: Self::Value, by: i64) -> Self::Value;
     /// With the sign.
     fn shift_right(&mut self, x: Self::Value, by: i64) -> Self::Value;
@@ -315,6 +319,49 @@ pub trait Arithmetic {
             Some(r) if n < 0 => self.divide(one, r),
             Some(r) => r,
         }
+    }
+
+    fn rotate_left(&mut self, x: Self::Value, by: u32) -> Self::Value {
+        let upper = self.shift_left(x, i64::from(by));
+        // Shifted with the sign, whose copies the mask takes away.
+        let lower = self.shift_right(x, i64::from(32 - by));
+        let mask = self.integer((1 << by) - 1);
+        let lower = self.and(lower, mask);
+        self.add_integers(upper, lower)
+    }
+
+    /// [`din_program::dropout::factor`]; of values as `Instruction::DropoutMask` has them.
+    fn dropout_mask(&mut self, rate: f64, of: [Self::Value; 6]) -> Self::Value {
+        let [sample, first, second, component, low, high] = of.map(|value| self.bits(value));
+        let low = self.add_integers(low, first);
+        let high = self.add_integers(high, second);
+        let parity = self.integer(dropout::PARITY as i32);
+        let third = self.exclusive_or(low, high);
+        let third = self.exclusive_or(third, parity);
+        let keys = [low, high, third];
+        let mut x = self.add_integers(sample, keys[0]);
+        let mut y = self.add_integers(component, keys[1]);
+        for round in 0..dropout::ROUNDS {
+            x = self.add_integers(x, y);
+            y = self.rotate_left(y, dropout::ROTATIONS[round % 8]);
+            y = self.exclusive_or(y, x);
+            if round % 4 == 3 {
+                let injection = round / 4 + 1;
+                x = self.add_integers(x, keys[injection % 3]);
+                y = self.add_integers(y, keys[(injection + 1) % 3]);
+                let number = self.integer(injection as i32);
+                y = self.add_integers(y, number);
+            }
+        }
+        let upper = self.shift_right(x, 8);
+        let mask = self.integer(0x00ff_ffff);
+        let upper = self.and(upper, mask);
+        let upper = self.of_integers(upper);
+        // Both are whole numbers of 24 bits, which are exact.
+        let threshold = self.constant(f64::from(dropout::threshold(rate)));
+        let (zero, scale) = (self.constant(0.0), self.constant(dropout::scale(rate)));
+        let dropped = self.compare(Comparison::Less, upper, threshold);
+        self.choose(dropped, zero, scale)
     }
 
     fn of_repr(&mut self, value: Repr<Self::Value, Self::Mask>) -> Self::Value {

@@ -85,6 +85,10 @@ impl<'a> Elaborator<'a> {
             Builtin::Statistic(statistic) => self.statistic(statistic, value, at, span),
             Builtin::Embed => self.embed(value, at, span),
             Builtin::Length | Builtin::Position => self.of_axis(builtin, (value, at), first.over, span),
+            Builtin::Dropout => {
+                let rate = rest.into_iter().next().expect("`dropout` takes two arguments");
+                self.dropout((value, at), rate, span)
+            }
             Builtin::Size => match self.tensor(value, at) {
                 Some(t) => ExprValue::Number(self.walk.graph.node(t.node).width() as f64),
                 None => ExprValue::Poison,

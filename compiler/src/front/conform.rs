@@ -54,7 +54,7 @@ impl TypeWord {
     }
 
     /// Whether the value is of the type; a faulty value is of every type.
-    fn holds(self, value: &ExprValue<'_>) -> bool {
+    pub fn holds(self, value: &ExprValue<'_>) -> bool {
         let number = |fits: fn(f64) -> bool| matches!(value, ExprValue::Number(n) if fits(*n));
         let right = match self {
             TypeWord::Int => number(|n| n.fract() == 0.0),
@@ -74,7 +74,7 @@ impl TypeWord {
     }
 
     /// What a value of the type is called in messages.
-    fn text(self) -> &'static str {
+    pub fn text(self) -> &'static str {
         match self {
             TypeWord::Int => "a compile-time whole number",
             TypeWord::Number => "a compile-time number",

@@ -47,6 +47,8 @@ pub(super) struct Declarations<'a> {
     pub families: Vec<TableFamily<'a>>,
     /// The options of each table that training reads.
     pub table_settings: Vec<Vec<&'a ast::Setting>>,
+    /// Of each table, the rate at which its ids are dropped in training.
+    pub table_dropouts: Vec<f64>,
     /// Tables by feature.
     pub tables_of: Vec<Vec<usize>>,
     /// Some table was faulty: a feature without one may be its.

@@ -122,7 +122,7 @@ impl<'a> Elaborator<'a> {
         self.declarations.used_features.insert(feature);
         self.declarations.used_tables.insert(table);
         let key = (table as u32, feature as u32);
-        if let Some(&node) = self.walk.lookups.get(&key) {
+        if let Some(&node) = self.walk.vectors.get(&key) {
             return Tensor { node, fields: None };
         }
         let path = self.declarations.schema.features[feature].path();
@@ -131,6 +131,9 @@ impl<'a> Elaborator<'a> {
         let input = self.input(InputKey::Feature(feature), path, kind, axis, Shape::scalar());
         let node = self.walk.graph.lookup(TableId(table as u32), input, span);
         self.walk.lookups.insert(key, node);
+        let rate = self.declarations.table_dropouts[table];
+        let node = self.dropped(node, Shape::scalar(), rate, span).expect("a mask of the look-up's own axis fits it");
+        self.walk.vectors.insert(key, node);
         Tensor { node, fields: None }
     }
 

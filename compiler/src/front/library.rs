@@ -4,8 +4,9 @@ use super::conform::TypeWord;
 use super::elaborator::Elaborator;
 use super::names;
 use super::rule::{RuleCall, RuleDefinition};
+use super::schedule::RuleArgument;
 use super::scope::NameScope;
-use super::update::Updates;
+use super::update::{Before, Updates};
 use super::value::{ArgumentValue, Builtin, Callee, ExprValue, Tensor};
 use super::walk::{Context, GraphWalk, InputKey};
 use crate::graph::{AxisId, BATCH, Graph, InputKind, Shape, UnaryOp};
@@ -27,7 +28,7 @@ impl<'a> Elaborator<'a> {
                     ast::Item::Optimizer(o) => {
                         let rule = self.sample_rule(module, o);
                         let over = UpdateScope::Rows { width: 3, rule: UpdateRule::Sparse };
-                        self.update_program(&mut Updates::default(), &rule, None, over);
+                        self.update_program(&mut Updates::default(), &rule, &Before::default(), over);
                     }
                     ast::Item::Regularizer(r) => {
                         let rule = self.sample_rule(module, r);
@@ -138,7 +139,7 @@ impl<'a> Elaborator<'a> {
             });
             let value = default.unwrap_or(0.5);
             scope.bind(&p.name.name, ExprValue::Number(value), p.name.span);
-            arguments.push(value);
+            arguments.push(RuleArgument::Number(value));
         }
         RuleCall { module, definition, arguments, span: definition.name().span }
     }

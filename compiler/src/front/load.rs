@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 use std::path::Path;
 
 /// The standard library, by module name.
-pub(super) const LIBRARY: [(&str, &str); 8] = [
+pub(super) const LIBRARY: [(&str, &str); 9] = [
     ("std.activation", include_str!("../../../stdlib/activation.din")),
     ("std.attention", include_str!("../../../stdlib/attention.din")),
     ("std.layer", include_str!("../../../stdlib/layer.din")),
@@ -17,6 +17,7 @@ pub(super) const LIBRARY: [(&str, &str); 8] = [
     ("std.optimizer", include_str!("../../../stdlib/optimizer.din")),
     ("std.pooling", include_str!("../../../stdlib/pooling.din")),
     ("std.regularizer", include_str!("../../../stdlib/regularizer.din")),
+    ("std.schedule", include_str!("../../../stdlib/schedule.din")),
 ];
 
 /// Most files of one compilation.

@@ -3,6 +3,7 @@
 use super::elaborator::Elaborator;
 use super::load::item_kind;
 use super::names;
+use super::schedule::{ElaboratedArgument, RuleArgument};
 use super::scope::NameScope;
 use super::value::{ArgumentValue, ExprValue};
 use din_grammar::ast::{self, ExprKind};
@@ -72,7 +73,7 @@ impl RuleDefinition for ast::Regularizer {
 pub(super) struct RuleCall<'a, D> {
     pub module: usize,
     pub definition: &'a D,
-    pub arguments: Vec<f64>,
+    pub arguments: Vec<RuleArgument>,
     pub span: Span,
 }
 
@@ -89,7 +90,7 @@ impl<D: RuleDefinition> RuleCall<'_, D> {
     }
 
     pub fn key(&self) -> RuleKey {
-        let arguments = self.arguments.iter().map(|a| a.to_bits()).collect();
+        let arguments = self.arguments.iter().map(RuleArgument::key).collect();
         RuleKey { module: self.module, name: self.definition.name().name.clone(), arguments }
     }
 }
@@ -99,7 +100,7 @@ impl<D: RuleDefinition> RuleCall<'_, D> {
 pub(super) struct RuleKey {
     module: usize,
     name: String,
-    arguments: Vec<u64>,
+    arguments: Vec<String>,
 }
 
 impl<'a> Elaborator<'a> {
@@ -138,17 +139,39 @@ impl<'a> Elaborator<'a> {
             );
             return None;
         };
-        let mut rule = RuleCall { module: id.module, definition, arguments: Vec::new(), span: e.span };
+        let walk = self.schedule_walk();
+        let (arguments, walk) =
+            self.on_walk(walk, |me| me.rule_arguments(scope, definition, id.module, arguments, e.span));
+        let arguments = arguments?.into_iter().map(|argument| RuleArgument::of(argument, &walk.graph)).collect();
+        Some(RuleCall { module: id.module, definition, arguments, span: e.span })
+    }
+
+    /// The arguments of a rule, on the walk of their schedules.
+    fn rule_arguments<D: RuleDefinition>(
+        &mut self,
+        scope: &mut NameScope<'a>,
+        definition: &'a D,
+        module: usize,
+        arguments: &'a [ast::Argument],
+        span: Span,
+    ) -> Option<Vec<ElaboratedArgument>> {
+        let name = &definition.name().name;
         let mut given = Vec::new();
+        self.bind_step_and_epoch(scope, span);
         for a in arguments {
             if !self.no_axis(name, a) {
-                return None;
+                break;
             }
             let value = self.expr(scope, &a.value);
             given.push(ArgumentValue { name: a.name.as_ref(), value, over: None, span: a.span });
         }
-        let slots = self.arrange(definition.name(), definition.parameters(), given, e.span)?;
-        let mut inner = NameScope::new(rule.module, None);
+        scope.blocks.pop();
+        if given.len() < arguments.len() {
+            return None;
+        }
+        let slots = self.arrange(definition.name(), definition.parameters(), given, span)?;
+        let mut inner = NameScope::new(module, None);
+        let mut found = Vec::new();
         for (parameter, slot) in definition.parameters().iter().zip(slots) {
             let (value, span) = match slot {
                 Some(g) => (g.value, g.span),
@@ -157,22 +180,29 @@ impl<'a> Elaborator<'a> {
                     (self.expr(&mut inner, default), default.span)
                 }
             };
-            let value = match &parameter.ty {
-                Some(ast::Type { kind: ast::TypeKind::Named(word), .. }) => {
-                    let word = self.type_word(word)?;
-                    self.kind(&definition.name().name, parameter, word, value, span)
-                }
+            let word = match &parameter.ty {
+                Some(ast::Type { kind: ast::TypeKind::Named(word), .. }) => Some(self.type_word(word)?),
                 // Shapes are refused where the definition stands.
-                Some(ast::Type { kind: ast::TypeKind::Shape(_) | ast::TypeKind::Ragged { .. }, .. }) | None => value,
+                Some(ast::Type { kind: ast::TypeKind::Shape(_) | ast::TypeKind::Ragged { .. }, .. }) | None => None,
             };
-            let what = format!("`{}` of `{}`", parameter.name.name, definition.name().name);
+            let what = format!("`{}` of `{name}`", parameter.name.name);
+            if let ExprValue::Tensor(t) = &value {
+                let node = self.schedule(t, word, &what, span)?;
+                inner.bind(&parameter.name.name, value, parameter.name.span);
+                found.push(ElaboratedArgument::Schedule(node));
+                continue;
+            }
+            let value = match word {
+                Some(word) => self.kind(name, parameter, word, value, span),
+                None => value,
+            };
             let n = self.number(value, &what, span)?;
             if !self.within_f32(n, &what, span) {
                 return None;
             }
             inner.bind(&parameter.name.name, ExprValue::Number(n), parameter.name.span);
-            rule.arguments.push(n);
+            found.push(ElaboratedArgument::Number(n));
         }
-        Some(rule)
+        Some(found)
     }
 }

@@ -16,7 +16,7 @@ impl<'a> Elaborator<'a> {
         let value = self.expr(scope, &e.width);
         let width = self.size(value, "the width of a table", e.width.span);
         let mut options: Vec<&'a ast::Setting> = Vec::new();
-        let known = ["init", "regularize", "optimizer"];
+        let known = ["init", "regularize", "optimizer", "dropout"];
         for option in &e.options {
             let word = option.word.name.as_str();
             self.updates_elsewhere(option);
@@ -56,6 +56,14 @@ impl<'a> Elaborator<'a> {
             }
             None => Some(Init::Normal(0.01)),
         };
+        let dropout = match options.iter().find(|o| o.word.name == "dropout").and_then(|o| o.values.first()) {
+            Some(rate) => {
+                let value = self.expr(scope, rate);
+                self.dropout_rate(value, rate.span)
+            }
+            None => Some(0.0),
+        };
+        let dropout = dropout.unwrap_or(0.0);
         let (Some(width), Some(init)) = (width, init) else {
             self.declarations.poisoned_tables = true;
             if let Some(name) = e.name() {
@@ -97,7 +105,7 @@ impl<'a> Elaborator<'a> {
                     self.declarations.poisoned_tables = true;
                 } else {
                     let source = (TableReader::Name, name.span);
-                    self.add_table(name.name.clone(), width, kind, init, features, source, &options);
+                    self.add_table(name.name.clone(), width, kind, init, features, source, (&options, dropout));
                 }
             }
             EmbeddingTarget::EachOf { name, groups } => {
@@ -146,7 +154,7 @@ impl<'a> Elaborator<'a> {
                         None => path,
                     };
                     let table = self.declarations.tables.len();
-                    self.add_table(table_name, width, kind, init, vec![f as u32], (reader, at), &options);
+                    self.add_table(table_name, width, kind, init, vec![f as u32], (reader, at), (&options, dropout));
                     if let TableReader::Family(index) = reader {
                         self.declarations.families[index].tables.push((f, table));
                     }
@@ -207,7 +215,7 @@ impl<'a> Elaborator<'a> {
         init: Init,
         features: Vec<u32>,
         (reader, span): (TableReader, Span),
-        options: &[&'a ast::Setting],
+        (options, dropout): (&[&'a ast::Setting], f64),
     ) {
         let index = self.declarations.tables.len();
         for &f in &features {
@@ -228,6 +236,7 @@ impl<'a> Elaborator<'a> {
         self.declarations.table_spans.push(span);
         self.declarations.table_readers.push(reader);
         self.declarations.table_settings.push(options.to_vec());
+        self.declarations.table_dropouts.push(dropout);
     }
 
     pub fn table_feature(&mut self, scope: &NameScope<'a>, path: &'a ast::FieldPath) -> Option<usize> {

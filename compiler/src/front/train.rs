@@ -5,7 +5,7 @@ use super::load::listed;
 use super::report::same_metric;
 use super::rule::RuleCall;
 use super::scope::{NameScope, Referent};
-use super::update::Updates;
+use super::update::{Before, Updates};
 use super::value::{counted, nearest, number_text};
 use super::walk::Context;
 use crate::graph::{BATCH, GLOBAL, NodeId, Op, Shape, UnaryOp};
@@ -15,7 +15,8 @@ use din_grammar::{Diagnostic, Span};
 use din_program::schema::{Direction, Metric, Prediction, Training, UpdateRule};
 use rustc_hash::FxHashSet;
 
-const SETTINGS: [&str; 7] = ["loss", "optimizer", "regularize", "batch", "epochs", "seed", "select"];
+const SETTINGS: [&str; 9] =
+    ["loss", "optimizer", "regularize", "clip", "batch", "epochs", "seed", "select", "patience"];
 
 /// An optimizer and which rows of a table its steps update.
 type TableOptimizer<'a> = (RuleCall<'a, ast::Optimizer>, UpdateRule);
@@ -209,7 +210,7 @@ impl<'a> Elaborator<'a> {
                     self.report(d.label(first.word.span, "first here").help("remove one of them"));
                 } else if self.old_dense_updates(s) {
                     settings.push(s);
-                } else if s.values.len() != 1 {
+                } else if s.values.len() != 1 && word != "clip" {
                     let found = counted(s.values.len(), "value");
                     self.report(
                         Diagnostic::error("E0607", format!("`{word}` takes one value"), s.span, found)
@@ -334,6 +335,7 @@ impl<'a> Elaborator<'a> {
     pub fn assign_updates(&mut self, scope: &mut NameScope<'a>, train: &TrainSettings<'a>, updates: &mut Updates) {
         let optimizer = train.setting("optimizer").and_then(|s| self.optimizer(scope, s));
         let regularizer = train.value("regularize").and_then(|e| self.rule(scope, e));
+        let clip = train.setting("clip").and_then(|s| self.clip(scope, s));
         for t in 0..self.declarations.tables.len() {
             let mut own = optimizer.clone();
             let mut penalty = None;
@@ -357,7 +359,8 @@ impl<'a> Elaborator<'a> {
             let width = self.declarations.tables[t].width;
             let counts = o.reads_frequency() || penalty.as_ref().is_some_and(RuleCall::reads_frequency);
             let over = UpdateScope::Rows { width, rule: update_rule };
-            if let Some(u) = self.update_program(updates, &o, penalty.as_ref(), over) {
+            let before = Before { clip, regularizer: penalty.as_ref() };
+            if let Some(u) = self.update_program(updates, &o, &before, over) {
                 let table = &mut self.declarations.tables[t];
                 (table.update, table.reads_frequency, table.update_rule) = (u, counts, update_rule);
             }
@@ -366,7 +369,8 @@ impl<'a> Elaborator<'a> {
         for p in 0..self.parameters.len() {
             let decays = self.parameters[p].shape.len() == 2;
             let regularizer = regularizer.as_ref().filter(|_| decays);
-            if let Some(u) = self.update_program(updates, &optimizer, regularizer, UpdateScope::Elements) {
+            let before = Before { clip, regularizer };
+            if let Some(u) = self.update_program(updates, &optimizer, &before, UpdateScope::Elements) {
                 self.parameters[p].update = u;
             }
         }
@@ -411,11 +415,14 @@ impl<'a> Elaborator<'a> {
         n
     }
 
-    /// Batch, epochs, seed and which metric chooses the checkpoint.
+    /// Batch, epochs, seed, patience and which metric chooses the checkpoint.
     pub fn training(&mut self, scope: &mut NameScope<'a>, train: &TrainSettings<'a>, metrics: &[Metric]) -> Training {
         let batch = self.whole(scope, train, "batch", 1.0, 1.0) as u32;
         let epochs = self.whole(scope, train, "epochs", 1.0, 1.0) as u32;
         let seed = self.whole(scope, train, "seed", 0.0, 0.0) as u64;
+        let patience = self.whole(scope, train, "patience", 1.0, 0.0) as u32;
+        let patience = (patience > 0).then_some(patience);
+        self.patience_without_metric(train, metrics);
         let ranking = |m: &Metric| m.kind.direction() == Direction::HigherIsBetter;
         let mut select = metrics.iter().position(ranking).unwrap_or(0) as u32;
         if let Some(e) = train.value("select") {
@@ -434,14 +441,14 @@ impl<'a> Elaborator<'a> {
                             )
                             .help(help),
                         );
-                        return Training { batch, epochs, seed, select };
+                        return Training { batch, epochs, seed, select, patience };
                     }
                     metrics.iter().position(called)
                 }
                 _ => {
                     let wanted = self.metric(scope, e);
                     if wanted.is_none() {
-                        return Training { batch, epochs, seed, select };
+                        return Training { batch, epochs, seed, select, patience };
                     }
                     wanted.and_then(|wanted| metrics.iter().position(|m| same_metric(m, &wanted)))
                 }
@@ -458,7 +465,19 @@ impl<'a> Elaborator<'a> {
                 }
             }
         }
-        Training { batch, epochs, seed, select }
+        Training { batch, epochs, seed, select, patience }
+    }
+}
+
+impl<'a> Elaborator<'a> {
+    /// `patience` waits for a better metric, so there must be one.
+    fn patience_without_metric(&mut self, train: &TrainSettings<'a>, metrics: &[Metric]) {
+        if let Some(s) = train.setting("patience").filter(|_| metrics.is_empty() && !self.has_errors()) {
+            self.report(
+                Diagnostic::error("E0621", "`patience` needs a metric", s.span, "nothing is reported")
+                    .help("add `report auc(click)`: training ends when the metric of `select` gets no better"),
+            );
+        }
     }
 }
 

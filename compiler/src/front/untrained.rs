@@ -62,6 +62,8 @@ impl Elaborator<'_> {
                     | Op::State(_)
                     | Op::Length(_)
                     | Op::Position(_)
+                    | Op::SampleNumber(_)
+                    | Op::DropoutMask { .. }
                     | Op::Count(_)
                     | Op::Unary(_)
                     | Op::Binary(_)

@@ -1,8 +1,10 @@
 //! Optimizers and regularizers: each pair that a table or parameter has becomes one update graph,
 //! over rows of a table or over the elements of a tensor.
 
+use super::clip::{Clip, ClipKind};
 use super::elaborator::Elaborator;
 use super::rule::{RuleCall, RuleDefinition, RuleKey};
+use super::schedule::RuleArgument;
 use super::scope::{NameScope, Referent};
 use super::value::{ExprValue, Tensor, shape_text};
 use super::walk::{CallFrame, Context, GraphWalk};
@@ -13,8 +15,15 @@ use din_grammar::{Diagnostic, Span};
 use din_program::SlotScope;
 use din_program::schema::UpdateRule;
 
-/// What tells update graphs apart: optimizer, regularizer and what they run over.
-type UpdateKey = (RuleKey, Option<RuleKey>, UpdateScope);
+/// What is done to a gradient before the optimizer sees it.
+#[derive(Default)]
+pub(super) struct Before<'r, 'a> {
+    pub clip: Option<Clip>,
+    pub regularizer: Option<&'r RuleCall<'a, ast::Regularizer>>,
+}
+
+/// What tells update graphs apart: optimizer, regularizer, limit and what they run over.
+type UpdateKey = (RuleKey, Option<RuleKey>, Option<(ClipKind, u64)>, UpdateScope);
 
 /// The different update graphs of a model.
 #[derive(Default)]
@@ -30,14 +39,15 @@ impl<'a> Elaborator<'a> {
         &mut self,
         updates: &mut Updates,
         optimizer: &RuleCall<'a, ast::Optimizer>,
-        regularizer: Option<&RuleCall<'a, ast::Regularizer>>,
+        before: &Before<'_, 'a>,
         over: UpdateScope,
     ) -> Option<u32> {
-        let key = (optimizer.key(), regularizer.map(RuleCall::key), over);
+        let clip = before.clip.map(|clip| (clip.kind, clip.limit.to_bits()));
+        let key = (optimizer.key(), before.regularizer.map(RuleCall::key), clip, over);
         if let Some((_, index)) = updates.known.iter().find(|(k, _)| *k == key) {
             return *index;
         }
-        let built = self.build_update(optimizer, regularizer, over);
+        let built = self.build_update(optimizer, before, over);
         let index = built.map(|update| {
             updates.all.push(update);
             updates.all.len() as u32 - 1
@@ -49,7 +59,7 @@ impl<'a> Elaborator<'a> {
     fn build_update(
         &mut self,
         optimizer: &RuleCall<'a, ast::Optimizer>,
-        regularizer: Option<&RuleCall<'a, ast::Regularizer>>,
+        before: &Before<'_, 'a>,
         over: UpdateScope,
     ) -> Option<UpdateGraph> {
         let definition = optimizer.definition;
@@ -71,7 +81,7 @@ impl<'a> Elaborator<'a> {
         }
         let errors = self.diagnostics.len();
         let walk = GraphWalk::new(Graph::new("rows"), true, Context::Update(definition.scope));
-        let (update, walk) = self.on_walk(walk, |me| me.update_graph(optimizer, regularizer, over));
+        let (update, walk) = self.on_walk(walk, |me| me.update_graph(optimizer, before, over));
         let failed = self.diagnostics.iter().skip(errors).any(Diagnostic::is_error);
         let (slots, roots) = update?;
         if failed {
@@ -79,7 +89,7 @@ impl<'a> Elaborator<'a> {
         }
         let mut graph = walk.graph;
         graph.roots = roots;
-        let name = match regularizer {
+        let name = match before.regularizer {
             Some(r) => format!("{} + {}", definition.name.name, r.definition.name.name),
             None => definition.name.name.clone(),
         };
@@ -93,6 +103,16 @@ impl<'a> Elaborator<'a> {
         Tensor { node: self.walk.graph.input(id, span), fields: None }
     }
 
+    pub(super) fn step_input(&mut self, shared: &mut SharedInputs, span: Span) -> Tensor {
+        let made = shared.step.take().unwrap_or_else(|| self.update_input("step", InputKind::Step, GLOBAL, 1, span));
+        shared.step.insert(made).clone()
+    }
+
+    pub(super) fn epoch_input(&mut self, shared: &mut SharedInputs, span: Span) -> Tensor {
+        let made = shared.epoch.take().unwrap_or_else(|| self.update_input("epoch", InputKind::Epoch, GLOBAL, 1, span));
+        shared.epoch.insert(made).clone()
+    }
+
     /// A regularizer by itself, for a row of width 3.
     pub fn regularizer_alone(&mut self, rule: &RuleCall<'a, ast::Regularizer>) {
         let r = rule.definition;
@@ -100,7 +120,7 @@ impl<'a> Elaborator<'a> {
         self.walk = GraphWalk::new(Graph::new("rows"), self.walk.training, Context::Update(ast::OptimizerScope::Row));
         let weight = self.update_input("weight", InputKind::Weight, BATCH, 3, r.name.span);
         let mut scope = NameScope::new(rule.module, None);
-        self.ambient(rule, &mut scope, &mut Ambient::default(), over);
+        self.ambient(rule, &mut scope, &mut SharedInputs::default(), over);
         scope.bind("weight", ExprValue::Tensor(weight.clone()), r.name.span);
         let value = self.expr(&mut scope, &r.body);
         if let Some(t) = self.tensor(value, r.body.span) {
@@ -113,21 +133,21 @@ impl<'a> Elaborator<'a> {
         &mut self,
         rule: &RuleCall<'a, D>,
         scope: &mut NameScope<'a>,
-        shared: &mut Ambient,
+        shared: &mut SharedInputs,
         over: UpdateScope,
     ) {
         let reads = rule.definition.reads();
         let span = rule.definition.name().span;
-        for (parameter, n) in rule.definition.parameters().iter().zip(&rule.arguments) {
-            scope.bind(&parameter.name.name, ExprValue::Number(*n), parameter.name.span);
+        for (parameter, argument) in rule.definition.parameters().iter().zip(&rule.arguments) {
+            let value = match argument {
+                RuleArgument::Number(n) => ExprValue::Number(*n),
+                RuleArgument::Schedule(graph) => ExprValue::Tensor(self.take_in(graph, shared, rule.span)),
+            };
+            scope.bind(&parameter.name.name, value, parameter.name.span);
         }
         let rows = over != UpdateScope::Elements;
         if reads.contains_key("step") || (reads.contains_key("updates") && !rows) {
-            let t = match &shared.step {
-                Some(t) => t.clone(),
-                None => self.update_input("step", InputKind::Step, GLOBAL, 1, span),
-            };
-            shared.step = Some(t.clone());
+            let t = self.step_input(shared, span);
             scope.bind("step", ExprValue::Tensor(t.clone()), span);
             if !rows {
                 // Every step updates a dense weight.
@@ -170,7 +190,7 @@ impl<'a> Elaborator<'a> {
     fn update_graph(
         &mut self,
         optimizer: &RuleCall<'a, ast::Optimizer>,
-        regularizer: Option<&RuleCall<'a, ast::Regularizer>>,
+        before: &Before<'_, 'a>,
         over: UpdateScope,
     ) -> Option<(Vec<OptimizerSlot>, Vec<Root>)> {
         let definition = optimizer.definition;
@@ -178,10 +198,13 @@ impl<'a> Elaborator<'a> {
             UpdateScope::Rows { width, .. } => width as usize,
             UpdateScope::Elements => 1,
         };
-        let mut shared = Ambient::default();
+        let mut shared = SharedInputs::default();
         let weight = self.update_input("weight", InputKind::Weight, BATCH, width, definition.name.span);
         let mut grad = self.update_input("grad", InputKind::Gradient, BATCH, width, definition.name.span);
-        if let Some(rule) = regularizer {
+        if let Some(clip) = before.clip {
+            grad = self.clipped(&grad, clip)?;
+        }
+        if let Some(rule) = before.regularizer {
             let r = rule.definition;
             let context = Context::Update(match over {
                 UpdateScope::Elements => ast::OptimizerScope::Weight,
@@ -345,8 +368,9 @@ impl<'a> Elaborator<'a> {
 
 /// Inputs that optimizer and regularizer share.
 #[derive(Default)]
-struct Ambient {
+pub(super) struct SharedInputs {
     step: Option<Tensor>,
+    epoch: Option<Tensor>,
     updates: Option<Tensor>,
     frequency: Option<Tensor>,
 }

@@ -144,10 +144,11 @@ pub(super) enum Builtin {
     Embed,
     Length,
     Size,
+    Dropout,
 }
 
 impl Builtin {
-    const OTHERS: [(&'static str, Builtin); 14] = [
+    const OTHERS: [(&'static str, Builtin); 15] = [
         ("min", Builtin::Min),
         ("max", Builtin::Max),
         ("stop_gradient", Builtin::StopGradient),
@@ -162,6 +163,7 @@ impl Builtin {
         ("embed", Builtin::Embed),
         ("length", Builtin::Length),
         ("size", Builtin::Size),
+        ("dropout", Builtin::Dropout),
     ];
 
     /// All of them, with their names.
@@ -183,7 +185,7 @@ impl Builtin {
     pub fn arity(self) -> (usize, Option<usize>) {
         match self {
             Builtin::Select => (3, Some(3)),
-            Builtin::Min => (2, Some(2)),
+            Builtin::Min | Builtin::Dropout => (2, Some(2)),
             Builtin::Max => (1, Some(2)),
             Builtin::Concat => (1, None),
             Builtin::Unary(_)
@@ -217,14 +219,13 @@ const fn reserve(word: &'static str, what: &'static str, instead: &'static str) 
 
 pub(super) const LEAVE_OUT: &str = "leave it out for now";
 
-const RESERVED: [Reserved; 16] = [
+const RESERVED: [Reserved; 14] = [
     reserve("scan", "a recurrence over a sequence", LEAVE_OUT),
     reserve("shift", "a shifted sequence", LEAVE_OUT),
     reserve("negatives", "sampled negatives", "prepare them as rows or columns of the data"),
-    reserve("dropout", "dropout", LEAVE_OUT),
     reserve("admit", "admission of ids", LEAVE_OUT),
     reserve("evict", "eviction of rows", LEAVE_OUT),
-    reserve("clip", "gradient clipping", "write it in an optimizer of your own: `max(min(grad, 1), -1)`"),
+    reserve("accumulate", "gradient accumulation", "leave it out, or take a larger `batch`"),
     reserve("set", "set-valued features", "declare a list column in a `sequence`"),
     reserve("cross", "feature crosses", "prepare the cross as a column of the data"),
     reserve("bucket", "bucketised numbers", "prepare the buckets as a column of the data"),
@@ -235,12 +236,11 @@ const RESERVED: [Reserved; 16] = [
     ),
     reserve("vocabulary", "kinds of vocabulary", "leave it out: rows are made as ids come"),
     reserve("shuffle", "ways to shuffle", "leave it out: training shuffles, by `seed`"),
-    reserve("patience", "early stopping", "leave it out: the best epoch is kept, by `select`"),
     reserve("pooled", "pooled statistics", LEAVE_OUT),
     reserve(
         "decoupled",
         "decoupled weight decay",
-        "write it in an optimizer of your own: `weight = weight - lr * decay * weight`",
+        "import `adamw` from `std.optimizer`, or write an optimizer: `weight = weight - lr * decay * weight`",
     ),
 ];
 

@@ -92,11 +92,15 @@ pub(super) struct GraphWalk {
     pub frames: Vec<CallFrame>,
     pub layers: LayerTag,
     pub inputs: FxHashMap<InputKey, InputId>,
+    /// By table and feature: the rows, and what the network sees of them, which dropout changes.
     pub lookups: FxHashMap<(u32, u32), NodeId>,
+    pub vectors: FxHashMap<(u32, u32), NodeId>,
     /// Parameters and states by name.
     pub variables: FxHashMap<String, VariableInstance>,
     pub updated: FxHashMap<StateId, (NodeId, Span)>,
     pub layer_calls: FxHashMap<String, u32>,
+    /// Calls of `dropout` so far, each of which draws numbers of its own.
+    pub dropouts: usize,
     /// Node of the logit, by prediction.
     pub logits: Vec<Option<NodeId>>,
     pub predicted_at: Vec<Span>,
@@ -118,9 +122,11 @@ impl GraphWalk {
             layers: Vec::new(),
             inputs: FxHashMap::default(),
             lookups: FxHashMap::default(),
+            vectors: FxHashMap::default(),
             variables: FxHashMap::default(),
             updated: FxHashMap::default(),
             layer_calls: FxHashMap::default(),
+            dropouts: 0,
             logits: Vec::new(),
             predicted_at: Vec::new(),
             loss: None,

@@ -3,8 +3,8 @@
 //! elaborator adds those.
 
 use super::{
-    Absorbed, AxisId, BATCH, BinaryOp, GLOBAL, Graph, InputId, Node, NodeId, Op, ParamId, Shape, StateId, TableId,
-    UnaryOp,
+    Absorbed, AxisId, AxisKind, BATCH, BinaryOp, GLOBAL, Graph, InputId, Node, NodeId, Op, ParamId, Shape, StateId,
+    TableId, UnaryOp,
 };
 use din_grammar::Span;
 use din_program::schedule::Statistic;
@@ -130,6 +130,38 @@ impl Graph {
     /// Of each entry of a sequence, its place in its list, from 0.
     pub fn position(&mut self, axis: AxisId, span: Span) -> NodeId {
         self.make(Op::Position(axis), vec![], axis, Shape::scalar(), span)
+    }
+
+    /// Of each sample, its place in the global batch, from 0; of each request, that of its first
+    /// sample.
+    pub fn sample_number(&mut self, axis: AxisId, span: Span) -> NodeId {
+        self.make(Op::SampleNumber(axis), vec![], axis, Shape::scalar(), span)
+    }
+
+    /// What a value of `shape` on `axis` is multiplied by in dropout `site`. Not on the global
+    /// axis, nor on a unique one.
+    pub fn dropout_mask(&mut self, site: usize, rate: f64, axis: AxisId, shape: Shape, span: Span) -> Built {
+        let (first, second) = match *self.axes.kind(axis) {
+            AxisKind::Pairs { of, second } => (Some(of), Some(second)),
+            AxisKind::Sequence { .. } | AxisKind::Second { .. } => (Some(axis), None),
+            AxisKind::Global | AxisKind::Batch { .. } | AxisKind::Request | AxisKind::Unique(_) => (None, None),
+        };
+        let by = if self.axes.is_ancestor(BATCH, axis) {
+            BATCH
+        } else {
+            self.axes.request().expect("what lies under no sample lies under a request, but for the global axis")
+        };
+        let sample = self.sample_number(by, span);
+        let mut place = |entries: Option<AxisId>| match entries {
+            None => Ok(self.constant(0.0, span)),
+            Some(entries) => {
+                let name = self.axes.first_name(entries);
+                let place = self.position(name, span);
+                if name == entries { Ok(place) } else { self.rename(place, entries, span) }
+            }
+        };
+        let operands = vec![sample, place(first)?, place(second)?];
+        Ok(self.make(Op::DropoutMask { site, rate }, operands, axis, shape, span))
     }
 
     pub fn count(&mut self, axis: AxisId, span: Span) -> NodeId {

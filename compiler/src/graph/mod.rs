@@ -32,6 +32,8 @@
 //! | `Lookup{table, input}` | the row of `table` for the id at `i`; axis of `input` or a group that has the look-up, `[width of table]` |
 //! | `Length(D)` | number of elements of `D` under `i`; axis `parent(D)`, `[1]` |
 //! | `Position(D)` | on a sequence `D`: the number of entries before `i` in its list; axis `D`, `[1]` |
+//! | `SampleNumber(D)` | on the samples: the place of `i` in the global batch, from 0; on the requests: that of the request's first sample; axis `D`, `[1]` |
+//! | `DropoutMask{site, rate}(s, a, b)` | at each component 0 with probability `rate`, else `1 / (1 - rate)`: a function of seed, step, site, the numbers `s_i`, `a_i`, `b_i` and the component (see [`din_program::dropout`]); `[w]` as the node says |
 //! | `Count(D)` | number of elements of `D` in the global batch; global, `[1]` |
 //! | `Unary`, `Binary`, `Select{c, a, b}` | by component; comparisons give 0 or 1; `Select` is `a` where `c != 0`, else `b` |
 //! | `StopGradient(x)` | `x_i`; its derivative is 0 |
@@ -131,9 +133,10 @@ pub enum InputKind {
     Label { label: u32 },
     /// 1 where label `label` is present, else 0.
     Present { label: u32 },
-    /// Number of steps done before this one, plus 1; global. The only input of train graphs that is
-    /// not data.
+    /// Number of steps done before this one, plus 1; global. Not data, as the next.
     Step,
+    /// Number of the epoch that the step belongs to, from 1; global.
+    Epoch,
     // Inputs of update graphs; axis `rows`.
     /// The weight before the update: a row of a table, or an element of a dense tensor.
     Weight,
@@ -276,6 +279,7 @@ impl Graph {
             | InputKind::Label { .. }
             | InputKind::Present { .. }
             | InputKind::Step
+            | InputKind::Epoch
             | InputKind::Weight
             | InputKind::Gradient
             | InputKind::Slot { .. }

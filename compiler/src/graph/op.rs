@@ -27,6 +27,13 @@ pub enum Op {
     },
     Length(AxisId),
     Position(AxisId),
+    /// Of samples, or of requests.
+    SampleNumber(AxisId),
+    /// Whether a component is kept; see the table.
+    DropoutMask {
+        site: usize,
+        rate: f64,
+    },
     Count(AxisId),
     Unary(UnaryOp),
     Binary(BinaryOp),
@@ -95,6 +102,8 @@ impl Op {
             Op::Lookup { .. } => "lookup",
             Op::Length(_) => "length",
             Op::Position(_) => "position",
+            Op::SampleNumber(_) => "sample_number",
+            Op::DropoutMask { .. } => "dropout_mask",
             Op::Count(_) => "count",
             Op::Unary(op) => op.name(),
             Op::Binary(op) => op.name(),
@@ -129,6 +138,7 @@ impl Op {
             | Op::Lookup { .. }
             | Op::Length(_)
             | Op::Position(_)
+            | Op::SampleNumber(_)
             | Op::Count(_) => 0,
             Op::Unary(_)
             | Op::StopGradient
@@ -141,7 +151,7 @@ impl Op {
             | Op::SumValue
             | Op::Statistic(_) => 1,
             Op::Binary(_) | Op::MatMul | Op::MatMulT | Op::Outer => 2,
-            Op::Select | Op::Absorbed(_) => 3,
+            Op::Select | Op::Absorbed(_) | Op::DropoutMask { .. } => 3,
             Op::Concat => return None,
         })
     }
@@ -156,6 +166,7 @@ impl Op {
             Op::Lookup { table, input } => vec![Attribute::Index(table.index()), Attribute::Index(input.index())],
             Op::Length(axis)
             | Op::Position(axis)
+            | Op::SampleNumber(axis)
             | Op::Count(axis)
             | Op::Rename { to: axis }
             | Op::Sum { to: axis }
@@ -163,6 +174,7 @@ impl Op {
                 vec![Attribute::Axis(*axis)]
             }
             Op::Slice { start } => vec![Attribute::Index(*start)],
+            Op::DropoutMask { site, rate } => vec![Attribute::Index(*site), Attribute::Number(*rate)],
             Op::Unary(_)
             | Op::Binary(_)
             | Op::Select
@@ -203,6 +215,7 @@ impl Op {
             Op::Unary(_)
             | Op::Binary(_)
             | Op::Select
+            | Op::DropoutMask { .. }
             | Op::StopGradient
             | Op::Broadcast
             | Op::Concat
@@ -218,6 +231,7 @@ impl Op {
             | Op::Lookup { .. }
             | Op::Length(_)
             | Op::Position(_)
+            | Op::SampleNumber(_)
             | Op::Count(_)
             | Op::Rename { .. }
             | Op::Outer

@@ -93,9 +93,9 @@ fn tables(g: &Graph) -> Rule {
             InputKind::Ids { .. } => {
                 demand(i.shape == Shape::scalar(), || format!("input {k} holds ids and must have shape [1]"))?;
             }
-            InputKind::Step => {
+            InputKind::Step | InputKind::Epoch => {
                 let fits = i.axis == GLOBAL && i.shape == Shape::scalar();
-                demand(fits, || format!("input {k} is the step and must be global, [1]"))?;
+                demand(fits, || format!("input {k} is the step or epoch and must be global, [1]"))?;
             }
             _ => {}
         }
@@ -215,6 +215,20 @@ fn node(g: &Graph, n: &Node) -> Rule {
             demand(sequence, || format!("axis {} is no sequence", d.0))?;
             axis = *d;
             Shape::scalar()
+        }
+        Op::SampleNumber(d) => {
+            exists(*d)?;
+            let sampled = *d == BATCH || g.axes.request() == Some(*d);
+            demand(sampled, || format!("axis {} is that of neither samples nor requests", d.0))?;
+            axis = *d;
+            Shape::scalar()
+        }
+        Op::DropoutMask { rate, .. } => {
+            demand((0.0..1.0).contains(rate), || format!("a rate of {rate}"))?;
+            demand(axis != GLOBAL, || "a mask that is the same for all samples".into())?;
+            (0..3).try_for_each(|k| demand(operand(k).width() == 1, || format!("operand {k} is not one number")))?;
+            demand(n.shape.0.len() == 1, || format!("has shape {:?}, which is no vector", n.shape.0))?;
+            n.shape.clone()
         }
         Op::Count(d) => {
             exists(*d)?;

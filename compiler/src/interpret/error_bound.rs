@@ -67,10 +67,12 @@ fn compute(graph: &Graph, m: &Magnitudes, id: NodeId) -> Vec<f64> {
     // What one term `a b` of a sum of products adds.
     let product = |(a, ea): (f64, f64), (b, eb): (f64, f64)| times(b, ea) + times(a, eb) + (a * b).abs();
     match &node.op {
-        Op::Length(_) | Op::Position(_) | Op::Count(_) => vec![0.0; value.len()],
+        Op::Length(_) | Op::Position(_) | Op::SampleNumber(_) | Op::Count(_) => vec![0.0; value.len()],
         Op::Const(_) | Op::Input(_) | Op::Param(_) | Op::State(_) | Op::Lookup { .. } => {
             value.iter().map(|&v| if f64::from(v as f32) == v { 0.0 } else { v.abs() }).collect()
         }
+        // The factor of what is kept is rounded; which components are kept is exact.
+        Op::DropoutMask { .. } => value.to_vec(),
         Op::Unary(op) => each(&|i, j| {
             let (v, e) = at(0, axis, i, j);
             (op.description().error)(v, value[i * width + j], e)

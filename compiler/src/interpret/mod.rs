@@ -34,6 +34,10 @@ pub struct Inputs {
     pub requests: Vec<usize>,
     /// By input: `n(axis) x width` numbers. Empty (or absent) for ids.
     pub numbers: Vec<Vec<f64>>,
+    /// Steps done before this one.
+    pub steps: u64,
+    /// What the random numbers of dropout are made from.
+    pub seed: u64,
     /// By table and input, the row number of the id at each element of the input's axis.
     pub rows: BTreeMap<(TableId, InputId), Vec<usize>>,
 }
@@ -91,7 +95,7 @@ impl Run {
     ) -> Result<(), InterpretError> {
         let value = match source(graph, &self.sizes, inputs, values, id)? {
             Some(v) => v,
-            None => ops::compute(graph, self, id),
+            None => ops::compute(graph, self, inputs, id),
         };
         self.set(id, value);
         Ok(())
@@ -348,6 +352,12 @@ fn source(
         Op::Position(d) => {
             let lists = &sizes.parents[d.index()];
             (0..n).map(|i| lists[..i].iter().filter(|list| **list == lists[i]).count() as f64).collect()
+        }
+        Op::SampleNumber(BATCH) => (0..n).map(|sample| sample as f64).collect(),
+        Op::SampleNumber(_) => {
+            let requests = &sizes.commons[BATCH.index()];
+            let first = |request| requests.iter().position(|r| *r == request).expect("a request has a sample");
+            (0..n).map(|request| first(request) as f64).collect()
         }
         Op::Count(d) => vec![sizes.count(*d) as f64],
         _ => return Ok(None),

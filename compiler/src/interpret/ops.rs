@@ -1,8 +1,9 @@
 //! One arm an op: the table at the top of [`crate::graph`], executed.
 
-use super::Run;
+use super::{Inputs, Run};
 use crate::graph::{Absorbed, Graph, NodeId, Op};
 use crate::statistic::meaning_of;
+use din_program::dropout;
 
 /// The operands of a node, read by the ancestor rule.
 pub(crate) struct Operands<'a> {
@@ -48,7 +49,7 @@ fn component(x: &[f64], j: usize) -> f64 {
 }
 
 /// The value of a node whose operands are computed.
-pub(crate) fn compute(graph: &Graph, run: &Run, id: NodeId) -> Vec<f64> {
+pub(crate) fn compute(graph: &Graph, run: &Run, inputs: &Inputs, id: NodeId) -> Vec<f64> {
     let node = graph.node(id);
     let (axis, width) = (node.axis, node.width());
     let n = run.sizes.count(axis);
@@ -75,6 +76,14 @@ pub(crate) fn compute(graph: &Graph, run: &Run, id: NodeId) -> Vec<f64> {
             let (c, a, b) = (x.at(0, axis, i), x.at(1, axis, i), x.at(2, axis, i));
             out.extend((0..width).map(|j| if component(c, j) != 0.0 { component(a, j) } else { component(b, j) }));
         }),
+        Op::DropoutMask { site, rate } => {
+            let key = dropout::key(inputs.seed, *site as u32, inputs.steps + 1);
+            each(&mut |i, out| {
+                let [sample, first, second] = [0, 1, 2].map(|k| x.at(k, axis, i)[0] as f32);
+                let at = |component: usize| [sample, first, second, component as f32];
+                out.extend((0..width).map(|component| dropout::factor(*rate, key, at(component))));
+            })
+        }
         Op::Broadcast => each(&mut |i, out| {
             let v = x.at(0, axis, i);
             out.extend((0..width).map(|j| component(v, j)));
@@ -190,6 +199,7 @@ pub(crate) fn compute(graph: &Graph, run: &Run, id: NodeId) -> Vec<f64> {
         | Op::Lookup { .. }
         | Op::Length(_)
         | Op::Position(_)
+        | Op::SampleNumber(_)
         | Op::Count(_) => unreachable!("`source` computes {}", node.op.name()),
     }
 }

@@ -41,6 +41,7 @@ impl Samples {
             requests: self.requests.clone(),
             ..Inputs::default()
         };
+        inputs.steps = step.saturating_sub(1);
         for (k, offsets) in self.offsets.iter().enumerate() {
             let sequence = AxisId(2 + k as u32);
             let own = graph.axes.shared(sequence).unwrap_or(sequence);
@@ -54,6 +55,8 @@ impl Samples {
                     Some(self.present.get(label as usize).cloned().unwrap_or_else(|| vec![1.0; self.batch]))
                 }
                 InputKind::Step => Some(vec![step as f64]),
+                // Of update graphs, which `update` binds.
+                InputKind::Epoch => None,
                 InputKind::Ids { feature, .. } => {
                     for (&(table, f), rows) in &self.rows {
                         if f == feature {
@@ -163,6 +166,10 @@ pub struct InterpreterSession<'m> {
     pub graph: Graph,
     /// Steps done.
     pub steps: u64,
+    /// What the random numbers of dropout are made from.
+    pub seed: u64,
+    /// Number of the epoch, from 1.
+    pub epoch: u32,
     pub params: Vec<TensorData>,
     pub states: Vec<Vec<f64>>,
     pub tables: Vec<TableData>,
@@ -179,7 +186,7 @@ impl<'m> InterpreterSession<'m> {
     ) -> Result<Self, StepError> {
         let mut graph = model.train.clone();
         differentiate(&mut graph).map_err(StepError::Differentiate)?;
-        Ok(InterpreterSession { model, graph, steps: 0, params, states, tables })
+        Ok(InterpreterSession { model, graph, steps: 0, seed: 0, epoch: 1, params, states, tables })
     }
 
     fn values(&self) -> Values {
@@ -197,7 +204,7 @@ impl<'m> InterpreterSession<'m> {
 
     /// Runs a graph and collects its roots; beside them the states' new values.
     fn compute(&self, graph: &Graph, samples: &Samples, name: &str) -> Result<(StepReport, NewStates), StepError> {
-        let inputs = samples.bind(graph, self.steps + 1);
+        let inputs = Inputs { seed: self.seed, ..samples.bind(graph, self.steps + 1) };
         let run =
             run(graph, &inputs, &self.values()).map_err(|error| StepError::Interpret { graph: name.into(), error })?;
         let mut report = StepReport {
@@ -243,11 +250,11 @@ impl<'m> InterpreterSession<'m> {
     /// One training step.
     pub fn train(&mut self, samples: &Samples) -> Result<StepReport, StepError> {
         let (report, states) = self.compute(&self.graph, samples, "train")?;
-        let step = (self.steps + 1) as f64;
+        let (step, epoch) = ((self.steps + 1) as f64, f64::from(self.epoch));
         for (k, gradient) in report.param_gradients.iter().enumerate().filter(|(_, g)| !g.is_empty()) {
             let update = &self.model.updates[self.model.parameters[k].update as usize];
             let TensorData { weights, slots } = &mut self.params[k];
-            let mut at = Weights { width: 1, weights, slots, counts: &[], updates: &[], touched: &[], step };
+            let mut at = Weights { width: 1, weights, slots, counts: &[], updates: &[], touched: &[], step, epoch };
             let all: Vec<usize> = (0..gradient.len()).collect();
             at.update(update, &all, gradient)?;
         }
@@ -270,7 +277,7 @@ impl<'m> InterpreterSession<'m> {
                 touched.push(f64::from(found.is_some()));
                 gradient.extend(found.cloned().unwrap_or_else(|| vec![0.0; width]));
             }
-            let mut at = Weights { width, weights, slots, counts, updates, touched: &touched, step };
+            let mut at = Weights { width, weights, slots, counts, updates, touched: &touched, step, epoch };
             at.update(update, &rows, &gradient)?;
         }
         for (k, value) in states {
@@ -291,6 +298,7 @@ struct Weights<'a> {
     /// By treated row.
     touched: &'a [f64],
     step: f64,
+    epoch: f64,
 }
 
 fn gather(from: &[f64], width: usize, rows: &[usize]) -> Vec<f64> {
@@ -331,6 +339,7 @@ impl Weights<'_> {
                 InputKind::UpdateCount => gather(self.updates, 1, rows),
                 InputKind::InBatch => self.touched.to_vec(),
                 InputKind::Step => vec![self.step],
+                InputKind::Epoch => vec![self.epoch],
                 // Of model graphs, which `Samples::bind` binds.
                 InputKind::Ids { .. }
                 | InputKind::Dense { .. }

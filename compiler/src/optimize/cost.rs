@@ -18,7 +18,7 @@ pub fn flops(graph: &Graph, counts: &[f64]) -> f64 {
 pub(super) fn element_flops(graph: &Graph, id: NodeId) -> f64 {
     let node = graph.node(id);
     match node.op {
-        Op::Unary(_) | Op::Binary(_) | Op::Select => node.width() as f64,
+        Op::Unary(_) | Op::Binary(_) | Op::Select | Op::DropoutMask { .. } => node.width() as f64,
         Op::MatMul | Op::MatMulT => 2.0 * (node.width() * graph.node(node.operands[0]).width()) as f64,
         Op::SumValue => graph.node(node.operands[0]).width() as f64,
         Op::Const(_)
@@ -28,6 +28,7 @@ pub(super) fn element_flops(graph: &Graph, id: NodeId) -> f64 {
         | Op::Lookup { .. }
         | Op::Length(_)
         | Op::Position(_)
+        | Op::SampleNumber(_)
         | Op::Count(_)
         | Op::StopGradient
         | Op::Broadcast
@@ -47,9 +48,13 @@ pub(crate) fn node_flops(graph: &Graph, id: NodeId, counts: &[f64]) -> f64 {
     let count = |d: crate::graph::AxisId| counts[d.index()];
     let (n, width) = (count(node.axis), node.width() as f64);
     match &node.op {
-        Op::Unary(_) | Op::Select | Op::Binary(_) | Op::MatMul | Op::MatMulT | Op::SumValue => {
-            n * element_flops(graph, id)
-        }
+        Op::Unary(_)
+        | Op::Select
+        | Op::DropoutMask { .. }
+        | Op::Binary(_)
+        | Op::MatMul
+        | Op::MatMulT
+        | Op::SumValue => n * element_flops(graph, id),
         Op::Outer => {
             let over = graph.axes.join(operand(0).axis, operand(1).axis).expect("`verify` joins the axes of operands");
             2.0 * count(over) * width
@@ -76,6 +81,7 @@ pub(crate) fn node_flops(graph: &Graph, id: NodeId, counts: &[f64]) -> f64 {
         | Op::Lookup { .. }
         | Op::Length(_)
         | Op::Position(_)
+        | Op::SampleNumber(_)
         | Op::Count(_)
         | Op::StopGradient
         | Op::Broadcast

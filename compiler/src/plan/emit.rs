@@ -443,6 +443,10 @@ impl Emitter<'_> {
                     ElementwiseOp::Unary(op) => open.region.emit(Instruction::Unary(op, v[0])),
                     ElementwiseOp::Binary(op) => open.region.emit(Instruction::Binary(op, v[0], v[1])),
                     ElementwiseOp::Select => open.region.emit(Instruction::Select(v[0], v[1], v[2])),
+                    ElementwiseOp::DropoutMask { rate } => {
+                        let of = v.try_into().expect("a mask is lowered with six operands");
+                        open.region.emit(Instruction::DropoutMask { rate, of })
+                    }
                 };
                 open.values.insert(id, value);
                 let target = match item.into {
@@ -568,6 +572,7 @@ pub fn describe(region: &Region) -> String {
             Instruction::Load(StridedView { access: Access::Indexed { .. } | Access::Nested { .. }, .. }) => "gather",
             Instruction::Binary(BinaryOp::Multiply, ..) => "multiply",
             Instruction::Select(..) => "select",
+            Instruction::DropoutMask { .. } => "dropout",
             Instruction::Unary(..) | Instruction::Binary(..) | Instruction::Const(_) | Instruction::Load(_) => continue,
         };
         if !words.contains(&word) && words.len() < 4 {

@@ -44,6 +44,10 @@ pub struct WorkOperand {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum ElementwiseOp {
     Copy,
+    /// Operands as [`super::region::Instruction::DropoutMask`].
+    DropoutMask {
+        rate: f64,
+    },
     Unary(UnaryOp),
     Binary(BinaryOp),
     Select,
@@ -216,6 +220,7 @@ impl Lowering<'_> {
                     InputKind::Label { label } => Storage::Label(label),
                     InputKind::Present { label } => Storage::Present(label),
                     InputKind::Step => Storage::Step,
+                    InputKind::Epoch => Storage::Epoch,
                     InputKind::Weight => Storage::Weight,
                     InputKind::Gradient => Storage::Gradient,
                     InputKind::Slot { slot } => Storage::UpdateSlot(slot),
@@ -240,6 +245,17 @@ impl Lowering<'_> {
             }
             Op::Length(d) => self.external(Storage::Length(d), node.axis, 1),
             Op::Position(d) => self.external(Storage::Position(d), d, 1),
+            Op::SampleNumber(d) => self.external(Storage::SampleNumber(d), d, 1),
+            Op::DropoutMask { site, rate } => {
+                let key = self.external(Storage::DropoutKey(site as u32), GLOBAL, 2);
+                let half = |column| WorkOperand { column, width: 1, ..key };
+                let component = match width {
+                    1 => WorkOperand { src: OperandSource::Const(0.0), ..half(0) },
+                    _ => self.external(Storage::Components(width as u32), GLOBAL, width),
+                };
+                let operands = ops.into_iter().chain([component, half(0), half(1)]).collect();
+                self.push(item(WorkKind::Elementwise(ElementwiseOp::DropoutMask { rate }), own, width, operands))
+            }
             Op::Count(d) => self.external(Storage::Count(d), GLOBAL, 1),
             Op::StopGradient | Op::Rename { .. } | Op::Reshape => ops[0],
             Op::Broadcast => self.push(item(WorkKind::Elementwise(ElementwiseOp::Copy), own, width, ops)),

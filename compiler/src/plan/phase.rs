@@ -155,6 +155,7 @@ fn cheap_cost(all: &WorkList, id: WorkItemId, stored: &FxHashSet<WorkItemId>, li
         WorkKind::Elementwise(ElementwiseOp::Unary(op)) if op.description().cost == Cost::Expensive && !pairs => {
             return None;
         }
+        WorkKind::Elementwise(ElementwiseOp::DropoutMask { .. }) if !pairs => return None,
         WorkKind::RowSum if pairs => 1,
         WorkKind::Elementwise(_) => 1,
         WorkKind::Concat => 0,

@@ -36,6 +36,12 @@ pub enum Instruction {
     Binary(BinaryOp, ValueId, ValueId),
     /// `b` where `a != 0`, else `c`
     Select(ValueId, ValueId, ValueId),
+    /// [`din_program::dropout::factor`] at `sample`, `first`, `second`, `component`, and the two
+    /// words of the key, whose bits the last two values have.
+    DropoutMask {
+        rate: f64,
+        of: [ValueId; 6],
+    },
 }
 
 impl Eq for Instruction {}
@@ -49,6 +55,7 @@ impl Hash for Instruction {
             Self::Unary(op, a) => (op, a).hash(state),
             Self::Binary(op, a, b) => (op, a, b).hash(state),
             Self::Select(a, b, c) => (a, b, c).hash(state),
+            Self::DropoutMask { rate, of } => (rate.to_bits(), of).hash(state),
         }
     }
 }
@@ -116,7 +123,11 @@ impl Region {
     pub fn signature(&self) -> Signature {
         let loads = self.body.iter().filter_map(|instruction| match instruction {
             Instruction::Load(place) => Some((*place, false)),
-            Instruction::Const(_) | Instruction::Unary(..) | Instruction::Binary(..) | Instruction::Select(..) => None,
+            Instruction::Const(_)
+            | Instruction::Unary(..)
+            | Instruction::Binary(..)
+            | Instruction::Select(..)
+            | Instruction::DropoutMask { .. } => None,
         });
         let stores = self.outputs.iter().map(|output| (output.place, true));
         let mut arrays: Vec<ArrayUse> = Vec::new();
@@ -151,7 +162,11 @@ impl Region {
         let scalar = |p: &StridedView| p.access == Access::Once && p.width == 1;
         let loads = self.body.iter().all(|i| match i {
             Instruction::Load(p) => flat(p) || scalar(p),
-            Instruction::Const(_) | Instruction::Unary(..) | Instruction::Binary(..) | Instruction::Select(..) => true,
+            Instruction::Const(_)
+            | Instruction::Unary(..)
+            | Instruction::Binary(..)
+            | Instruction::Select(..)
+            | Instruction::DropoutMask { .. } => true,
         });
         loads && self.outputs.iter().all(|o| o.mode == OutputMode::Store && flat(&o.place))
     }
@@ -172,7 +187,8 @@ pub fn functions(region: &Region, instruction: &Instruction) -> Vec<MathFunction
         | Instruction::Binary(..)
         | Instruction::Const(_)
         | Instruction::Load(_)
-        | Instruction::Select(..) => vec![],
+        | Instruction::Select(..)
+        | Instruction::DropoutMask { .. } => vec![],
     }
 }
 

@@ -26,7 +26,7 @@ fn program(model: &str) -> Program {
         states: vec![],
         predictions: vec![],
         metrics: vec![],
-        training: Training { batch: 1, epochs: 1, seed: 0, select: 0 },
+        training: Training { batch: 1, epochs: 1, seed: 0, select: 0, patience: None },
         updates: vec![],
         train: empty.clone(),
         infer: empty,

@@ -125,7 +125,7 @@ pub fn load(folder: &Path, program: &Arc<Program>, plan: &ShardPlan) -> Result<L
     let _operation = LongOperation::begin();
     let open = |name: &str| Mapped::open(&folder.join(name), manifest.hash(name, folder)?);
     let mut state = DenseState::new(program);
-    state.step = manifest.position.step;
+    (state.step, state.seed) = (manifest.position.step, manifest.seed);
     let mapped = open(DENSE)?;
     let tensors = mapped.tensors()?;
     for (name, shape, what) in dense_layout(program) {

@@ -57,7 +57,7 @@ pub(crate) fn program() -> Arc<Program> {
         }],
         predictions: vec![],
         metrics: vec![],
-        training: Training { batch: 1, epochs: 1, seed: 0, select: 0 },
+        training: Training { batch: 1, epochs: 1, seed: 0, select: 0, patience: None },
         updates: vec![Update {
             name: "u".into(),
             slots: vec![slot("m", SlotScope::Weight), slot("s", SlotScope::Row), slot("t", SlotScope::Tensor)],
@@ -125,7 +125,7 @@ pub(crate) fn filled(program: &Arc<Program>) -> ModelState {
         number(slot);
     }
     number(&mut state.states[0]);
-    state.step = 41;
+    (state.step, state.seed) = (41, 7);
     ModelState::restored(program.clone(), state, tables, &whole(program))
 }
 

@@ -40,6 +40,7 @@ impl Batch {
                 .collect(),
             leaves: LeafRange::default(),
             global_rows: 0,
+            first_row: 0,
             passthrough: Vec::new(),
         }
     }
@@ -63,7 +64,8 @@ impl Batch {
         self.present.iter_mut().for_each(Vec::clear);
         self.passthrough.iter_mut().for_each(Vec::clear);
         self.leaves.bounds.clear();
-        (self.leaves.first, self.leaves.total, self.global_rows) = (0, 0, 0);
+        (self.leaves.first, self.leaves.total) = (0, 0);
+        (self.global_rows, self.first_row) = (0, 0);
         for key in &mut self.keys {
             match key {
                 KeyColumn::Int64(v) => v.clear(),

@@ -1,7 +1,7 @@
 //! Updates of a rank's rows by the host, for an executor whose device has no tables of its own.
 
 use super::ExecError;
-use super::common::FetchedRows;
+use super::common::{FetchedRows, StepNumbers};
 use super::cpu::CpuExecutor;
 use crate::comm::Communicator;
 use crate::cpu;
@@ -17,12 +17,17 @@ pub trait RowUpdates: fmt::Debug + Send {
     /// width of floats for each of `rows` rows.
     fn fetched_sums(&mut self, table: usize, rows: usize) -> &mut [f32];
 
-    /// Exchanges the sums that were written, and updates this rank's rows; `step` is the number of
-    /// the step, from 1. Every rank calls it, with a sum for each row that it has fetched.
+    /// Exchanges the sums that were written, and updates this rank's rows; `numbers` are
+    /// those of the step. Every rank calls it, with a sum for each row that it has fetched.
     ///
     /// # Errors
     /// Another rank failed.
-    fn update_rows(&mut self, tables: &mut [Table], fetched: &[FetchedRows], step: u64) -> Result<(), ExecError>;
+    fn update_rows(
+        &mut self,
+        tables: &mut [Table],
+        fetched: &[FetchedRows],
+        numbers: StepNumbers,
+    ) -> Result<(), ExecError>;
 }
 
 impl RowUpdates for CpuExecutor {
@@ -30,8 +35,13 @@ impl RowUpdates for CpuExecutor {
         self.fetched_sums(table, rows)
     }
 
-    fn update_rows(&mut self, tables: &mut [Table], fetched: &[FetchedRows], step: u64) -> Result<(), ExecError> {
-        self.update_rows(tables, fetched, step)
+    fn update_rows(
+        &mut self,
+        tables: &mut [Table],
+        fetched: &[FetchedRows],
+        numbers: StepNumbers,
+    ) -> Result<(), ExecError> {
+        self.update_rows(tables, fetched, numbers)
     }
 }
 

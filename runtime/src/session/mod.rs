@@ -45,6 +45,8 @@ pub struct Session {
     lookups: Duration,
     /// Most leaves of a batch.
     leaves: u32,
+    /// Number of the epoch that the next step belongs to, from 1.
+    epoch: u32,
     /// Of a run of several ranks.
     ranks: Option<Ranks>,
 }
@@ -109,6 +111,7 @@ impl Session {
         Self {
             program: executor.program().clone(),
             leaves: default_leaves(executor.program()),
+            epoch: 1,
             row_numbers: model.get().row_numbers(),
             executor,
             threads,
@@ -299,6 +302,11 @@ impl Session {
         self.lookups
     }
 
+    /// Later steps belong to the epoch of this number, from 1.
+    pub fn set_epoch(&mut self, epoch: u32) {
+        self.epoch = epoch;
+    }
+
     /// One training step; gives the mean loss of the batch. Losses of earlier steps that were not
     /// asked for are forgotten.
     ///
@@ -351,7 +359,7 @@ impl Session {
         self.lookups += begin.elapsed();
         self.upload()?;
         let model = self.model.get_mut()?;
-        let inputs = inputs(batch, &self.row_numbers, None, BatchCut::Whole(self.leaves));
+        let inputs = inputs(batch, &self.row_numbers, None, BatchCut::Whole(self.leaves), self.epoch);
         self.executor.submit_step(&mut model.dense, &mut model.tables, &inputs)?;
         self.ahead = true;
         Ok(())
@@ -373,7 +381,8 @@ impl Session {
         self.upload()?;
         let ranks = self.ranks.as_ref().expect("rows are asked for on ranks alone");
         let model = self.model.get_mut()?;
-        let inputs = inputs(batch, &asked.positions, Some(&ranks.fetcher.fetched), BatchCut::Part(&batch.leaves));
+        let inputs =
+            inputs(batch, &asked.positions, Some(&ranks.fetcher.fetched), BatchCut::Part(&batch.leaves), self.epoch);
         self.executor.submit_step(&mut model.dense, &mut model.tables, &inputs)?;
         self.ahead = true;
         Ok(stop)
@@ -395,7 +404,7 @@ impl Session {
         self.fill_oov_rows()?;
         self.model.get().resolve_read(&self.threads, batch, &mut self.row_numbers)?;
         self.upload()?;
-        let inputs = inputs(batch, &self.row_numbers, None, BatchCut::Whole(self.leaves));
+        let inputs = inputs(batch, &self.row_numbers, None, BatchCut::Whole(self.leaves), self.epoch);
         match &mut self.model {
             Model::Owned(model) => self.executor.infer(&model.dense, &mut model.tables, &inputs)?,
             Model::Shared(model) => self.executor.infer_shared(&model.dense, &model.tables, &inputs)?,
@@ -423,7 +432,7 @@ impl Session {
             let ranks = self.ranks.as_ref().expect("there are several ranks");
             let model = self.model.get_mut()?;
             let (rows, fetched) = (&ranks.asked.positions, Some(&ranks.fetcher.fetched[..]));
-            let inputs = inputs(batch, rows, fetched, BatchCut::Whole(self.leaves));
+            let inputs = inputs(batch, rows, fetched, BatchCut::Whole(self.leaves), self.epoch);
             self.executor.infer(&model.dense, &mut model.tables, &inputs)?;
         }
         Ok(())
@@ -440,6 +449,7 @@ fn inputs<'a>(
     row_numbers: &'a [Vec<Vec<u32>>],
     fetched: Option<&'a [FetchedRows]>,
     cut: BatchCut<'a>,
+    epoch: u32,
 ) -> StepInputs<'a> {
     StepInputs {
         rows: batch.rows,
@@ -451,5 +461,7 @@ fn inputs<'a>(
         present: &batch.present,
         fetched,
         cut,
+        first_row: batch.first_row,
+        epoch,
     }
 }

@@ -42,6 +42,7 @@ impl ModelState {
     pub fn of_shard(program: Arc<Program>, threads: &Threads, seed: u64, plan: &ShardPlan) -> Result<Self> {
         let _operation = LongOperation::begin();
         let mut dense = DenseState::new(&program);
+        dense.seed = seed;
         for (parameter, values) in program.parameters.iter().zip(&mut dense.params) {
             Stream::new(seed, &format!("parameter {}", parameter.name), 0).fill(parameter.init, values);
         }

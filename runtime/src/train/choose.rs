@@ -5,6 +5,13 @@ use crate::checkpoint;
 use crate::run_dir::{Best, EpochLine};
 use din_program::Program;
 
+/// The last `patience` epochs were no better than the best one before them: training ends.
+pub fn is_over(program: &Program, lines: &[EpochLine]) -> bool {
+    let Some(patience) = program.training.patience else { return false };
+    let (Some(best), Some(last)) = (best(program, lines), lines.last()) else { return false };
+    best.value.is_some() && last.epoch - best.epoch >= patience
+}
+
 /// `None` before the first epoch. Without validation data the last epoch counts, by no metric.
 pub fn best(program: &Program, lines: &[EpochLine]) -> Option<Best> {
     let last = lines.last()?;

@@ -103,7 +103,7 @@ fn drive(run: &mut TrainingRun, options: &TrainingOptions, observe: &mut dyn FnM
     }
     let mut stopped = run.fresh && !(check(run, observe)? && count(run, observe)?);
     run.session.set_profile(options.profile)?;
-    while run.position.epoch < run.epochs && !stopped {
+    while run.position.epoch < run.epochs && !stopped && !ends_early(run, observe)? {
         if run.any_rank(signal::asked())? {
             stopped = true;
         } else if !epoch(run, options, observe)? {
@@ -129,6 +129,19 @@ fn drive(run: &mut TrainingRun, options: &TrainingOptions, observe: &mut dyn FnM
         stopped,
         profile,
     })
+}
+
+/// Whether `patience` ends the run before its last epoch: rank 0 decides, which has the metrics.
+fn ends_early(run: &TrainingRun, observe: &mut dyn FnMut(Event)) -> Result<bool> {
+    if run.program.training.patience.is_none() {
+        return Ok(false);
+    }
+    let over = run.any_rank(run.leads() && choose::is_over(&run.program, &run.lines))?;
+    if over && let Some(patience) = run.program.training.patience {
+        let metric = &run.program.metrics[run.program.training.select as usize].name;
+        observe(Event::Note(format!("stopped early: {metric} got no better in {patience} epochs (`patience`)")));
+    }
+    Ok(over)
 }
 
 /// Reads the validation data, so that a fault of theirs is not found after an epoch; false where
@@ -204,6 +217,7 @@ fn epoch(run: &mut TrainingRun, options: &TrainingOptions, observe: &mut dyn FnM
     let number = run.position.epoch + 1;
     let pass = DataPass::Training { epoch: number, epochs: run.epochs };
     observe(PassEvent::Begin { pass, rows: run.train.rows(), done: run.position.samples }.into());
+    run.session.set_epoch(number);
     let begin = Instant::now();
     let before = run.measured.as_ref().map(|measured| measured.traffic());
     let batches = match run.ahead.take() {

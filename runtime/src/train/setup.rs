@@ -173,6 +173,7 @@ fn begin(program: &Arc<Program>, options: &TrainingOptions, observe: &mut dyn Fn
         false => Some(open(&options.valid, &schema, ReadMode::Evaluate, separator, observe)?),
     };
     check_apart(&train, valid.as_ref())?;
+    check_patience(program, valid.is_some())?;
     if valid.is_none() {
         observe(Event::Warning("no --valid: nothing is measured, and the last epoch counts as the best".into()));
     }
@@ -226,6 +227,15 @@ fn begin(program: &Arc<Program>, options: &TrainingOptions, observe: &mut dyn Fn
         times: Times::default(),
         watch: Watch::new(program, true),
     })
+}
+
+/// Early stopping looks at a metric on validation data.
+fn check_patience(program: &Program, validates: bool) -> Result<()> {
+    if program.training.patience.is_some() && !validates {
+        return Err(Error::input("the spec has `patience`, but there are no validation data to stop early by")
+            .help("name them, --valid FILE …, or leave `patience` out of `train`"));
+    }
+    Ok(())
 }
 
 fn resume(

@@ -82,7 +82,10 @@ pub fn compare(data: &Dataset, options: StreamOptions, ranks: &[Read], what: &st
         let units = |batch: &Batch| if batch.requests.is_empty() { batch.rows } else { batch.requests.len() - 1 };
         assert_eq!(whole.leaves, LeafRange::whole(units(whole), options.leaves));
         assert_eq!(whole.global_rows, whole.rows);
+        let mut before = 0;
         for (rank, part) in parts.iter().enumerate() {
+            assert_eq!(part.first_row, before, "{what}");
+            before += part.rows;
             assert_eq!(part.leaves, LeafRange::of_rank(units(whole), options.leaves, rank, ranks.len()), "{what}");
             assert_eq!(*part.leaves.bounds.last().unwrap() as usize, units(part), "{what}");
             assert_eq!(part.global_rows, whole.rows);

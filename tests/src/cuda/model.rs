@@ -66,6 +66,8 @@ impl Columns {
             present: &self.present,
             fetched: None,
             cut: BatchCut::Whole(DEFAULT_LEAVES),
+            first_row: 0,
+            epoch: 1,
         }
     }
 }

@@ -61,6 +61,22 @@ impl Maker {
                 let id = self.g.position(axis, span);
                 self.take(id)
             }
+            "sample_number" => {
+                let axis = if self.r.chance(0.5) { BATCH } else { self.g.axes.request().unwrap_or(BATCH) };
+                let id = self.g.sample_number(axis, span);
+                self.take(id)
+            }
+            "dropout_mask" => {
+                let (axis, width) = (self.varying_axis(), self.width());
+                let (site, rate) = (self.r.below(3), [0.1, 0.5, 0.75][self.r.below(3)]);
+                let id = self.g.dropout_mask(site, rate, axis, Shape::vector(width), span).ok()?;
+                for operand in self.g.node(id).operands.clone() {
+                    for id in self.g.order_from([operand]) {
+                        self.keep(id);
+                    }
+                }
+                self.take(id)
+            }
             "count" => {
                 let axis = self.varying_axis();
                 let id = self.g.count(axis, span);
@@ -189,7 +205,7 @@ impl Maker {
                 self.take(id)
             }
             1 if count(self, &|k| *k == InputKind::Step) == 0 => {
-                let step = vec![1.0 + self.r.below(20) as f64];
+                let step = vec![1.0 + self.inputs.steps as f64];
                 let id = self.new_input(InputKind::Step, GLOBAL, Shape::scalar(), step);
                 let span = self.span();
                 let id = self.g.input(id, span);

@@ -53,6 +53,8 @@ fn inputs<'a>(batch: &'a Batch, row_numbers: &'a [Vec<Vec<u32>>]) -> StepInputs<
         present: &batch.present,
         fetched: None,
         cut: BatchCut::Whole(DEFAULT_LEAVES),
+        first_row: 0,
+        epoch: 1,
     }
 }
 

@@ -94,6 +94,8 @@ impl<'c> Running<'c> {
             present: &present,
             fetched: None,
             cut: BatchCut::Whole(DEFAULT_LEAVES),
+            first_row: 0,
+            epoch: 1,
         };
         if !training {
             return self.engine.infer(&self.state, &self.tables, &inputs).unwrap().unwrap();

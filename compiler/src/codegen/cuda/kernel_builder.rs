@@ -119,8 +119,12 @@ impl<'a> KernelBuilder<'a> {
             | Storage::Present(_)
             | Storage::Length(_)
             | Storage::Position(_)
+            | Storage::SampleNumber(_)
+            | Storage::Components(_)
+            | Storage::DropoutKey(_)
             | Storage::Count(_)
             | Storage::Step
+            | Storage::Epoch
             | Storage::Gradient
             | Storage::InBatch => false,
         };
@@ -280,8 +284,12 @@ impl<'a> KernelBuilder<'a> {
             | Storage::Present(_)
             | Storage::Length(_)
             | Storage::Position(_)
+            | Storage::SampleNumber(_)
+            | Storage::Components(_)
+            | Storage::DropoutKey(_)
             | Storage::Count(_)
             | Storage::Step
+            | Storage::Epoch
             | Storage::Gradient
             | Storage::InBatch
             | Storage::Weight
@@ -487,8 +495,12 @@ fn place_name(place: Storage) -> String {
         Storage::Present(k) => format!("present{k}"),
         Storage::Length(d) => format!("length{}", d.0),
         Storage::Position(d) => format!("position{}", d.0),
+        Storage::SampleNumber(d) => format!("sample_number{}", d.0),
+        Storage::Components(width) => format!("components{width}"),
+        Storage::DropoutKey(site) => format!("dropout_key{site}"),
         Storage::Count(d) => format!("total{}", d.0),
         Storage::Step => "step".into(),
+        Storage::Epoch => "epoch".into(),
         Storage::Weight => "weight".into(),
         Storage::Gradient => "gradient".into(),
         Storage::InBatch => "touched".into(),

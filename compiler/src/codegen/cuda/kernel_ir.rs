@@ -119,6 +119,11 @@ pub enum ValueExpr {
     Power(Var, i32),
     /// The second where the first is not 0, else the third.
     Select(Var, Var, Var),
+    /// As the instruction of a region.
+    DropoutMask {
+        rate: f64,
+        of: [Var; 6],
+    },
     /// Sum over the lanes of the warp, the same in each.
     WarpSum(Var),
     /// An index into an axis of which each sample has as many elements under its request as it has

@@ -224,8 +224,12 @@ impl PhaseEmitter<'_> {
                 | Storage::Present(_)
                 | Storage::Length(_)
                 | Storage::Position(_)
+                | Storage::SampleNumber(_)
+                | Storage::Components(_)
+                | Storage::DropoutKey(_)
                 | Storage::Count(_)
                 | Storage::Step
+                | Storage::Epoch
                 | Storage::Weight
                 | Storage::Gradient
                 | Storage::InBatch

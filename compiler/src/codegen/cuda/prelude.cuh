@@ -42,6 +42,7 @@ DIN_CALL void din_warp_barrier() { __syncwarp(); }
 // How many bits are set.
 DIN_CALL unsigned din_popcount(unsigned bits) { return unsigned(__popc(bits)); }
 
+DIN_CALL unsigned din_bits(float x) { return __float_as_uint(x); }
 DIN_CALL float din_infinity() { return __int_as_float(0x7f800000); }
 DIN_CALL float din_nan() { return __int_as_float(0x7fc00000); }
 
@@ -139,6 +140,31 @@ template <int N, class T> DIN_CALL T din_power(T x) {
         square *= square;
     }
     return N < 0 ? T(1) / power : power;
+}
+
+// ---- Dropout: 0 or `scale`, by Threefry-2x32 with 13 rounds, as din_program::dropout has it.
+// `low` and `high` have the bits of the key.
+
+DIN_CALL unsigned din_rotate(unsigned x, unsigned by) { return (x << by) | (x >> (32u - by)); }
+template <unsigned A, unsigned B, unsigned C, unsigned D> DIN_CALL void din_threefry(unsigned& x, unsigned& y) {
+    x += y, y = din_rotate(y, A) ^ x;
+    x += y, y = din_rotate(y, B) ^ x;
+    x += y, y = din_rotate(y, C) ^ x;
+    x += y, y = din_rotate(y, D) ^ x;
+}
+DIN_CALL float din_dropout(float sample, float first, float second, float component, float low, float high, unsigned threshold,
+                           float scale) {
+    const unsigned a = din_bits(low) + din_bits(first), b = din_bits(high) + din_bits(second), c = a ^ b ^ 0x1bd11bdau;
+    unsigned x = din_bits(sample) + a, y = din_bits(component) + b;
+    din_threefry<13u, 15u, 26u, 6u>(x, y);
+    x += b, y += c + 1u;
+    din_threefry<17u, 29u, 16u, 24u>(x, y);
+    x += c, y += a + 2u;
+    din_threefry<13u, 15u, 26u, 6u>(x, y);
+    x += a;
+    y += b + 3u;
+    x += y;
+    return x >> 8u < threshold ? 0.0f : scale;
 }
 
 // ---- Sums.

@@ -8,6 +8,7 @@ use super::kernel_ir::{
 };
 use super::print_call;
 use crate::graph::{BinaryOp, UnaryOp};
+use din_program::dropout;
 use din_program::schedule::{AxisId, GLOBAL};
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -544,6 +545,10 @@ impl Printer<'_> {
             ValueExpr::Power(a, n) => format!("din_power<{n}>({})", self.name(a)),
             ValueExpr::Select(c, a, b) => {
                 format!("{} != {} ? {} : {}", self.name(c), number(0.0), self.name(a), self.name(b))
+            }
+            ValueExpr::DropoutMask { rate, of } => {
+                let names = of.map(|of| self.name(of)).join(", ");
+                format!("din_dropout({names}, {}u, {})", dropout::threshold(rate), number(dropout::scale(rate)))
             }
             ValueExpr::Paired { first, row, sample } => {
                 let d = self.kernel.walk.under().expect("verified: pairs are in tiles of entries").0;

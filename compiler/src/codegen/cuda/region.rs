@@ -260,7 +260,10 @@ impl Emitter<'_, '_> {
         let fixed = |i: &Instruction| match i {
             Instruction::Load(p) => p.access == Access::Once,
             Instruction::Const(_) => true,
-            Instruction::Unary(..) | Instruction::Binary(..) | Instruction::Select(..) => false,
+            Instruction::Unary(..)
+            | Instruction::Binary(..)
+            | Instruction::Select(..)
+            | Instruction::DropoutMask { .. } => false,
         };
         self.body(&mut body, outputs, &mut at, fixed)?;
         let mut totals = Vec::new();
@@ -440,6 +443,7 @@ impl Emitter<'_, '_> {
                 Instruction::Binary(op, a, b) if op == BinaryOp::Power && simple(region, b).is_some() => vec![a],
                 Instruction::Binary(_, a, b) => vec![a, b],
                 Instruction::Select(a, b, c) => vec![a, b, c],
+                Instruction::DropoutMask { of, .. } => of.to_vec(),
             };
             for a in operands {
                 needed[a.0 as usize] = true;
@@ -464,6 +468,10 @@ impl Emitter<'_, '_> {
                 },
                 Instruction::Binary(op, a, b) => ValueExpr::Binary(op, operand(a)?, operand(b)?),
                 Instruction::Select(a, b, c) => ValueExpr::Select(operand(a)?, operand(b)?, operand(c)?),
+                Instruction::DropoutMask { rate, of: [a, b, c, d, e, f] } => {
+                    let of = [operand(a)?, operand(b)?, operand(c)?, operand(d)?, operand(e)?, operand(f)?];
+                    ValueExpr::DropoutMask { rate, of }
+                }
             };
             let to = self.builder.number("v", self.ty);
             body.push(Stmt::Let { to, value });

@@ -228,6 +228,7 @@ impl Verifier<'_> {
             ValueExpr::Unary(_, a) | ValueExpr::Power(a, _) => numbers(&[a]),
             ValueExpr::Binary(_, a, b) => numbers(&[a, b]),
             ValueExpr::Select(a, b, c) => numbers(&[a, b, c]),
+            ValueExpr::DropoutMask { of, .. } => numbers(&of),
             ValueExpr::WarpSum(a) if together >= Together::Warp => numbers(&[a]).map(|_| Together::Warp),
             ValueExpr::WarpSum(_) => Err("a sum over a warp that not all its lanes reach".into()),
             ValueExpr::Paired { first, row, sample } => {

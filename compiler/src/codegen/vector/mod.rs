@@ -154,6 +154,10 @@ impl Lowered {
                     let (x, y) = (program.of_repr(values[a.0 as usize]), program.of_repr(values[b.0 as usize]));
                     program.binary(*op, x, y, region.exponent(*b))?
                 }
+                Instruction::DropoutMask { rate, of } => {
+                    let of = of.map(|value| program.of_repr(values[value.0 as usize]));
+                    Repr::Number(program.dropout_mask(*rate, of))
+                }
                 Instruction::Select(c, a, b) => {
                     let mask = program.to_mask(values[c.0 as usize]);
                     let (x, y) = (program.of_repr(values[a.0 as usize]), program.of_repr(values[b.0 as usize]));

@@ -163,6 +163,14 @@ impl Arithmetic for VectorProgram {
         self.binary(VectorOperator::SubtractIntegers, x, y)
     }
 
+    fn and(&mut self, x: Id, y: Id) -> Id {
+        self.binary(VectorOperator::And, x, y)
+    }
+
+    fn exclusive_or(&mut self, x: Id, y: Id) -> Id {
+        self.binary(VectorOperator::Xor, x, y)
+    }
+
     fn shift_left(&mut self, x: Id, by: i64) -> Id {
         self.emit(VectorOperation::Shift { value: x, left: true, by: by as u8 })
     }

@@ -58,6 +58,7 @@ fn kind(kind: &InputKind) -> String {
         InputKind::Label { label } => format!("label {label}"),
         InputKind::Present { label } => format!("present {label}"),
         InputKind::Step => "step".into(),
+        InputKind::Epoch => "epoch".into(),
         InputKind::Weight => "weight".into(),
         InputKind::Gradient => "gradient".into(),
         InputKind::Slot { slot } => format!("slot {slot}"),

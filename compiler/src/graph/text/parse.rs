@@ -264,6 +264,7 @@ impl Parser {
             "label" => InputKind::Label { label: t.value()? },
             "present" => InputKind::Present { label: t.value()? },
             "step" => InputKind::Step,
+            "epoch" => InputKind::Epoch,
             "weight" => InputKind::Weight,
             "gradient" => InputKind::Gradient,
             "slot" => InputKind::Slot { slot: t.value()? },
@@ -309,6 +310,12 @@ impl Parser {
             }
             "length" => Op::Length(self.label(t)?),
             "position" => Op::Position(self.label(t)?),
+            "sample_number" => Op::SampleNumber(self.label(t)?),
+            "dropout_mask" => {
+                let site = t.value()?;
+                t.expect(",")?;
+                Op::DropoutMask { site, rate: t.value()? }
+            }
             "count" => Op::Count(self.label(t)?),
             "slice" => Op::Slice { start: t.value()? },
             "rename" => Op::Rename { to: self.label(t)? },

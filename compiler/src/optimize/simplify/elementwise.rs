@@ -74,7 +74,7 @@ fn fold_constants(s: &mut Simplifier, id: NodeId, op: BinaryOp) -> Found {
 fn surely_finite(s: &Simplifier, id: NodeId) -> bool {
     match s.op(id) {
         Op::Const(c) => c.is_finite(),
-        Op::Length(_) | Op::Position(_) | Op::Count(_) | Op::Unary(UnaryOp::Not) => true,
+        Op::Length(_) | Op::Position(_) | Op::SampleNumber(_) | Op::Count(_) | Op::Unary(UnaryOp::Not) => true,
         Op::Binary(op) => matches!(op, BinaryOp::Less | BinaryOp::LessEqual | BinaryOp::Equal),
         _ => false,
     }

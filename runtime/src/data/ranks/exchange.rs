@@ -183,14 +183,16 @@ impl SampleExchange {
             };
             let own = self.units_of(batch, rank);
             let (count, samples) = (own.len(), global.samples(own.clone()));
+            let before = global.samples(batch.start..own.start);
             let units = runs(own.map(place));
             let mut to = used.try_recv().unwrap_or_else(|_| Batch::for_schema(schema));
             to.clear();
-            (to.leaves, to.global_rows) = match self.division {
+            (to.leaves, to.global_rows, to.first_row) = match self.division {
                 BatchDivision::Leaves => {
-                    (LeafRange::of_rank(batch.len(), self.leaves, rank, ranks), global.samples(batch.clone()))
+                    let leaves = LeafRange::of_rank(batch.len(), self.leaves, rank, ranks);
+                    (leaves, global.samples(batch.clone()), before)
                 }
-                BatchDivision::Even => (LeafRange::whole(count, self.leaves), samples),
+                BatchDivision::Even => (LeafRange::whole(count, self.leaves), samples, 0),
             };
             made.push((to, units));
         }

@@ -16,6 +16,8 @@ pub struct Layout {
     /// By axis: see [`AxisTree::tile_axis`].
     tile_axes: Vec<AxisId>,
     samples: usize,
+    /// Place of the first sample in the global batch.
+    first_row: usize,
     /// First sample of each request, then the number of samples; empty without requests.
     requests: Vec<u32>,
     /// By axis, of ragged ones: their elements under each element of the parent.
@@ -39,6 +41,7 @@ impl Layout {
         Layout {
             tile_axes: axes.ids().map(|id| axes.tile_axis(id)).collect(),
             samples: 0,
+            first_row: 0,
             requests: Vec::new(),
             offsets: vec![Vec::new(); axes.count()],
             uniques,
@@ -91,6 +94,11 @@ impl Layout {
         }
         let units = if requests.is_empty() { samples } else { requests.len() - 1 };
         self.set_leaves([0, units as u32].into_iter(), 0, 1);
+    }
+
+    /// Says where the batch begins in the global one.
+    pub fn begin_at(&mut self, first_row: usize) {
+        self.first_row = first_row;
     }
 
     /// Cuts the batch into leaves, after [`Layout::set`].
@@ -310,6 +318,23 @@ impl Layout {
         for list in offsets.windows(2) {
             let places = out[list[0] as usize..list[1] as usize].iter_mut().zip(0u32..);
             places.for_each(|(out, place)| *out = place as f32);
+        }
+    }
+
+    /// Of the samples, or the requests: as [`din_program::schedule::Storage::SampleNumber`], from
+    /// element `first` on.
+    pub fn sample_numbers_from(&self, axis: AxisId, first: usize, out: &mut [u32]) {
+        let number = |element: usize| match self.axes.kind(axis) {
+            AxisKind::Request => self.requests[element] as usize,
+            AxisKind::Batch { .. } => element,
+            AxisKind::Global
+            | AxisKind::Sequence { .. }
+            | AxisKind::Second { .. }
+            | AxisKind::Pairs { .. }
+            | AxisKind::Unique(_) => unreachable!("validated: numbers are of samples or requests"),
+        };
+        for (out, element) in out.iter_mut().zip(first..) {
+            *out = ((self.first_row + number(element)) as f32).to_bits();
         }
     }
 

@@ -30,6 +30,6 @@ pub use error::CheckError;
 pub(super) use launches::check_launches;
 pub(super) use layout::{ElementRange, Layout};
 pub(super) use lookups::{Lookup, lookups};
-pub use model::{BatchCut, DenseState, FetchedRows, MAX_SLOTS, RowBuffer, RowSource, StepInputs};
+pub use model::{BatchCut, DenseState, FetchedRows, MAX_SLOTS, RowBuffer, RowSource, StepInputs, StepNumbers};
 pub use profile::{CallSpan, ProfileRow, Roofline};
 pub(super) use validate::{ScheduleRole, Validator};

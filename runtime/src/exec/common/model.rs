@@ -21,6 +21,8 @@ pub struct DenseState {
     pub states: Vec<Vec<f32>>,
     /// Steps done so far.
     pub step: u64,
+    /// Of the run: what the random numbers of its steps are made from.
+    pub seed: u64,
 }
 
 impl DenseState {
@@ -47,8 +49,20 @@ impl DenseState {
             param_slots: program.parameters.iter().map(|p| slots(p.update, p.width())).collect(),
             states: program.states.iter().map(|s| vec![start(s.init); s.width()]).collect(),
             step: 0,
+            seed: 0,
         }
     }
+}
+
+/// What a step has beside its batch and the model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StepNumbers {
+    /// Of the run.
+    pub seed: u64,
+    /// The step's number, from 1.
+    pub step: u64,
+    /// Number of the epoch that it belongs to, from 1.
+    pub epoch: u32,
 }
 
 /// A batch with its ids resolved to row numbers.
@@ -73,6 +87,10 @@ pub struct StepInputs<'a> {
     pub fetched: Option<&'a [FetchedRows]>,
     /// How the batch is cut into leaves.
     pub cut: BatchCut<'a>,
+    /// Place of its first sample in the global batch.
+    pub first_row: usize,
+    /// Number of the epoch that the step belongs to, from 1.
+    pub epoch: u32,
 }
 
 /// Which leaves a batch is: see [`crate::leaves`].
@@ -85,6 +103,11 @@ pub enum BatchCut<'a> {
 }
 
 impl<'a> StepInputs<'a> {
+    /// The numbers of the next step of a model in this state.
+    pub fn numbers(&self, state: &DenseState) -> StepNumbers {
+        StepNumbers { seed: state.seed, step: state.step + 1, epoch: self.epoch }
+    }
+
     /// Where the step reads the rows of a table.
     pub fn row_source(&self, table: usize) -> RowSource<'a> {
         let rows = match self.fetched {

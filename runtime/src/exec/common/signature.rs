@@ -139,8 +139,12 @@ impl Validator<'_> {
             | Storage::Present(_)
             | Storage::Length(_)
             | Storage::Position(_)
+            | Storage::SampleNumber(_)
+            | Storage::Components(_)
+            | Storage::DropoutKey(_)
             | Storage::Count(_)
             | Storage::Step
+            | Storage::Epoch
             | Storage::Gradient
             | Storage::InBatch
             | Storage::Frequency

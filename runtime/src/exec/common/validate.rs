@@ -166,7 +166,7 @@ impl Validator<'_> {
             Storage::Arena(s) => return slot(&self.schedule.slots, s.0),
             Storage::Tile(s) => return slot(&self.schedule.tile_slots, s.0),
             Storage::Partial => return is(GLOBAL, b.width),
-            Storage::Step => return is(GLOBAL, 1),
+            Storage::Step | Storage::Epoch => return is(GLOBAL, 1),
             Storage::Count(d) => {
                 self.axis(d)?;
                 return is(GLOBAL, 1);
@@ -178,6 +178,9 @@ impl Validator<'_> {
             | Storage::Present(_)
             | Storage::Length(_)
             | Storage::Position(_)
+            | Storage::SampleNumber(_)
+            | Storage::Components(_)
+            | Storage::DropoutKey(_)
             | Storage::Weight
             | Storage::Gradient
             | Storage::UpdateSlot(_)
@@ -230,6 +233,9 @@ impl Validator<'_> {
                 is(BATCH, 1)
             }
             Storage::Position(d) => self.sequence(d).and_then(|()| is(d, 1)),
+            Storage::SampleNumber(d) if d == BATCH || self.axes.request() == Some(d) => is(d, 1),
+            Storage::Components(width) => is(GLOBAL, width),
+            Storage::DropoutKey(_) => is(GLOBAL, 2),
             Storage::Length(d) => {
                 self.sequence(d).and_then(|()| is(self.axes.parent(d).expect("a sequence has a parent"), 1))
             }

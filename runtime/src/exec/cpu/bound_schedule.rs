@@ -8,9 +8,10 @@ use super::memory::{StepMemory, area, lines};
 use super::prepare::{ArgSource, PreparedPhase, PreparedSchedule};
 use super::tiling::BatchTiling;
 use crate::exec::ExecError;
-use crate::exec::common::Layout;
+use crate::exec::common::{Layout, StepNumbers};
 use crate::kernels::StridedRows;
 use crate::leaves::LeafRange;
+use din_program::dropout;
 use din_program::schedule::{AxisId, BufferId, GLOBAL, KernelArg, Storage};
 
 /// See the module.
@@ -35,7 +36,13 @@ pub(super) struct BoundSchedule {
     lengths: Vec<Vec<f32>>,
     /// By axis; filled where a call reads them.
     positions: Vec<Vec<f32>>,
-    /// Elements by axis in the global batch, then the step's number.
+    /// By axis; filled where a call reads them: [`Storage::SampleNumber`], as bits.
+    sample_numbers: Vec<Vec<u32>>,
+    /// As many numbers as the widest buffer of [`Storage::Components`].
+    components: Vec<f32>,
+    /// By buffer: of a [`Storage::DropoutKey`], the key at this step.
+    dropout_keys: Vec<[u32; 2]>,
+    /// Elements by axis in the global batch, then the numbers of step and epoch.
     scalars: Vec<f32>,
     /// By buffer.
     pub addresses: Vec<*mut f32>,
@@ -58,12 +65,14 @@ pub(super) struct BatchShape<'a> {
     pub requests: &'a [u32],
     pub sequences: &'a [Vec<u32>],
     pub leaves: &'a LeafRange,
+    /// Place of the first sample in the global batch.
+    pub first_row: usize,
 }
 
 impl<'a> BatchShape<'a> {
     /// So many rows or elements of a tensor.
     pub fn rows(rows: usize, leaves: &'a LeafRange) -> Self {
-        BatchShape { samples: rows, requests: &[], sequences: &[], leaves }
+        BatchShape { samples: rows, requests: &[], sequences: &[], leaves, first_row: 0 }
     }
 }
 
@@ -96,7 +105,10 @@ impl BoundSchedule {
             ancestors: vec![Vec::new(); prepared.ancestors.len()],
             lengths: vec![Vec::new(); axes],
             positions: vec![Vec::new(); axes],
-            scalars: vec![0.0; axes + 1],
+            sample_numbers: vec![Vec::new(); axes],
+            components: prepared.components(),
+            dropout_keys: vec![[0; 2]; prepared.buffers.len()],
+            scalars: vec![0.0; axes + 2],
             addresses: vec![std::ptr::null_mut(); prepared.buffers.len()],
             arguments: prepared.phases.iter().map(|p| vec![std::ptr::null_mut(); p.args.len()]).collect(),
             active: false,
@@ -107,16 +119,17 @@ impl BoundSchedule {
         }
     }
 
-    /// Makes the memory ready for a batch, as step number `step`; `rows` gives the row numbers of a
-    /// table's feature.
+    /// Makes the memory ready for a batch, as the step with these numbers; `rows` gives the row
+    /// numbers of a table's feature.
     pub fn size<'a>(
         &mut self,
         batch: &BatchShape<'_>,
         rows: &dyn Fn(u32, u32) -> &'a [u32],
-        step: u64,
+        StepNumbers { seed, step, epoch }: StepNumbers,
     ) -> Result<(), ExecError> {
         let axes = self.prepared.axes.count();
         self.layout.set(batch.samples, batch.requests, batch.sequences);
+        self.layout.begin_at(batch.first_row);
         self.layout.cut(batch.leaves);
         self.layout.join(rows);
         for d in 0..axes {
@@ -124,6 +137,7 @@ impl BoundSchedule {
             self.scalars[d] = self.counts[d] as f32;
         }
         self.scalars[axes] = step as f32;
+        self.scalars[axes + 1] = epoch as f32;
         for tiling in &mut self.tilings {
             tiling.cut(&self.layout);
         }
@@ -133,6 +147,16 @@ impl BoundSchedule {
         }
         for axis in self.prepared.positions() {
             self.layout.positions(axis, &mut self.positions[axis.index()]);
+        }
+        for axis in self.prepared.sample_numbers() {
+            let numbers = &mut self.sample_numbers[axis.index()];
+            numbers.resize(self.counts[axis.index()], 0);
+            self.layout.sample_numbers_from(axis, 0, numbers);
+        }
+        for (buffer, key) in self.prepared.buffers.iter().zip(&mut self.dropout_keys) {
+            if let Storage::DropoutKey(site) = buffer.place {
+                *key = dropout::key(seed, site, step);
+            }
         }
         for (&(of, to), ancestors) in self.prepared.ancestors.iter().zip(&mut self.ancestors) {
             self.layout.ancestors(of, to, ancestors);
@@ -189,6 +213,10 @@ impl BoundSchedule {
             let positions = &mut self.positions[axis.index()];
             positions.reserve(self.capacity[axis.index()].saturating_sub(positions.len()));
         }
+        for axis in prepared.sample_numbers() {
+            let numbers = &mut self.sample_numbers[axis.index()];
+            numbers.reserve(self.capacity[axis.index()].saturating_sub(numbers.len()));
+        }
         for d in 2..prepared.axes.count() {
             let axis = AxisId(d as u32);
             if prepared.axes.is_ragged(axis) {
@@ -229,16 +257,21 @@ impl BoundSchedule {
     /// Resolves every address: `place` and `source` give those that are not its own.
     pub fn bind(&mut self, place: &dyn Fn(Storage) -> *mut f32, source: &dyn Fn(KernelArg) -> *mut u8) {
         let axes = self.prepared.axes.count();
-        for ((buffer, address), used) in self.prepared.buffers.iter().zip(&mut self.addresses).zip(&self.prepared.used)
-        {
+        let keys = &self.dropout_keys;
+        let buffers = self.prepared.buffers.iter().zip(&mut self.addresses).zip(&self.prepared.used).zip(keys);
+        for (((buffer, address), used), key) in buffers {
             *address = match buffer.place {
                 _ if !used => std::ptr::null_mut(),
                 Storage::Arena(slot) => self.arena.pointer().wrapping_add(self.slots[slot.index()]),
                 Storage::Tile(_) | Storage::Partial => std::ptr::null_mut(),
                 Storage::Length(d) => self.lengths[d.index()].as_ptr().cast_mut(),
                 Storage::Position(d) => self.positions[d.index()].as_ptr().cast_mut(),
+                Storage::SampleNumber(d) => self.sample_numbers[d.index()].as_ptr().cast_mut().cast(),
+                Storage::Components(_) => self.components.as_ptr().cast_mut(),
+                Storage::DropoutKey(_) => key.as_ptr().cast_mut().cast(),
                 Storage::Count(d) => self.scalars.as_mut_ptr().wrapping_add(d.index()),
                 Storage::Step => self.scalars.as_mut_ptr().wrapping_add(axes),
+                Storage::Epoch => self.scalars.as_mut_ptr().wrapping_add(axes + 1),
                 other => place(other),
             };
         }

@@ -17,7 +17,7 @@ use super::bound_schedule::BoundSchedule;
 use super::{CpuExecutor, TRAIN, UPDATES};
 use crate::comm::{Channel, Messages, floats_as_words};
 use crate::exec::ExecError;
-use crate::exec::common::{FetchedRows, Layout, Lookup, StepInputs};
+use crate::exec::common::{FetchedRows, Layout, Lookup, StepInputs, StepNumbers};
 use crate::kernels::{Microkernels, Occurrence, RowSegments, StridedRows};
 use crate::leaves::{DEFAULT_LEAVES, SumTree, subtrees};
 use crate::table::{Occurrences, RowReads, Table};
@@ -103,11 +103,16 @@ impl CpuExecutor {
     ///
     /// # Errors
     /// Another rank failed.
-    pub fn update_rows(&mut self, tables: &mut [Table], fetched: &[FetchedRows], step: u64) -> Result<(), ExecError> {
+    pub fn update_rows(
+        &mut self,
+        tables: &mut [Table],
+        fetched: &[FetchedRows],
+        numbers: StepNumbers,
+    ) -> Result<(), ExecError> {
         self.exchange_sums(tables, fetched, SumTree::OverRanks)?;
         self.order_rows(tables, true)?;
         self.schedules.iter_mut().for_each(|schedule| schedule.active = false);
-        self.bind_row_updates(tables, step)?;
+        self.bind_row_updates(tables, numbers)?;
         self.run_updates()
     }
 

@@ -297,6 +297,23 @@ impl PreparedSchedule {
         })
     }
 
+    /// 0, 1, 2, … for its widest buffer of [`Storage::Components`].
+    pub fn components(&self) -> Vec<f32> {
+        let widths = self.buffers.iter().filter_map(|buffer| match buffer.place {
+            Storage::Components(width) => Some(width),
+            _ => None,
+        });
+        (0..widths.max().unwrap_or(0)).map(|component| component as f32).collect()
+    }
+
+    /// Axes of which a call reads the places of samples in the global batch.
+    pub fn sample_numbers(&self) -> impl Iterator<Item = AxisId> + '_ {
+        self.buffers.iter().zip(&self.used).filter_map(|(buffer, used)| {
+            let Storage::SampleNumber(axis) = buffer.place else { return None };
+            used.then_some(axis)
+        })
+    }
+
     fn call(
         &mut self,
         program: &Program,
@@ -411,8 +428,12 @@ impl PreparedSchedule {
                     | Storage::Present(_)
                     | Storage::Length(_)
                     | Storage::Position(_)
+                    | Storage::SampleNumber(_)
+                    | Storage::Components(_)
+                    | Storage::DropoutKey(_)
                     | Storage::Count(_)
                     | Storage::Step
+                    | Storage::Epoch
                     | Storage::Weight
                     | Storage::Gradient
                     | Storage::UpdateSlot(_)

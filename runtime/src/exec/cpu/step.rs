@@ -9,7 +9,7 @@ use super::bound_schedule::BatchShape;
 use super::phase::PhaseRunner;
 use super::{CpuExecutor, INFER, TRAIN, UPDATES};
 use crate::exec::ExecError;
-use crate::exec::common::{self, BatchCut, DenseState, MAX_SLOTS, StepInputs};
+use crate::exec::common::{self, BatchCut, DenseState, MAX_SLOTS, StepInputs, StepNumbers};
 use crate::leaves::DEFAULT_LEAVES;
 use crate::table::Table;
 use din_program::schedule::{KernelArg, ScheduleRoot, Storage};
@@ -33,7 +33,7 @@ impl CpuExecutor {
             return Ok(loss);
         }
         self.exchange(tables, inputs)?;
-        self.apply(state, tables)?;
+        self.apply(state, tables, inputs.numbers(state))?;
         state.step += 1;
         Ok(loss.unwrap_or(0.0))
     }
@@ -115,8 +115,14 @@ impl CpuExecutor {
             }
             BatchCut::Part(leaves) => leaves,
         };
-        let batch = BatchShape { samples: inputs.rows, requests: inputs.requests, sequences: inputs.offsets, leaves };
-        schedule.size(&batch, &rows, state.step + 1)?;
+        let batch = BatchShape {
+            samples: inputs.rows,
+            requests: inputs.requests,
+            sequences: inputs.offsets,
+            leaves,
+            first_row: inputs.first_row,
+        };
+        schedule.size(&batch, &rows, inputs.numbers(state))?;
         schedule.over_ranks = matches!(inputs.cut, BatchCut::Part(_));
         if schedule.over_ranks {
             self.global_counts.clear();
@@ -147,10 +153,10 @@ impl CpuExecutor {
     /// Reads the gradients of the training schedule, in their order by the occurrences; writes
     /// weights, optimizer states and update counts of tables, and dense values. Reductions in here
     /// are over a rank's own rows or parameters.
-    fn apply(&mut self, state: &mut DenseState, tables: &mut [Table]) -> Result<(), ExecError> {
+    fn apply(&mut self, state: &mut DenseState, tables: &mut [Table], numbers: StepNumbers) -> Result<(), ExecError> {
         self.schedules[..UPDATES].iter_mut().for_each(|schedule| schedule.active = false);
-        self.bind_row_updates(tables, state.step + 1)?;
-        self.bind_tensor_updates(state)?;
+        self.bind_row_updates(tables, numbers)?;
+        self.bind_tensor_updates(state, numbers)?;
         self.run_updates()?;
         for root in &self.schedules[TRAIN].prepared.roots {
             if let ScheduleRoot::State { state: k, buffer } = root {
@@ -171,9 +177,8 @@ impl CpuExecutor {
         runner.run(&mut self.threads.pool(), &mut self.reducer)
     }
 
-    /// Binds the updates of all tables with rows in the batch; `step` is the number of the step,
-    /// from 1.
-    pub(super) fn bind_row_updates(&mut self, tables: &mut [Table], step: u64) -> Result<(), ExecError> {
+    /// Binds the updates of all tables with rows in the batch; `numbers` are those of the step.
+    pub(super) fn bind_row_updates(&mut self, tables: &mut [Table], numbers: StepNumbers) -> Result<(), ExecError> {
         let of_tables = &mut self.schedules[UPDATES..][..tables.len()];
         for (t, (schedule, table)) in of_tables.iter_mut().zip(tables).enumerate() {
             let occurrences = &self.occurrences[t];
@@ -201,7 +206,7 @@ impl CpuExecutor {
                 other => unreachable!("validated: an update of rows has no {other:?}"),
             };
             let shape = BatchShape::rows(occurrences.rows.len(), &self.row_leaves[t]);
-            schedule.size(&shape, &no_features, step)?;
+            schedule.size(&shape, &no_features, numbers)?;
             if schedule.over_ranks {
                 schedule.set_global_counts(&[1, self.exchange.global_row_counts[t]]);
             }
@@ -211,8 +216,8 @@ impl CpuExecutor {
     }
 
     /// Binds the updates of all parameters with gradients.
-    fn bind_tensor_updates(&mut self, state: &mut DenseState) -> Result<(), ExecError> {
-        let (step, leaves) = (state.step + 1, &mut self.leaves);
+    fn bind_tensor_updates(&mut self, state: &mut DenseState, numbers: StepNumbers) -> Result<(), ExecError> {
+        let leaves = &mut self.leaves;
         let (steps, updates) = self.schedules.split_at_mut(UPDATES);
         let train = &steps[TRAIN];
         let of_params = &mut updates[self.program.tables.len()..];
@@ -239,7 +244,7 @@ impl CpuExecutor {
             let source =
                 |source: KernelArg| -> *mut u8 { unreachable!("validated: an update of a tensor has no {source:?}") };
             leaves.set_whole(state.params[k].len(), DEFAULT_LEAVES);
-            schedule.size(&BatchShape::rows(state.params[k].len(), leaves), &no_features, step)?;
+            schedule.size(&BatchShape::rows(state.params[k].len(), leaves), &no_features, numbers)?;
             schedule.bind(&place, &source);
         }
         Ok(())

@@ -11,7 +11,7 @@ use super::memory::{BlockLayout, DeviceBlock, RelativePtr, bytes_of, bytes_of_mu
 use super::row_order::RowOrder;
 use super::step_args::no_pointer;
 use super::table_cache::{TableCache, row_bytes, tell};
-use crate::exec::common::DenseState;
+use crate::exec::common::{DenseState, StepNumbers};
 use crate::table::{RowField, Table};
 use din_program::schedule::Storage;
 use din_program::schema::TableSpec;
@@ -26,6 +26,10 @@ pub(super) struct DeviceModel {
     pub budget: Option<usize>,
     /// Steps done.
     pub step: u64,
+    /// Of the run.
+    pub seed: u64,
+    /// Number of the epoch of the step at hand, from 1.
+    pub epoch: u32,
     /// Whether the device has the model: not before the first upload, nor after a step that failed
     /// half way.
     pub uploaded: bool,
@@ -47,10 +51,17 @@ impl DeviceModel {
             tables: program.tables.iter().map(table).collect(),
             budget,
             step: 0,
+            seed: 0,
+            epoch: 1,
             uploaded: false,
             trained: false,
             rows_moving: false,
         }
+    }
+
+    /// The numbers of the step that comes next.
+    pub fn next_step(&self) -> StepNumbers {
+        StepNumbers { seed: self.seed, step: self.step + 1, epoch: self.epoch }
     }
 
     pub fn free(&mut self, driver: &mut impl Driver) {
@@ -139,8 +150,12 @@ impl DenseValues {
             | Storage::Present(_)
             | Storage::Length(_)
             | Storage::Position(_)
+            | Storage::SampleNumber(_)
+            | Storage::Components(_)
+            | Storage::DropoutKey(_)
             | Storage::Count(_)
             | Storage::Step
+            | Storage::Epoch
             | Storage::InBatch
             | Storage::Frequency
             | Storage::UpdateCount => Err(no_pointer(place)),

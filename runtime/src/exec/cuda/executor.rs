@@ -230,7 +230,7 @@ impl<D: Driver> CudaExecutor<D> {
             self.model.budget = self.driver.free_memory()?.map(|bytes| bytes / 4 * 3);
         }
         self.upload_tables(tables)?;
-        self.model.step = state.step;
+        (self.model.step, self.model.seed) = (state.step, state.seed);
         self.model.trained = false;
         self.model.uploaded = true;
         Ok(())

@@ -7,8 +7,9 @@
 use super::driver::DeviceError;
 use super::memory::{BlockLayout, Plain, RelativePtr, SizeBuckets, words_of};
 use super::upload_copy::{ArraySource, PlannedArray};
-use crate::exec::common::Layout;
+use crate::exec::common::{Layout, StepNumbers};
 use din_program::cuda::{Cuda, Grid, Launches, PointerArg, ScalarArg, Tiling};
+use din_program::dropout;
 use din_program::schedule::{AxisId, AxisKind, BATCH, GLOBAL, KernelArg, Schedule, Storage};
 
 /// What is in a step's only write.
@@ -114,8 +115,7 @@ pub(super) struct InstanceArgs<'a> {
     pub layout: Option<&'a Layout>,
     /// Elements by axis of the global batch, where other ranks have some of them.
     pub global_counts: Option<&'a [u32]>,
-    /// Number of the step, from 1.
-    pub step: u64,
+    pub numbers: StepNumbers,
     /// Where offsets into the space of its buffers lead.
     pub home: &'a dyn Fn(usize) -> RelativePtr,
     pub place: &'a dyn Fn(Storage) -> Result<RelativePtr, DeviceError>,
@@ -317,8 +317,16 @@ fn stage_pointer(
                 plan.column(count, ArraySource::Lengths(d), "lengths")
             }
             Storage::Position(d) => plan.column(args.layout(d)?.count(d), ArraySource::ListPositions(d), "positions"),
+            Storage::SampleNumber(d) => {
+                plan.column(args.layout(d)?.count(d), ArraySource::SampleNumbers(d), "numbers of samples")
+            }
+            Storage::Components(width) => plan.column(width as usize, ArraySource::Components, "components"),
+            Storage::DropoutKey(site) => {
+                plan.put(&dropout::key(args.numbers.seed, site, args.numbers.step), "dropout key")
+            }
             Storage::Count(d) => plan.put(&[args.global_count(d)? as f32], "count"),
-            Storage::Step => plan.put(&[args.step as f32], "step"),
+            Storage::Step => plan.put(&[args.numbers.step as f32], "step"),
+            Storage::Epoch => plan.put(&[args.numbers.epoch as f32], "epoch"),
             place => (args.place)(place),
         },
         PointerArg::Argument(KernelArg::Ancestor { of, to }) => {

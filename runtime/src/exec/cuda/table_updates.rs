@@ -9,6 +9,7 @@ use super::driver::{Driver, KernelLaunch};
 use super::memory::{BlockBases, BlockLayout, NULL, RelativePtr, SizeBuckets, bytes_of_mut};
 use super::step_args::{InstanceArgs, Instances, ScheduleRef, StagedSchedule, UploadPlan, no_pointer};
 use super::upload_copy::ArraySource;
+use crate::exec::common::StepNumbers;
 use din_program::Update;
 use din_program::cuda::{
     Cuda, FeaturePointer, FeatureScalar, Launches, RowsLaunch, RowsPointer, RowsTable, ScalarArg, TablePointer,
@@ -78,7 +79,7 @@ pub(super) struct UpdateInputs<'a> {
     pub updates: &'a [Update],
     /// The launches of an update.
     pub launches: &'a dyn Fn(usize) -> &'a Launches,
-    pub step: u64,
+    pub numbers: StepNumbers,
 }
 
 /// A table whose row gradients are summed.
@@ -425,8 +426,12 @@ fn row_update_ptr(place: Storage, table: &DeviceTable, arrays: &Arrays) -> Resul
         | Storage::Present(_)
         | Storage::Length(_)
         | Storage::Position(_)
+        | Storage::SampleNumber(_)
+        | Storage::Components(_)
+        | Storage::DropoutKey(_)
         | Storage::Count(_)
-        | Storage::Step => Err(no_pointer(place)),
+        | Storage::Step
+        | Storage::Epoch => Err(no_pointer(place)),
     }
 }
 
@@ -472,7 +477,7 @@ fn programs(
                 room: a.room,
                 layout: None,
                 global_counts: None,
-                step: made.step,
+                numbers: made.numbers,
                 home: &RelativePtr::Work,
                 place: &place,
                 source: &source,

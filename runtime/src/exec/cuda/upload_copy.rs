@@ -65,6 +65,8 @@ pub(super) enum ArraySource {
     Members(AxisId),
     Lengths(AxisId),
     ListPositions(AxisId),
+    SampleNumbers(AxisId),
+    Components,
     Above {
         of: AxisId,
         to: AxisId,
@@ -166,6 +168,10 @@ impl UploadCopy<'_> {
                 to.iter_mut().zip(lengths).for_each(|(to, length)| *to = length.to_bits());
             }
             ArraySource::ListPositions(d) => layout.positions_from(d, first, to),
+            ArraySource::SampleNumbers(d) => layout.sample_numbers_from(d, first, to),
+            ArraySource::Components => {
+                to.iter_mut().zip(first..).for_each(|(to, component)| *to = (component as f32).to_bits());
+            }
             ArraySource::Above { of, to: above } => layout.above(of, above, first, to),
         }
         true
@@ -269,6 +275,8 @@ mod tests {
                 present: &[],
                 fetched: None,
                 cut: crate::exec::BatchCut::Whole(1),
+                first_row: 0,
+                epoch: 1,
             };
             let mut to = vec![9; plan.layout.bytes / 4 + 5];
             let contents = UploadCopy { plan: &plan, inputs: &inputs, layout: &layout, tables: &tables, bases };

@@ -288,7 +288,7 @@ pub fn program() -> Program {
         }],
         predictions: vec![Prediction { name: "click".into(), label: 0 }],
         metrics: vec![],
-        training: Training { batch: 32, epochs: 1, seed: 1, select: 0 },
+        training: Training { batch: 32, epochs: 1, seed: 1, select: 0, patience: None },
         updates: vec![rows_update(), tensor_update()],
         train: step(true),
         infer: step(false),

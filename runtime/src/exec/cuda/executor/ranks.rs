@@ -293,7 +293,7 @@ impl<D: Driver> CudaExecutor<D> {
         self.run(list)?;
         self.begin_loss_read(loss_ptr(&program.train, &part.step.slots, &part.bases)?)?;
         self.times.done(HostPart::Run);
-        ranks.rows.update_rows(tables, fetched, self.model.step + 1)?;
+        ranks.rows.update_rows(tables, fetched, self.model.next_step())?;
         self.add_to_profile(&part.of_tables, &part.bases)?;
         self.model.step += 1;
         self.model.trained = true;

@@ -80,6 +80,7 @@ impl<D: Driver> CudaExecutor<D> {
     ) -> Result<StagedStep, DeviceError> {
         self.memory.plan.clear();
         self.memory.arena_layout.clear();
+        self.model.epoch = inputs.epoch;
         let row_numbers = self.stage_row_numbers(which, inputs)?;
         let columns = self.stage_columns(inputs)?;
         let weights = self.stage_weights(inputs)?;
@@ -96,8 +97,12 @@ impl<D: Driver> CudaExecutor<D> {
             | Storage::Partial
             | Storage::Length(_)
             | Storage::Position(_)
+            | Storage::SampleNumber(_)
+            | Storage::Components(_)
+            | Storage::DropoutKey(_)
             | Storage::Count(_)
             | Storage::Step
+            | Storage::Epoch
             | Storage::Weight
             | Storage::Gradient
             | Storage::InBatch
@@ -122,7 +127,7 @@ impl<D: Driver> CudaExecutor<D> {
             room: memory.arena_layout.buckets.room(inputs.rows),
             layout: Some(&self.layouts[which]),
             global_counts,
-            step: model.step + 1,
+            numbers: model.next_step(),
             home: &RelativePtr::Arena,
             place: &place,
             source: &source,
@@ -157,6 +162,7 @@ impl<D: Driver> CudaExecutor<D> {
             &inputs.row_numbers[table as usize][position]
         };
         self.layouts[which].set(inputs.rows, inputs.requests, inputs.offsets);
+        self.layouts[which].begin_at(inputs.first_row);
         self.layouts[which].join(&numbers);
         self.times.done(HostPart::Layout);
     }
@@ -261,7 +267,7 @@ impl<D: Driver> CudaExecutor<D> {
             cuda: &self.cuda,
             updates: &program.updates,
             launches: &|update| &self.cuda.schedules[UPDATES + update],
-            step: self.model.step + 1,
+            numbers: self.model.next_step(),
         };
         TableUpdates::new(&mut self.memory.plan, &updates, &lookups)
     }
@@ -327,7 +333,7 @@ impl<D: Driver> CudaExecutor<D> {
                     room: width,
                     layout: None,
                     global_counts: None,
-                    step: self.model.step + 1,
+                    numbers: self.model.next_step(),
                     home: &|at| RelativePtr::Work(work + at),
                     place: &place,
                     source: &|source| Err(no_pointer(source)),

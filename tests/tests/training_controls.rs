@@ -1,0 +1,274 @@
+//! Schedules, limits of gradients, losses and dropout against their formulas, by the interpreter.
+#![allow(clippy::unwrap_used)]
+
+use din_compiler::graph::{InputKind, Op, Root};
+use din_compiler::interpret::{Inputs, InterpreterSession, Samples, TableData, TensorData, Values, run};
+use din_compiler::model::{CheckedModel, UpdateScope};
+use din_compiler::{CompileOptions, compile};
+use din_program::dropout;
+use din_tests::specs;
+use std::f64::consts::PI;
+
+/// A model of one number, `x`, with a logit that is `x` and a weight.
+fn model(uses: &str, loss: &str, train: &str) -> CheckedModel {
+    specs::checked(
+        "unit.din",
+        &format!(
+            "edition 2026\n{uses}\nuse std.metric.log_loss\nuse std.layer.linear\n\
+             model unit {{\nfeatures one {{ e: category(5)  x: number }}\nlabel y: binary\nembedding table [2] for one.e\n\
+             predict y ~ bernoulli(logit = one.x + 0 * linear(table(one.e), 1))\n\
+             train {{ loss {loss}  {train}  batch 4  epochs 1 }}\nreport log_loss(y)\n}}\n"
+        ),
+    )
+}
+
+fn trained(uses: &str, optimizer: &str) -> CheckedModel {
+    model(&format!("use std.loss.cross_entropy\nuse std.optimizer.sgd\n{uses}"), "cross_entropy(y)", optimizer)
+}
+
+/// What the update of dense weights (or of table rows of width 2) makes of zeros.
+fn updated(model: &CheckedModel, rows: bool, gradient: &[f64], step: f64, epoch: f64) -> Vec<f64> {
+    let of_rows = |scope| matches!(scope, UpdateScope::Rows { .. });
+    let update = model.updates.iter().find(|update| of_rows(update.scope) == rows).unwrap();
+    let batch = if rows { gradient.len() / 2 } else { gradient.len() };
+    let numbers = update.graph.inputs.iter().map(|input| match input.kind {
+        InputKind::Gradient => gradient.to_vec(),
+        InputKind::Step => vec![step],
+        InputKind::Epoch => vec![epoch],
+        _ => vec![0.0; gradient.len()],
+    });
+    let inputs = Inputs { batch, numbers: numbers.collect(), ..Inputs::default() };
+    let run = run(&update.graph, &inputs, &Values::default()).unwrap();
+    let weight = update.graph.roots.iter().find(|root| matches!(root, Root::Weight(_))).unwrap();
+    run.value(weight.node()).to_vec()
+}
+
+fn near(found: f64, expected: f64, what: &str) {
+    assert!((found - expected).abs() <= 1e-9 * expected.abs().max(1.0), "{what}: {found}, expected {expected}");
+}
+
+/// A rate, and what it is at step `s` of epoch `e`.
+type Schedule = (&'static str, fn(f64, f64) -> f64);
+
+#[test]
+fn schedules_have_their_formulas() {
+    let schedules: [Schedule; 9] = [
+        ("0.3", |_, _| 0.3),
+        ("0.1 * warmup(step, 100)", |s, _| 0.1 * (s / 100.0).min(1.0)),
+        ("cosine(step, 50, floor = 0.1)", |s, _| 0.1 + 0.9 * 0.5 * (1.0 + (PI * ((s - 1.0) / 50.0).min(1.0)).cos())),
+        ("exponential(step, 0.5, 10)", |s, _| 0.5f64.powf((s - 1.0) / 10.0)),
+        ("linear_decay(step, 40, floor = 0.25)", |s, _| (1.0 - 0.75 * (s - 1.0) / 40.0).max(0.25)),
+        ("step_decay(epoch, [3, 6], 0.1)", |_, e| {
+            if e < 3.0 {
+                1.0
+            } else if e < 6.0 {
+                0.1
+            } else {
+                0.01
+            }
+        }),
+        ("piecewise(step, 1, [(10, 0.5), (30, 0.125)])", |s, _| {
+            if s < 10.0 {
+                1.0
+            } else if s < 30.0 {
+                0.5
+            } else {
+                0.125
+            }
+        }),
+        ("0.5 ^ (epoch - 1) * min(1, step / 7)", |s, e| 0.5f64.powf(e - 1.0) * (s / 7.0).min(1.0)),
+        ("max(0, 1 - step / 20)", |s, _| (1.0 - s / 20.0).max(0.0)),
+    ];
+    let uses = "use std.schedule.{cosine, exponential, linear_decay, piecewise, step_decay, warmup}";
+    for (text, rate) in schedules {
+        let model = trained(uses, &format!("optimizer sgd(lr = {text})"));
+        for epoch in [1.0, 2.0, 3.0, 6.0, 9.0] {
+            for step in [1.0, 2.0, 7.0, 10.0, 26.0, 30.0, 51.0, 400.0] {
+                for rows in [false, true] {
+                    let found = updated(&model, rows, &[1.0, -2.0], step, epoch);
+                    near(found[0], -rate(step, epoch), &format!("{text} at {step}, {epoch}"));
+                    near(found[1], 2.0 * rate(step, epoch), &format!("{text} at {step}, {epoch}"));
+                }
+            }
+        }
+    }
+}
+
+/// Rates of different tables are different updates; equal ones are shared.
+#[test]
+fn equal_schedules_share_an_update() {
+    let text = |lr: &str| {
+        format!(
+            "edition 2026\nuse std.loss.cross_entropy\nuse std.metric.log_loss\nuse std.optimizer.sgd\nuse std.layer.linear\n\
+             model unit {{\nfeatures one {{ a: category(5)  b: category(5) }}\nlabel y: binary\n\
+             embedding one_table [2] for one.a {{ optimizer sgd(lr = 1 / step) }}\n\
+             embedding other [2] for one.b {{ optimizer sgd(lr = {lr}) }}\n\
+             predict y ~ bernoulli(logit = linear(concat(one_table(one.a), other(one.b)), 1))\n\
+             train {{ loss cross_entropy(y)  optimizer sgd(lr = 0.1)  batch 4  epochs 1 }}\nreport log_loss(y)\n}}\n"
+        )
+    };
+    assert_eq!(specs::checked("unit.din", &text("2 / step")).updates.len(), 3);
+    let shadowed = text("1 / step").replace("model unit {", "model unit {\nhyper step = 4");
+    let model = specs::checked("unit.din", &shadowed);
+    assert!(model.updates.iter().all(|u| u.graph.inputs.iter().all(|i| i.kind != InputKind::Step)));
+}
+
+#[test]
+fn gradients_are_limited() {
+    let by_value = trained("", "optimizer sgd(lr = 1)  clip value 0.5");
+    let gradient = [0.2, -0.7, 3.0, -0.5];
+    for rows in [false, true] {
+        assert_eq!(updated(&by_value, rows, &gradient, 1.0, 1.0), [-0.2, 0.5, -0.5, 0.5]);
+    }
+    let by_norm = trained("", "optimizer sgd(lr = 1)  clip norm 2");
+    let norm = gradient.iter().map(|g| g * g).sum::<f64>().sqrt();
+    for rows in [false, true] {
+        for (found, g) in updated(&by_norm, rows, &gradient, 1.0, 1.0).iter().zip(gradient) {
+            near(*found, -g * 2.0 / norm, "limited by norm");
+        }
+        // Below the limit nothing changes, and a gradient of 0 stays 0.
+        assert_eq!(updated(&by_norm, rows, &[0.5, -1.0], 1.0, 1.0), [-0.5, 1.0]);
+        assert_eq!(updated(&by_norm, rows, &[0.0, 0.0], 1.0, 1.0), [0.0, 0.0]);
+    }
+}
+
+/// A loss and its value for logit `z` and label `y`.
+type Loss = (&'static str, fn(f64, f64) -> f64);
+
+#[test]
+fn losses_have_their_formulas() {
+    fn probability(z: f64) -> f64 {
+        1.0 / (1.0 + (-z).exp())
+    }
+    let losses: [Loss; 5] = [
+        ("smoothed_cross_entropy(y)", |z, y| {
+            let (p, y) = (probability(z), 0.9 * y + 0.05);
+            -y * p.ln() - (1.0 - y) * (1.0 - p).ln()
+        }),
+        ("smoothed_cross_entropy(y, smoothing = 0)", |z, y| {
+            let p = probability(z);
+            -y * p.ln() - (1.0 - y) * (1.0 - p).ln()
+        }),
+        ("focal(y)", |z, y| {
+            let (p, alpha) = if y == 1.0 { (probability(z), 0.25) } else { (probability(-z), 0.75) };
+            -alpha * (1.0 - p).powi(2) * p.ln()
+        }),
+        ("focal(y, gamma = 0.5, alpha = 0.5)", |z, y| {
+            let p = if y == 1.0 { probability(z) } else { probability(-z) };
+            -0.5 * (1.0 - p).sqrt() * p.ln()
+        }),
+        ("uncertainty_weighted(focal(y, gamma = 0, alpha = 0.5)) + 0 * cross_entropy(y)", |z, y| {
+            let p = if y == 1.0 { probability(z) } else { probability(-z) };
+            -0.5 * p.ln()
+        }),
+    ];
+    let uses =
+        "use std.loss.{cross_entropy, focal, smoothed_cross_entropy, uncertainty_weighted}\nuse std.optimizer.sgd";
+    for (text, value) in losses {
+        let needed = uses.replace("{cross_entropy, focal, smoothed_cross_entropy, uncertainty_weighted}", &{
+            let all = ["cross_entropy", "focal", "smoothed_cross_entropy", "uncertainty_weighted"];
+            format!(
+                "{{{}}}",
+                all.into_iter().filter(|name| text.contains(&format!("{name}("))).collect::<Vec<_>>().join(", ")
+            )
+        });
+        let model = model(&needed, text, "optimizer sgd(lr = 0.1)");
+        let logits = [-3.0, -0.4, 0.0, 1.7];
+        for y in [0.0, 1.0] {
+            let samples = Samples {
+                batch: 4,
+                dense: [(1, logits.to_vec())].into(),
+                labels: vec![vec![y; 4]],
+                rows: [((0, 0), vec![0; 4])].into(),
+                ..Samples::default()
+            };
+            let session = session(&model);
+            let found = session.evaluate(&samples).unwrap().loss;
+            near(found, logits.iter().map(|&z| value(z, y)).sum::<f64>() / 4.0, text);
+        }
+    }
+}
+
+fn session(model: &CheckedModel) -> InterpreterSession<'_> {
+    let params = model.parameters.iter().map(|p| {
+        TensorData::new(&model.updates[p.update as usize], vec![0.0; p.shape.iter().product::<u32>() as usize])
+    });
+    let tables = model.tables.iter().map(|t| {
+        TableData::new(
+            &model.updates[t.update as usize],
+            t.width as usize,
+            vec![1.0; 5 * t.width as usize],
+            vec![1.0; 5],
+        )
+    });
+    InterpreterSession::new(model, params.collect(), vec![], tables.collect()).unwrap()
+}
+
+/// What training sees of embedded ids whose table has dropout: each occurrence whole or not at all,
+/// at each step another choice, and everything outside of training.
+#[test]
+fn ids_are_dropped_whole() {
+    let model = specs::checked(
+        "unit.din",
+        "edition 2026\nuse std.loss.cross_entropy\nuse std.metric.log_loss\nuse std.optimizer.sgd\n\
+         model unit {\nfeatures one { e: category(5) }\nsequence many { e: category(5) from es }\nlabel y: binary\n\
+         embedding table [2] for one.e, many.e { dropout 0.25 }\n\
+         predict y ~ bernoulli(logit = sum(table(one.e)) + sum(sum(table(many.e)) over many))\n\
+         train { loss cross_entropy(y)  optimizer sgd(lr = 0)  batch 4  epochs 1 }\nreport log_loss(y)\n}\n",
+    );
+    let lists = [0usize, 3, 3, 4];
+    let samples = Samples {
+        batch: 3,
+        offsets: vec![lists.to_vec()],
+        labels: vec![vec![1.0; 3]],
+        rows: [((0, 0), vec![1; 3]), ((0, 1), vec![2; 4])].into(),
+        ..Samples::default()
+    };
+    let mut session = session(&model);
+    session.seed = 11;
+    // All weights are 1: a vector of 2 counts 2, or 2 / 0.75 where it is kept.
+    assert_eq!(session.evaluate(&samples).unwrap().predictions[0], [8.0, 2.0, 4.0]);
+    let mut seen = Vec::new();
+    for step in 1..=40 {
+        let found = session.train(&samples).unwrap().predictions[0].clone();
+        let kept = |site: u32, sample: usize, place: usize| {
+            let at = [sample as f32, place as f32, 0.0, 0.0];
+            2.0 * dropout::factor(0.25, dropout::key(11, site, step), at)
+        };
+        for sample in 0..3 {
+            let entries = (lists[sample]..lists[sample + 1]).map(|entry| kept(1, sample, entry - lists[sample]));
+            near(found[sample], kept(0, sample, 0) + entries.sum::<f64>(), "kept ids");
+        }
+        seen.push(found);
+    }
+    seen.dedup();
+    assert!(seen.len() > 20, "another choice at most steps");
+}
+
+/// What comes before a dropout is computed once per distinct id, its mask and what follows once per
+/// sample.
+#[test]
+fn masks_are_of_samples_where_ids_are_deduplicated() {
+    let text = |dropout: &str| {
+        format!(
+            "edition 2026\nuse std.activation.relu\nuse std.layer.{{linear, mlp}}\nuse std.loss.cross_entropy\n\
+             use std.metric.log_loss\nuse std.optimizer.sgd\n\
+             model unit {{\nfeatures one {{ e: category  x: number }}\nlabel y: binary\nembedding table [128] for one.e\n\
+             let first = mlp(table(one.e), [64], relu{dropout})\nlet tower = mlp(first, [64], relu)\n\
+             predict y ~ bernoulli(logit = linear(concat(tower, one.x), 1))\n\
+             train {{ loss cross_entropy(y)  optimizer sgd(lr = 0.1)  batch 4  epochs 1 }}\nreport log_loss(y)\n}}\n"
+        )
+    };
+    for (dropout, masks) in [("", 0), (", dropout_rate = 0.5", 1)] {
+        let model = specs::checked("unit.din", &text(dropout));
+        let options = CompileOptions { levels: vec![], checked: true, ..CompileOptions::default() };
+        let train = compile(&model, &options).unwrap().train;
+        let unique = |id| train.axes.unique(train.node(id).axis).is_some();
+        let found: Vec<_> = train.ids().filter(|&id| matches!(train.node(id).op, Op::DropoutMask { .. })).collect();
+        assert_eq!(found.len(), masks);
+        assert!(found.iter().all(|&id| !unique(id)), "a mask per distinct id");
+        let products = train.ids().filter(|&id| train.node(id).op == Op::MatMul);
+        let on_ids = products.filter(|&id| unique(id)).count();
+        assert!(on_ids == if masks == 0 { 2 } else { 1 }, "{on_ids} products per distinct id");
+    }
+}
