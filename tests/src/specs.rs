@@ -80,6 +80,8 @@ pub fn unit_texts() -> Vec<(String, &'static str, String)> {
     let mut all: Vec<_> = SPECS.iter().enumerate().map(|(k, spec)| unit(k, spec)).collect();
     all.push(("requests".into(), "requests.din", REQUESTS.into()));
     all.push(("towers".into(), "towers.din", towers::spec()));
+    all.push(("watch_time".into(), "watch_time.din", include_str!("../models/watch_time.din").into()));
+    all.push(("products".into(), "products.din", include_str!("../models/products.din").into()));
     all
 }
 

@@ -1,6 +1,7 @@
 //! The elaborator: what all walks share, the resolution of names, the descriptions of values in
 //! messages, reporting and limits.
 
+use super::distribution::DistributionName;
 use super::declarations::Declarations;
 use super::load::{Definition, DefinitionId, Module, listed};
 use super::scope::{NameScope, Referent};
@@ -230,7 +231,12 @@ impl<'a> Elaborator<'a> {
             ExprValue::Tensor(t) => self.describe_tensor(t),
             ExprValue::Group(g) => format!("the group `{}`", self.declarations.groups[*g].name),
             ExprValue::Feature(f) => format!("the feature `{}`", self.declarations.schema.features[*f].path()),
-            ExprValue::Prediction { .. } => "a prediction".into(),
+            ExprValue::Prediction { distribution, .. } => {
+                format!("a prediction by `{}`", DistributionName::of(*distribution).text())
+            }
+            ExprValue::Label { index, .. } => {
+                format!("the label `{}`", self.declarations.schema.labels[*index as usize].name)
+            }
             ExprValue::Quantity(_) => "an amount of memory".into(),
             ExprValue::Nothing => "no value".into(),
             ExprValue::Poison => "a faulty value".into(),

@@ -14,7 +14,8 @@
 //! | `call`, `conform` | calls; types of parameters and results |
 //! | `builtin`, `embed` | functions of the language; vectors of features |
 //! | `weight` | weights and states by path name |
-//! | `train`, `report`, `assertion`, `rule`, `update` | predictions, loss, settings; metrics; assertions; optimizers and regularizers |
+//! | `predict`, `distribution`, `probability` | predictions; what the loss can read of them; logits of probabilities |
+//! | `train`, `report`, `assertion`, `rule`, `update` | loss, settings; metrics; assertions; optimizers and regularizers |
 //! | `usage`, `names` | what is unused |
 //! | `untrained` | what no gradient reaches |
 //! | `library` | files without a model |
@@ -33,6 +34,7 @@ mod compile_time;
 mod conform;
 mod declarations;
 mod declare;
+mod distribution;
 mod elaborator;
 mod embed;
 mod expr;
@@ -41,6 +43,8 @@ mod load;
 mod names;
 mod output;
 mod over;
+mod predict;
+mod probability;
 mod report;
 mod rule;
 mod scope;
@@ -326,8 +330,8 @@ impl<'a> Elaborator<'a> {
     }
 
     fn prediction_roots(&self) -> Vec<Root> {
-        let nodes = self.walk.logits.iter().zip(0..);
-        nodes.filter_map(|(n, index)| n.map(|node| Root::Prediction { index, node })).collect()
+        let predicted = self.walk.predicted.iter().zip(0..);
+        predicted.filter_map(|(p, index)| p.map(|p| Root::Prediction { index, node: p.root })).collect()
     }
 
     fn predictions_present(&mut self, model: &'a ast::Model) {

@@ -1,8 +1,20 @@
-//! The columns of the file that prediction writes: probabilities, labels and keys.
+//! The columns of the file that prediction writes: predictions, labels and keys.
 
 use super::elaborator::Elaborator;
-use din_grammar::ast::{self, MemberKind};
+use din_grammar::ast::{self, ExprKind, MemberKind};
 use din_grammar::{Diagnostic, Span};
+use din_program::schema::Distribution;
+
+/// What the column of a prediction is called after its label. Of a faulty one it does not matter.
+fn column(distribution: &ast::Expr) -> &'static str {
+    let ExprKind::Call { callee, .. } = &distribution.kind else { return "probability" };
+    match &callee.kind {
+        ExprKind::Name(name) if name == "normal" => Distribution::Normal.column(),
+        ExprKind::Name(name) if name == "poisson" => Distribution::Poisson.column(),
+        ExprKind::Name(name) if name == "quantile" => Distribution::Quantile { level: 0.5 }.column(),
+        _ => Distribution::Bernoulli.column(),
+    }
+}
 
 impl<'a> Elaborator<'a> {
     /// Two of the columns that `din predict` writes must not have one name.
@@ -12,8 +24,8 @@ impl<'a> Elaborator<'a> {
         let mut keys: Vec<(String, Span, &str)> = Vec::new();
         for member in &model.members {
             match &member.kind {
-                MemberKind::Predict { target, .. } => {
-                    let name = format!("{}_probability", target.name);
+                MemberKind::Predict { target, distribution } => {
+                    let name = format!("{}_{}", target.name, column(distribution));
                     probabilities.push((name, target.span, "predicted here"));
                 }
                 MemberKind::Label { name, column, .. } => {

@@ -1,5 +1,6 @@
 //! `report`: what is measured.
 
+use super::conform::TypeWord;
 use super::elaborator::Elaborator;
 use super::load::listed;
 use super::scope::{NameScope, Referent};
@@ -139,7 +140,7 @@ impl<'a> Elaborator<'a> {
             }
             given.push((index, a.span));
             match parameter.name.name.as_str() {
-                "target" => target = self.metric_target(scope, &a.value),
+                "target" => target = self.metric_target(scope, name, parameter, &a.value),
                 "by" => by = self.group_by(scope, &a.value),
                 "weight" => match self.group_weight(&a.value) {
                     Some(w) => weight = w,
@@ -192,6 +193,9 @@ impl<'a> Elaborator<'a> {
             MetricName::RelativeInformationGain => MetricKind::RelativeInformationGain,
             MetricName::Calibration => MetricKind::Calibration,
             MetricName::Brier => MetricKind::Brier,
+            MetricName::RootMeanSquaredError => MetricKind::RootMeanSquaredError,
+            MetricName::MeanAbsoluteError => MetricKind::MeanAbsoluteError,
+            MetricName::Xauc => MetricKind::Xauc,
             MetricName::Ndcg => ranked(RankedMeasure::Ndcg)?,
             MetricName::HitRate => ranked(RankedMeasure::HitRate)?,
             MetricName::ReciprocalRank => ranked(RankedMeasure::ReciprocalRank)?,
@@ -214,11 +218,42 @@ impl<'a> Elaborator<'a> {
         None
     }
 
-    pub fn metric_target(&mut self, scope: &mut NameScope<'a>, e: &'a ast::Expr) -> Option<usize> {
+    /// The prediction that a metric measures, of the type that its signature asks for.
+    fn metric_target(
+        &mut self,
+        scope: &mut NameScope<'a>,
+        metric: &str,
+        parameter: &'a ast::ParameterDecl,
+        e: &'a ast::Expr,
+    ) -> Option<usize> {
         let value = self.in_context(Context::Loss, |me| me.expr(scope, e));
         self.walk.bare.clear();
         match value {
-            ExprValue::Prediction { index, .. } => Some(index),
+            ExprValue::Prediction { index, .. } => {
+                let ty = parameter.ty.as_ref().expect("`std.metric` gives every target a type");
+                let ast::TypeKind::Named(word) = &ty.kind else { unreachable!("a target is a prediction") };
+                let word = self.type_word(word)?;
+                if word.holds(&value) {
+                    return Some(index);
+                }
+                let (expected, found) = (word.text(), self.describe(&value));
+                let measures = match word {
+                    TypeWord::NumericPrediction => "use `rmse`, `mae` and `xauc` for numbers and counts",
+                    _ => "for numbers and counts there are `rmse`, `mae` and `xauc`",
+                };
+                let message = format!("`{metric}` measures {expected}");
+                self.report(
+                    Diagnostic::error("E0614", message, e.span, found.clone())
+                        .label(self.walk.predicted_at[index], "predicted here")
+                        .note(format!("expected {expected}\nfound {found}"))
+                        .help(measures),
+                );
+                None
+            }
+            ExprValue::Label { index, .. } => {
+                self.not_predicted(index, e.span);
+                None
+            }
             ExprValue::Poison => None,
             other => {
                 let found = self.describe(&other);
@@ -307,7 +342,10 @@ fn metric_name(kind: &MetricKind, label: &str, by: Option<&str>) -> String {
         | MetricKind::NormalizedEntropy
         | MetricKind::RelativeInformationGain
         | MetricKind::Calibration
-        | MetricKind::Brier => String::new(),
+        | MetricKind::Brier
+        | MetricKind::RootMeanSquaredError
+        | MetricKind::MeanAbsoluteError
+        | MetricKind::Xauc => String::new(),
     };
     format!("{}({label}{by}{options})", kind.name().text())
 }

@@ -1,6 +1,8 @@
 //! Accumulates predictions of an evaluation set and computes the metrics that a program reports.
 
 use super::auc::{GroupedArea, Undefined, auc, gauc, pr_auc};
+use super::labels::Labels;
+use super::numeric::{mae, rmse, xauc};
 use super::pointwise::{brier, calibration, log_loss, normalized_entropy};
 use super::ranked::{RankedValue, ranked};
 use crate::batch::{Batch, KeyColumn};
@@ -63,8 +65,8 @@ impl fmt::Display for MetricValue {
     }
 }
 
-/// Scores, labels and groups of one evaluation set: 5 bytes per prediction and row, 8 per grouping
-/// and row.
+/// Predictions, labels and groups of one evaluation set: 5 bytes per prediction of a class and row,
+/// 8 per prediction of a number and row, 8 per grouping and row.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     pub(super) metrics: Vec<Metric>,
@@ -85,10 +87,11 @@ pub(super) struct CollectedSpan {
 }
 
 /// Of one prediction: rows whose label is present.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Collected {
-    pub logits: Vec<f32>,
-    pub labels: Vec<bool>,
+    /// What the distribution's root is: logits of a class, predicted numbers.
+    pub predicted: Vec<f32>,
+    pub labels: Labels,
     /// Keys of each grouping that a metric of this prediction uses.
     pub groups: Vec<(GroupBy, Vec<u64>)>,
 }
@@ -96,7 +99,12 @@ pub(super) struct Collected {
 impl Metrics {
     /// The metrics and predictions of a program.
     pub fn new(predictions: &[Prediction], metrics: &[Metric]) -> Self {
-        let mut collected = vec![Collected::default(); predictions.len()];
+        let none = |prediction: &Prediction| Collected {
+            predicted: Vec::new(),
+            labels: Labels::new(prediction.distribution),
+            groups: Vec::new(),
+        };
+        let mut collected: Vec<Collected> = predictions.iter().map(none).collect();
         for metric in metrics {
             if let Some(by) = metric.kind.grouping()
                 && let Some(target) = collected.get_mut(metric.prediction as usize)
@@ -109,9 +117,9 @@ impl Metrics {
     }
 
     /// Adds a batch read with [`ReadMode::Evaluate`](crate::data::ReadMode::Evaluate), whose first
-    /// row has this number in the data set; `logits[p]` are prediction `p`'s, one per sample.
+    /// row has this number in the data set; `predicted[p]` are prediction `p`'s, one per sample.
     /// Batches are added in the order of their rows.
-    pub fn push<L: AsRef<[f32]>>(&mut self, first_row: u64, batch: &Batch, logits: &[L]) {
+    pub fn push<P: AsRef<[f32]>>(&mut self, first_row: u64, batch: &Batch, predicted: &[P]) {
         let rows = first_row..first_row + batch.rows as u64;
         match self.spans.last_mut() {
             Some(last) if last.rows.end == rows.start => last.rows.end = rows.end,
@@ -119,14 +127,14 @@ impl Metrics {
         }
         let labelled = &mut self.spans.last_mut().expect("it was pushed above").labelled;
         let collected = self.collected.iter_mut().zip(labelled);
-        for ((prediction, (target, labelled)), logits) in self.predictions.iter().zip(collected).zip(logits) {
+        for ((prediction, (target, labelled)), predicted) in self.predictions.iter().zip(collected).zip(predicted) {
             let before = target.labels.len();
             let (labels, present) =
                 (&batch.labels[prediction.label as usize], &batch.present[prediction.label as usize]);
             let known = |i: &usize| present[*i] != 0.0;
             let rows = 0..batch.rows;
-            target.logits.extend(rows.clone().filter(known).map(|i| logits.as_ref()[i]));
-            target.labels.extend(rows.clone().filter(known).map(|i| labels[i] == 1.0));
+            target.predicted.extend(rows.clone().filter(known).map(|i| predicted.as_ref()[i]));
+            target.labels.extend(rows.clone().filter(known).map(|i| labels[i]));
             *labelled += target.labels.len() - before;
             for (by, keys) in &mut target.groups {
                 let rows = rows.clone().filter(known);
@@ -159,7 +167,7 @@ impl Metrics {
         self.metrics
             .iter()
             .map(|metric| {
-                let Collected { logits, labels, groups } = &self.collected[metric.prediction as usize];
+                let Collected { predicted, labels, groups } = &self.collected[metric.prediction as usize];
                 let keys = |by: GroupBy| {
                     let of = groups.iter().find(|(grouping, _)| *grouping == by);
                     of.expect("the groupings of all metrics are collected").1.as_slice()
@@ -167,26 +175,29 @@ impl Metrics {
                 let mean = |value| (value, Detail::Mean { rows: labels.len() as u64 });
                 let (value, detail) = match metric.kind {
                     MetricKind::Auc | MetricKind::PrAuc => {
-                        let area = if metric.kind == MetricKind::Auc { auc } else { pr_auc }(logits, labels);
+                        let area = if metric.kind == MetricKind::Auc { auc } else { pr_auc }(predicted, labels.classes());
                         (area.value, Detail::Area { positives: area.positives, negatives: area.negatives })
                     }
                     MetricKind::Gauc { by, weight } => {
                         let GroupedArea { value, groups, skipped_groups, skipped_rows } =
-                            gauc(keys(by), logits, labels, weight);
+                            gauc(keys(by), predicted, labels.classes(), weight);
                         (value, Detail::Gauc { groups, skipped_groups, skipped_rows })
                     }
                     MetricKind::Ranked { measure, by, k } => {
                         let RankedValue { value, groups, skipped_groups, skipped_rows } =
-                            ranked(measure, k, keys(by), logits, labels);
+                            ranked(measure, k, keys(by), predicted, labels.classes());
                         (value, Detail::Ranked { groups, skipped_groups, skipped_rows })
                     }
-                    MetricKind::LogLoss => mean(log_loss(logits, labels)),
-                    MetricKind::NormalizedEntropy => mean(normalized_entropy(logits, labels)),
+                    MetricKind::LogLoss => mean(log_loss(predicted, labels.classes())),
+                    MetricKind::NormalizedEntropy => mean(normalized_entropy(predicted, labels.classes())),
                     MetricKind::RelativeInformationGain => {
-                        mean(normalized_entropy(logits, labels).map(|entropy| 1.0 - entropy))
+                        mean(normalized_entropy(predicted, labels.classes()).map(|entropy| 1.0 - entropy))
                     }
-                    MetricKind::Calibration => mean(calibration(logits, labels)),
-                    MetricKind::Brier => mean(brier(logits, labels)),
+                    MetricKind::Calibration => mean(calibration(predicted, labels.classes())),
+                    MetricKind::Brier => mean(brier(predicted, labels.classes())),
+                    MetricKind::RootMeanSquaredError => mean(rmse(predicted, labels.numbers())),
+                    MetricKind::MeanAbsoluteError => mean(mae(predicted, labels.numbers())),
+                    MetricKind::Xauc => mean(xauc(predicted, labels.numbers())),
                 };
                 MetricValue { name: metric.name.clone(), value, direction: metric.kind.direction(), detail }
             })
@@ -197,7 +208,11 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use din_program::schema::GroupWeight;
+    use din_program::schema::{Distribution, GroupWeight};
+
+    fn click() -> Prediction {
+        Prediction { name: "click".into(), label: 0, distribution: Distribution::Bernoulli }
+    }
 
     #[test]
     fn batches_and_missing_labels() {
@@ -212,7 +227,7 @@ mod tests {
             gauc(GroupBy::Feature(0), "gauc by feature"),
             Metric { name: "log_loss(click)".into(), prediction: 0, kind: MetricKind::LogLoss },
         ];
-        let mut all = Metrics::new(&[Prediction { name: "click".into(), label: 0 }], &metrics);
+        let mut all = Metrics::new(&[click()], &metrics);
         let batch = |labels: &[f32], present: &[f32], users: &[&str], ids: &[u64]| Batch {
             rows: labels.len(),
             ids: vec![ids.to_vec()],
@@ -246,7 +261,7 @@ mod tests {
             kind: MetricKind::Gauc { by, weight: GroupWeight::Impressions },
         };
         let value = |by, ids: Vec<u64>, requests: Vec<u32>| {
-            let mut metrics = Metrics::new(&[Prediction { name: "click".into(), label: 0 }], &[gauc(by)]);
+            let mut metrics = Metrics::new(&[click()], &[gauc(by)]);
             let labels = vec![vec![1.0, 0.0, 0.0, 1.0, 1.0, 0.0]];
             let (present, dense) = (vec![vec![1.0; 6]], vec![Vec::new()]);
             let batch = Batch { rows: 6, requests, ids: vec![ids], dense, labels, present, ..Batch::default() };

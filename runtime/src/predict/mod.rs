@@ -1,6 +1,6 @@
 //! Prediction: one row of output for each row of data, in its order: the key columns, the labels
-//! that the data have, both as they are, and `<label>_probability` for each prediction, on request
-//! also `<label>_logit`. Written as a whole or not at all. Several ranks write a folder of parts.
+//! that the data have, both as they are, and one column for each prediction, which its distribution
+//! names: `<label>_probability`, `<label>_mean`, …; on request also `<label>_logit`. Written as a whole or not at all. Several ranks write a folder of parts.
 //!
 //! - `write`: a file. - `csv`: its rows as text. - `parts`: the folder of several ranks. - `share`:
 //!   rows on their way to the rank that writes them.
@@ -19,6 +19,7 @@ use arrow_array::{Array, ArrayRef, Float32Array, RecordBatch};
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 use arrow_select::concat::concat;
 use din_program::Program;
+use din_program::schema::{Distribution, Prediction};
 use parts::PartsFolder;
 use share::RowExchange;
 use std::fmt;
@@ -34,7 +35,7 @@ pub struct OutputOptions {
     /// A file; of several ranks a folder, in which each writes one.
     pub path: PathBuf,
     pub format: OutputFormat,
-    /// Also `<label>_logit`, for each prediction.
+    /// Also `<label>_logit`, for each predicted probability.
     pub logits: bool,
 }
 
@@ -51,7 +52,8 @@ pub struct PredictionSummary {
 pub enum ColumnContents {
     Key,
     Label,
-    Probability,
+    /// What is predicted, by its distribution.
+    Prediction(Distribution),
     Logit,
 }
 
@@ -60,7 +62,12 @@ impl fmt::Display for ColumnContents {
         f.write_str(match self {
             Self::Key => "key",
             Self::Label => "label, as in the data",
-            Self::Probability => "probability that the label is 1, f32",
+            Self::Prediction(Distribution::Bernoulli) => "probability that the label is 1, f32",
+            Self::Prediction(Distribution::Normal) => "mean of the label, f32",
+            Self::Prediction(Distribution::Poisson) => "mean count, f32",
+            Self::Prediction(Distribution::Quantile { level }) => {
+                return write!(f, "{level} quantile of the label, f32");
+            }
             Self::Logit => "logit, f32",
         })
     }
@@ -122,7 +129,8 @@ pub fn predict(
     ranks: &Arc<dyn Communicator>,
     observe: &mut dyn FnMut(PassEvent),
 ) -> Result<PredictionSummary, Error> {
-    let columns = columns(session.program(), output.logits);
+    let program = session.program().clone();
+    let columns = columns(&program, output.logits);
     let schema = schema(data, &columns);
     let parts = if ranks.size() > 1 { Some(PartsFolder::create(output, data, &**ranks)?) } else { None };
     let path = parts.as_ref().map_or(output.path.as_path(), PartsFolder::own_part);
@@ -132,8 +140,8 @@ pub fn predict(
         RowDivision::ByBlocks => None,
         RowDivision::ByBatches => Some(RowExchange::new(data, ranks.clone())),
     };
-    let rows = infer_all(session, data, options, ranks, observe, |first_row, batch, logits| {
-        let record = record(&schema, batch, logits, output.logits)
+    let rows = infer_all(session, data, options, ranks, observe, |first_row, batch, predicted| {
+        let record = record(&program, &schema, batch, predicted, output.logits)
             .map_err(|e| Error::machine(format!("{}: {e}", output.path.display())))?;
         match &mut exchange {
             None => file.write(&record),
@@ -159,53 +167,83 @@ fn columns(program: &Program, logits: bool) -> Vec<OutputColumn> {
         origin: format!("key {} ({})", key.name, key.location),
         contents: ColumnContents::Key,
     });
-    let labels = program.schema.labels.iter().map(|label| OutputColumn {
+    // Two labels may read one column.
+    let labels = program.schema.labels.iter().enumerate().filter(|(k, label)| {
+        program.schema.labels[..*k].iter().all(|before| before.column != label.column)
+    });
+    let labels = labels.map(|(_, label)| OutputColumn {
         name: label.column.clone(),
         origin: format!("label {} ({})", label.name, label.location),
         contents: ColumnContents::Label,
     });
-    let predictions = |what: &'static str, contents| {
-        program.predictions.iter().map(move |p| OutputColumn {
-            name: format!("{}_{what}", p.name),
-            origin: format!("the {what} of {}", p.name),
-            contents,
-        })
+    let predicted = |p: &Prediction, what: &str, contents| OutputColumn {
+        name: format!("{}_{what}", p.name),
+        origin: format!("the {what} of {}", p.name),
+        contents,
     };
-    let probabilities = predictions("probability", ColumnContents::Probability);
-    let mut columns: Vec<OutputColumn> = keys.chain(labels).chain(probabilities).collect();
+    let predictions = program.predictions.iter().map(|p| {
+        predicted(p, p.distribution.column(), ColumnContents::Prediction(p.distribution))
+    });
+    let mut columns: Vec<OutputColumn> = keys.chain(labels).chain(predictions).collect();
     if logits {
-        columns.extend(predictions("logit", ColumnContents::Logit));
+        columns.extend(logit_predictions(program).map(|(_, p)| predicted(p, "logit", ColumnContents::Logit)));
     }
     columns
 }
 
+/// The predictions that have a logit, with their indices.
+fn logit_predictions(program: &Program) -> impl Iterator<Item = (usize, &Prediction)> {
+    program.predictions.iter().enumerate().filter(|(_, p)| p.distribution == Distribution::Bernoulli)
+}
+
 fn schema(data: &Dataset, columns: &[OutputColumn]) -> SchemaRef {
     let mut fields: Vec<Field> = data.passthrough().collect();
-    let made = columns.iter().filter(|c| matches!(c.contents, ColumnContents::Probability | ColumnContents::Logit));
+    let made = columns.iter().filter(|c| match c.contents {
+        ColumnContents::Prediction(_) | ColumnContents::Logit => true,
+        ColumnContents::Key | ColumnContents::Label => false,
+    });
     fields.extend(made.map(|column| Field::new(&column.name, DataType::Float32, false)));
     Arc::new(Schema::new(fields))
 }
 
-fn record(schema: &SchemaRef, batch: &Batch, logits: &[&[f32]], write_logits: bool) -> Result<RecordBatch, ArrowError> {
+fn record(
+    program: &Program,
+    schema: &SchemaRef,
+    batch: &Batch,
+    predicted: &[&[f32]],
+    write_logits: bool,
+) -> Result<RecordBatch, ArrowError> {
     if batch.rows == 0 {
         return Ok(RecordBatch::new_empty(schema.clone()));
     }
-    RecordBatch::try_new(schema.clone(), arrays(batch, logits, write_logits)?)
+    RecordBatch::try_new(schema.clone(), arrays(program, batch, predicted, write_logits)?)
 }
 
-fn arrays(batch: &Batch, logits: &[&[f32]], write_logits: bool) -> Result<Vec<ArrayRef>, ArrowError> {
+fn arrays(
+    program: &Program,
+    batch: &Batch,
+    predicted: &[&[f32]],
+    write_logits: bool,
+) -> Result<Vec<ArrayRef>, ArrowError> {
     let mut arrays = Vec::new();
     for parts in batch.passthrough.iter().filter(|parts| !parts.is_empty()) {
         let parts: Vec<&dyn Array> = parts.iter().map(|part| &**part).collect();
         arrays.push(concat(&parts)?);
     }
-    for logits in logits {
-        // In f64, so that a rare probability keeps its digits.
-        let probability = logits.iter().map(|&z| (1.0 / (1.0 + (-f64::from(z)).exp())) as f32);
-        arrays.push(Arc::new(Float32Array::from_iter_values(probability)));
+    for (prediction, values) in program.predictions.iter().zip(predicted) {
+        arrays.push(Arc::new(match prediction.distribution {
+            Distribution::Bernoulli => {
+                // In f64, so that a rare probability keeps its digits.
+                let probability = values.iter().map(|&z| (1.0 / (1.0 + (-f64::from(z)).exp())) as f32);
+                Float32Array::from_iter_values(probability)
+            }
+            Distribution::Normal | Distribution::Poisson | Distribution::Quantile { .. } => {
+                Float32Array::from(values.to_vec())
+            }
+        }));
     }
     if write_logits {
-        let logits = logits.iter().map(|logits| Float32Array::from(logits.to_vec()));
+        let logits = logit_predictions(program).map(|(k, _)| Float32Array::from(predicted[k].to_vec()));
         arrays.extend(logits.map(|array| Arc::new(array) as ArrayRef));
     }
     Ok(arrays)

@@ -55,7 +55,7 @@ pub(crate) struct InferenceOptions {
 }
 
 /// Predicts every row of a data set, and calls `each` with the number of every batch's first row,
-/// the batch, and the logits of each prediction; gives the number of rows, or `None` where a signal
+/// the batch, and the values of each prediction; gives the number of rows, or `None` where a signal
 /// has stopped the pass on all ranks. The results do not depend on the rows at a time.
 ///
 /// Every rank of the run calls it, and predicts the rows that come on it
@@ -104,9 +104,9 @@ pub(crate) fn infer_all(
                 undefined::refuse(session, data, batch, place.first_row)?;
             }
             if let Some(batch) = batch {
-                let logits = |k| if batch.rows > 0 { session.logits(k) } else { &[] };
-                let logits: Vec<&[f32]> = (0..session.program().predictions.len()).map(logits).collect();
-                each(place.first_row, &batch, &logits)?;
+                let predicted = |k| if batch.rows > 0 { session.predicted(k) } else { &[] };
+                let predicted: Vec<&[f32]> = (0..session.program().predictions.len()).map(predicted).collect();
+                each(place.first_row, &batch, &predicted)?;
                 batches.recycle(batch);
             }
             observe(PassEvent::Advance { rows: position.done, loss: None });

@@ -387,7 +387,7 @@ impl Session {
         Ok(())
     }
 
-    /// Predictions without training: see [`Session::logits`].
+    /// Predictions without training: see [`Session::predicted`].
     ///
     /// # Errors
     /// The batch does not fit the model, or the executor fails.
@@ -429,9 +429,9 @@ impl Session {
         Ok(())
     }
 
-    /// Logits of prediction `index` from the last [`Session::infer`], one per sample.
-    pub fn logits(&self, index: usize) -> &[f32] {
-        self.executor.logits(index)
+    /// Values of prediction `index` from the last [`Session::infer`], one per sample.
+    pub fn predicted(&self, index: usize) -> &[f32] {
+        self.executor.predicted(index)
     }
 }
 

@@ -44,7 +44,7 @@ fn steps_equal_f64() {
                 let want = reference.step(&columns);
                 let what = |part: &str| format!("{isa:?}, {threads} threads, step {step}: {part}");
                 close(&[loss], &[want], &what("loss"));
-                close(engine.train_logits(0), &reference.logits, &what("logits"));
+                close(engine.train_predicted(0), &reference.logits, &what("logits"));
                 close(&state.states[0], &reference.moments, &what("moments"));
                 close(&state.params[0], &reference.w, &what("w"));
                 close(tables[0].weights(), &reference.table, &what("rows"));
@@ -86,11 +86,11 @@ fn inference_changes_nothing_and_needs_no_labels() {
     let loss = engine.infer(&state, &tables, &columns.inputs()).unwrap();
     let want = reference.step(&columns);
     close(&[loss.unwrap()], &[want], "loss");
-    close(engine.logits(0), &reference.logits, "logits");
+    close(engine.predicted(0), &reference.logits, "logits");
     columns.labels[0].clear();
     columns.present[0].clear();
     engine.infer(&state, &tables, &columns.inputs()).unwrap();
-    close(engine.logits(0), &reference.logits, "logits without labels");
+    close(engine.predicted(0), &reference.logits, "logits without labels");
     assert_eq!((state, tables[0].weights().to_vec()), before);
 }
 

@@ -247,10 +247,10 @@ impl<D: Driver> CudaExecutor<D> {
         let (slots, bases) = self.run_schedule(INFER, &program, &mut tables, inputs)?;
         for root in &program.infer.roots {
             if let ScheduleRoot::Prediction { index, buffer } = root {
-                let logits = &mut self.logits[*index as usize];
-                logits.resize(inputs.rows, 0.0);
+                let predicted = &mut self.predicted[*index as usize];
+                predicted.resize(inputs.rows, 0.0);
                 let at = bases.resolve(result_ptr(&program.infer, *buffer, &slots)?);
-                self.driver.read(at, bytes_of_mut(logits))?;
+                self.driver.read(at, bytes_of_mut(predicted))?;
             }
         }
         let loss = self.loss(loss_ptr(&program.infer, &slots, &bases)?)?;
