@@ -177,6 +177,8 @@ pub enum MemberKind {
     /// `report auc(click), gauc(click, by = user_id)`
     Report { metrics: Vec<Expr> },
     /// `assert parameters(dense) < 1_000_000`
+    /// `output query = e`
+    Output { name: Ident, value: Expr },
     Assert { condition: Expr },
     /// `common user, visited by request_id`
     Common { groups: Vec<Ident>, by: Ident },

@@ -10,7 +10,7 @@ pub mod schedule;
 pub mod schema;
 
 use schedule::{MathFunction, Schedule};
-use schema::{Metric, Parameter, Prediction, Schema, State, TableSpec, Training};
+use schema::{Metric, Output, Parameter, Prediction, Schema, State, TableSpec, Training};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -44,6 +44,8 @@ pub struct Program {
     pub states: Vec<State>,
     /// One per label that is predicted.
     pub predictions: Vec<Prediction>,
+    /// What prediction writes on request beside the predictions, in the order of the spec.
+    pub outputs: Vec<Output>,
     /// What `report` asks for, in its order.
     pub metrics: Vec<Metric>,
     /// Batch, epochs and seed, where the command line gives none.

@@ -378,6 +378,17 @@ pub struct Prediction {
     pub distribution: Distribution,
 }
 
+/// A vector that the spec puts out beside the predictions: `output query = …`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Output {
+    /// `query`
+    pub name: String,
+    /// Components per sample.
+    pub width: u32,
+    /// `models/towers.din:30:5`: where the spec declares it.
+    pub location: String,
+}
+
 /// The settings of `train` that the command line may override.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Training {

@@ -7,6 +7,7 @@ mod commands;
 mod faults;
 mod gpu;
 mod injection;
+mod labels;
 mod outputs;
 mod plan;
 mod predictions;

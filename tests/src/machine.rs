@@ -213,6 +213,7 @@ pub fn around(case: &Case, schedule: Schedule) -> Program {
             .filter(|r| matches!(r, din_compiler::graph::Root::Prediction { .. }))
             .map(|_| din_program::schema::Prediction { name: "p".into(), label: 0, distribution: Distribution::Bernoulli })
             .collect(),
+        outputs: vec![],
         metrics: vec![],
         training: Training { batch: 1, epochs: 1, seed: 0, select: 0 },
         updates: vec![update(true), update(false)],

@@ -52,6 +52,7 @@ impl<'a> Elaborator<'a> {
                 | MemberKind::Predict { .. }
                 | MemberKind::Train(_)
                 | MemberKind::Report { .. }
+                | MemberKind::Output { .. }
                 | MemberKind::Assert { .. }
                 | MemberKind::Common { .. } => {}
             }

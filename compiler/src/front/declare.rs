@@ -34,6 +34,7 @@ impl<'a> Elaborator<'a> {
                 | MemberKind::Predict { .. }
                 | MemberKind::Train(_)
                 | MemberKind::Report { .. }
+                | MemberKind::Output { .. }
                 | MemberKind::Assert { .. }
                 | MemberKind::Common { .. } => {}
             }

@@ -9,7 +9,7 @@ use super::value::{Builtin, Callee, ExprValue, Tensor, nearest, reserved};
 use super::walk::{CallFrame, Context, GraphWalk, InputKey};
 use crate::graph::{AxisId, BATCH, GLOBAL, Graph, InputId, Shape};
 use din_grammar::{Diagnostic, SourceMap, Span, ast};
-use din_program::schema::{Parameter, Prediction, State};
+use din_program::schema::{Output, Parameter, Prediction, State};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::rc::Rc;
 
@@ -37,6 +37,7 @@ pub(super) struct Elaborator<'a> {
     pub states: Vec<State>,
     pub state_ids: FxHashMap<String, usize>,
     pub predictions: Vec<Prediction>,
+    pub outputs: Vec<Output>,
     /// Definitions are checked by themselves, outside any model.
     pub sampling: bool,
     /// A `predict` is faulty or none is there: labels without prediction are its consequence.
@@ -63,6 +64,7 @@ impl<'a> Elaborator<'a> {
             states: Vec::new(),
             state_ids: FxHashMap::default(),
             predictions: Vec::new(),
+            outputs: Vec::new(),
             sampling: false,
             unpredicted: false,
             unknown_groups: FxHashSet::default(),

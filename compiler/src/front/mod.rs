@@ -14,7 +14,7 @@
 //! | `call`, `conform` | calls; types of parameters and results |
 //! | `builtin`, `embed` | functions of the language; vectors of features |
 //! | `weight` | weights and states by path name |
-//! | `predict`, `distribution`, `probability` | predictions; what the loss can read of them; logits of probabilities |
+//! | `predict`, `distribution`, `probability`, `output` | predictions; what the loss can read of them; logits of probabilities; outputs |
 //! | `train`, `report`, `assertion`, `rule`, `update` | loss, settings; metrics; assertions; optimizers and regularizers |
 //! | `usage`, `names` | what is unused |
 //! | `untrained` | what no gradient reaches |
@@ -238,6 +238,7 @@ impl<'a> Elaborator<'a> {
 
         self.network(&scope, model, train.as_ref(), false);
         let mut roots = self.prediction_roots();
+        roots.extend(self.walk.outputs.iter().zip(0..).map(|(&node, index)| Root::Output { index, node }));
         roots.extend(self.walk.loss.map(Root::Loss));
         let mut inferred = std::mem::take(&mut self.walk.graph);
         inferred.roots = roots;
@@ -259,6 +260,7 @@ impl<'a> Elaborator<'a> {
             parameters: std::mem::take(&mut self.parameters),
             states: std::mem::take(&mut self.states),
             predictions: std::mem::take(&mut self.predictions),
+            outputs: std::mem::take(&mut self.outputs),
             metrics,
             training,
             updates: updates.all,
@@ -298,6 +300,13 @@ impl<'a> Elaborator<'a> {
                     self.layer(&mut scope, l);
                 }
                 MemberKind::Predict { target, distribution } => self.predict(&mut scope, target, distribution),
+                MemberKind::Output { name, value } => {
+                    if let Some(first) = self.taken(&scope, name) {
+                        self.report(first);
+                        continue;
+                    }
+                    self.output(&mut scope, name, value);
+                }
                 MemberKind::Features { .. }
                 | MemberKind::Sequence { .. }
                 | MemberKind::Label { .. }

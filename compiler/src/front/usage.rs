@@ -146,6 +146,7 @@ impl<'a> Elaborator<'a> {
                 | MemberKind::Predict { .. }
                 | MemberKind::Train(_)
                 | MemberKind::Report { .. }
+                | MemberKind::Output { .. }
                 | MemberKind::Assert { .. }
                 | MemberKind::Common { .. } => {}
             }

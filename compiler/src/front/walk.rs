@@ -101,6 +101,8 @@ pub(super) struct GraphWalk {
     /// By prediction; `None` where it is faulty.
     pub predicted: Vec<Option<PredictedValue>>,
     pub predicted_at: Vec<Span>,
+    /// In the order of the spec.
+    pub outputs: Vec<NodeId>,
     pub loss: Option<NodeId>,
     /// Labels read in the loss and not under `where present`, each with where the model names it.
     pub bare: Vec<(u32, Span)>,
@@ -123,6 +125,7 @@ impl GraphWalk {
             layer_calls: FxHashMap::default(),
             predicted: Vec::new(),
             predicted_at: Vec::new(),
+            outputs: Vec::new(),
             loss: None,
             bare: Vec::new(),
         }

@@ -103,6 +103,9 @@ pub trait Executor: fmt::Debug {
     /// Values of prediction `index` from the last [`Executor::infer`], one per sample.
     fn predicted(&self, index: usize) -> &[f32];
 
+    /// Values of output `index` from the last [`Executor::infer`], sample by sample.
+    fn output(&self, index: usize) -> &[f32];
+
     /// Starts (from zero) or stops measuring where the time of steps goes.
     fn set_profile(&mut self, on: bool) -> Result<(), ExecError>;
 

@@ -14,8 +14,8 @@ use crate::Error;
 use crate::batch::Batch;
 use crate::comm::Communicator;
 use crate::data::{Dataset, OpenOptions, ReadMode, RowDivision};
-use crate::session::{DataPass, InferenceOptions, OnSignal, PassEvent, Session, infer_all};
-use arrow_array::{Array, ArrayRef, Float32Array, RecordBatch};
+use crate::session::{DataPass, InferenceOptions, Inferred, OnSignal, PassEvent, Session, infer_all};
+use arrow_array::{Array, ArrayRef, FixedSizeListArray, Float32Array, RecordBatch};
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 use arrow_select::concat::concat;
 use din_program::Program;
@@ -37,6 +37,8 @@ pub struct OutputOptions {
     pub format: OutputFormat,
     /// Also `<label>_logit`, for each predicted probability.
     pub logits: bool,
+    /// Also the spec's outputs, as lists: of Parquet alone.
+    pub outputs: bool,
 }
 
 /// What was written.
@@ -55,6 +57,8 @@ pub enum ColumnContents {
     /// What is predicted, by its distribution.
     Prediction(Distribution),
     Logit,
+    /// An output of the spec, so many floats wide.
+    Output(u32),
 }
 
 impl fmt::Display for ColumnContents {
@@ -69,6 +73,7 @@ impl fmt::Display for ColumnContents {
                 return write!(f, "{level} quantile of the label, f32");
             }
             Self::Logit => "logit, f32",
+            Self::Output(width) => return write!(f, "output of {width} f32"),
         })
     }
 }
@@ -91,7 +96,15 @@ pub fn open(
     list_separator: u8,
     output: &OutputOptions,
 ) -> Result<Dataset, Error> {
-    let columns = columns(program, output.logits);
+    if output.outputs && program.outputs.is_empty() {
+        return Err(Error::input(format!("{}: the model has no outputs to write", output.path.display()))
+            .help("declare one in the spec: `output query = …`"));
+    }
+    if output.outputs && output.format == OutputFormat::Csv {
+        return Err(Error::input(format!("{}: outputs are vectors, which CSV does not hold", output.path.display()))
+            .help("write a .parquet file"));
+    }
+    let columns = columns(program, output);
     for (k, column) in columns.iter().enumerate() {
         if let Some(first) = columns[..k].iter().find(|first| first.name == column.name) {
             return Err(Error::input(format!(
@@ -130,7 +143,7 @@ pub fn predict(
     observe: &mut dyn FnMut(PassEvent),
 ) -> Result<PredictionSummary, Error> {
     let program = session.program().clone();
-    let columns = columns(&program, output.logits);
+    let columns = columns(&program, output);
     let schema = schema(data, &columns);
     let parts = if ranks.size() > 1 { Some(PartsFolder::create(output, data, &**ranks)?) } else { None };
     let path = parts.as_ref().map_or(output.path.as_path(), PartsFolder::own_part);
@@ -140,8 +153,8 @@ pub fn predict(
         RowDivision::ByBlocks => None,
         RowDivision::ByBatches => Some(RowExchange::new(data, ranks.clone())),
     };
-    let rows = infer_all(session, data, options, ranks, observe, |first_row, batch, predicted| {
-        let record = record(&program, &schema, batch, predicted, output.logits)
+    let rows = infer_all(session, data, options, ranks, observe, |first_row, batch, values| {
+        let record = record(&program, &schema, batch, values, output)
             .map_err(|e| Error::machine(format!("{}: {e}", output.path.display())))?;
         match &mut exchange {
             None => file.write(&record),
@@ -161,7 +174,7 @@ pub fn predict(
 }
 
 /// All columns that the output may have, in their order; it leaves out labels that no file has.
-fn columns(program: &Program, logits: bool) -> Vec<OutputColumn> {
+fn columns(program: &Program, options: &OutputOptions) -> Vec<OutputColumn> {
     let keys = program.schema.keys.iter().map(|key| OutputColumn {
         name: key.column.clone(),
         origin: format!("key {} ({})", key.name, key.location),
@@ -185,8 +198,15 @@ fn columns(program: &Program, logits: bool) -> Vec<OutputColumn> {
         predicted(p, p.distribution.column(), ColumnContents::Prediction(p.distribution))
     });
     let mut columns: Vec<OutputColumn> = keys.chain(labels).chain(predictions).collect();
-    if logits {
+    if options.logits {
         columns.extend(logit_predictions(program).map(|(_, p)| predicted(p, "logit", ColumnContents::Logit)));
+    }
+    if options.outputs {
+        columns.extend(program.outputs.iter().map(|output| OutputColumn {
+            name: output.name.clone(),
+            origin: format!("output {} ({})", output.name, output.location),
+            contents: ColumnContents::Output(output.width),
+        }));
     }
     columns
 }
@@ -198,39 +218,47 @@ fn logit_predictions(program: &Program) -> impl Iterator<Item = (usize, &Predict
 
 fn schema(data: &Dataset, columns: &[OutputColumn]) -> SchemaRef {
     let mut fields: Vec<Field> = data.passthrough().collect();
-    let made = columns.iter().filter(|c| match c.contents {
-        ColumnContents::Prediction(_) | ColumnContents::Logit => true,
-        ColumnContents::Key | ColumnContents::Label => false,
-    });
-    fields.extend(made.map(|column| Field::new(&column.name, DataType::Float32, false)));
+    fields.extend(columns.iter().filter_map(|column| {
+        let kind = match column.contents {
+            ColumnContents::Prediction(_) | ColumnContents::Logit => DataType::Float32,
+            ColumnContents::Output(width) => vectors(width),
+            ColumnContents::Key | ColumnContents::Label => return None,
+        };
+        Some(Field::new(&column.name, kind, false))
+    }));
     Arc::new(Schema::new(fields))
+}
+
+/// The type of a column of vectors.
+fn vectors(width: u32) -> DataType {
+    DataType::FixedSizeList(Arc::new(Field::new_list_field(DataType::Float32, false)), width as i32)
 }
 
 fn record(
     program: &Program,
     schema: &SchemaRef,
     batch: &Batch,
-    predicted: &[&[f32]],
-    write_logits: bool,
+    values: &Inferred,
+    options: &OutputOptions,
 ) -> Result<RecordBatch, ArrowError> {
     if batch.rows == 0 {
         return Ok(RecordBatch::new_empty(schema.clone()));
     }
-    RecordBatch::try_new(schema.clone(), arrays(program, batch, predicted, write_logits)?)
+    RecordBatch::try_new(schema.clone(), arrays(program, batch, values, options)?)
 }
 
 fn arrays(
     program: &Program,
     batch: &Batch,
-    predicted: &[&[f32]],
-    write_logits: bool,
+    values: &Inferred,
+    options: &OutputOptions,
 ) -> Result<Vec<ArrayRef>, ArrowError> {
     let mut arrays = Vec::new();
     for parts in batch.passthrough.iter().filter(|parts| !parts.is_empty()) {
         let parts: Vec<&dyn Array> = parts.iter().map(|part| &**part).collect();
         arrays.push(concat(&parts)?);
     }
-    for (prediction, values) in program.predictions.iter().zip(predicted) {
+    for (prediction, values) in program.predictions.iter().zip(&values.predicted) {
         arrays.push(Arc::new(match prediction.distribution {
             Distribution::Bernoulli => {
                 // In f64, so that a rare probability keeps its digits.
@@ -242,9 +270,16 @@ fn arrays(
             }
         }));
     }
-    if write_logits {
-        let logits = logit_predictions(program).map(|(k, _)| Float32Array::from(predicted[k].to_vec()));
+    if options.logits {
+        let logits = logit_predictions(program).map(|(k, _)| Float32Array::from(values.predicted[k].to_vec()));
         arrays.extend(logits.map(|array| Arc::new(array) as ArrayRef));
+    }
+    if options.outputs {
+        for (output, values) in program.outputs.iter().zip(&values.outputs) {
+            let field = Arc::new(Field::new_list_field(DataType::Float32, false));
+            let values: ArrayRef = Arc::new(Float32Array::from(values.to_vec()));
+            arrays.push(Arc::new(FixedSizeListArray::try_new(field, output.width as i32, values, None)?));
+        }
     }
     Ok(arrays)
 }

@@ -13,7 +13,7 @@ pub(crate) mod undefined;
 
 pub use device::{CpuOptions, Device};
 pub use inference::{DataPass, OnSignal, PassEvent};
-pub(crate) use inference::{InferenceOptions, PassPosition, infer_all};
+pub(crate) use inference::{InferenceOptions, Inferred, PassPosition, infer_all};
 pub use model::ModelState;
 pub use ranks::{AskedRows, RowAsker};
 
@@ -432,6 +432,11 @@ impl Session {
     /// Values of prediction `index` from the last [`Session::infer`], one per sample.
     pub fn predicted(&self, index: usize) -> &[f32] {
         self.executor.predicted(index)
+    }
+
+    /// Values of output `index` from the last [`Session::infer`], sample by sample.
+    pub fn output(&self, index: usize) -> &[f32] {
+        self.executor.output(index)
     }
 }
 

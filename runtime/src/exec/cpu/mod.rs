@@ -217,6 +217,16 @@ impl CpuExecutor {
         found.map_or(&[], |buffer| schedule.result(buffer))
     }
 
+    /// Values of output `index` from the last [`CpuExecutor::infer`], sample by sample.
+    pub fn output(&self, output: usize) -> &[f32] {
+        let schedule = &self.schedules[INFER];
+        let found = schedule.prepared.roots.iter().find_map(|root| match root {
+            ScheduleRoot::Output { index, buffer } if *index as usize == output => Some(*buffer),
+            _ => None,
+        });
+        found.map_or(&[], |buffer| schedule.result(buffer))
+    }
+
     fn loss(&self, schedule: usize) -> Option<f32> {
         let schedule = &self.schedules[schedule];
         let found = schedule.prepared.roots.iter().find_map(|root| match root {
@@ -326,6 +336,10 @@ impl Executor for CpuExecutor {
     }
     fn predicted(&self, index: usize) -> &[f32] {
         self.predicted(index)
+    }
+
+    fn output(&self, index: usize) -> &[f32] {
+        self.output(index)
     }
     fn set_profile(&mut self, on: bool) -> Result<(), ExecError> {
         self.set_profile(on);

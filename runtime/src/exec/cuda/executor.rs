@@ -87,6 +87,7 @@ pub struct CudaExecutor<D: Driver> {
     ranks: Option<RankSteps>,
     /// By prediction, of the last inference.
     predicted: Vec<Vec<f32>>,
+    outputs: Vec<Vec<f32>>,
     /// While it is measured where time goes.
     profile: Option<DeviceProfile>,
     times: HostTimes,
@@ -181,6 +182,7 @@ impl<D: Driver> CudaExecutor<D> {
         Ok(CudaExecutor {
             model: DeviceModel::new(&program, options.table_memory),
             predicted: vec![Vec::new(); program.predictions.len()],
+            outputs: vec![Vec::new(); program.outputs.len()],
             layouts: [&program.train, &program.infer].map(|s| Layout::new(s.axes.clone())),
             row_number_uses: [TRAIN, INFER].map(|which| row_number_uses(&program, &cuda, which)),
             lookups: common::lookups(&program),
@@ -256,6 +258,11 @@ impl<D: Driver> CudaExecutor<D> {
     /// Values of prediction `index` from the last [`CudaExecutor::infer`], one per sample.
     pub fn predicted(&self, index: usize) -> &[f32] {
         self.predicted.get(index).map_or(&[], Vec::as_slice)
+    }
+
+    /// Values of output `index` from the last [`CudaExecutor::infer`], sample by sample.
+    pub fn output(&self, index: usize) -> &[f32] {
+        self.outputs.get(index).map_or(&[], Vec::as_slice)
     }
 
     fn check_uploaded(&self) -> Result<(), DeviceError> {
@@ -350,6 +357,10 @@ impl<D: Driver + fmt::Debug> Executor for CudaExecutor<D> {
     }
     fn predicted(&self, index: usize) -> &[f32] {
         self.predicted(index)
+    }
+
+    fn output(&self, index: usize) -> &[f32] {
+        self.output(index)
     }
     fn set_profile(&mut self, on: bool) -> Result<(), ExecError> {
         Ok(self.set_profile(on)?)

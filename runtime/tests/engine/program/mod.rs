@@ -293,6 +293,7 @@ pub fn program() -> Program {
             location: location(),
         }],
         predictions: vec![Prediction { name: "click".into(), label: 0, distribution: Distribution::Bernoulli }],
+        outputs: vec![],
         metrics: vec![],
         training: Training { batch: 32, epochs: 1, seed: 1, select: 0 },
         updates: vec![rows_update(), tensor_update()],
