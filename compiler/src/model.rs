@@ -24,7 +24,7 @@ pub struct CheckedModel {
     pub states: Vec<State>,
     /// One per label that is predicted.
     pub predictions: Vec<Prediction>,
-    /// What prediction writes on request, in the order of the spec.
+    /// What inference computes beside predictions and loss; see `Program::outputs`.
     pub outputs: Vec<Output>,
     /// What `report` asks for, in its order.
     pub metrics: Vec<Metric>,

@@ -44,7 +44,8 @@ pub struct Program {
     pub states: Vec<State>,
     /// One per label that is predicted.
     pub predictions: Vec<Prediction>,
-    /// What prediction writes on request beside the predictions, in the order of the spec.
+    /// What `infer` computes beside predictions and loss: first what prediction writes on request,
+    /// in the order of the spec, then the conditions of metrics.
     pub outputs: Vec<Output>,
     /// What `report` asks for, in its order.
     pub metrics: Vec<Metric>,

@@ -378,11 +378,22 @@ pub struct Prediction {
     pub distribution: Distribution,
 }
 
-/// A vector that the spec puts out beside the predictions: `output query = …`.
+/// What a value is for that inference computes beside predictions and loss.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OutputPurpose {
+    /// Prediction writes it on request: `output query = …`.
+    Written,
+    /// A metric is over the samples for which it is not 0: `auc(click) where user.new`.
+    Condition,
+}
+
+/// A vector per sample that inference computes beside predictions and loss.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Output {
-    /// `query`
+    /// `query`; the text of a condition.
     pub name: String,
+    /// What it is for.
+    pub purpose: OutputPurpose,
     /// Components per sample.
     pub width: u32,
     /// `models/towers.din:30:5`: where the spec declares it.

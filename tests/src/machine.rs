@@ -8,8 +8,8 @@ use din_compiler::plan::{Kernels, PlanOptions, plan};
 use din_grammar::SourceMap;
 use din_program::schedule::{Schedule, ScheduleRoot};
 use din_program::schema::{
-    self, Distribution, Feature, FeatureKind, Init, Key, KeyType, Label, LabelKind, Parameter, Requests, Schema, Sequence, TableKind, Training,
-    UpdateRule,
+    self, Distribution, Feature, FeatureKind, Init, Key, KeyType, Label, LabelKind, Parameter, Requests, Schema,
+    Sequence, TableKind, Training, UpdateRule,
 };
 use din_program::{FORMAT, Isa, Program, Update};
 use din_runtime::exec::cpu::CpuExecutor;
@@ -211,7 +211,11 @@ pub fn around(case: &Case, schedule: Schedule) -> Program {
             .roots
             .iter()
             .filter(|r| matches!(r, din_compiler::graph::Root::Prediction { .. }))
-            .map(|_| din_program::schema::Prediction { name: "p".into(), label: 0, distribution: Distribution::Bernoulli })
+            .map(|_| din_program::schema::Prediction {
+                name: "p".into(),
+                label: 0,
+                distribution: Distribution::Bernoulli,
+            })
             .collect(),
         outputs: vec![],
         metrics: vec![],

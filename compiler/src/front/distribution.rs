@@ -192,13 +192,8 @@ impl<'a> Elaborator<'a> {
             return Some(level);
         }
         self.report(
-            Diagnostic::error(
-                "E0608",
-                "the level of a quantile is above 0 and below 1",
-                e.span,
-                number_text(level),
-            )
-            .help("write the share of the labels that lie below it, such as `quantile(0.9, value = …)`"),
+            Diagnostic::error("E0608", "the level of a quantile is above 0 and below 1", e.span, number_text(level))
+                .help("write the share of the labels that lie below it, such as `quantile(0.9, value = …)`"),
         );
         None
     }
@@ -278,8 +273,8 @@ impl<'a> Elaborator<'a> {
         )
     }
 
-    /// What the loss can read of a prediction, from its one parameter or two; `probability` stands for
-    /// the logit that was made of it.
+    /// What the loss can read of a prediction, from its one parameter or two; `probability` stands
+    /// for the logit that was made of it.
     pub fn predicted_value(
         &mut self,
         distribution: Distribution,
@@ -319,4 +314,3 @@ impl<'a> Elaborator<'a> {
         }
     }
 }
-

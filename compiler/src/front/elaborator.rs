@@ -1,8 +1,8 @@
 //! The elaborator: what all walks share, the resolution of names, the descriptions of values in
 //! messages, reporting and limits.
 
-use super::distribution::DistributionName;
 use super::declarations::Declarations;
+use super::distribution::DistributionName;
 use super::load::{Definition, DefinitionId, Module, listed};
 use super::scope::{NameScope, Referent};
 use super::value::{Builtin, Callee, ExprValue, Tensor, nearest, reserved};
@@ -38,6 +38,8 @@ pub(super) struct Elaborator<'a> {
     pub state_ids: FxHashMap<String, usize>,
     pub predictions: Vec<Prediction>,
     pub outputs: Vec<Output>,
+    /// Conditions of metrics, each once: its text, and where it stands first.
+    pub conditions: Vec<(String, &'a ast::Expr)>,
     /// Definitions are checked by themselves, outside any model.
     pub sampling: bool,
     /// A `predict` is faulty or none is there: labels without prediction are its consequence.
@@ -65,6 +67,7 @@ impl<'a> Elaborator<'a> {
             state_ids: FxHashMap::default(),
             predictions: Vec::new(),
             outputs: Vec::new(),
+            conditions: Vec::new(),
             sampling: false,
             unpredicted: false,
             unknown_groups: FxHashSet::default(),

@@ -15,7 +15,7 @@
 //! | `builtin`, `embed` | functions of the language; vectors of features |
 //! | `weight` | weights and states by path name |
 //! | `predict`, `distribution`, `probability`, `output` | predictions; what the loss can read of them; logits of probabilities; outputs |
-//! | `train`, `report`, `assertion`, `rule`, `update` | loss, settings; metrics; assertions; optimizers and regularizers |
+//! | `train`, `report`, `condition`, `assertion`, `rule`, `update` | loss, settings; metrics and their conditions; assertions; optimizers and regularizers |
 //! | `usage`, `names` | what is unused |
 //! | `untrained` | what no gradient reaches |
 //! | `library` | files without a model |
@@ -31,6 +31,7 @@ mod builtin;
 mod call;
 mod columns;
 mod compile_time;
+mod condition;
 mod conform;
 mod declarations;
 mod declare;
@@ -203,6 +204,7 @@ impl<'a> Elaborator<'a> {
     fn model(&mut self, module: usize, model: &'a ast::Model, sets: &[(String, String, Span)]) -> Option<CheckedModel> {
         let mut scope = NameScope::new(module, None);
         self.declare(&mut scope, model, sets);
+        self.collect_conditions(model);
         let train = self.train_settings(model);
         self.predictions_present(model);
         self.network(&scope, model, train.as_ref(), true);
@@ -246,6 +248,7 @@ impl<'a> Elaborator<'a> {
         if self.has_errors() || loss.is_none() {
             return None;
         }
+        let outputs = self.all_outputs();
         let params: Vec<Shape> = self.parameters.iter().map(|p| shape(&p.shape)).collect();
         let states: Vec<Shape> = self.states.iter().map(|s| shape(&s.shape)).collect();
         for graph in [&mut trained, &mut inferred] {
@@ -260,7 +263,7 @@ impl<'a> Elaborator<'a> {
             parameters: std::mem::take(&mut self.parameters),
             states: std::mem::take(&mut self.states),
             predictions: std::mem::take(&mut self.predictions),
-            outputs: std::mem::take(&mut self.outputs),
+            outputs,
             metrics,
             training,
             updates: updates.all,
@@ -322,6 +325,7 @@ impl<'a> Elaborator<'a> {
         if let Some(loss) = train.and_then(|t| t.value("loss")) {
             self.loss(&mut scope, loss);
         }
+        self.compute_conditions(&mut scope);
     }
 
     /// A `let` of the model may not hide an import.

@@ -6,7 +6,7 @@ use super::value::ExprValue;
 use crate::graph::{BATCH, GLOBAL};
 use din_grammar::ast::{self, ExprKind, MemberKind};
 use din_grammar::{Diagnostic, Span};
-use din_program::schema::{Distribution, Output};
+use din_program::schema::{Distribution, Output, OutputPurpose};
 
 /// What the column of a prediction is called after its label. Of a faulty one it does not matter.
 fn column(distribution: &ast::Expr) -> &'static str {
@@ -20,8 +20,8 @@ fn column(distribution: &ast::Expr) -> &'static str {
 }
 
 impl<'a> Elaborator<'a> {
-    /// `output query = e`: a value of the network with a name, as by `let`, that prediction writes on
-    /// request.
+    /// `output query = e`: a value of the network with a name, as by `let`, that prediction writes
+    /// on request.
     pub(super) fn output(&mut self, scope: &mut NameScope<'a>, name: &'a ast::Ident, value: &'a ast::Expr) {
         self.fresh(scope, name);
         let found = self.under(Some(name.name.clone()), true, |me| me.expr(scope, value));
@@ -56,7 +56,8 @@ impl<'a> Elaborator<'a> {
         // The second walk finds them in the same order.
         if !self.outputs.iter().any(|output| output.name == name.name) {
             let location = self.location(name.span);
-            self.outputs.push(Output { name: name.name.clone(), width: width as u32, location });
+            let purpose = OutputPurpose::Written;
+            self.outputs.push(Output { name: name.name.clone(), purpose, width: width as u32, location });
         }
     }
 

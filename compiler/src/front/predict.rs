@@ -145,7 +145,8 @@ impl<'a> Elaborator<'a> {
         (!library).then_some(span)
     }
 
-    /// A label's name: in `loss` its prediction, or its values where it has none; a fault elsewhere.
+    /// A label's name: in `loss` its prediction, or its values where it has none; a fault
+    /// elsewhere.
     pub fn label_value(&mut self, label: usize, declared: Span, span: Span) -> ExprValue<'a> {
         let name = self.declarations.schema.labels[label].name.clone();
         if self.walk.context != Context::Loss {

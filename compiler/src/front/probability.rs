@@ -1,8 +1,8 @@
 //! The logit of a probability that the spec computes: `bernoulli(probability = a * b)`.
 //!
-//! `log(p / (1 - p))` of a number in f32 is infinite where `p` is near 1, and loses its digits before.
-//! So the logarithms of `p` and of `1 - p` are made from the structure of the expression, and each
-//! without a difference of near numbers:
+//! `log(p / (1 - p))` of a number in f32 is infinite where `p` is near 1, and loses its digits
+//! before. So the logarithms of `p` and of `1 - p` are made from the structure of the expression,
+//! and each without a difference of near numbers:
 //!
 //! | `p` | `ln p` | `ln (1 - p)` |
 //! | --- | --- | --- |
@@ -13,9 +13,9 @@
 //! | `w * a + (1 - w) * b` | those of `w a` and `(1 - w) b`, added | those of `w (1 - a)` and `(1 - w) (1 - b)` |
 //! | `(g * a + h * b + …) / (g + h + …)` | those of `g a`, `h b`, …, added | those of `g (1 - a)`, … |
 //!
-//! where `x` and `y` are added as `ln(e^x + e^y) = x + softplus(y - x)`, and the weights `g`, `h` of a
-//! mean are `exp`, `softplus`, `sigmoid` or positive numbers. Any other expression is computed as it
-//! is written and clamped to [`CLAMP`] and 1 less that.
+//! where `x` and `y` are added as `ln(e^x + e^y) = x + softplus(y - x)`, and the weights `g`, `h`
+//! of a mean are `exp`, `softplus`, `sigmoid` or positive numbers. Any other expression is computed
+//! as it is written and clamped to [`CLAMP`] and 1 less that.
 
 use super::elaborator::Elaborator;
 use crate::graph::{BinaryOp, Graph, Node, NodeId, Op, UnaryOp};
@@ -50,7 +50,11 @@ enum Structure {
     /// The operation moves components or elements alone.
     Moved,
     /// `w * a + (1 - w) * b`
-    Between { weight: NodeId, a: NodeId, b: NodeId },
+    Between {
+        weight: NodeId,
+        a: NodeId,
+        b: NodeId,
+    },
     /// A weighted mean: weights (`None` is 1) and probabilities.
     Mean(Vec<(Option<NodeId>, NodeId)>),
     Unknown,
@@ -120,9 +124,7 @@ fn structure(graph: &Graph, id: NodeId) -> Structure {
     match node.op {
         Op::Unary(UnaryOp::Sigmoid) => Structure::Sigmoid(operand(0)),
         Op::Const(value) if value > 0.0 && value < 1.0 => Structure::Constant(value),
-        Op::Binary(BinaryOp::Subtract) if constant(graph, operand(0)) == Some(1.0) => {
-            Structure::Complement(operand(1))
-        }
+        Op::Binary(BinaryOp::Subtract) if constant(graph, operand(0)) == Some(1.0) => Structure::Complement(operand(1)),
         Op::Binary(BinaryOp::Add) => between(graph, id).unwrap_or_else(|| mean(graph, id, None)),
         Op::Binary(BinaryOp::Divide) => mean(graph, operand(0), Some(operand(1))),
         Op::Binary(BinaryOp::Multiply) => Structure::Product(operand(0), operand(1)),
@@ -133,9 +135,7 @@ fn structure(graph: &Graph, id: NodeId) -> Structure {
             Structure::Moved
         }
         Op::Const(_)
-        | Op::Binary(
-            BinaryOp::Subtract | BinaryOp::Power | BinaryOp::Less | BinaryOp::LessEqual | BinaryOp::Equal,
-        )
+        | Op::Binary(BinaryOp::Subtract | BinaryOp::Power | BinaryOp::Less | BinaryOp::LessEqual | BinaryOp::Equal)
         | Op::Unary(_)
         | Op::Input(_)
         | Op::Param(_)
@@ -212,8 +212,8 @@ fn positive(graph: &Graph, id: NodeId) -> bool {
     function || constant(graph, id).is_some_and(|value| value > 0.0)
 }
 
-/// A mean of probabilities by weights: `(g * a + h * b) / (g + h)`, `g / (g + h) * a + h / (g + h) *
-/// b`, `(a + b) / 2`, `0.25 * a + 0.75 * b`.
+/// A mean of probabilities by weights: `(g * a + h * b) / (g + h)`, `(a + b) / 2`,
+/// `g / (g + h) * a + h / (g + h) * b`, `0.25 * a + 0.75 * b`.
 fn mean(graph: &Graph, sum: NodeId, divisor: Option<NodeId>) -> Structure {
     let quotient = |id: NodeId| {
         let node = graph.node(id);
@@ -373,8 +373,7 @@ impl Builder<'_> {
             Structure::Between { weight, a, b } => {
                 let (w, a, b) = (part(self, weight), part(self, a), part(self, b));
                 let mut sum = |a: NodeId, b: NodeId| {
-                    let (a, b) =
-                        (self.binary(BinaryOp::Add, w.of, a), self.binary(BinaryOp::Add, w.complement, b));
+                    let (a, b) = (self.binary(BinaryOp::Add, w.of, a), self.binary(BinaryOp::Add, w.complement, b));
                     self.added(a, b)
                 };
                 Logarithms { of: sum(a.of, b.of), complement: sum(a.complement, b.complement) }

@@ -61,13 +61,19 @@ impl<'a> Elaborator<'a> {
                     GroupBy::Feature(f) | GroupBy::Common(f) => schema.features[f as usize].path(),
                 };
                 let label = &self.predictions[metric.prediction as usize].name;
-                metric.name = metric_name(&metric.kind, label, Some(&by));
+                let of = |index: u32| self.conditions[index as usize - self.outputs.len()].0.as_str();
+                metric.name = metric_name(&metric.kind, label, Some(&by), metric.condition.map(of));
             }
         }
     }
 
-    /// `gauc(click, by = user_id, weight = clicks)`
+    /// `gauc(click, by = user_id, weight = clicks)`, perhaps `where` a condition holds.
     pub fn metric(&mut self, scope: &mut NameScope<'a>, e: &'a ast::Expr) -> Option<Metric> {
+        let (e, condition) = if let ExprKind::Where { value, condition } = &e.kind {
+            (&**value, Some(self.condition_of_metric(condition)?))
+        } else {
+            (e, None)
+        };
         let ExprKind::Call { callee, arguments } = &e.kind else {
             self.report(
                 Diagnostic::error("E0614", "a metric is applied to a label", e.span, "not a call")
@@ -200,7 +206,9 @@ impl<'a> Elaborator<'a> {
             MetricName::HitRate => ranked(RankedMeasure::HitRate)?,
             MetricName::ReciprocalRank => ranked(RankedMeasure::ReciprocalRank)?,
         };
-        Some(Metric { name: metric_name(&kind, label, None), prediction: target as u32, kind })
+        let (index, text) = condition.map_or((None, None), |(index, text)| (Some(index), Some(text)));
+        let name = metric_name(&kind, label, None, text.as_deref());
+        Some(Metric { name, prediction: target as u32, kind, condition: index })
     }
 
     /// `k`: how many samples of a group count.
@@ -322,14 +330,14 @@ impl<'a> Elaborator<'a> {
 
 /// Whether two metrics measure the same, whatever they are called.
 pub(super) fn same_metric(a: &Metric, b: &Metric) -> bool {
-    a.prediction == b.prediction && a.kind == b.kind
+    a.prediction == b.prediction && a.kind == b.kind && a.condition == b.condition
 }
 
 /// `k` where a call does not say it: as in the signatures of `std.metric`.
 pub(super) const RANKED_SAMPLES: u32 = 10;
 
-/// `auc(click)`, `gauc(click, by = user_id, weight = clicks)`, `ndcg(click, k = 10)`
-fn metric_name(kind: &MetricKind, label: &str, by: Option<&str>) -> String {
+/// `auc(click)`, `gauc(click, by = user_id, weight = clicks)`, `ndcg(click, k = 10) where user.new`
+fn metric_name(kind: &MetricKind, label: &str, by: Option<&str>, condition: Option<&str>) -> String {
     let by = by.map(|by| format!(", by = {by}")).unwrap_or_default();
     let options = match *kind {
         MetricKind::Gauc { weight: GroupWeight::Clicks, .. } => ", weight = clicks".to_string(),
@@ -347,5 +355,6 @@ fn metric_name(kind: &MetricKind, label: &str, by: Option<&str>) -> String {
         | MetricKind::MeanAbsoluteError
         | MetricKind::Xauc => String::new(),
     };
-    format!("{}({label}{by}{options})", kind.name().text())
+    let condition = condition.map(|text| format!(" where {text}")).unwrap_or_default();
+    format!("{}({label}{by}{options}){condition}", kind.name().text())
 }

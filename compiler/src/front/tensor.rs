@@ -1,7 +1,7 @@
 //! Arithmetic on tensors and records: shapes, axes and fields.
 
-use super::distribution::DistributionName;
 use super::compile_time::symbol;
+use super::distribution::DistributionName;
 use super::elaborator::Elaborator;
 use super::value::{ExprValue, RecordField, Tensor, fields_text, shape_text};
 use super::walk::{Context, InputKey};

@@ -272,4 +272,6 @@ pub struct Metric {
     pub prediction: u32,
     /// What is computed.
     pub kind: MetricKind,
+    /// Over the samples for which this is not 0; index into `Program::outputs`.
+    pub condition: Option<u32>,
 }

@@ -7,8 +7,8 @@
 //! reason, never a number. On several ranks, each of which has consecutive rows, the values are
 //! those of one rank that has them all.
 //!
-//! - `auc`, `pointwise`, `ranked`, `numeric`: the formulas. - `labels`: what they compare with. - `report`: what is collected, and the values.
-//! - `ranks`: several ranks.
+//! - `auc`, `pointwise`, `ranked`, `numeric`: the formulas. - `labels`: what they compare with.
+//! - `report`: what is collected, and the values. - `ranks`: several ranks.
 
 mod auc;
 mod labels;

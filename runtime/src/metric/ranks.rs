@@ -45,10 +45,10 @@ impl Metrics {
             [rows.start, rows.end].into_iter().chain(labelled).for_each(|number| push_id(&mut own, number));
         }
         ranks.all_gather(Channel::Step, &own, &mut received)?;
-        let predictions = self.collected.len();
-        let spans: Vec<Vec<CollectedSpan>> = received.iter().map(|words| spans(words, predictions)).collect();
-        for (prediction, collected) in self.collected.iter_mut().enumerate() {
-            let places = Places::new(&spans, prediction);
+        let populations = self.collected.len();
+        let spans: Vec<Vec<CollectedSpan>> = received.iter().map(|words| spans(words, populations)).collect();
+        for (population, collected) in self.collected.iter_mut().enumerate() {
+            let places = Places::new(&spans, population);
             let most = (1..ranks.size()).map(|rank| places.rows(rank)).max().unwrap_or(0);
             if ranks.rank() == 0 {
                 collected.resize((0..ranks.size()).map(|rank| places.rows(rank)).sum());
@@ -81,13 +81,13 @@ impl Metrics {
 }
 
 /// Spans as ranks send them.
-fn spans(words: &[u32], predictions: usize) -> Vec<CollectedSpan> {
+fn spans(words: &[u32], populations: usize) -> Vec<CollectedSpan> {
     let numbers: Vec<u64> = ids(words).collect();
     let span = |numbers: &[u64]| CollectedSpan {
         rows: numbers[0]..numbers[1],
         labelled: numbers[2..].iter().map(|&rows| rows as usize).collect(),
     };
-    numbers.chunks(2 + predictions).map(span).collect()
+    numbers.chunks(2 + populations).map(span).collect()
 }
 
 /// Rows of one rank that lie side by side on it and in the order of all rows.
@@ -107,10 +107,10 @@ struct Places {
 }
 
 impl Places {
-    /// Of a prediction; `spans` are those of each rank.
-    fn new(spans: &[Vec<CollectedSpan>], prediction: usize) -> Places {
+    /// Of a population; `spans` are those of each rank.
+    fn new(spans: &[Vec<CollectedSpan>], population: usize) -> Places {
         let of_rank = |(rank, spans): (usize, &Vec<CollectedSpan>)| {
-            spans.iter().map(|span| (span.rows.start, rank, span.labelled[prediction])).collect::<Vec<_>>()
+            spans.iter().map(|span| (span.rows.start, rank, span.labelled[population])).collect::<Vec<_>>()
         };
         let mut ordered: Vec<_> = spans.iter().enumerate().flat_map(of_rank).collect();
         ordered.sort_unstable();
@@ -252,10 +252,9 @@ mod tests {
     type Row = (u8, u64, [(f32, Option<bool>); 2]);
 
     fn metrics() -> Metrics {
-        let metric = |name: &str, prediction, kind| Metric { name: name.into(), prediction, kind };
+        let metric = |name: &str, prediction, kind| Metric { name: name.into(), prediction, kind, condition: None };
         let gauc = |by, weight| MetricKind::Gauc { by, weight };
-        let prediction =
-            |name: &str, label, distribution| Prediction { name: name.into(), label, distribution };
+        let prediction = |name: &str, label, distribution| Prediction { name: name.into(), label, distribution };
         let metrics = [
             metric("auc(a)", 0, MetricKind::Auc),
             metric("gauc by user", 0, gauc(GroupBy::Key(0), GroupWeight::Clicks)),
@@ -269,6 +268,8 @@ mod tests {
             metric("rmse(c)", 2, MetricKind::RootMeanSquaredError),
             metric("xauc(c)", 2, MetricKind::Xauc),
         ];
+        let only = Metric { condition: Some(0), ..metric("auc(b) where", 1, MetricKind::Auc) };
+        let metrics = [&metrics[..], &[only]].concat();
         let (a, b) = (prediction("a", 1, Distribution::Bernoulli), prediction("b", 0, Distribution::Bernoulli));
         Metrics::new(&[a, b, prediction("c", 2, Distribution::Normal)], &metrics)
     }
@@ -286,7 +287,8 @@ mod tests {
             ..Batch::default()
         };
         let predicted = [0, 1, 0].map(|p| rows.iter().map(|row| of(p)(row).0).collect::<Vec<f32>>());
-        metrics.push(first_row as u64, &batch, &predicted);
+        let condition: Vec<f32> = rows.iter().map(|row| (row.1 % 3) as f32).collect();
+        metrics.push(first_row as u64, &batch, &predicted, &[&condition]);
     }
 
     /// Values with their bits: NaN is no value, and -0 is not 0.
@@ -383,12 +385,12 @@ mod tests {
             assert!(values.iter().all(|of_rank| *of_rank == values[0]));
             values[0].iter().map(|value| value.value).collect::<Vec<_>>()
         };
-        assert_eq!(undefined(&[], &[0, 0, 0]), [Err(Undefined::NoRows); 11]);
-        assert_eq!(undefined(&[row(1.0, None), row(2.0, None)], &[1]), [Err(Undefined::NoRows); 11]);
+        assert_eq!(undefined(&[], &[0, 0, 0]), [Err(Undefined::NoRows); 12]);
+        assert_eq!(undefined(&[row(1.0, None), row(2.0, None)], &[1]), [Err(Undefined::NoRows); 12]);
         let one_class = undefined(&[row(0.0, Some(true)), row(2.0, Some(true))], &[1, 1]);
         assert_eq!(one_class[..3], [Err(Undefined::OneClass); 3]);
         assert!(one_class[3].is_ok());
         let rows = [row(0.0, Some(true)), row(1.0, Some(false)), row(f32::NAN, Some(true))];
-        assert_eq!(undefined(&rows, &[2]), [Err(Undefined::NaN); 11]);
+        assert_eq!(undefined(&rows, &[2]), [Err(Undefined::NaN); 12]);
     }
 }

@@ -265,7 +265,8 @@ fn samples(model: &ModelUse<'_>, division: &Division, rank: usize) -> Traffic {
         KeyType::String => STRING_WORDS,
     });
     // The value of a label, and whether there is one.
-    let labels: f64 = schema.labels.iter().map(|l| if l.kind == LabelKind::Binary { 2.0 / 32.0 } else { 33.0 / 32.0 }).sum();
+    let labels: f64 =
+        schema.labels.iter().map(|l| if l.kind == LabelKind::Binary { 2.0 / 32.0 } else { 33.0 / 32.0 }).sum();
     let requests = if schema.requests.is_some() { 1.0 / candidates } else { 0.0 };
     let words = features.chain(lists).chain(keys).sum::<f64>() + labels + requests;
     // Blocks of data are decoded by all ranks in turn, whoever has the samples.

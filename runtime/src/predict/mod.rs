@@ -1,6 +1,7 @@
 //! Prediction: one row of output for each row of data, in its order: the key columns, the labels
 //! that the data have, both as they are, and one column for each prediction, which its distribution
-//! names: `<label>_probability`, `<label>_mean`, …; on request also `<label>_logit`. Written as a whole or not at all. Several ranks write a folder of parts.
+//! names: `<label>_probability`, `<label>_mean`, …; on request also `<label>_logit`, and the
+//! outputs of the spec. Written as a whole or not at all. Several ranks write a folder of parts.
 //!
 //! - `write`: a file. - `csv`: its rows as text. - `parts`: the folder of several ranks. - `share`:
 //!   rows on their way to the rank that writes them.
@@ -19,7 +20,7 @@ use arrow_array::{Array, ArrayRef, FixedSizeListArray, Float32Array, RecordBatch
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 use arrow_select::concat::concat;
 use din_program::Program;
-use din_program::schema::{Distribution, Prediction};
+use din_program::schema::{Distribution, Output, OutputPurpose, Prediction};
 use parts::PartsFolder;
 use share::RowExchange;
 use std::fmt;
@@ -96,7 +97,7 @@ pub fn open(
     list_separator: u8,
     output: &OutputOptions,
 ) -> Result<Dataset, Error> {
-    if output.outputs && program.outputs.is_empty() {
+    if output.outputs && written_outputs(program).next().is_none() {
         return Err(Error::input(format!("{}: the model has no outputs to write", output.path.display()))
             .help("declare one in the spec: `output query = …`"));
     }
@@ -181,9 +182,12 @@ fn columns(program: &Program, options: &OutputOptions) -> Vec<OutputColumn> {
         contents: ColumnContents::Key,
     });
     // Two labels may read one column.
-    let labels = program.schema.labels.iter().enumerate().filter(|(k, label)| {
-        program.schema.labels[..*k].iter().all(|before| before.column != label.column)
-    });
+    let labels = program
+        .schema
+        .labels
+        .iter()
+        .enumerate()
+        .filter(|(k, label)| program.schema.labels[..*k].iter().all(|before| before.column != label.column));
     let labels = labels.map(|(_, label)| OutputColumn {
         name: label.column.clone(),
         origin: format!("label {} ({})", label.name, label.location),
@@ -194,15 +198,16 @@ fn columns(program: &Program, options: &OutputOptions) -> Vec<OutputColumn> {
         origin: format!("the {what} of {}", p.name),
         contents,
     };
-    let predictions = program.predictions.iter().map(|p| {
-        predicted(p, p.distribution.column(), ColumnContents::Prediction(p.distribution))
-    });
+    let predictions = program
+        .predictions
+        .iter()
+        .map(|p| predicted(p, p.distribution.column(), ColumnContents::Prediction(p.distribution)));
     let mut columns: Vec<OutputColumn> = keys.chain(labels).chain(predictions).collect();
     if options.logits {
         columns.extend(logit_predictions(program).map(|(_, p)| predicted(p, "logit", ColumnContents::Logit)));
     }
     if options.outputs {
-        columns.extend(program.outputs.iter().map(|output| OutputColumn {
+        columns.extend(written_outputs(program).map(|(_, output)| OutputColumn {
             name: output.name.clone(),
             origin: format!("output {} ({})", output.name, output.location),
             contents: ColumnContents::Output(output.width),
@@ -227,6 +232,11 @@ fn schema(data: &Dataset, columns: &[OutputColumn]) -> SchemaRef {
         Some(Field::new(&column.name, kind, false))
     }));
     Arc::new(Schema::new(fields))
+}
+
+/// The outputs that prediction may write, with their indices.
+fn written_outputs(program: &Program) -> impl Iterator<Item = (usize, &Output)> {
+    program.outputs.iter().enumerate().filter(|(_, output)| output.purpose == OutputPurpose::Written)
 }
 
 /// The type of a column of vectors.
@@ -275,9 +285,9 @@ fn arrays(
         arrays.extend(logits.map(|array| Arc::new(array) as ArrayRef));
     }
     if options.outputs {
-        for (output, values) in program.outputs.iter().zip(&values.outputs) {
+        for (k, output) in written_outputs(program) {
             let field = Arc::new(Field::new_list_field(DataType::Float32, false));
-            let values: ArrayRef = Arc::new(Float32Array::from(values.to_vec()));
+            let values: ArrayRef = Arc::new(Float32Array::from(values.outputs[k].to_vec()));
             arrays.push(Arc::new(FixedSizeListArray::try_new(field, output.width as i32, values, None)?));
         }
     }

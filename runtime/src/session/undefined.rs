@@ -15,7 +15,9 @@ use din_program::schema::{Distribution, FeatureKind, Prediction};
 /// # Errors
 /// There is one; or the data cannot be read again to find its location.
 pub(crate) fn refuse(session: &mut Session, data: &Dataset, batch: &Batch, first_row: u64) -> Result<()> {
-    let Some((prediction, row)) = first(session, |distribution, value| !distribution.holds(value)) else { return Ok(()) };
+    let Some((prediction, row)) = first(session, |distribution, value| !distribution.holds(value)) else {
+        return Ok(());
+    };
     let program = session.program().clone();
     let location = location(data, first_row + row as u64)?;
     let name = &program.predictions[prediction].name;

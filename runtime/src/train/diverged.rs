@@ -45,8 +45,8 @@ pub(super) fn explain(
     Ok(search(run, &became, observe)?.unwrap_or_else(|| error.help(general)))
 }
 
-/// Predicts the training data in the order of the files, up to the first row whose prediction is not
-/// finite; `None` where there is none, or where Ctrl-C came between.
+/// Predicts the training data in the order of the files, up to the first row whose prediction is
+/// not finite; `None` where there is none, or where Ctrl-C came between.
 fn search(run: &mut TrainingRun, became: &str, observe: &mut dyn FnMut(Event)) -> Result<Option<Error>> {
     observe(PassEvent::Begin { pass: DataPass::Searching, rows: run.train.rows(), done: 0 }.into());
     let mut batches = run.train.stream_in_order(reading(run, Order::File), &run.ranks)?;

@@ -35,9 +35,11 @@ fn compare(name: &str, kind: &str, prediction: &str, loss: &str) {
     let model = checked.model.unwrap_or_else(|| panic!("{text}\n{:?}", checked.diagnostics));
     let warned: Vec<_> = checked.diagnostics.iter().filter(|d| d.code == "W0606").map(|d| &d.message).collect();
     assert!(warned.is_empty(), "{name}: {warned:?}");
-    let data = model.tables.iter().zip(&inputs).map(|(t, input)| {
-        TableData::new(&model.updates[t.update as usize], 1, get(input).to_vec(), Vec::new())
-    });
+    let data = model
+        .tables
+        .iter()
+        .zip(&inputs)
+        .map(|(t, input)| TableData::new(&model.updates[t.update as usize], 1, get(input).to_vec(), Vec::new()));
     let session = InterpreterSession::new(&model, Vec::new(), Vec::new(), data.collect()).unwrap();
     // Each sample alone, so that the loss of a step is that of the sample.
     for sample in 0..samples {

@@ -129,9 +129,8 @@ pub(super) fn value(required: &RequiredColumn, path: &Path, text: &[u8], out: &m
                 b"false" | b"False" | b"FALSE" => 0.0,
                 _ => string()?.parse::<f64>().map_err(|_| required.text_label(path, kind, shown(text)))?,
             };
-            let (label, known) =
-                label_value(number, kind, missing, text.is_empty())
-                    .ok_or_else(|| required.bad_label(path, kind, number))?;
+            let (label, known) = label_value(number, kind, missing, text.is_empty())
+                .ok_or_else(|| required.bad_label(path, kind, number))?;
             out.labels[l].push(label);
             out.present[l].push(known);
         }

@@ -296,7 +296,13 @@ mod tests {
                 feature("b", None),
             ],
             sequences: vec![Sequence { name: "s".into(), keep, common: false, location: "m.din:2:5".into() }],
-            labels: vec![Label { name: "l".into(), column: "l".into(), kind: LabelKind::Binary, missing: None, location: "m.din:8:5".into() }],
+            labels: vec![Label {
+                name: "l".into(),
+                column: "l".into(),
+                kind: LabelKind::Binary,
+                missing: None,
+                location: "m.din:8:5".into(),
+            }],
             ..Schema::default()
         };
         let binding = Binding::new(&schema, &OpenOptions::new(ReadMode::Train));

@@ -2,8 +2,8 @@
 //!
 //! A message begins with the number of samples and, where the schema has requests, of requests, and
 //! their samples. Lists are sent as lengths. An id takes two words, one where the table has at most
-//! 2^32 of them; a float one, and so a label; a binary label and the presence of any label a bit. Columns that are
-//! passed through are arrays.
+//! 2^32 of them; a float one, and so a label; a binary label and the presence of any label take a
+//! bit. Columns that are passed through are arrays.
 
 use crate::batch::{Batch, KeyColumn};
 use crate::comm::{floats_as_words, ids, words_as_floats};
@@ -38,7 +38,9 @@ pub(super) fn encode(binding: &Binding, batch: &Batch, words: &mut Vec<u32>) {
     for (label, values) in schema.labels.iter().zip(&batch.labels) {
         match label.kind {
             LabelKind::Binary => push_flags(values, words),
-            LabelKind::Number | LabelKind::Count | LabelKind::Weight => words.extend_from_slice(floats_as_words(values)),
+            LabelKind::Number | LabelKind::Count | LabelKind::Weight => {
+                words.extend_from_slice(floats_as_words(values))
+            }
         }
     }
     batch.present.iter().for_each(|flags| push_flags(flags, words));

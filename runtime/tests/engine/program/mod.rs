@@ -14,7 +14,8 @@ pub use reference::*;
 
 use din_program::schedule::*;
 use din_program::schema::{
-    self, Distribution, Feature, FeatureKind, Init, Label, LabelKind, Parameter, Prediction, Schema, Sequence, Training, UpdateRule,
+    self, Distribution, Feature, FeatureKind, Init, Label, LabelKind, Parameter, Prediction, Schema, Sequence,
+    Training, UpdateRule,
 };
 use din_program::{FORMAT, Isa, Program, SlotScope, Update, UpdateSlot};
 use din_runtime::exec::cpu::CpuExecutor;
