@@ -44,7 +44,8 @@ model shop {
         batch     32
         epochs    3
     }
-    report auc(click), auc(bought), rmse(time), mae(late), xauc(time), rmse(likes)
+    report auc(click), auc(bought), rmse(time), mae(late), xauc(time), rmse(likes),
+        auc(bought) where click.label, mae(late) where (user.age > 1)
 }
 ";
 
@@ -103,6 +104,12 @@ fn labels_of_all_kinds_are_trained_reported_and_predicted() {
     };
     assert_eq!(metric("rmse(time)").1, Some(360), "missing times are left out");
     assert_eq!(metric("rmse(likes)").1, Some(400));
+    // Of clicks alone; and of no row at all.
+    let found = |name: &str| report["metrics"].as_array().unwrap().iter().find(|m| m["name"] == name).unwrap().clone();
+    let clicks = (0..400).filter(|k| row(*k).split(',').nth(4) == Some("1")).count() as u64;
+    let bought = found("auc(bought) where click.label");
+    assert_eq!(bought["positives"].as_u64().unwrap() + bought["negatives"].as_u64().unwrap(), clicks);
+    assert_eq!(found("mae(late) where user.age > 1")["undefined"], "no labelled rows");
     assert!(metric("rmse(time)").0 < 2.0 && metric("mae(late)").0 < 4.0);
     assert!((0.0..=1.0).contains(&metric("xauc(time)").0));
 
