@@ -103,7 +103,13 @@ impl Binding {
             ReadMode::Evaluate => required.extend(labels.chain(keys)),
             ReadMode::Predict => {
                 let pass = |required| PassthroughColumn { required, kind: None };
-                passthrough.extend(keys.clone().chain(labels).map(pass));
+                passthrough.extend(keys.clone().map(pass));
+                // Several labels may read one column, which is passed through once.
+                for label in labels {
+                    if passthrough.iter().all(|column: &PassthroughColumn| column.required.column != label.column) {
+                        passthrough.push(pass(label));
+                    }
+                }
                 required.extend(keys.filter(of_requests));
             }
         }
