@@ -1,7 +1,7 @@
 """Writes fixtures/losses.safetensors: losses and their derivatives, for tests/tests/reference/losses.rs.
 
 Losses of numbers and counts are PyTorch's, in float64. Cross-entropies of products and means of
-probabilities are evaluated by mpmath with 450 digits from the plain formula `-y ln p - (1 - y) ln (1 -
+probabilities are evaluated by mpmath with 800 digits from the plain formula `-y ln p - (1 - y) ln (1 -
 p)`, so that nothing is lost where a probability is near 0 or 1.
 
 Run: python tests/reference/losses.py (numpy, torch, safetensors, mpmath).
@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.numpy import save_file
 
-mpmath.mp.dps = 450
+mpmath.mp.dps = 800
 out = {}
 random = np.random.default_rng(20261129)
 N = 40

@@ -43,7 +43,7 @@ pub struct OutputOptions {
 }
 
 /// What was written.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PredictionSummary {
     pub rows: u64,
     /// In the order of the file: names, and what they hold.
@@ -51,7 +51,7 @@ pub struct PredictionSummary {
 }
 
 /// What a column of the output holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum ColumnContents {
     Key,
     Label,
