@@ -3,7 +3,7 @@
 use super::elaborator::Elaborator;
 use super::scope::NameScope;
 use super::walk::Context;
-use crate::graph::{BATCH, Shape};
+use crate::graph::{BATCH, GLOBAL, Shape};
 use din_grammar::Diagnostic;
 use din_grammar::ast::{self, ExprKind, MemberKind};
 use din_program::schema::{Output, OutputPurpose};
@@ -61,7 +61,10 @@ impl<'a> Elaborator<'a> {
             let node = self.walk.graph.node(t.node);
             let request = Some(node.axis) == self.walk.graph.axes.request();
             if (node.axis != BATCH && !request) || node.shape.width() != 1 {
-                let found = self.describe_tensor(&t);
+                let found = match node.axis {
+                    GLOBAL => "a value that does not depend on the sample".to_string(),
+                    _ => self.describe_tensor(&t),
+                };
                 let message = "a condition of a metric is one value per sample";
                 let d = Diagnostic::error("E0614", message, condition.span, found.clone());
                 self.report(d.note(format!("expected [1] for every sample\nfound {found}")));

@@ -92,7 +92,9 @@ impl Elaborator<'_> {
         ids.sort_unstable();
         // What is made of an unknown part is unknown as a whole: a part may be above 1.
         let unknown = ids.iter().find(|id| matches!(structures[*id], Structure::Unknown)).copied();
-        let unknown = unknown.map(|id| graph.node(id).span);
+        // A place in the library says nothing of the model.
+        let library = |at: Span| self.sources.get(at.file).is_some_and(|f| f.name.starts_with("std."));
+        let unknown = unknown.map(|id| graph.node(id).span).map(|at| if library(at) { span } else { at });
         if unknown.is_some() {
             structures.insert(probability, Structure::Unknown);
             ids = vec![probability];
