@@ -157,6 +157,7 @@ pub fn compile_observed(
         parameters: model.parameters.clone(),
         states: model.states.clone(),
         predictions: model.predictions.clone(),
+        outputs: model.outputs.clone(),
         metrics: model.metrics.clone(),
         training: model.training.clone(),
         updates,

@@ -5,7 +5,7 @@
 use crate::graph::Graph;
 use din_grammar::{SourceMap, Span};
 use din_program::SlotScope;
-use din_program::schema::{Metric, Parameter, Prediction, Schema, State, TableSpec, Training, UpdateRule};
+use din_program::schema::{Metric, Output, Parameter, Prediction, Schema, State, TableSpec, Training, UpdateRule};
 
 /// A model that [`crate::front::check`] has accepted.
 #[derive(Clone, Debug)]
@@ -24,6 +24,8 @@ pub struct CheckedModel {
     pub states: Vec<State>,
     /// One per label that is predicted.
     pub predictions: Vec<Prediction>,
+    /// What inference computes beside predictions and loss; see `Program::outputs`.
+    pub outputs: Vec<Output>,
     /// What `report` asks for, in its order.
     pub metrics: Vec<Metric>,
     /// The settings of `train`.
@@ -33,7 +35,7 @@ pub struct CheckedModel {
     /// `training` is true. Roots: `Loss`, `Prediction`s, `State`s. No gradients yet: `autodiff`
     /// adds them.
     pub train: Graph,
-    /// `training` is false. Roots: `Prediction`s and the `Loss` (for reports).
+    /// `training` is false. Roots: `Prediction`s, `Output`s, and the `Loss` (for reports).
     pub infer: Graph,
     /// Hyper-parameters and their values, after `--set`.
     pub hypers: Vec<(String, f64)>,

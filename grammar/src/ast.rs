@@ -154,32 +154,67 @@ pub struct Member {
 #[derive(Clone, Debug, PartialEq)]
 pub enum MemberKind {
     /// `features user { gender: category(2) … }`
-    Features { name: Ident, fields: Vec<FeatureField> },
+    Features {
+        name: Ident,
+        fields: Vec<FeatureField>,
+    },
     /// `sequence visited (keep last 100) { good_id: category from visited_good_ids … }`
-    Sequence { name: Ident, keep: Option<KeepDecl>, fields: Vec<FeatureField> },
+    Sequence {
+        name: Ident,
+        keep: Option<KeepDecl>,
+        fields: Vec<FeatureField>,
+    },
     /// `label click: binary missing -1`
-    Label { name: Ident, kind: Ident, column: Option<Ident>, missing: Option<Expr> },
+    Label {
+        name: Ident,
+        kind: Ident,
+        column: Option<Ident>,
+        missing: Option<Expr>,
+    },
     /// `key user_id: int64`
-    Key { name: Ident, kind: Ident, column: Option<Ident> },
+    Key {
+        name: Ident,
+        kind: Ident,
+        column: Option<Ident>,
+    },
     /// `embedding good [16] for ad.good_id, visited.good_id { regularize adaptive(0.01) }`,
     /// `embedding [8] for each of user, scene`
     Embedding(Embedding),
     /// `hyper lr = 1e-3 in log(1e-4, 1e-2)`
-    Hyper { name: Ident, default: Expr, space: Option<Expr> },
+    Hyper {
+        name: Ident,
+        default: Expr,
+        space: Option<Expr>,
+    },
     /// `let (a, b) = …`
     Let(Let),
     /// `layer tower = mlp(_, [64], relu)`
     Layer(Layer),
     /// `predict click ~ bernoulli(logit = …)`
-    Predict { target: Ident, distribution: Expr },
+    Predict {
+        target: Ident,
+        distribution: Expr,
+    },
     /// `train { loss … optimizer … }`
     Train(Train),
     /// `report auc(click), gauc(click, by = user_id)`
-    Report { metrics: Vec<Expr> },
+    Report {
+        metrics: Vec<Expr>,
+    },
     /// `assert parameters(dense) < 1_000_000`
-    Assert { condition: Expr },
+    /// `output query = e`
+    Output {
+        name: Ident,
+        value: Expr,
+    },
+    Assert {
+        condition: Expr,
+    },
     /// `common user, visited by request_id`
-    Common { groups: Vec<Ident>, by: Ident },
+    Common {
+        groups: Vec<Ident>,
+        by: Ident,
+    },
 }
 
 /// `(keep last 100)`, `(keep first 20)`

@@ -347,6 +347,7 @@ fn member(m: &Member) -> String {
         MemberKind::Predict { target, distribution } => format!("predict {} {}", target.name, show(distribution)),
         MemberKind::Train(t) => format!("train {{{}}}", list(t.settings.iter().map(setting).collect())),
         MemberKind::Report { metrics } => format!("report {}", list(metrics.iter().map(show).collect())),
+        MemberKind::Output { name, value } => format!("output {} {}", name.name, show(value)),
         MemberKind::Assert { condition } => format!("assert {}", show(condition)),
         MemberKind::Common { groups, by } => format!("common {} by {}", names(groups), by.name),
     }

@@ -11,7 +11,7 @@ pub mod schedule;
 pub mod schema;
 
 use schedule::{MathFunction, Schedule};
-use schema::{Metric, Parameter, Prediction, Schema, State, TableSpec, Training};
+use schema::{Metric, Output, Parameter, Prediction, Schema, State, TableSpec, Training};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -45,6 +45,9 @@ pub struct Program {
     pub states: Vec<State>,
     /// One per label that is predicted.
     pub predictions: Vec<Prediction>,
+    /// What `infer` computes beside predictions and loss: first what prediction writes on request,
+    /// in the order of the spec, then the conditions of metrics.
+    pub outputs: Vec<Output>,
     /// What `report` asks for, in its order.
     pub metrics: Vec<Metric>,
     /// Batch, epochs and seed, where the command line gives none.

@@ -302,6 +302,13 @@ pub enum ScheduleRoot {
         /// One float per sample.
         buffer: BufferId,
     },
+    /// The values of output `index`.
+    Output {
+        /// Index into `Program::outputs`.
+        index: u32,
+        /// As many floats per sample as the output is wide.
+        buffer: BufferId,
+    },
     /// A value that a test asks for by name.
     Named {
         /// The name.
@@ -341,6 +348,7 @@ impl ScheduleRoot {
         match self {
             ScheduleRoot::Loss(buffer)
             | ScheduleRoot::Prediction { buffer, .. }
+            | ScheduleRoot::Output { buffer, .. }
             | ScheduleRoot::Named { buffer, .. }
             | ScheduleRoot::State { buffer, .. }
             | ScheduleRoot::ParamGradient { buffer, .. } => *buffer,

@@ -16,7 +16,7 @@ pub struct Schema {
     pub features: Vec<Feature>,
     /// Ragged axes; axis `2 + index` of the schedule.
     pub sequences: Vec<Sequence>,
-    /// What may be predicted.
+    /// What is known in training and evaluation: to predict, or for the loss to read.
     pub labels: Vec<Label>,
     /// What is carried through.
     pub keys: Vec<Key>,
@@ -138,13 +138,57 @@ pub struct Keep {
     pub count: u32,
 }
 
-/// A binary label: 0/1 integers, floats or booleans.
+/// What the values of a label are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LabelKind {
+    /// 0 or 1.
+    Binary,
+    /// Any finite number.
+    Number,
+    /// A whole number from 0 to [`LabelKind::MAX_COUNT`].
+    Count,
+    /// A finite number, 0 or more, that weighs a sample.
+    Weight,
+}
+
+impl LabelKind {
+    /// The largest count: f32 holds every whole number up to it.
+    pub const MAX_COUNT: f64 = 16_777_216.0;
+
+    /// Every kind and the word for it.
+    pub const ALL: [(&'static str, Self); 4] =
+        [("binary", Self::Binary), ("number", Self::Number), ("count", Self::Count), ("weight", Self::Weight)];
+
+    /// Whether a label of the kind may have the value.
+    pub fn holds(self, value: f64) -> bool {
+        match self {
+            Self::Binary => value == 0.0 || value == 1.0,
+            Self::Number => (value as f32).is_finite(),
+            Self::Count => (0.0..=Self::MAX_COUNT).contains(&value) && value.fract() == 0.0,
+            Self::Weight => value >= 0.0 && (value as f32).is_finite(),
+        }
+    }
+
+    /// What messages expect of a value.
+    pub fn expected(self) -> &'static str {
+        match self {
+            Self::Binary => "0 or 1",
+            Self::Number => "a finite number",
+            Self::Count => "a whole number from 0 to 16777216",
+            Self::Weight => "a finite number, 0 or more",
+        }
+    }
+}
+
+/// A label: numbers or booleans.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Label {
     /// `click`
     pub name: String,
     /// Column of the data.
     pub column: String,
+    /// What its values are.
+    pub kind: LabelKind,
     /// The value that stands for "not known"; without it a null is a located error.
     pub missing: Option<f64>,
     /// `models/din.din:26:5`: where the spec declares it.
@@ -266,13 +310,94 @@ impl State {
     }
 }
 
-/// A predicted label. Its root in the graphs is the logit; the probability is `sigmoid(logit)`.
+/// The distribution by which a label is predicted, and so what the prediction's root in the graphs
+/// is.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Distribution {
+    /// Of a binary label. The root is the logit; the probability is `sigmoid(logit)`.
+    Bernoulli,
+    /// Of a number or count. The root is the mean.
+    Normal,
+    /// Of a count. The root is the rate, which is the mean.
+    Poisson,
+    /// One quantile of a number or count. The root is its value.
+    Quantile {
+        /// Which one: above 0 and below 1; 0.5 is the median.
+        level: f64,
+    },
+}
+
+impl Distribution {
+    /// What the root is called.
+    pub fn root(self) -> &'static str {
+        match self {
+            Self::Bernoulli => "logit",
+            Self::Normal => "mean",
+            Self::Poisson => "rate",
+            Self::Quantile { .. } => "quantile",
+        }
+    }
+
+    /// What the column of its prediction is called: `<label>_probability`.
+    pub fn column(self) -> &'static str {
+        match self {
+            Self::Bernoulli => "probability",
+            Self::Normal | Self::Poisson | Self::Quantile { .. } => self.root(),
+        }
+    }
+
+    /// Whether it predicts labels of the kind.
+    pub fn predicts(self, kind: LabelKind) -> bool {
+        match self {
+            Self::Bernoulli => kind == LabelKind::Binary,
+            Self::Poisson => kind == LabelKind::Count,
+            Self::Normal => matches!(kind, LabelKind::Number | LabelKind::Count),
+            Self::Quantile { level } => {
+                matches!(kind, LabelKind::Number | LabelKind::Count) && level > 0.0 && level < 1.0
+            }
+        }
+    }
+
+    /// Whether a root has a meaning: a logit may be infinite.
+    pub fn holds(self, root: f32) -> bool {
+        match self {
+            Self::Bernoulli => !root.is_nan(),
+            Self::Normal | Self::Poisson | Self::Quantile { .. } => root.is_finite(),
+        }
+    }
+}
+
+/// A predicted label.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Prediction {
     /// The label's name.
     pub name: String,
     /// Index into [`Schema::labels`].
     pub label: u32,
+    /// How it is predicted.
+    pub distribution: Distribution,
+}
+
+/// What a value is for that inference computes beside predictions and loss.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OutputPurpose {
+    /// Prediction writes it on request: `output query = …`.
+    Written,
+    /// A metric is over the samples for which it is not 0: `auc(click) where user.new`.
+    Condition,
+}
+
+/// A vector per sample that inference computes beside predictions and loss.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Output {
+    /// `query`; the text of a condition.
+    pub name: String,
+    /// What it is for.
+    pub purpose: OutputPurpose,
+    /// Components per sample.
+    pub width: u32,
+    /// `models/towers.din:30:5`: where the spec declares it.
+    pub location: String,
 }
 
 /// The settings of `train` that the command line may override.

@@ -20,7 +20,7 @@ pub struct Batch {
     pub ids: Vec<Vec<u64>>,
     /// By feature: `width` values per sample (or entry); empty for categorical features.
     pub dense: Vec<Vec<f32>>,
-    /// By label: 0 or 1; 0 where missing.
+    /// By label: its value; 0 where missing.
     pub labels: Vec<Vec<f32>>,
     /// By label: 1 where present, else 0.
     pub present: Vec<Vec<f32>>,

@@ -81,8 +81,8 @@ pub fn evaluate(
     let program = session.program().clone();
     let mut metrics = Metrics::new(&program.predictions, &program.metrics);
     let options = InferenceOptions { pass: DataPass::Evaluating, batch, on_signal };
-    let rows = infer_all(session, data, options, ranks, observe, |first_row, batch, logits| {
-        metrics.push(first_row, batch, logits);
+    let rows = infer_all(session, data, options, ranks, observe, |first_row, batch, values| {
+        metrics.push(first_row, batch, &values.predicted, &values.outputs);
         Ok(())
     })?;
     let rows = rows.ok_or_else(|| {

@@ -50,7 +50,7 @@
 //! let mut batches = data.stream(StreamOptions::new(4, Order::File))?;
 //! let batch = batches.next()?.expect("the file has rows");
 //! session.infer(&batch)?;
-//! let logits = session.logits(0);
+//! let logits = session.predicted(0);
 //! assert!(logits[0] > 0.0 && logits[1] < 0.0);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used)]
 
 use din_program::schema::{GroupWeight, RankedMeasure};
-use din_runtime::metric::{auc, brier, calibration, gauc, log_loss, normalized_entropy, pr_auc, ranked};
+use din_runtime::metric::{
+    auc, brier, calibration, gauc, log_loss, mae, normalized_entropy, pr_auc, ranked, rmse, xauc,
+};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -53,5 +55,27 @@ fn equal_scikit_learn() {
             near(result.value.unwrap(), expected);
             assert_eq!((result.groups, result.skipped_groups), (case.groups, case.skipped_groups));
         }
+    }
+}
+
+#[derive(Deserialize)]
+struct NumericCase {
+    label: Vec<f32>,
+    prediction: Vec<f32>,
+    rmse: f64,
+    mae: f64,
+    xauc: f64,
+}
+
+/// Figures by `reference/numeric_metrics.py`.
+#[test]
+fn of_numbers_equal_scikit_learn_and_scipy() {
+    let cases: Vec<NumericCase> = serde_json::from_str(include_str!("reference/numeric_metrics.json")).unwrap();
+    assert_eq!(cases.len(), 4);
+    for case in cases {
+        let near = |ours: f64, theirs: f64| assert!((ours - theirs).abs() < 1e-9, "{ours} {theirs}");
+        near(rmse(&case.prediction, &case.label).unwrap(), case.rmse);
+        near(mae(&case.prediction, &case.label).unwrap(), case.mae);
+        near(xauc(&case.prediction, &case.label).unwrap(), case.xauc);
     }
 }

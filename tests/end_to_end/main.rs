@@ -8,6 +8,7 @@ mod controls;
 mod faults;
 mod gpu;
 mod injection;
+mod labels;
 mod outputs;
 mod plan;
 mod predictions;

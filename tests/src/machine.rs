@@ -8,8 +8,8 @@ use din_compiler::plan::{Kernels, PlanOptions, plan};
 use din_grammar::SourceMap;
 use din_program::schedule::{Schedule, ScheduleRoot};
 use din_program::schema::{
-    self, Feature, FeatureKind, Init, Key, KeyType, Label, Parameter, Requests, Schema, Sequence, TableKind, Training,
-    UpdateRule,
+    self, Distribution, Feature, FeatureKind, Init, Key, KeyType, Label, LabelKind, Parameter, Requests, Schema,
+    Sequence, TableKind, Training, UpdateRule,
 };
 use din_program::{FORMAT, Isa, Program, Update};
 use din_runtime::exec::cpu::CpuExecutor;
@@ -225,8 +225,13 @@ pub fn around(case: &Case, schedule: Schedule) -> Program {
             .roots
             .iter()
             .filter(|r| matches!(r, din_compiler::graph::Root::Prediction { .. }))
-            .map(|_| din_program::schema::Prediction { name: "p".into(), label: 0 })
+            .map(|_| din_program::schema::Prediction {
+                name: "p".into(),
+                label: 0,
+                distribution: Distribution::Bernoulli,
+            })
             .collect(),
+        outputs: vec![],
         metrics: vec![],
         training: Training { batch: 1, epochs: 1, seed: 0, select: 0, patience: None },
         updates: vec![update(true), update(false)],
@@ -301,7 +306,7 @@ pub fn schema_of(graph: &Graph) -> Schema {
     let predicted = graph.roots.iter().any(|r| matches!(r, din_compiler::graph::Root::Prediction { .. }));
     for k in 0..labels.max().unwrap_or(0).max(u32::from(predicted)) {
         let (name, location) = (format!("y{k}"), String::new());
-        schema.labels.push(Label { column: name.clone(), name, missing: None, location });
+        schema.labels.push(Label { column: name.clone(), name, kind: LabelKind::Binary, missing: None, location });
     }
     features.sort_by_key(|f| f.0);
     schema.features = features.into_iter().map(|f| f.1).collect();

@@ -111,6 +111,9 @@ pub fn unit_texts() -> Vec<(String, &'static str, String)> {
     all.push(("requests".into(), "requests.din", REQUESTS.into()));
     all.push(("dropout".into(), "dropout.din", DROPOUT.into()));
     all.push(("towers".into(), "towers.din", towers::spec()));
+    all.push(("watch_time".into(), "watch_time.din", include_str!("../models/watch_time.din").into()));
+    all.push(("products".into(), "products.din", include_str!("../models/products.din").into()));
+    all.push(("two_towers".into(), "two_towers.din", include_str!("../models/two_towers.din").into()));
     all
 }
 

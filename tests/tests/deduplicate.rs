@@ -140,7 +140,7 @@ fn trained(program: &Arc<Program>, threads: usize) -> (Vec<f32>, Vec<f32>, Vec<f
     let mut session = Session::new(Box::new(engine), threads, 7).unwrap();
     let losses = (0..8).map(|k| session.train(&batch(k, 96 - 7 * k as usize, 20 + 10 * k as usize)).unwrap()).collect();
     session.infer(&batch(99, 50, 9)).unwrap();
-    let logits = session.logits(0).to_vec();
+    let logits = session.predicted(0).to_vec();
     let tables = session.tables().iter().flat_map(|t| t.weights().to_vec()).collect();
     let updates = session.tables().iter().flat_map(|t| t.updates().to_vec()).collect();
     (losses, logits, tables, updates)

@@ -15,6 +15,7 @@ fn name(root: &Root) -> String {
     match root {
         Root::Loss(_) => "loss".into(),
         Root::Prediction { index, .. } => format!("prediction {index}"),
+        Root::Output { index, .. } => format!("output {index}"),
         Root::Named { name, .. } => format!("named {name}"),
         Root::State { state, .. } => format!("state {}", state.0),
         Root::ParamGradient { param, .. } => format!("gradient of parameter {}", param.0),

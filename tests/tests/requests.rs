@@ -66,7 +66,7 @@ fn trained(common: bool, activation: &str, threads: usize, isa: Isa) -> (Vec<f32
     session.finish_counting(counters).unwrap();
     let losses = logs().iter().map(|log| session.train(&log.batch(common)).unwrap()).collect();
     session.infer(&logs()[1].batch(common)).unwrap();
-    let logits = session.logits(0).to_vec();
+    let logits = session.predicted(0).to_vec();
     let tables = session.tables().iter().flat_map(|t| t.weights().to_vec()).collect();
     (losses, logits, tables)
 }
@@ -97,7 +97,7 @@ fn one_model_serves_several_sessions() {
         |threads: &Arc<Threads>| Box::new(CpuExecutor::new(program.clone(), threads.clone(), cpu::detect()).unwrap());
     let logits = |session: &mut Session, log: &Log| {
         session.infer(&log.batch(true)).unwrap();
-        session.logits(0).to_vec()
+        session.predicted(0).to_vec()
     };
     let threads = Threads::new(2).unwrap();
     let mut owner = Session::new(executor(&threads), threads, 7).unwrap();

@@ -189,6 +189,9 @@ pub struct PredictArgs {
     /// Also write the logits, which `eval` ranks by: `<label>_logit` beside `<label>_probability`
     #[arg(long)]
     pub logits: bool,
+    /// Also write the spec's outputs (`output query = …`), as lists: to .parquet alone
+    #[arg(long)]
+    pub outputs: bool,
     /// Replace --out if it is there
     #[arg(long)]
     pub force: bool,

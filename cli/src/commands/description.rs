@@ -20,6 +20,9 @@ pub struct Description {
     hypers: Vec<Hyper>,
     columns: Vec<Column>,
     labels: Vec<String>,
+    /// What their values are.
+    #[serde(skip)]
+    label_values: Vec<&'static str>,
     keys: Vec<String>,
     tables: Vec<TableRow>,
     parameters: Vec<Tensor>,
@@ -167,6 +170,7 @@ impl Description {
             hypers: program.hypers.iter().map(|(n, v)| Hyper { name: n.clone(), value: *v }).collect(),
             columns,
             labels: schema.labels.iter().map(|l| l.column.clone()).collect(),
+            label_values: schema.labels.iter().map(|l| l.kind.expected()).collect(),
             keys: schema.keys.iter().map(|k| k.column.clone()).collect(),
             tables,
             parameters,
@@ -222,8 +226,8 @@ impl fmt::Display for Description {
         for Column { column, kind, .. } in &self.columns {
             writeln!(f, "  {column:<24} {kind}")?;
         }
-        for label in &self.labels {
-            writeln!(f, "  {label:<24} label, 0 or 1")?;
+        for (label, values) in self.labels.iter().zip(&self.label_values) {
+            writeln!(f, "  {label:<24} label, {values}")?;
         }
         for key in &self.keys {
             writeln!(f, "  {key:<24} key")?;

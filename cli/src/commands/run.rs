@@ -325,14 +325,15 @@ pub fn predict(console: &Console, own: Option<&Bundle>, args: &PredictArgs, rank
     }
     let mut opened = open(console, own, &args.trained, &args.device, &cpu_options(&args.cpu), ranks)?;
     let program = opened.session.program().clone();
-    let output = OutputOptions { path: args.out.clone(), format, logits: args.logits };
+    let output = OutputOptions { path: args.out.clone(), format, logits: args.logits, outputs: args.outputs };
     let separator = opened.list_separator(console, args.input.list_separator);
     let data = predict::open(&program, &args.data, separator, &output)?;
     not_an_input(&args.out, data.files())?;
     let logits = if args.logits { "logits" } else { "no logits" };
+    let outputs = if args.outputs { "outputs" } else { "no outputs" };
     opened.check_agreement(
         &data,
-        &[format!("output {}", args.out.display()), logits.into(), profiled(args.profile)],
+        &[format!("output {}", args.out.display()), logits.into(), outputs.into(), profiled(args.profile)],
         &**ranks,
     )?;
     remark_of_left_out(console, &data);

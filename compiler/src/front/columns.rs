@@ -52,11 +52,12 @@ impl<'a> Elaborator<'a> {
                 | MemberKind::Predict { .. }
                 | MemberKind::Train(_)
                 | MemberKind::Report { .. }
+                | MemberKind::Output { .. }
                 | MemberKind::Assert { .. }
                 | MemberKind::Common { .. } => {}
             }
         }
-        for (i, (name, span)) in labels.iter().enumerate() {
+        for (name, span) in &labels {
             if let Some(first) = seen.iter().find(|s| s.0 == *name && !keys.contains(&s.3)) {
                 self.report(
                     Diagnostic::error(
@@ -67,13 +68,6 @@ impl<'a> Elaborator<'a> {
                     )
                     .label(*span, "a label here: the answer leaks")
                     .help("take the column out of the features"),
-                );
-            }
-            if let Some(first) = labels[..i].iter().find(|l| l.0 == *name) {
-                self.report(
-                    Diagnostic::error("E0406", format!("two labels read the column `{name}`"), *span, "again here")
-                        .label(first.1, "first here")
-                        .help("remove one of them"),
                 );
             }
         }

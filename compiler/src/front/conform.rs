@@ -1,5 +1,6 @@
 //! Types of parameters and results: what an argument may be, sizes and axes unified.
 
+use super::distribution::DistributionName;
 use super::elaborator::Elaborator;
 use super::scope::{NameScope, NamedAxis, SizeBinding};
 use super::value::{ExprValue, Tensor};
@@ -21,12 +22,17 @@ pub(super) enum TypeWord {
     Bool,
     Function,
     Text,
+    /// Of any distribution.
     Prediction,
+    /// Of one distribution.
+    PredictionBy(DistributionName),
+    /// Of a number or count.
+    NumericPrediction,
     Key,
 }
 
 impl TypeWord {
-    const ALL: [(&'static str, TypeWord); 12] = [
+    const ALL: [(&'static str, TypeWord); 17] = [
         ("int", TypeWord::Int),
         ("number", TypeWord::Number),
         ("float", TypeWord::Number),
@@ -38,6 +44,11 @@ impl TypeWord {
         ("fn", TypeWord::Function),
         ("text", TypeWord::Text),
         ("prediction", TypeWord::Prediction),
+        ("bernoulli", TypeWord::PredictionBy(DistributionName::Bernoulli)),
+        ("normal", TypeWord::PredictionBy(DistributionName::Normal)),
+        ("poisson", TypeWord::PredictionBy(DistributionName::Poisson)),
+        ("quantile", TypeWord::PredictionBy(DistributionName::Quantile)),
+        ("numeric", TypeWord::NumericPrediction),
         ("key", TypeWord::Key),
     ];
 
@@ -49,13 +60,25 @@ impl TypeWord {
         use TypeWord::*;
         match self {
             Int | Number | NonNegative | Positive | Fraction => true,
-            List | Bool | Function | Text | Prediction | Key => false,
+            List | Bool | Function | Text | Prediction | PredictionBy(_) | NumericPrediction | Key => false,
+        }
+    }
+
+    pub fn is_prediction(self) -> bool {
+        use TypeWord::*;
+        match self {
+            Prediction | PredictionBy(_) | NumericPrediction => true,
+            Int | Number | NonNegative | Positive | Fraction | List | Bool | Function | Text | Key => false,
         }
     }
 
     /// Whether the value is of the type; a faulty value is of every type.
     pub fn holds(self, value: &ExprValue<'_>) -> bool {
         let number = |fits: fn(f64) -> bool| matches!(value, ExprValue::Number(n) if fits(*n));
+        let predicted = |fits: &dyn Fn(DistributionName) -> bool| match value {
+            ExprValue::Prediction { distribution, .. } => fits(DistributionName::of(*distribution)),
+            _ => false,
+        };
         let right = match self {
             TypeWord::Int => number(|n| n.fract() == 0.0),
             TypeWord::Number => number(|_| true),
@@ -66,7 +89,9 @@ impl TypeWord {
             TypeWord::Bool => matches!(value, ExprValue::Bool(_)),
             TypeWord::Function => matches!(value, ExprValue::Function(_)),
             TypeWord::Text => matches!(value, ExprValue::Text(_)),
-            TypeWord::Prediction => matches!(value, ExprValue::Prediction { .. }),
+            TypeWord::Prediction => predicted(&|_| true),
+            TypeWord::PredictionBy(name) => predicted(&|of| of == name),
+            TypeWord::NumericPrediction => predicted(&|of| of != DistributionName::Bernoulli),
             // Keys are arguments of metrics alone, which do not come by here.
             TypeWord::Key => false,
         };
@@ -86,6 +111,11 @@ impl TypeWord {
             TypeWord::Function => "a function",
             TypeWord::Text => "a text",
             TypeWord::Prediction => "a prediction",
+            TypeWord::PredictionBy(DistributionName::Bernoulli) => "a prediction by `bernoulli`",
+            TypeWord::PredictionBy(DistributionName::Normal) => "a prediction by `normal`",
+            TypeWord::PredictionBy(DistributionName::Poisson) => "a prediction by `poisson`",
+            TypeWord::PredictionBy(DistributionName::Quantile) => "a prediction by `quantile`",
+            TypeWord::NumericPrediction => "a prediction of a number or count",
             TypeWord::Key => "a key",
         }
     }
@@ -308,6 +338,11 @@ impl<'a> Elaborator<'a> {
     ) -> ExprValue<'a> {
         if word.holds(&value) {
             return value;
+        }
+        if let ExprValue::Label { index, .. } = value
+            && word.is_prediction()
+        {
+            return self.not_predicted(index, at);
         }
         let (expected, found) = (word.text(), self.describe(&value));
         self.fault(

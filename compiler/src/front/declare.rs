@@ -8,7 +8,7 @@ use super::scope::{NameScope, NamedAxis, Referent};
 use super::value::{ExprValue, nearest};
 use din_grammar::ast::{self, FeatureKindName, MemberKind};
 use din_grammar::{Diagnostic, Span};
-use din_program::schema::{Feature, FeatureKind, Keep, Key, KeyType, Label, Requests, Sequence};
+use din_program::schema::{Feature, FeatureKind, Keep, Key, KeyType, Label, LabelKind, Requests, Sequence};
 
 impl<'a> Elaborator<'a> {
     /// Reads all declarations of the model into `declarations`, and binds their names.
@@ -34,6 +34,7 @@ impl<'a> Elaborator<'a> {
                 | MemberKind::Predict { .. }
                 | MemberKind::Train(_)
                 | MemberKind::Report { .. }
+                | MemberKind::Output { .. }
                 | MemberKind::Assert { .. }
                 | MemberKind::Common { .. } => {}
             }
@@ -362,13 +363,23 @@ impl<'a> Elaborator<'a> {
         column: Option<&'a ast::Ident>,
         missing: Option<&'a ast::Expr>,
     ) {
-        if kind.name != "binary" {
-            self.unknown_word("E0401", "kind of label", kind, &["binary"]);
+        let known = LabelKind::ALL.iter().find(|(word, _)| *word == kind.name).map(|(_, kind)| *kind);
+        if known.is_none() {
+            self.unknown_word("E0401", "kind of label", kind, &LabelKind::ALL.map(|(word, _)| word));
         }
+        // Of a label of an unknown kind nothing more is said.
+        let kind = known.unwrap_or(LabelKind::Binary);
+        self.unpredicted |= known.is_none();
         let missing = missing.and_then(|m| {
             let value = self.expr(scope, m);
             let n = self.number(value, "the value of a missing label", m.span)?;
-            if n == 0.0 || n == 1.0 {
+            // A number may have any value, and one of them can stand for "not known".
+            if kind != LabelKind::Number && known.is_some() && kind.holds(n) {
+                let own = match kind {
+                    LabelKind::Binary => "a number other than 0 and 1",
+                    LabelKind::Count => "a number that is not a count",
+                    LabelKind::Weight | LabelKind::Number => "a number below 0",
+                };
                 self.report(
                     Diagnostic::error(
                         "E0401",
@@ -376,7 +387,7 @@ impl<'a> Elaborator<'a> {
                         m.span,
                         "a label's own value",
                     )
-                    .note("expected a number other than 0 and 1")
+                    .note(format!("expected {own}"))
                     .help("write the value that stands for `not known`, such as `missing -1`"),
                 );
             }
@@ -388,6 +399,7 @@ impl<'a> Elaborator<'a> {
             self.declarations.schema.labels.push(Label {
                 name: name.name.clone(),
                 column: column.unwrap_or(name).name.clone(),
+                kind,
                 missing,
                 location,
             });

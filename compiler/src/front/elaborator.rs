@@ -2,13 +2,14 @@
 //! messages, reporting and limits.
 
 use super::declarations::Declarations;
+use super::distribution::DistributionName;
 use super::load::{Definition, DefinitionId, Module, listed};
 use super::scope::{NameScope, Referent};
 use super::value::{Builtin, Callee, ExprValue, Tensor, nearest, reserved};
 use super::walk::{CallFrame, Context, GraphWalk, InputKey};
 use crate::graph::{AxisId, BATCH, GLOBAL, Graph, InputId, Shape};
 use din_grammar::{Diagnostic, SourceMap, Span, ast};
-use din_program::schema::{Parameter, Prediction, State};
+use din_program::schema::{Output, Parameter, Prediction, State};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::rc::Rc;
 
@@ -36,6 +37,9 @@ pub(super) struct Elaborator<'a> {
     pub states: Vec<State>,
     pub state_ids: FxHashMap<String, usize>,
     pub predictions: Vec<Prediction>,
+    pub outputs: Vec<Output>,
+    /// Conditions of metrics, each once: its text, and where it stands first.
+    pub conditions: Vec<(String, &'a ast::Expr)>,
     /// Definitions are checked by themselves, outside any model.
     pub sampling: bool,
     /// A `predict` is faulty or none is there: labels without prediction are its consequence.
@@ -62,6 +66,8 @@ impl<'a> Elaborator<'a> {
             states: Vec::new(),
             state_ids: FxHashMap::default(),
             predictions: Vec::new(),
+            outputs: Vec::new(),
+            conditions: Vec::new(),
             sampling: false,
             unpredicted: false,
             unknown_groups: FxHashSet::default(),
@@ -230,7 +236,12 @@ impl<'a> Elaborator<'a> {
             ExprValue::Tensor(t) => self.describe_tensor(t),
             ExprValue::Group(g) => format!("the group `{}`", self.declarations.groups[*g].name),
             ExprValue::Feature(f) => format!("the feature `{}`", self.declarations.schema.features[*f].path()),
-            ExprValue::Prediction { .. } => "a prediction".into(),
+            ExprValue::Prediction { distribution, .. } => {
+                format!("a prediction by `{}`", DistributionName::of(*distribution).text())
+            }
+            ExprValue::Label { index, .. } => {
+                format!("the label `{}`", self.declarations.schema.labels[*index as usize].name)
+            }
             ExprValue::Quantity(_) => "an amount of memory".into(),
             ExprValue::Nothing => "no value".into(),
             ExprValue::Poison => "a faulty value".into(),

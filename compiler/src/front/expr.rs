@@ -173,7 +173,15 @@ impl<'a> Elaborator<'a> {
                     }
                 }
             },
-            ExprValue::Prediction { index, named } => self.prediction_field(index, named, name, span),
+            ExprValue::Prediction { index, named, .. } => self.prediction_field(index, named, name, span),
+            ExprValue::Label { index, named } => {
+                if name.name == "label" {
+                    self.note_label(index, named);
+                    ExprValue::Tensor(Tensor { node: self.label_node(index, span), fields: None })
+                } else {
+                    self.not_predicted(index, span)
+                }
+            }
             other => {
                 let found = self.describe(&other);
                 self.fault(
@@ -181,55 +189,6 @@ impl<'a> Elaborator<'a> {
                         .label(base_span, found),
                 )
             }
-        }
-    }
-
-    /// `.logit`, `.probability` and `.label` of a prediction.
-    fn prediction_field(&mut self, p: usize, named: Span, name: &ast::Ident, span: Span) -> ExprValue<'a> {
-        if !self.walk.bare.contains(&(p, named)) {
-            self.walk.bare.push((p, named));
-        }
-        let Some(Some(logit)) = self.walk.logits.get(p).copied() else { return ExprValue::Poison };
-        let node = match name.name.as_str() {
-            "logit" => logit,
-            "probability" => self.walk.graph.unary(crate::graph::UnaryOp::Sigmoid, logit, span),
-            "label" => self.label_node(p, span),
-            _ => return self.unknown_word("E0213", "field", name, &["logit", "probability", "label"]),
-        };
-        ExprValue::Tensor(Tensor { node, fields: None })
-    }
-
-    fn label_node(&mut self, p: usize, span: Span) -> crate::graph::NodeId {
-        let label = self.predictions[p].label;
-        let name = format!("label {}", self.predictions[p].name);
-        let input =
-            self.input(InputKey::Label(label), name, crate::graph::InputKind::Label { label }, BATCH, Shape::scalar());
-        self.walk.graph.input(input, span)
-    }
-
-    /// A label's name: its prediction in `loss`, a fault elsewhere.
-    pub fn label_value(&mut self, label: usize, declared: Span, span: Span) -> ExprValue<'a> {
-        let name = self.declarations.schema.labels[label].name.clone();
-        if self.walk.context != Context::Loss {
-            return self.fault(
-                Diagnostic::error("E0601", format!("the label `{name}` is used as an input"), span, "leaks the answer")
-                    .label(declared, "declared as a label here")
-                    .help("labels are seen by `loss` and `report` only; declare what is known at prediction time as a feature"),
-            );
-        }
-        match self.predictions.iter().position(|p| p.label as usize == label) {
-            Some(index) => ExprValue::Prediction { index, named: span },
-            None if self.unpredicted => ExprValue::Poison,
-            None => self.fault(
-                Diagnostic::error(
-                    "E0611",
-                    format!("the label `{name}` has no prediction"),
-                    span,
-                    "nothing to compare with",
-                )
-                .label(declared, "declared here")
-                .help(format!("add `predict {name} ~ bernoulli(logit = …)`")),
-            ),
         }
     }
 
@@ -304,18 +263,21 @@ impl<'a> Elaborator<'a> {
     ) -> ExprValue<'a> {
         let outside = std::mem::take(&mut self.walk.bare);
         let mut v = self.expr(scope, value);
+        if let ExprValue::Label { .. } = v {
+            v = self.tensor(v, value.span).map_or(ExprValue::Poison, ExprValue::Tensor);
+        }
         let inside = std::mem::replace(&mut self.walk.bare, outside);
         let mut done = Vec::new();
-        for (p, _) in inside {
+        for (label, _) in inside {
             terms.named = true;
-            let label = self.predictions[p].label;
-            if done.contains(&p) || self.declarations.schema.labels[label as usize].missing.is_none() {
+            let declared = &self.declarations.schema.labels[label as usize];
+            if done.contains(&label) || declared.missing.is_none() {
                 continue;
             }
-            done.push(p);
+            done.push(label);
             terms.masked = true;
+            let name = format!("present {}", declared.name);
             let Some(t) = self.tensor(v, value.span) else { return ExprValue::Poison };
-            let name = format!("present {}", self.predictions[p].name);
             let kind = crate::graph::InputKind::Present { label };
             let input = self.input(InputKey::Present(label), name, kind, BATCH, Shape::scalar());
             let present = self.walk.graph.input(input, at);

@@ -1,6 +1,7 @@
 //! Files without a model: names and arity are checked everywhere, bodies at sample sizes.
 
 use super::conform::TypeWord;
+use super::distribution::DistributionName;
 use super::elaborator::Elaborator;
 use super::names;
 use super::rule::{RuleCall, RuleDefinition};
@@ -12,7 +13,7 @@ use super::walk::{Context, GraphWalk, InputKey};
 use crate::graph::{AxisId, BATCH, Graph, InputKind, Shape, UnaryOp};
 use crate::model::UpdateScope;
 use din_grammar::ast;
-use din_program::schema::{Label, Prediction, UpdateRule};
+use din_program::schema::{Distribution, Label, LabelKind, Prediction, UpdateRule};
 use rustc_hash::FxHashMap;
 use std::rc::Rc;
 
@@ -76,7 +77,9 @@ impl<'a> Elaborator<'a> {
                         Some(TypeWord::Function) => {
                             ExprValue::Function(Rc::new(Callee::Builtin(Builtin::Unary(UnaryOp::Tanh))))
                         }
-                        Some(TypeWord::Prediction) => self.sample_prediction(p),
+                        Some(TypeWord::Prediction) => self.sample_prediction(p, DistributionName::Bernoulli),
+                        Some(TypeWord::PredictionBy(name)) => self.sample_prediction(p, name),
+                        Some(TypeWord::NumericPrediction) => self.sample_prediction(p, DistributionName::Normal),
                         Some(TypeWord::Text | TypeWord::Key) | None => return self.look_up(module, f),
                     },
                 },
@@ -111,21 +114,36 @@ impl<'a> Elaborator<'a> {
         ExprValue::Tensor(Tensor { node: self.walk.graph.input(input, p.span), fields: None })
     }
 
-    fn sample_prediction(&mut self, p: &'a ast::ParameterDecl) -> ExprValue<'a> {
+    /// A prediction by a distribution all of whose parameters are given.
+    fn sample_prediction(&mut self, p: &'a ast::ParameterDecl, name: DistributionName) -> ExprValue<'a> {
+        let (distribution, kind, parameters): (_, _, &[&'static str]) = match name {
+            DistributionName::Bernoulli => (Distribution::Bernoulli, LabelKind::Binary, &["logit"]),
+            DistributionName::Normal => (Distribution::Normal, LabelKind::Number, &["mean", "std"]),
+            DistributionName::Poisson => (Distribution::Poisson, LabelKind::Count, &["log_rate"]),
+            DistributionName::Quantile => (Distribution::Quantile { level: 0.5 }, LabelKind::Number, &["value"]),
+        };
         if self.predictions.is_empty() {
-            self.predictions.push(Prediction { name: "sample".into(), label: 0 });
+            self.predictions.push(Prediction { name: "sample".into(), label: 0, distribution });
             self.declarations.schema.labels.push(Label {
                 name: "sample".into(),
                 column: "sample".into(),
+                kind,
                 missing: None,
                 location: String::new(),
             });
         }
-        let input =
-            self.input(InputKey::SampleLogit, "logit".into(), InputKind::Dense { feature: 0 }, BATCH, Shape::scalar());
-        let node = self.walk.graph.input(input, p.span);
-        self.walk.logits = vec![Some(node)];
-        ExprValue::Prediction { index: 0, named: p.span }
+        let nodes: Vec<_> = parameters
+            .iter()
+            .map(|&parameter| {
+                let key = InputKey::SamplePrediction(parameter);
+                let kind = InputKind::Dense { feature: 0 };
+                let input = self.input(key, parameter.into(), kind, BATCH, Shape::scalar());
+                (parameter, self.walk.graph.input(input, p.span))
+            })
+            .collect();
+        self.walk.predicted = vec![Some(self.predicted_value(distribution, &nodes, p.span))];
+        self.walk.predicted_at = vec![p.span];
+        ExprValue::Prediction { index: 0, named: p.span, distribution }
     }
 
     /// The rule with its defaults, or 0.5, as arguments.

@@ -14,7 +14,8 @@
 //! | `call`, `conform` | calls; types of parameters and results |
 //! | `builtin`, `embed` | functions of the language; vectors of features |
 //! | `weight` | weights and states by path name |
-//! | `train`, `report`, `assertion`, `rule`, `update` | predictions, loss, settings; metrics; assertions; optimizers and regularizers |
+//! | `predict`, `distribution`, `probability`, `output` | predictions; what the loss can read of them; logits of probabilities; outputs |
+//! | `train`, `report`, `condition`, `assertion`, `rule`, `update` | loss, settings; metrics and their conditions; assertions; optimizers and regularizers |
 //! | `usage`, `names` | what is unused |
 //! | `untrained` | what no gradient reaches |
 //! | `library` | files without a model |
@@ -31,10 +32,12 @@ mod call;
 mod clip;
 mod columns;
 mod compile_time;
+mod condition;
 mod conform;
 mod declarations;
 mod declare;
 mod dropout;
+mod distribution;
 mod elaborator;
 mod embed;
 mod expr;
@@ -43,6 +46,8 @@ mod load;
 mod names;
 mod output;
 mod over;
+mod predict;
+mod probability;
 mod report;
 mod rule;
 mod schedule;
@@ -202,6 +207,7 @@ impl<'a> Elaborator<'a> {
     fn model(&mut self, module: usize, model: &'a ast::Model, sets: &[(String, String, Span)]) -> Option<CheckedModel> {
         let mut scope = NameScope::new(module, None);
         self.declare(&mut scope, model, sets);
+        self.collect_conditions(model);
         let train = self.train_settings(model);
         self.predictions_present(model);
         self.network(&scope, model, train.as_ref(), true);
@@ -237,6 +243,7 @@ impl<'a> Elaborator<'a> {
 
         self.network(&scope, model, train.as_ref(), false);
         let mut roots = self.prediction_roots();
+        roots.extend(self.walk.outputs.iter().zip(0..).map(|(&node, index)| Root::Output { index, node }));
         roots.extend(self.walk.loss.map(Root::Loss));
         let mut inferred = std::mem::take(&mut self.walk.graph);
         inferred.roots = roots;
@@ -244,6 +251,7 @@ impl<'a> Elaborator<'a> {
         if self.has_errors() || loss.is_none() {
             return None;
         }
+        let outputs = self.all_outputs();
         let params: Vec<Shape> = self.parameters.iter().map(|p| shape(&p.shape)).collect();
         let states: Vec<Shape> = self.states.iter().map(|s| shape(&s.shape)).collect();
         for graph in [&mut trained, &mut inferred] {
@@ -258,6 +266,7 @@ impl<'a> Elaborator<'a> {
             parameters: std::mem::take(&mut self.parameters),
             states: std::mem::take(&mut self.states),
             predictions: std::mem::take(&mut self.predictions),
+            outputs,
             metrics,
             training,
             updates: updates.all,
@@ -297,6 +306,13 @@ impl<'a> Elaborator<'a> {
                     self.layer(&mut scope, l);
                 }
                 MemberKind::Predict { target, distribution } => self.predict(&mut scope, target, distribution),
+                MemberKind::Output { name, value } => {
+                    if let Some(first) = self.taken(&scope, name) {
+                        self.report(first);
+                        continue;
+                    }
+                    self.output(&mut scope, name, value);
+                }
                 MemberKind::Features { .. }
                 | MemberKind::Sequence { .. }
                 | MemberKind::Label { .. }
@@ -312,6 +328,7 @@ impl<'a> Elaborator<'a> {
         if let Some(loss) = train.and_then(|t| t.value("loss")) {
             self.loss(&mut scope, loss);
         }
+        self.compute_conditions(&mut scope);
     }
 
     /// A `let` of the model may not hide an import.
@@ -329,8 +346,8 @@ impl<'a> Elaborator<'a> {
     }
 
     fn prediction_roots(&self) -> Vec<Root> {
-        let nodes = self.walk.logits.iter().zip(0..);
-        nodes.filter_map(|(n, index)| n.map(|node| Root::Prediction { index, node })).collect()
+        let predicted = self.walk.predicted.iter().zip(0..);
+        predicted.filter_map(|(p, index)| p.map(|p| Root::Prediction { index, node: p.root })).collect()
     }
 
     fn predictions_present(&mut self, model: &'a ast::Model) {

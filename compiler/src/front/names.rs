@@ -152,6 +152,7 @@ pub(super) fn in_member<'a>(member: &'a ast::Member, out: &mut Names<'a>) {
         }
         M::Let(l) => in_expr(&l.value, out),
         M::Layer(l) => in_expr(&l.value, out),
+        M::Output { value, .. } => in_expr(value, out),
         M::Predict { distribution, .. } => in_expr(distribution, out),
         M::Train(t) => t.settings.iter().flat_map(|s| &s.values).for_each(|v| in_expr(v, out)),
         M::Report { metrics } => metrics.iter().for_each(|m| in_expr(m, out)),

@@ -1,19 +1,76 @@
-//! The columns of the file that prediction writes: probabilities, labels and keys.
+//! What prediction writes: outputs, and the columns of predictions, labels and keys.
 
 use super::elaborator::Elaborator;
-use din_grammar::ast::{self, MemberKind};
+use super::scope::NameScope;
+use super::value::ExprValue;
+use crate::graph::{BATCH, GLOBAL};
+use din_grammar::ast::{self, ExprKind, MemberKind};
 use din_grammar::{Diagnostic, Span};
+use din_program::schema::{Distribution, Output, OutputPurpose};
+
+/// What the column of a prediction is called after its label. Of a faulty one it does not matter.
+fn column(distribution: &ast::Expr) -> &'static str {
+    let ExprKind::Call { callee, .. } = &distribution.kind else { return "probability" };
+    match &callee.kind {
+        ExprKind::Name(name) if name == "normal" => Distribution::Normal.column(),
+        ExprKind::Name(name) if name == "poisson" => Distribution::Poisson.column(),
+        ExprKind::Name(name) if name == "quantile" => Distribution::Quantile { level: 0.5 }.column(),
+        _ => Distribution::Bernoulli.column(),
+    }
+}
 
 impl<'a> Elaborator<'a> {
+    /// `output query = e`: a value of the network with a name, as by `let`, that prediction writes
+    /// on request.
+    pub(super) fn output(&mut self, scope: &mut NameScope<'a>, name: &'a ast::Ident, value: &'a ast::Expr) {
+        self.fresh(scope, name);
+        let found = self.under(Some(name.name.clone()), true, |me| me.expr(scope, value));
+        let Some(t) = self.tensor(found, value.span) else {
+            scope.bind(&name.name, ExprValue::Poison, name.span);
+            return;
+        };
+        scope.bind(&name.name, ExprValue::Tensor(t.clone()), name.span);
+        let node = self.walk.graph.node(t.node);
+        let request = Some(node.axis) == self.walk.graph.axes.request();
+        if node.axis != BATCH && !request {
+            let text = self.describe_tensor(&t);
+            let message = format!("the output `{}` is a vector per sample", name.name);
+            let d = Diagnostic::error("E0624", message, value.span, text.clone());
+            self.report(if node.axis == GLOBAL {
+                d.note("expected a vector for every sample\nfound a value that does not depend on the sample")
+                    .help("weights are in the checkpoints of a run")
+            } else {
+                let axis = self.axis_text(node.axis);
+                d.note(format!("expected a vector for every sample\nfound {text}"))
+                    .help(format!("reduce it over {axis}, such as by `sum` or `mean`"))
+            });
+            return;
+        }
+        let width = node.shape.width();
+        let node = if request {
+            self.walk.graph.replicated(t.node, value.span).expect("a value per request can be one per sample")
+        } else {
+            t.node
+        };
+        self.walk.outputs.push(node);
+        // The second walk finds them in the same order.
+        if !self.outputs.iter().any(|output| output.name == name.name) {
+            let location = self.location(name.span);
+            let purpose = OutputPurpose::Written;
+            self.outputs.push(Output { name: name.name.clone(), purpose, width: width as u32, location });
+        }
+    }
+
     /// Two of the columns that `din predict` writes must not have one name.
     pub(super) fn output_columns(&mut self, model: &'a ast::Model) {
         let mut probabilities: Vec<(String, Span, &str)> = Vec::new();
         let mut labels: Vec<(String, Span, &str)> = Vec::new();
         let mut keys: Vec<(String, Span, &str)> = Vec::new();
+        let mut outputs: Vec<(String, Span, &str)> = Vec::new();
         for member in &model.members {
             match &member.kind {
-                MemberKind::Predict { target, .. } => {
-                    let name = format!("{}_probability", target.name);
+                MemberKind::Predict { target, distribution } => {
+                    let name = format!("{}_{}", target.name, column(distribution));
                     probabilities.push((name, target.span, "predicted here"));
                 }
                 MemberKind::Label { name, column, .. } => {
@@ -24,6 +81,7 @@ impl<'a> Elaborator<'a> {
                     let at = column.as_ref().unwrap_or(name);
                     keys.push((at.name.clone(), at.span, "a key here"));
                 }
+                MemberKind::Output { name, .. } => outputs.push((name.name.clone(), name.span, "put out here")),
                 MemberKind::Features { .. }
                 | MemberKind::Sequence { .. }
                 | MemberKind::Embedding(_)
@@ -38,7 +96,7 @@ impl<'a> Elaborator<'a> {
         }
         // What a group has twice in itself is another fault, but for keys.
         let mut seen = probabilities;
-        for (group, among_themselves) in [(labels, false), (keys, true)] {
+        for (group, among_themselves) in [(labels, false), (keys, true), (outputs, true)] {
             let known = seen.len();
             for column in group {
                 let end = if among_themselves { seen.len() } else { known };

@@ -1,5 +1,6 @@
 //! `report`: what is measured.
 
+use super::conform::TypeWord;
 use super::elaborator::Elaborator;
 use super::load::listed;
 use super::scope::{NameScope, Referent};
@@ -60,13 +61,19 @@ impl<'a> Elaborator<'a> {
                     GroupBy::Feature(f) | GroupBy::Common(f) => schema.features[f as usize].path(),
                 };
                 let label = &self.predictions[metric.prediction as usize].name;
-                metric.name = metric_name(&metric.kind, label, Some(&by));
+                let of = |index: u32| self.conditions[index as usize - self.outputs.len()].0.as_str();
+                metric.name = metric_name(&metric.kind, label, Some(&by), metric.condition.map(of));
             }
         }
     }
 
-    /// `gauc(click, by = user_id, weight = clicks)`
+    /// `gauc(click, by = user_id, weight = clicks)`, perhaps `where` a condition holds.
     pub fn metric(&mut self, scope: &mut NameScope<'a>, e: &'a ast::Expr) -> Option<Metric> {
+        let (e, condition) = if let ExprKind::Where { value, condition } = &e.kind {
+            (&**value, Some(self.condition_of_metric(condition)?))
+        } else {
+            (e, None)
+        };
         let ExprKind::Call { callee, arguments } = &e.kind else {
             self.report(
                 Diagnostic::error("E0614", "a metric is applied to a label", e.span, "not a call")
@@ -139,7 +146,7 @@ impl<'a> Elaborator<'a> {
             }
             given.push((index, a.span));
             match parameter.name.name.as_str() {
-                "target" => target = self.metric_target(scope, &a.value),
+                "target" => target = self.metric_target(scope, name, parameter, &a.value),
                 "by" => by = self.group_by(scope, &a.value),
                 "weight" => match self.group_weight(&a.value) {
                     Some(w) => weight = w,
@@ -192,11 +199,16 @@ impl<'a> Elaborator<'a> {
             MetricName::RelativeInformationGain => MetricKind::RelativeInformationGain,
             MetricName::Calibration => MetricKind::Calibration,
             MetricName::Brier => MetricKind::Brier,
+            MetricName::RootMeanSquaredError => MetricKind::RootMeanSquaredError,
+            MetricName::MeanAbsoluteError => MetricKind::MeanAbsoluteError,
+            MetricName::Xauc => MetricKind::Xauc,
             MetricName::Ndcg => ranked(RankedMeasure::Ndcg)?,
             MetricName::HitRate => ranked(RankedMeasure::HitRate)?,
             MetricName::ReciprocalRank => ranked(RankedMeasure::ReciprocalRank)?,
         };
-        Some(Metric { name: metric_name(&kind, label, None), prediction: target as u32, kind })
+        let (index, text) = condition.map_or((None, None), |(index, text)| (Some(index), Some(text)));
+        let name = metric_name(&kind, label, None, text.as_deref());
+        Some(Metric { name, prediction: target as u32, kind, condition: index })
     }
 
     /// `k`: how many samples of a group count.
@@ -214,11 +226,42 @@ impl<'a> Elaborator<'a> {
         None
     }
 
-    pub fn metric_target(&mut self, scope: &mut NameScope<'a>, e: &'a ast::Expr) -> Option<usize> {
+    /// The prediction that a metric measures, of the type that its signature asks for.
+    fn metric_target(
+        &mut self,
+        scope: &mut NameScope<'a>,
+        metric: &str,
+        parameter: &'a ast::ParameterDecl,
+        e: &'a ast::Expr,
+    ) -> Option<usize> {
         let value = self.in_context(Context::Loss, |me| me.expr(scope, e));
         self.walk.bare.clear();
         match value {
-            ExprValue::Prediction { index, .. } => Some(index),
+            ExprValue::Prediction { index, .. } => {
+                let ty = parameter.ty.as_ref().expect("`std.metric` gives every target a type");
+                let ast::TypeKind::Named(word) = &ty.kind else { unreachable!("a target is a prediction") };
+                let word = self.type_word(word)?;
+                if word.holds(&value) {
+                    return Some(index);
+                }
+                let (expected, found) = (word.text(), self.describe(&value));
+                let measures = match word {
+                    TypeWord::NumericPrediction => "use `rmse`, `mae` and `xauc` for numbers and counts",
+                    _ => "for numbers and counts there are `rmse`, `mae` and `xauc`",
+                };
+                let message = format!("`{metric}` measures {expected}");
+                self.report(
+                    Diagnostic::error("E0614", message, e.span, found.clone())
+                        .label(self.walk.predicted_at[index], "predicted here")
+                        .note(format!("expected {expected}\nfound {found}"))
+                        .help(measures),
+                );
+                None
+            }
+            ExprValue::Label { index, .. } => {
+                self.not_predicted(index, e.span);
+                None
+            }
             ExprValue::Poison => None,
             other => {
                 let found = self.describe(&other);
@@ -287,14 +330,14 @@ impl<'a> Elaborator<'a> {
 
 /// Whether two metrics measure the same, whatever they are called.
 pub(super) fn same_metric(a: &Metric, b: &Metric) -> bool {
-    a.prediction == b.prediction && a.kind == b.kind
+    a.prediction == b.prediction && a.kind == b.kind && a.condition == b.condition
 }
 
 /// `k` where a call does not say it: as in the signatures of `std.metric`.
 pub(super) const RANKED_SAMPLES: u32 = 10;
 
-/// `auc(click)`, `gauc(click, by = user_id, weight = clicks)`, `ndcg(click, k = 10)`
-fn metric_name(kind: &MetricKind, label: &str, by: Option<&str>) -> String {
+/// `auc(click)`, `gauc(click, by = user_id, weight = clicks)`, `ndcg(click, k = 10) where user.new`
+fn metric_name(kind: &MetricKind, label: &str, by: Option<&str>, condition: Option<&str>) -> String {
     let by = by.map(|by| format!(", by = {by}")).unwrap_or_default();
     let options = match *kind {
         MetricKind::Gauc { weight: GroupWeight::Clicks, .. } => ", weight = clicks".to_string(),
@@ -307,7 +350,11 @@ fn metric_name(kind: &MetricKind, label: &str, by: Option<&str>) -> String {
         | MetricKind::NormalizedEntropy
         | MetricKind::RelativeInformationGain
         | MetricKind::Calibration
-        | MetricKind::Brier => String::new(),
+        | MetricKind::Brier
+        | MetricKind::RootMeanSquaredError
+        | MetricKind::MeanAbsoluteError
+        | MetricKind::Xauc => String::new(),
     };
-    format!("{}({label}{by}{options})", kind.name().text())
+    let condition = condition.map(|text| format!(" where {text}")).unwrap_or_default();
+    format!("{}({label}{by}{options}){condition}", kind.name().text())
 }

@@ -1,6 +1,7 @@
 //! Arithmetic on tensors and records: shapes, axes and fields.
 
 use super::compile_time::symbol;
+use super::distribution::DistributionName;
 use super::elaborator::Elaborator;
 use super::value::{ExprValue, RecordField, Tensor, fields_text, shape_text};
 use super::walk::{Context, InputKey};
@@ -44,10 +45,17 @@ impl<'a> Elaborator<'a> {
                 );
                 return None;
             }
-            ExprValue::Prediction { .. } => {
+            ExprValue::Label { index, named } => {
+                self.note_label(index, named);
+                return Some(Tensor { node: self.label_node(index, span), fields: None });
+            }
+            ExprValue::Prediction { distribution, .. } => {
+                let [first, second, third] = DistributionName::of(distribution).fields() else {
+                    unreachable!("every prediction has three fields")
+                };
                 self.report(
                     Diagnostic::error("E0307", "a prediction is not a number", span, "which of its values?")
-                        .help("take `.logit`, `.probability` or `.label`"),
+                        .help(format!("take `.{first}`, `.{second}` or `.{third}`")),
                 );
                 return None;
             }

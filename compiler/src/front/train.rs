@@ -1,4 +1,4 @@
-//! `predict`, `train`, `report` and `assert`: from the network to what is trained and measured.
+//! `train`: the loss, the optimizers and the settings.
 
 use super::elaborator::Elaborator;
 use super::load::listed;
@@ -8,12 +8,11 @@ use super::scope::{NameScope, Referent};
 use super::update::{Before, Updates};
 use super::value::{counted, nearest, number_text};
 use super::walk::Context;
-use crate::graph::{BATCH, GLOBAL, NodeId, Op, Shape, UnaryOp};
+use crate::graph::BATCH;
 use crate::model::UpdateScope;
 use din_grammar::ast::{self, ExprKind, MemberKind};
 use din_grammar::{Diagnostic, Span};
-use din_program::schema::{Direction, Metric, Prediction, Training, UpdateRule};
-use rustc_hash::FxHashSet;
+use din_program::schema::{Direction, Metric, Training, UpdateRule};
 
 const SETTINGS: [&str; 9] =
     ["loss", "optimizer", "regularize", "clip", "batch", "epochs", "seed", "select", "patience"];
@@ -38,153 +37,6 @@ impl<'a> TrainSettings<'a> {
 }
 
 impl<'a> Elaborator<'a> {
-    /// `predict click ~ bernoulli(logit = …)`
-    pub fn predict(&mut self, scope: &mut NameScope<'a>, target: &'a ast::Ident, distribution: &'a ast::Expr) {
-        let label = match scope.find(&target.name).map(|b| b.referent.clone()) {
-            Some(Referent::Label(label)) => label,
-            _ => {
-                let known: Vec<String> = self.declarations.schema.labels.iter().map(|l| l.name.clone()).collect();
-                let known: Vec<&str> = known.iter().map(String::as_str).collect();
-                let mut d = Diagnostic::error(
-                    "E0620",
-                    format!("`{}` is not a label", target.name),
-                    target.span,
-                    "nothing to predict",
-                );
-                d.help = Some(match nearest(&target.name, known.iter().copied()) {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None if known.is_empty() => format!("declare it: `label {}: binary`", target.name),
-                    None => format!("labels are {}", listed(&known)),
-                });
-                self.report(d);
-                self.unpredicted = true;
-                return;
-            }
-        };
-        let index = match self.predictions.iter().position(|p| p.label as usize == label) {
-            Some(i) => i,
-            None => {
-                self.predictions.push(Prediction { name: target.name.clone(), label: label as u32 });
-                self.predictions.len() - 1
-            }
-        };
-        if self.walk.logits.len() <= index {
-            self.walk.logits.resize(index + 1, None);
-            self.walk.predicted_at.resize(index + 1, target.span);
-        } else if self.walk.logits.get(index).is_some() {
-            self.report(
-                Diagnostic::error("E0618", format!("`{}` is predicted twice", target.name), target.span, "again here")
-                    .label(self.walk.predicted_at[index], "first here")
-                    .help("keep one `predict` for each label"),
-            );
-            return;
-        }
-        let Some(argument) = self.bernoulli(distribution) else { return };
-        let value = self.under(Some(target.name.clone()), true, |me| me.expr(scope, argument));
-        let Some(mut t) = self.tensor(value, argument.span) else { return };
-        if Some(self.walk.graph.node(t.node).axis) == self.walk.graph.axes.request() {
-            // A logit per request holds for each of its samples.
-            t.node =
-                self.walk.graph.replicated(t.node, argument.span).expect("a value per request can be one per sample");
-        }
-        let node = self.walk.graph.node(t.node);
-        if node.shape.width() != 1 || node.axis != BATCH {
-            let found = self.describe_tensor(&t);
-            let mut d = Diagnostic::error("E0609", "a logit is one value per sample", argument.span, found.clone());
-            d = if node.axis == GLOBAL {
-                d.note("expected [1] for every sample\nfound a value that does not depend on the sample")
-            } else {
-                d.note(format!("expected [1] for every sample\nfound {found}"))
-            };
-            d = if self.walk.graph.axes.is_ragged(node.axis) {
-                let axes = &self.walk.graph.axes;
-                let axis = axes.axis(axes.second_of_pairs(node.axis).unwrap_or(node.axis)).name.clone();
-                if let Some(entered) = self.axis_enters(t.node) {
-                    d = d.label(entered, format!("this becomes one value per entry of `{axis}`"));
-                }
-                d.help(format!("reduce it: `sum(… over {axis})`"))
-            } else {
-                d.help("end the network with `linear(…, 1)`")
-            };
-            self.report(d);
-            return;
-        }
-        if node.op == Op::Unary(UnaryOp::Sigmoid) {
-            self.report(
-                Diagnostic::warning("W0605", "this logit is a probability already", argument.span, "from 0 to 1")
-                    .note("the probability is `sigmoid(logit)`: it would lie between 0.5 and 0.73")
-                    .help("leave the last `sigmoid` out"),
-            );
-        }
-        let node = self.walk.graph.node(t.node);
-        let node = if node.shape == Shape::scalar() {
-            t.node
-        } else {
-            self.walk.graph.reshape(t.node, Shape::scalar(), argument.span).expect("its width is 1")
-        };
-        self.walk.logits[index] = Some(node);
-    }
-
-    /// Where, on the way to a value over a sequence, one over the sequence first joins one that is
-    /// not over it: the place of a forgotten `over`. `None` where that is in the library.
-    fn axis_enters(&self, value: NodeId) -> Option<Span> {
-        let axis = self.walk.graph.node(value).axis;
-        let mut seen: FxHashSet<NodeId> = FxHashSet::default();
-        let mut stack = vec![value];
-        let mut first: Option<NodeId> = None;
-        while let Some(id) = stack.pop() {
-            let node = self.walk.graph.node(id);
-            if node.axis != axis || !seen.insert(id) {
-                continue;
-            }
-            let over = |&o: &NodeId| self.walk.graph.node(o).axis == axis;
-            let of_the_sample = |&o: &NodeId| self.walk.graph.node(o).axis == BATCH;
-            if node.operands.iter().any(over) && node.operands.iter().any(of_the_sample) {
-                first = Some(first.map_or(id, |f| f.min(id)));
-            }
-            stack.extend(node.operands.iter().copied());
-        }
-        let span = self.walk.graph.node(first?).span;
-        let library = self.sources.get(span.file).is_some_and(|f| f.name.starts_with("std."));
-        (!library).then_some(span)
-    }
-
-    /// The logit's expression.
-    fn bernoulli(&mut self, distribution: &'a ast::Expr) -> Option<&'a ast::Expr> {
-        let wrong = |me: &mut Self, span: Span, text: &str| {
-            me.report(
-                Diagnostic::error("E0608", "a label is predicted by a distribution", span, text)
-                    .help("write `bernoulli(logit = …)`"),
-            );
-            None
-        };
-        let ExprKind::Call { callee, arguments } = &distribution.kind else {
-            return wrong(self, distribution.span, "not a distribution");
-        };
-        let ExprKind::Name(name) = &callee.kind else { return wrong(self, callee.span, "not a distribution") };
-        if name != "bernoulli" {
-            let word = ast::Ident { name: name.clone(), span: callee.span };
-            self.unknown_word("E0608", "distribution", &word, &["bernoulli"]);
-            return None;
-        }
-        let [argument] = arguments.as_slice() else {
-            return wrong(self, distribution.span, &counted(arguments.len(), "argument"));
-        };
-        if !self.no_axis("bernoulli", argument) {
-            return None;
-        }
-        match argument.name.as_ref().map(|n| n.name.as_str()) {
-            Some("logit") => Some(&argument.value),
-            Some("probability") => {
-                let instead = "write the log odds: `bernoulli(logit = log(p / (1 - p)))`";
-                self.not_built("`bernoulli(probability = …)`", instead, argument.span);
-                None
-            }
-            Some(_) => wrong(self, argument.span, "not a parameter of `bernoulli`"),
-            None => wrong(self, argument.span, "logit or probability?"),
-        }
-    }
-
     /// The one `train` block and its settings.
     pub fn train_settings(&mut self, model: &'a ast::Model) -> Option<TrainSettings<'a>> {
         let mut found: Option<TrainSettings<'a>> = None;
@@ -258,12 +110,13 @@ impl<'a> Elaborator<'a> {
     /// The loss of this run: mean over the samples of the global batch.
     pub fn loss(&mut self, scope: &mut NameScope<'a>, e: &'a ast::Expr) {
         let value = self.in_context(Context::Loss, |me| me.under(Some("loss".into()), true, |me| me.expr(scope, e)));
-        for (p, span) in std::mem::take(&mut self.walk.bare) {
-            let label = self.predictions[p].label as usize;
-            if self.declarations.schema.labels[label].missing.is_none() {
+        for (label, span) in std::mem::take(&mut self.walk.bare) {
+            let label = label as usize;
+            let declared = &self.declarations.schema.labels[label];
+            if declared.missing.is_none() {
                 continue;
             }
-            let name = self.predictions[p].name.clone();
+            let name = declared.name.clone();
             let at = self.declarations.label_spans[label];
             self.report(
                 Diagnostic::error(

@@ -4,6 +4,7 @@
 //! Decided on the training graph as it was written, by [`dependences`], and nowhere else: later
 //! phases take every model that passes here, whatever their own simplifications find.
 
+use super::distribution::DistributionName;
 use super::elaborator::Elaborator;
 use super::load::listed;
 use super::walk::{CallFrame, VariableInstance};
@@ -44,13 +45,17 @@ impl Elaborator<'_> {
         self.flat_lookups(&found, &lookups, &learning);
     }
 
-    /// Warns of each prediction whose logit the loss neither reads nor trains by way of what the
-    /// logit is computed from. Returns the nodes that the logits of these depend on.
+    /// Warns of each prediction whose parameters the loss neither reads nor trains by way of what
+    /// they are computed from. Returns the nodes that these depend on.
     fn outside_the_loss(&mut self, found: &[Dependence], learning: &FxHashSet<u32>) -> FxHashSet<NodeId> {
         let mut outside = FxHashSet::default();
-        for (p, logit) in self.walk.logits.clone().into_iter().enumerate() {
-            let Some(logit) = logit.filter(|l| found[l.index()] == Dependence::None) else { continue };
-            let below = self.walk.graph.order_from([logit]);
+        for (p, predicted) in self.walk.predicted.clone().into_iter().enumerate() {
+            let Some(predicted) = predicted else { continue };
+            let nodes = [Some(predicted.root), predicted.log_rate, predicted.std].into_iter().flatten();
+            if nodes.clone().any(|node| found[node.index()] != Dependence::None) {
+                continue;
+            }
+            let below = self.walk.graph.order_from([predicted.root]);
             let learned: Vec<bool> = below
                 .iter()
                 .filter_map(|id| match &self.walk.graph.node(*id).op {
@@ -89,6 +94,7 @@ impl Elaborator<'_> {
             }
             outside.extend(below);
             let name = self.predictions[p].name.clone();
+            let loss = DistributionName::of(predicted.distribution).loss();
             let span = self.declarations.label_spans[self.predictions[p].label as usize];
             self.report(
                 Diagnostic::warning(
@@ -97,7 +103,7 @@ impl Elaborator<'_> {
                     span,
                     "never trained",
                 )
-                .help(format!("add it: `loss … + cross_entropy({name})`")),
+                .help(format!("add it: `loss … + {loss}({name})`")),
             );
         }
         outside

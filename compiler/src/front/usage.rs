@@ -2,9 +2,11 @@
 //! followed by warnings about its consequences.
 
 use super::declarations::TableReader;
+use super::distribution::usual;
 use super::elaborator::Elaborator;
 use super::load::{Module, item_name};
 use super::names::{self, Names};
+use super::walk::InputKey;
 use din_grammar::Diagnostic;
 use din_grammar::ast::{self, MemberKind, StatementKind};
 use din_program::schema::FeatureKind;
@@ -144,6 +146,7 @@ impl<'a> Elaborator<'a> {
                 | MemberKind::Predict { .. }
                 | MemberKind::Train(_)
                 | MemberKind::Report { .. }
+                | MemberKind::Output { .. }
                 | MemberKind::Assert { .. }
                 | MemberKind::Common { .. } => {}
             }
@@ -187,15 +190,20 @@ impl<'a> Elaborator<'a> {
             }
         }
         for l in 0..self.declarations.schema.labels.len() {
-            if !self.predictions.iter().any(|p| p.label as usize == l) {
+            let read = self.walk.inputs.contains_key(&InputKey::Label(l as u32));
+            if !read && !self.predictions.iter().any(|p| p.label as usize == l) {
+                let kind = self.declarations.schema.labels[l].kind;
                 let (name, span) = (self.declarations.schema.labels[l].name.clone(), self.declarations.label_spans[l]);
                 let d = Diagnostic::warning(
                     "W0601",
-                    format!("the label `{name}` is never predicted"),
+                    format!("the label `{name}` is never predicted, nor read by the loss"),
                     span,
-                    "never predicted",
+                    "never used",
                 );
-                self.report(d.help(format!("add `predict {name} ~ bernoulli(logit = …)`, or remove it")));
+                self.report(match usual(kind) {
+                    Some(usual) => d.help(format!("add `predict {name} ~ {}`, or remove it", usual.example())),
+                    None => d.help(format!("multiply the loss by it, `{name} * …`, or remove it")),
+                });
             }
         }
     }

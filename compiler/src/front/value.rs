@@ -7,6 +7,7 @@
 use crate::graph::{AxisId, NodeId, UnaryOp};
 use din_grammar::{Span, ast};
 use din_program::schedule::Statistic;
+use din_program::schema::Distribution;
 use std::rc::Rc;
 
 #[derive(Clone, Debug)]
@@ -28,6 +29,14 @@ pub(super) enum ExprValue<'a> {
         /// Index into the model's predictions.
         index: usize,
         /// Where the model names the label.
+        named: Span,
+        distribution: Distribution,
+    },
+    /// A label that is not predicted, where `loss` sees it: its values.
+    Label {
+        /// Index into the schema's labels.
+        index: u32,
+        /// Where the model names it.
         named: Span,
     },
     /// `24GiB`, in bytes.

@@ -15,6 +15,7 @@
 //! Assignments add nothing. Two parameters of one name are an error (E0501), unless both come from
 //! calls of one `layer`.
 
+use super::distribution::PredictedValue;
 use crate::graph::{Graph, InputId, NodeId, StateId};
 use din_grammar::{Span, ast};
 use rustc_hash::FxHashMap;
@@ -74,8 +75,8 @@ pub(super) enum InputKey {
     Present(u32),
     /// A parameter of a definition that is checked by itself, by the number of inputs before it.
     Sample(usize),
-    /// The logit of the prediction in such a check.
-    SampleLogit,
+    /// A parameter of the prediction in such a check.
+    SamplePrediction(&'static str),
 }
 
 /// One elaboration, of a model for `training` true or false or of a definition: the graph that it
@@ -101,13 +102,14 @@ pub(super) struct GraphWalk {
     pub layer_calls: FxHashMap<String, u32>,
     /// Calls of `dropout` so far, each of which draws numbers of its own.
     pub dropouts: usize,
-    /// Node of the logit, by prediction.
-    pub logits: Vec<Option<NodeId>>,
+    /// By prediction; `None` where it is faulty.
+    pub predicted: Vec<Option<PredictedValue>>,
     pub predicted_at: Vec<Span>,
+    /// In the order of the spec.
+    pub outputs: Vec<NodeId>,
     pub loss: Option<NodeId>,
-    /// Predictions read in the loss and not under `where present`, each with where the model names
-    /// its label.
-    pub bare: Vec<(usize, Span)>,
+    /// Labels read in the loss and not under `where present`, each with where the model names it.
+    pub bare: Vec<(u32, Span)>,
 }
 
 impl GraphWalk {
@@ -127,8 +129,9 @@ impl GraphWalk {
             updated: FxHashMap::default(),
             layer_calls: FxHashMap::default(),
             dropouts: 0,
-            logits: Vec::new(),
+            predicted: Vec::new(),
             predicted_at: Vec::new(),
+            outputs: Vec::new(),
             loss: None,
             bare: Vec::new(),
         }

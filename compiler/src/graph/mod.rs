@@ -184,8 +184,10 @@ pub enum Root {
     /// Mean loss of the global batch plus nothing else (regularizers join gradients); global,
     /// `[1]`.
     Loss(NodeId),
-    /// Logit or probability of prediction `index`; batch, `[1]`.
+    /// The value of prediction `index`, such as its logit; batch, `[1]`.
     Prediction { index: u32, node: NodeId },
+    /// The value of output `index`; batch, a vector.
+    Output { index: u32, node: NodeId },
     /// A value that is wanted by name (`--dump`, tests, attention scores).
     Named { name: String, node: NodeId },
     /// The state's value after the step.
@@ -206,6 +208,7 @@ impl Root {
         match self {
             Root::Loss(n) | Root::Weight(n) => *n,
             Root::Prediction { node, .. }
+            | Root::Output { node, .. }
             | Root::Named { node, .. }
             | Root::State { node, .. }
             | Root::ParamGradient { node, .. }
@@ -218,6 +221,7 @@ impl Root {
         match self {
             Root::Loss(n) | Root::Weight(n) => n,
             Root::Prediction { node, .. }
+            | Root::Output { node, .. }
             | Root::Named { node, .. }
             | Root::State { node, .. }
             | Root::ParamGradient { node, .. }

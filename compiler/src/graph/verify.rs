@@ -357,6 +357,7 @@ fn root(g: &Graph, root: &Root, n: &Node) -> Rule {
         Root::Named { .. } => Ok(()),
         Root::Loss(_) => typed(GLOBAL, &Shape::scalar()),
         Root::Prediction { .. } => typed(BATCH, &Shape::scalar()),
+        Root::Output { .. } => typed(BATCH, &Shape::vector(n.width())),
         Root::State { state, .. } => {
             in_range("state", state.index(), g.states.len())?;
             typed(GLOBAL, &g.states[state.index()])
@@ -400,6 +401,7 @@ fn same_target(g: &Graph, a: &Root, b: &Root) -> bool {
     match (a, b) {
         (Root::Loss(_), Root::Loss(_)) | (Root::Weight(_), Root::Weight(_)) => true,
         (Root::Prediction { index: a, .. }, Root::Prediction { index: b, .. }) => a == b,
+        (Root::Output { index: a, .. }, Root::Output { index: b, .. }) => a == b,
         (Root::Named { name: a, .. }, Root::Named { name: b, .. }) => a == b,
         (Root::State { state: a, .. }, Root::State { state: b, .. }) => a == b,
         (Root::ParamGradient { param: a, .. }, Root::ParamGradient { param: b, .. }) => a == b,
@@ -411,6 +413,7 @@ fn same_target(g: &Graph, a: &Root, b: &Root) -> bool {
             Root::Loss(_)
             | Root::Weight(_)
             | Root::Prediction { .. }
+            | Root::Output { .. }
             | Root::Named { .. }
             | Root::State { .. }
             | Root::ParamGradient { .. }

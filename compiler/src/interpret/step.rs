@@ -147,8 +147,10 @@ impl std::error::Error for StepError {}
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StepReport {
     pub loss: f64,
-    /// By prediction: logits.
+    /// By prediction: its values, such as logits.
     pub predictions: Vec<Vec<f64>>,
+    /// By output, of the inference graph.
+    pub outputs: Vec<Vec<f64>>,
     /// By parameter; empty where the loss does not reach it.
     pub param_gradients: Vec<Vec<f64>>,
     /// By table: the summed gradient of each touched row.
@@ -209,6 +211,7 @@ impl<'m> InterpreterSession<'m> {
             run(graph, &inputs, &self.values()).map_err(|error| StepError::Interpret { graph: name.into(), error })?;
         let mut report = StepReport {
             predictions: vec![Vec::new(); self.model.predictions.len()],
+            outputs: vec![Vec::new(); self.model.outputs.len()],
             param_gradients: vec![Vec::new(); self.params.len()],
             row_gradients: vec![BTreeMap::new(); self.tables.len()],
             ..StepReport::default()
@@ -229,6 +232,7 @@ impl<'m> InterpreterSession<'m> {
             match root {
                 Root::Loss(_) => report.loss = value[0],
                 Root::Prediction { index, .. } => report.predictions[*index as usize] = value.to_vec(),
+                Root::Output { index, .. } => report.outputs[*index as usize] = value.to_vec(),
                 Root::State { state, .. } => states.push((state.index(), value.to_vec())),
                 Root::ParamGradient { param, .. } => report.param_gradients[param.index()] = value.to_vec(),
                 Root::RowGradient { table, input, .. } => {
@@ -371,6 +375,7 @@ impl Weights<'_> {
                 }
                 Root::Loss(_)
                 | Root::Prediction { .. }
+                | Root::Output { .. }
                 | Root::Named { .. }
                 | Root::State { .. }
                 | Root::ParamGradient { .. }

@@ -424,7 +424,7 @@ impl Lowering<'_> {
             Root::Slot { slot, .. } => (self.slot_axis(*slot), Some(Storage::UpdateSlot(*slot))),
             Root::RowGradient { .. } | Root::Named { .. } => (self.graph.axes.first_name(node.axis), None),
             Root::Loss(_) | Root::State { .. } | Root::ParamGradient { .. } => (GLOBAL, None),
-            Root::Prediction { .. } => (BATCH, None),
+            Root::Prediction { .. } | Root::Output { .. } => (BATCH, None),
         };
         if let Some(place) = place {
             self.commit(id, at, place, width);

@@ -103,6 +103,7 @@ pub fn plan(
         schedule.roots.push(match root {
             Root::Loss(_) => ScheduleRoot::Loss(buffer),
             Root::Prediction { index, .. } => ScheduleRoot::Prediction { index: *index, buffer },
+            Root::Output { index, .. } => ScheduleRoot::Output { index: *index, buffer },
             Root::Named { name, .. } => ScheduleRoot::Named { name: name.clone(), buffer },
             Root::State { state, .. } => ScheduleRoot::State { state: state.0, buffer },
             Root::ParamGradient { param, .. } => ScheduleRoot::ParamGradient { param: param.0, buffer },

@@ -176,6 +176,7 @@ impl Printer<'_> {
             | Rule::update
             | Rule::hyper
             | Rule::predict
+            | Rule::output
             | Rule::label
             | Rule::key
             | Rule::feature_body
@@ -246,6 +247,7 @@ impl Printer<'_> {
             Rule::update => 'u',
             Rule::hyper => 'h',
             Rule::predict => 'p',
+            Rule::output => 'o',
             Rule::label | Rule::key => 'k',
             Rule::feature_body => 'f',
             Rule::setting_body => 's',
@@ -291,7 +293,7 @@ impl Printer<'_> {
     /// Whether a column ends between the last child and this one.
     fn cell(&self, within: Rule, index: usize, last: Rule, part: &Pair<Rule>) -> bool {
         match within {
-            Rule::let_ | Rule::layer | Rule::update | Rule::hyper => part.as_rule() == Rule::p_equals,
+            Rule::let_ | Rule::layer | Rule::update | Rule::hyper | Rule::output => part.as_rule() == Rule::p_equals,
             Rule::predict => part.as_rule() == Rule::p_tilde,
             Rule::label | Rule::key | Rule::setting_body => index == 1,
             Rule::feature_body => last == Rule::p_colon || part.as_rule() == Rule::column,

@@ -105,6 +105,7 @@ fn is_mark(rule: Rule) -> bool {
             | k_number
             | k_of
             | k_optimizer
+            | k_output
             | k_per
             | k_predict
             | k_regularizer

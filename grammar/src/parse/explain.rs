@@ -54,7 +54,7 @@ pub(super) fn unknown_item(word: &str, span: Span) -> Diagnostic {
         "function" | "def" | "func" | "fun" | "proc" => "a function is written `fn name(x: [n]) { … }`".to_owned(),
         "import" | "from" | "include" => "imports are written `use std.layer.{linear, mlp}`".to_owned(),
         "let" | "const" | "hyper" | "features" | "sequence" | "label" | "key" | "embedding" | "predict" | "train"
-        | "report" | "layer" => format!("`{word}` belongs inside `model name {{ … }}`"),
+        | "output" | "report" | "layer" => format!("`{word}` belongs inside `model name {{ … }}`"),
         _ => match nearest(word, ITEM_WORDS.into_iter().chain(["use", "edition"])) {
             Some(known) => format!("did you mean `{known}`?"),
             None => return error,
@@ -288,6 +288,7 @@ fn form(word: &str) -> Option<&'static str> {
         "layer" => "layer name = function(_, option)",
         "predict" => "predict label ~ bernoulli(logit = expression)",
         "train" => "train { setting value }",
+        "output" => "output name = expression",
         "report" => "report metric(label), metric(label, option = value)",
         "assert" => "assert expression < expression",
         "common" => "common group, group by key",

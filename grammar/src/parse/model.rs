@@ -60,6 +60,7 @@ impl Builder<'_> {
                 let space = children.next().map(|value| self.expression(value, 0));
                 MemberKind::Hyper { name, default, space }
             }
+            Rule::output => MemberKind::Output { name, value: self.expression(children.need(), 0) },
             Rule::predict => MemberKind::Predict { target: name, distribution: self.expression(children.need(), 0) },
             other => unexpected(other),
         }

@@ -50,7 +50,7 @@ pub(crate) struct Scan {
 }
 
 /// Words that begin a member of a model.
-pub(crate) const MEMBER_WORDS: [&str; 13] = [
+pub(crate) const MEMBER_WORDS: [&str; 14] = [
     "features",
     "sequence",
     "label",
@@ -63,6 +63,7 @@ pub(crate) const MEMBER_WORDS: [&str; 13] = [
     "train",
     "report",
     "assert",
+    "output",
     "common",
 ];
 const MARKS_2: [&str; 6] = ["->", "=>", "==", "!=", "<=", ">="];

@@ -49,6 +49,13 @@ pub enum MetricKind {
     Calibration,
     /// Mean squared difference of probability and label.
     Brier,
+    /// Root of the mean squared difference of prediction and label.
+    RootMeanSquaredError,
+    /// Mean absolute difference of prediction and label.
+    MeanAbsoluteError,
+    /// Of all pairs of samples with different labels, the share whose predictions have the order of
+    /// the labels; equal predictions count half.
+    Xauc,
     /// The mean over groups of a measure of the `k` samples with the best scores.
     Ranked {
         /// What is measured of a group.
@@ -83,6 +90,9 @@ impl MetricKind {
             Self::RelativeInformationGain => MetricName::RelativeInformationGain,
             Self::Calibration => MetricName::Calibration,
             Self::Brier => MetricName::Brier,
+            Self::RootMeanSquaredError => MetricName::RootMeanSquaredError,
+            Self::MeanAbsoluteError => MetricName::MeanAbsoluteError,
+            Self::Xauc => MetricName::Xauc,
             Self::Ranked { measure, .. } => match measure {
                 RankedMeasure::Ndcg => MetricName::Ndcg,
                 RankedMeasure::HitRate => MetricName::HitRate,
@@ -101,7 +111,10 @@ impl MetricKind {
             | Self::NormalizedEntropy
             | Self::RelativeInformationGain
             | Self::Calibration
-            | Self::Brier => None,
+            | Self::Brier
+            | Self::RootMeanSquaredError
+            | Self::MeanAbsoluteError
+            | Self::Xauc => None,
         }
     }
 
@@ -130,6 +143,12 @@ pub enum MetricName {
     Calibration,
     /// `brier`
     Brier,
+    /// `rmse`
+    RootMeanSquaredError,
+    /// `mae`
+    MeanAbsoluteError,
+    /// `xauc`
+    Xauc,
     /// `ndcg`
     Ndcg,
     /// `hit_rate`
@@ -141,9 +160,9 @@ pub enum MetricName {
 /// Which of two values of a metric is the better one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
-    /// AUC, GAUC, average precision, information gain, NDCG, hit rate and reciprocal rank.
+    /// AUC, GAUC, XAUC, average precision, information gain, NDCG, hit rate and reciprocal rank.
     HigherIsBetter,
-    /// Log loss, normalized entropy and the Brier score.
+    /// Log loss, normalized entropy, the Brier score, and the errors RMSE and MAE.
     LowerIsBetter,
     /// Calibration, a ratio of what was predicted to what was observed; 2 and 1/2 are equally far
     /// from 1.
@@ -152,7 +171,7 @@ pub enum Direction {
 
 impl MetricName {
     /// All metrics.
-    pub const ALL: [MetricName; 11] = [
+    pub const ALL: [MetricName; 14] = [
         Self::Auc,
         Self::Gauc,
         Self::LogLoss,
@@ -161,6 +180,9 @@ impl MetricName {
         Self::RelativeInformationGain,
         Self::Calibration,
         Self::Brier,
+        Self::RootMeanSquaredError,
+        Self::MeanAbsoluteError,
+        Self::Xauc,
         Self::Ndcg,
         Self::HitRate,
         Self::ReciprocalRank,
@@ -177,6 +199,9 @@ impl MetricName {
             Self::RelativeInformationGain => "rig",
             Self::Calibration => "pcoc",
             Self::Brier => "brier",
+            Self::RootMeanSquaredError => "rmse",
+            Self::MeanAbsoluteError => "mae",
+            Self::Xauc => "xauc",
             Self::Ndcg => "ndcg",
             Self::HitRate => "hit_rate",
             Self::ReciprocalRank => "mrr",
@@ -188,17 +213,40 @@ impl MetricName {
         Self::ALL.into_iter().find(|name| name.text() == text)
     }
 
+    /// Whether it compares probabilities with a binary label; if not, numbers with numbers.
+    pub fn of_classes(self) -> bool {
+        match self {
+            Self::RootMeanSquaredError | Self::MeanAbsoluteError | Self::Xauc => false,
+            Self::Auc
+            | Self::Gauc
+            | Self::LogLoss
+            | Self::PrAuc
+            | Self::NormalizedEntropy
+            | Self::RelativeInformationGain
+            | Self::Calibration
+            | Self::Brier
+            | Self::Ndcg
+            | Self::HitRate
+            | Self::ReciprocalRank => true,
+        }
+    }
+
     /// Which of two values is the better one.
     pub fn direction(self) -> Direction {
         match self {
             Self::Auc
             | Self::Gauc
             | Self::PrAuc
+            | Self::Xauc
             | Self::RelativeInformationGain
             | Self::Ndcg
             | Self::HitRate
             | Self::ReciprocalRank => Direction::HigherIsBetter,
-            Self::LogLoss | Self::NormalizedEntropy | Self::Brier => Direction::LowerIsBetter,
+            Self::LogLoss
+            | Self::NormalizedEntropy
+            | Self::Brier
+            | Self::RootMeanSquaredError
+            | Self::MeanAbsoluteError => Direction::LowerIsBetter,
             Self::Calibration => Direction::NearerToOneIsBetter,
         }
     }
@@ -224,4 +272,6 @@ pub struct Metric {
     pub prediction: u32,
     /// What is computed.
     pub kind: MetricKind,
+    /// Over the samples for which this is not 0; index into `Program::outputs`.
+    pub condition: Option<u32>,
 }

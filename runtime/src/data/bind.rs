@@ -5,7 +5,7 @@ use super::block::SomeColumns;
 use super::error::{DataError, FaultKind, nearest};
 use super::passthrough::PassthroughColumn;
 use super::{OpenOptions, ReadMode};
-use din_program::schema::{FeatureKind, Keep, KeyType, Schema};
+use din_program::schema::{FeatureKind, Keep, KeyType, LabelKind, Schema};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -25,7 +25,7 @@ pub(crate) enum ColumnType {
     StringIds,
     FixedIds { size: u64, clip: bool },
     Numbers { width: usize },
-    Label { missing: Option<f64> },
+    Label { kind: LabelKind, missing: Option<f64> },
     IntegerKeys,
     StringKeys,
 }
@@ -78,7 +78,7 @@ impl Binding {
         let labels = schema.labels.iter().enumerate().map(|(index, label)| RequiredColumn {
             target: BatchColumn::Label(index),
             column: label.column.clone(),
-            values: ColumnType::Label { missing: label.missing },
+            values: ColumnType::Label { kind: label.kind, missing: label.missing },
             sequence: None,
             what: format!("label {}", label.name),
             location: label.location.clone(),
@@ -103,7 +103,13 @@ impl Binding {
             ReadMode::Evaluate => required.extend(labels.chain(keys)),
             ReadMode::Predict => {
                 let pass = |required| PassthroughColumn { required, kind: None };
-                passthrough.extend(keys.clone().chain(labels).map(pass));
+                passthrough.extend(keys.clone().map(pass));
+                // Several labels may read one column, which is passed through once.
+                for label in labels {
+                    if passthrough.iter().all(|column: &PassthroughColumn| column.required.column != label.column) {
+                        passthrough.push(pass(label));
+                    }
+                }
                 required.extend(keys.filter(of_requests));
             }
         }
@@ -212,7 +218,10 @@ impl RequiredColumn {
             ColumnType::StringIds | ColumnType::StringKeys => ("strings".into(), "strings".into()),
             ColumnType::Numbers { width: 1 } => ("numbers".into(), "numbers".into()),
             ColumnType::Numbers { width } => (format!("lists of {width} numbers"), format!("lists of {width} numbers")),
-            ColumnType::Label { .. } => ("booleans or numbers 0 and 1".to_string(), "labels".to_string()),
+            ColumnType::Label { kind: LabelKind::Binary, .. } => {
+                ("booleans or numbers 0 and 1".to_string(), "labels".to_string())
+            }
+            ColumnType::Label { .. } => ("numbers".into(), "numbers".into()),
         };
         if self.sequence.is_some() { format!("lists of {many}") } else { one }
     }
@@ -235,7 +244,8 @@ impl RequiredColumn {
                 "cast the column to int64"
             }
             (ColumnType::Numbers { .. }, _) => "cast the column to a number type",
-            (ColumnType::Label { .. }, _) => "write the label as 0 and 1",
+            (ColumnType::Label { kind: LabelKind::Binary, .. }, _) => "write the label as 0 and 1",
+            (ColumnType::Label { .. }, _) => "cast the column to a number type",
         };
         error.help(help)
     }
@@ -261,21 +271,41 @@ impl RequiredColumn {
                 None,
             ) => "fill in a value that stands for \"unknown\"",
         };
-        let expected = match (matches!(self.values, ColumnType::Label { .. }), self.sequence) {
-            (true, _) => "0 or 1",
-            (false, Some(_)) => "a list of values",
-            (false, None) => "a value",
+        let expected = match (self.values, self.sequence) {
+            (ColumnType::Label { kind, .. }, _) => kind.expected(),
+            (_, Some(_)) => "a list of values",
+            (_, None) => "a value",
         };
         self.fault(FaultKind::Null, file, expected, "null").help(help)
     }
 
-    /// A label that is a text.
-    pub fn text_label(&self, file: &Path, found: impl Into<String>) -> DataError {
-        self.fault(FaultKind::BadLabel, file, "0 or 1", found).help("write the label as 0 and 1")
+    /// A label of a kind that is a text.
+    pub fn text_label(&self, file: &Path, kind: LabelKind, found: impl Into<String>) -> DataError {
+        let help = match kind {
+            LabelKind::Binary => "write the label as 0 and 1",
+            LabelKind::Number | LabelKind::Count | LabelKind::Weight => "write the label as a number",
+        };
+        self.fault(FaultKind::BadLabel, file, kind.expected(), found).help(help)
     }
 
-    /// A label that is a number other than 0 and 1.
-    pub fn bad_label(&self, file: &Path, found: f64) -> DataError {
+    /// A number that a label of a kind cannot be.
+    pub fn bad_label(&self, file: &Path, kind: LabelKind, found: f64) -> DataError {
+        let error = self.fault(FaultKind::BadLabel, file, kind.expected(), found.to_string());
+        match kind {
+            LabelKind::Binary => self.bad_binary_label(file, found),
+            _ if !found.is_finite() => {
+                error.help("drop the row, or declare the label with `missing` and write that value")
+            }
+            LabelKind::Number => error.help("f32 does not hold the number: use a larger unit"),
+            LabelKind::Count if found > 0.0 => error.help("if it need not be a count, declare the label `number`"),
+            LabelKind::Count | LabelKind::Weight => error.help(format!(
+                "if {found} stands for \"not known\", declare `missing {found}`; otherwise correct the value"
+            )),
+        }
+    }
+
+    /// A binary label that is a number other than 0 and 1.
+    fn bad_binary_label(&self, file: &Path, found: f64) -> DataError {
         let made = "a binary label is 0 or 1: make it before training, such as by `rating >= 4`";
         let help = if !found.is_finite() {
             "drop the row, or declare the label with `missing` and write that value".to_string()

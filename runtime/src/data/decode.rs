@@ -20,6 +20,7 @@ use arrow_array::types::{
 };
 use arrow_array::{Array, ArrayRef};
 use arrow_schema::DataType;
+use din_program::schema::LabelKind;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -45,7 +46,7 @@ macro_rules! integers {
 /// A value that may not be there, by its index in the array.
 enum Bad {
     Null(usize),
-    Label(usize, f64),
+    Label(usize, LabelKind, f64),
     Range(usize, u64, String),
     NotFinite(usize, String),
     Width(usize, usize, usize),
@@ -289,7 +290,7 @@ fn list(array: &ArrayRef) -> Option<(Vec<usize>, ArrayRef)> {
 fn located(bad: Bad, required: &RequiredColumn, file: &Path, row: impl Fn(usize) -> u64) -> DataError {
     let (element, error) = match bad {
         Bad::Null(i) => (i, required.null(file)),
-        Bad::Label(i, found) => (i, required.bad_label(file, found)),
+        Bad::Label(i, kind, found) => (i, required.bad_label(file, kind, found)),
         Bad::Range(i, size, found) => (i, required.out_of_range(file, size, found)),
         Bad::NotFinite(i, found) => (i, required.not_finite(file, found)),
         Bad::Width(i, width, found) => (i, required.wrong_width(file, width, found)),
@@ -363,7 +364,7 @@ fn leaf(
         // Arrow counts no nulls in such an array: there is nothing else in it.
         return spans.iter().find(|(begin, end)| begin < end).map_or(Ok(()), |&(begin, _)| Err(Bad::Null(begin)));
     }
-    if !matches!(required.values, ColumnType::Label { missing: Some(_) }) {
+    if !matches!(required.values, ColumnType::Label { missing: Some(_), .. }) {
         refuse_nulls(array, spans)?;
     }
     match (required.values, required.target) {
@@ -374,8 +375,8 @@ fn leaf(
         }
         (ColumnType::Numbers { width: 1 }, BatchColumn::Feature(f)) => numbers(array, spans, &mut out.dense[f]),
         (ColumnType::Numbers { width }, BatchColumn::Feature(f)) => vectors(array, spans, width, &mut out.dense[f]),
-        (ColumnType::Label { missing }, BatchColumn::Label(l)) => {
-            labels(array, spans, missing, &mut out.labels[l], &mut out.present[l])
+        (ColumnType::Label { kind, missing }, BatchColumn::Label(l)) => {
+            labels(array, spans, (kind, missing), &mut out.labels[l], &mut out.present[l])
         }
         (ColumnType::IntegerKeys, BatchColumn::Key(k)) => match &mut out.keys[k] {
             KeyColumn::Int64(keys) => integers!(array, values => {
@@ -567,14 +568,14 @@ fn vectors(array: &ArrayRef, spans: Spans, width: usize, out: &mut Vec<f32>) -> 
 fn labels(
     array: &ArrayRef,
     spans: Spans,
-    missing: Option<f64>,
+    (kind, missing): (LabelKind, Option<f64>),
     labels: &mut Vec<f32>,
     present: &mut Vec<f32>,
 ) -> Result<(), Bad> {
     let nulls = array.nulls().filter(|n| n.null_count() > 0);
     let mut push = |i: usize, value: f64| {
         let (label, known) =
-            label_value(value, missing, nulls.is_some_and(|n| n.is_null(i))).ok_or(Bad::Label(i, value))?;
+            label_value(value, kind, missing, nulls.is_some_and(|n| n.is_null(i))).ok_or(Bad::Label(i, kind, value))?;
         labels.push(label);
         present.push(known);
         Ok(())
@@ -591,19 +592,14 @@ fn labels(
     }, else Err(Bad::Type)))
 }
 
-/// Label and presence of a value; `None` if it is neither 0, 1 nor the missing one.
+/// Label and presence of a value; `None` if it is neither one of the label's kind nor the missing
+/// one. A column of f32 has the missing value as f32.
 #[inline]
-pub(crate) fn label_value(value: f64, missing: Option<f64>, null: bool) -> Option<(f32, f32)> {
+pub(crate) fn label_value(value: f64, kind: LabelKind, missing: Option<f64>, null: bool) -> Option<(f32, f32)> {
     if let Some(missing) = missing
-        && (null || value == missing || (value.is_nan() && missing.is_nan()))
+        && (null || value == missing || value == f64::from(missing as f32) || (value.is_nan() && missing.is_nan()))
     {
         return Some((0.0, 0.0));
     }
-    if value == 0.0 {
-        Some((0.0, 1.0))
-    } else if value == 1.0 {
-        Some((1.0, 1.0))
-    } else {
-        None
-    }
+    kind.holds(value).then_some((value as f32 + 0.0, 1.0))
 }

@@ -28,7 +28,8 @@
 //! | `category(n)` | any integer or boolean, `0..n` | integer | error |
 //! | `number`, `number[k]` | integer or float; list of length `k` | number; list of `k` | error; NaN and infinities too |
 //! | in a sequence | list of the above | list, split at the separator | error; an empty list is fine |
-//! | `label` | 0 or 1: boolean, integer, float | 0, 1, true, false | missing if the label has `missing`, else error |
+//! | `binary` label | 0 or 1: boolean, integer, float | 0, 1, true, false | missing if the label has `missing`, else error |
+//! | `number`, `count`, `weight` label | boolean, integer, float | a number, true, false | the same; a value that is none of the kind is an error |
 //! | `label`, to predict | anything | anything | passed through |
 //! | `key` | any integer or string | an integer from -2^63 to 2^64 - 1; text | error |
 //!

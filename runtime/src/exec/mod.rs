@@ -80,7 +80,7 @@ pub trait Executor: fmt::Debug {
         Ok(last.expect("the step that was just submitted has a loss"))
     }
 
-    /// Predictions (see [`Executor::logits`]) and, where labels are given, the loss.
+    /// Predictions (see [`Executor::predicted`]) and, where labels are given, the loss.
     fn infer(
         &mut self,
         state: &DenseState,
@@ -100,8 +100,11 @@ pub trait Executor: fmt::Debug {
         inputs: &StepInputs<'_>,
     ) -> Result<Option<f32>, ExecError>;
 
-    /// Logits of prediction `index` from the last [`Executor::infer`], one per sample.
-    fn logits(&self, index: usize) -> &[f32];
+    /// Values of prediction `index` from the last [`Executor::infer`], one per sample.
+    fn predicted(&self, index: usize) -> &[f32];
+
+    /// Values of output `index` from the last [`Executor::infer`], sample by sample.
+    fn output(&self, index: usize) -> &[f32];
 
     /// Starts (from zero) or stops measuring where the time of steps goes.
     fn set_profile(&mut self, on: bool) -> Result<(), ExecError>;

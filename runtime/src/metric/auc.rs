@@ -12,6 +12,8 @@ pub enum Undefined {
     NoPositives,
     /// Some score is NaN.
     NaN,
+    /// No two samples have different labels.
+    EqualLabels,
 }
 
 impl std::fmt::Display for Undefined {
@@ -21,6 +23,7 @@ impl std::fmt::Display for Undefined {
             Self::OneClass => "labels of one class only",
             Self::NoPositives => "no label is 1",
             Self::NaN => "a prediction is NaN",
+            Self::EqualLabels => "all labels are equal",
         })
     }
 }

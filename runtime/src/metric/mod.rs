@@ -7,16 +7,19 @@
 //! reason, never a number. On several ranks, each of which has consecutive rows, the values are
 //! those of one rank that has them all.
 //!
-//! - `auc`, `pointwise`, `ranked`: the formulas. - `report`: what is collected, and the values.
-//! - `ranks`: several ranks.
+//! - `auc`, `pointwise`, `ranked`, `numeric`: the formulas. - `labels`: what they compare with.
+//! - `report`: what is collected, and the values. - `ranks`: several ranks.
 
 mod auc;
+mod labels;
+mod numeric;
 mod pointwise;
 mod ranked;
 mod ranks;
 mod report;
 
 pub use auc::{Area, GroupedArea, Undefined, auc, gauc, pr_auc};
+pub use numeric::{mae, rmse, xauc};
 pub use pointwise::{brier, calibration, log_loss, normalized_entropy};
 pub use ranked::{RankedValue, ranked};
 pub use report::{Detail, MetricValue, Metrics};

@@ -45,10 +45,10 @@ impl Metrics {
             [rows.start, rows.end].into_iter().chain(labelled).for_each(|number| push_id(&mut own, number));
         }
         ranks.all_gather(Channel::Step, &own, &mut received)?;
-        let predictions = self.collected.len();
-        let spans: Vec<Vec<CollectedSpan>> = received.iter().map(|words| spans(words, predictions)).collect();
-        for (prediction, collected) in self.collected.iter_mut().enumerate() {
-            let places = Places::new(&spans, prediction);
+        let populations = self.collected.len();
+        let spans: Vec<Vec<CollectedSpan>> = received.iter().map(|words| spans(words, populations)).collect();
+        for (population, collected) in self.collected.iter_mut().enumerate() {
+            let places = Places::new(&spans, population);
             let most = (1..ranks.size()).map(|rank| places.rows(rank)).max().unwrap_or(0);
             if ranks.rank() == 0 {
                 collected.resize((0..ranks.size()).map(|rank| places.rows(rank)).sum());
@@ -81,13 +81,13 @@ impl Metrics {
 }
 
 /// Spans as ranks send them.
-fn spans(words: &[u32], predictions: usize) -> Vec<CollectedSpan> {
+fn spans(words: &[u32], populations: usize) -> Vec<CollectedSpan> {
     let numbers: Vec<u64> = ids(words).collect();
     let span = |numbers: &[u64]| CollectedSpan {
         rows: numbers[0]..numbers[1],
         labelled: numbers[2..].iter().map(|&rows| rows as usize).collect(),
     };
-    numbers.chunks(2 + predictions).map(span).collect()
+    numbers.chunks(2 + populations).map(span).collect()
 }
 
 /// Rows of one rank that lie side by side on it and in the order of all rows.
@@ -107,10 +107,10 @@ struct Places {
 }
 
 impl Places {
-    /// Of a prediction; `spans` are those of each rank.
-    fn new(spans: &[Vec<CollectedSpan>], prediction: usize) -> Places {
+    /// Of a population; `spans` are those of each rank.
+    fn new(spans: &[Vec<CollectedSpan>], population: usize) -> Places {
         let of_rank = |(rank, spans): (usize, &Vec<CollectedSpan>)| {
-            spans.iter().map(|span| (span.rows.start, rank, span.labelled[prediction])).collect::<Vec<_>>()
+            spans.iter().map(|span| (span.rows.start, rank, span.labelled[population])).collect::<Vec<_>>()
         };
         let mut ordered: Vec<_> = spans.iter().enumerate().flat_map(of_rank).collect();
         ordered.sort_unstable();
@@ -143,16 +143,15 @@ impl Places {
 
 impl Collected {
     fn resize(&mut self, rows: usize) {
-        self.logits.resize(rows, 0.0);
-        self.labels.resize(rows, false);
+        self.predicted.resize(rows, 0.0);
+        self.labels.resize(rows);
         self.groups.iter_mut().for_each(|(_, keys)| keys.resize(rows, 0));
     }
 
-    /// Appends rows to a message: logits, labels as bits, and the keys of each grouping.
+    /// Appends rows to a message: predictions, labels, and the keys of each grouping.
     fn append_to(&self, rows: Range<usize>, words: &mut Vec<u32>) {
-        words.extend_from_slice(floats_as_words(&self.logits[rows.clone()]));
-        let bits = |labels: &[bool]| labels.iter().rev().fold(0, |bits, &label| bits << 1 | u32::from(label));
-        words.extend(self.labels[rows.clone()].chunks(32).map(bits));
+        words.extend_from_slice(floats_as_words(&self.predicted[rows.clone()]));
+        self.labels.append_to(rows.clone(), words);
         for (_, keys) in &self.groups {
             keys[rows.clone()].iter().for_each(|&key| push_id(words, key));
         }
@@ -161,7 +160,7 @@ impl Collected {
     /// Moves rows of this rank, which come first, to their place among all.
     fn move_rows(&mut self, place: &RowPlace) {
         let from = place.own..place.own + place.rows;
-        self.logits.copy_within(from.clone(), place.all);
+        self.predicted.copy_within(from.clone(), place.all);
         self.labels.copy_within(from.clone(), place.all);
         self.groups.iter_mut().for_each(|(_, keys)| keys.copy_within(from.clone(), place.all));
     }
@@ -169,13 +168,11 @@ impl Collected {
     /// Sets the rows in these places to those of a message.
     fn set(&mut self, places: &[Range<usize>], words: &[u32]) {
         let count = places.iter().map(Range::len).sum();
-        let (logits, words) = words.split_at(count);
-        let (labels, mut words) = words.split_at(count.div_ceil(32));
+        let (predicted, words) = words.split_at(count);
+        let (labels, mut words) = words.split_at(self.labels.words(count));
         let rows = || places.iter().cloned().flatten();
-        for ((k, row), &logit) in rows().enumerate().zip(words_as_floats(logits)) {
-            self.logits[row] = logit;
-            self.labels[row] = labels[k / 32] >> (k % 32) & 1 == 1;
-        }
+        rows().zip(words_as_floats(predicted)).for_each(|(row, &value)| self.predicted[row] = value);
+        self.labels.set(rows(), labels);
         for (_, keys) in &mut self.groups {
             let (of_group, rest) = words.split_at(2 * count);
             rows().zip(ids(of_group)).for_each(|(row, id)| keys[row] = id);
@@ -195,6 +192,7 @@ fn push_value(value: &MetricValue, words: &mut Vec<u32>) {
         Err(Undefined::OneClass) => (2, 0.0),
         Err(Undefined::NaN) => (3, 0.0),
         Err(Undefined::NoPositives) => (4, 0.0),
+        Err(Undefined::EqualLabels) => (5, 0.0),
     };
     let counts = match value.detail {
         Detail::Area { positives, negatives } => [positives, negatives, 0],
@@ -218,6 +216,7 @@ fn value(metric: &Metric, words: &[u32; VALUE_WORDS]) -> MetricValue {
         2 => Err(Undefined::OneClass),
         3 => Err(Undefined::NaN),
         4 => Err(Undefined::NoPositives),
+        5 => Err(Undefined::EqualLabels),
         _ => unreachable!("rank 0 sends one of these"),
     };
     let detail = match metric.kind {
@@ -232,7 +231,10 @@ fn value(metric: &Metric, words: &[u32; VALUE_WORDS]) -> MetricValue {
         | MetricKind::NormalizedEntropy
         | MetricKind::RelativeInformationGain
         | MetricKind::Calibration
-        | MetricKind::Brier => Detail::Mean { rows: counts[0] },
+        | MetricKind::Brier
+        | MetricKind::RootMeanSquaredError
+        | MetricKind::MeanAbsoluteError
+        | MetricKind::Xauc => Detail::Mean { rows: counts[0] },
     };
     MetricValue { name: metric.name.clone(), value, direction: metric.kind.direction(), detail }
 }
@@ -242,16 +244,17 @@ mod tests {
     use super::*;
     use crate::batch::{Batch, KeyColumn};
     use crate::comm::in_process;
-    use din_program::schema::{GroupBy, GroupWeight, Prediction, RankedMeasure};
+    use din_program::schema::{Distribution, GroupBy, GroupWeight, Prediction, RankedMeasure};
     use proptest::prelude::*;
 
-    /// User, item, then for each of two predictions: logit, label or none.
+    /// User, item, then for each of two predictions: logit, label or none. A third prediction is of
+    /// numbers that follow from these.
     type Row = (u8, u64, [(f32, Option<bool>); 2]);
 
     fn metrics() -> Metrics {
-        let metric = |name: &str, prediction, kind| Metric { name: name.into(), prediction, kind };
+        let metric = |name: &str, prediction, kind| Metric { name: name.into(), prediction, kind, condition: None };
         let gauc = |by, weight| MetricKind::Gauc { by, weight };
-        let prediction = |name: &str, label| Prediction { name: name.into(), label };
+        let prediction = |name: &str, label, distribution| Prediction { name: name.into(), label, distribution };
         let metrics = [
             metric("auc(a)", 0, MetricKind::Auc),
             metric("gauc by user", 0, gauc(GroupBy::Key(0), GroupWeight::Clicks)),
@@ -262,8 +265,13 @@ mod tests {
             metric("pr_auc(a)", 0, MetricKind::PrAuc),
             metric("pcoc(b)", 1, MetricKind::Calibration),
             metric("ndcg(b)", 1, MetricKind::Ranked { measure: RankedMeasure::Ndcg, by: GroupBy::Feature(0), k: 3 }),
+            metric("rmse(c)", 2, MetricKind::RootMeanSquaredError),
+            metric("xauc(c)", 2, MetricKind::Xauc),
         ];
-        Metrics::new(&[prediction("a", 1), prediction("b", 0)], &metrics)
+        let only = Metric { condition: Some(0), ..metric("auc(b) where", 1, MetricKind::Auc) };
+        let metrics = [&metrics[..], &[only]].concat();
+        let (a, b) = (prediction("a", 1, Distribution::Bernoulli), prediction("b", 0, Distribution::Bernoulli));
+        Metrics::new(&[a, b, prediction("c", 2, Distribution::Normal)], &metrics)
     }
 
     fn push(metrics: &mut Metrics, first_row: usize, rows: &[Row]) {
@@ -273,13 +281,14 @@ mod tests {
         let batch = Batch {
             rows: rows.len(),
             ids: vec![rows.iter().map(|row| row.1).collect()],
-            labels: vec![labels(1).collect(), labels(0).collect()],
-            present: vec![present(1).collect(), present(0).collect()],
+            labels: vec![labels(1).collect(), labels(0).collect(), rows.iter().map(|row| row.1 as f32 / 8.0).collect()],
+            present: vec![present(1).collect(), present(0).collect(), present(0).collect()],
             keys: vec![KeyColumn::String(rows.iter().map(|row| format!("user {}", row.0)).collect())],
             ..Batch::default()
         };
-        let logits: Vec<Vec<f32>> = (0..2).map(|p| rows.iter().map(|row| of(p)(row).0).collect()).collect();
-        metrics.push(first_row as u64, &batch, &logits);
+        let predicted = [0, 1, 0].map(|p| rows.iter().map(|row| of(p)(row).0).collect::<Vec<f32>>());
+        let condition: Vec<f32> = rows.iter().map(|row| (row.1 % 3) as f32).collect();
+        metrics.push(first_row as u64, &batch, &predicted, &[&condition]);
     }
 
     /// Values with their bits: NaN is no value, and -0 is not 0.
@@ -376,12 +385,12 @@ mod tests {
             assert!(values.iter().all(|of_rank| *of_rank == values[0]));
             values[0].iter().map(|value| value.value).collect::<Vec<_>>()
         };
-        assert_eq!(undefined(&[], &[0, 0, 0]), [Err(Undefined::NoRows); 9]);
-        assert_eq!(undefined(&[row(1.0, None), row(2.0, None)], &[1]), [Err(Undefined::NoRows); 9]);
+        assert_eq!(undefined(&[], &[0, 0, 0]), [Err(Undefined::NoRows); 12]);
+        assert_eq!(undefined(&[row(1.0, None), row(2.0, None)], &[1]), [Err(Undefined::NoRows); 12]);
         let one_class = undefined(&[row(0.0, Some(true)), row(2.0, Some(true))], &[1, 1]);
         assert_eq!(one_class[..3], [Err(Undefined::OneClass); 3]);
         assert!(one_class[3].is_ok());
         let rows = [row(0.0, Some(true)), row(1.0, Some(false)), row(f32::NAN, Some(true))];
-        assert_eq!(undefined(&rows, &[2]), [Err(Undefined::NaN); 9]);
+        assert_eq!(undefined(&rows, &[2]), [Err(Undefined::NaN); 12]);
     }
 }

@@ -1,6 +1,8 @@
 //! Accumulates predictions of an evaluation set and computes the metrics that a program reports.
 
 use super::auc::{GroupedArea, Undefined, auc, gauc, pr_auc};
+use super::labels::Labels;
+use super::numeric::{mae, rmse, xauc};
 use super::pointwise::{brier, calibration, log_loss, normalized_entropy};
 use super::ranked::{RankedValue, ranked};
 use crate::batch::{Batch, KeyColumn};
@@ -63,13 +65,13 @@ impl fmt::Display for MetricValue {
     }
 }
 
-/// Scores, labels and groups of one evaluation set: 5 bytes per prediction and row, 8 per grouping
-/// and row.
+/// Predictions, labels and groups of one evaluation set: 5 bytes per prediction of a class and row,
+/// 8 per prediction of a number and row, 8 per grouping and row.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     pub(super) metrics: Vec<Metric>,
-    predictions: Vec<Prediction>,
-    /// By prediction.
+    populations: Vec<Population>,
+    /// By population.
     pub(super) collected: Vec<Collected>,
     /// Which rows of the data set these are, in the order in which they were added.
     pub(super) spans: Vec<CollectedSpan>,
@@ -80,53 +82,89 @@ pub struct Metrics {
 pub(super) struct CollectedSpan {
     /// Numbers of the rows.
     pub rows: Range<u64>,
-    /// By prediction, how many of them have a label.
+    /// By population, how many of them are in it.
     pub labelled: Vec<usize>,
 }
 
-/// Of one prediction: rows whose label is present.
-#[derive(Clone, Debug, Default)]
+/// The rows that a metric is over: those whose label is known and for which its condition, if it
+/// has one, is not 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Population {
+    prediction: u32,
+    /// Index of the label of what is predicted.
+    label: u32,
+    /// Index of the condition among the outputs.
+    condition: Option<u32>,
+}
+
+/// Of one population, its rows.
+#[derive(Clone, Debug)]
 pub(super) struct Collected {
-    pub logits: Vec<f32>,
-    pub labels: Vec<bool>,
-    /// Keys of each grouping that a metric of this prediction uses.
+    /// What the distribution's root is: logits of a class, predicted numbers.
+    pub predicted: Vec<f32>,
+    pub labels: Labels,
+    /// Keys of each grouping that a metric of this population uses.
     pub groups: Vec<(GroupBy, Vec<u64>)>,
 }
 
 impl Metrics {
     /// The metrics and predictions of a program.
     pub fn new(predictions: &[Prediction], metrics: &[Metric]) -> Self {
-        let mut collected = vec![Collected::default(); predictions.len()];
+        let of = |prediction: u32, condition| Population {
+            prediction,
+            label: predictions[prediction as usize].label,
+            condition,
+        };
+        // One for each prediction, whether or not a metric is over all its rows.
+        let mut populations: Vec<Population> = (0..predictions.len() as u32).map(|p| of(p, None)).collect();
         for metric in metrics {
-            if let Some(by) = metric.kind.grouping()
-                && let Some(target) = collected.get_mut(metric.prediction as usize)
-                && target.groups.iter().all(|(g, _)| *g != by)
-            {
+            let population = of(metric.prediction, metric.condition);
+            if !populations.contains(&population) {
+                populations.push(population);
+            }
+        }
+        let none = |population: &Population| Collected {
+            predicted: Vec::new(),
+            labels: Labels::new(predictions[population.prediction as usize].distribution),
+            groups: Vec::new(),
+        };
+        let mut collected: Vec<Collected> = populations.iter().map(none).collect();
+        for metric in metrics {
+            let Some(by) = metric.kind.grouping() else { continue };
+            let target = &mut collected[index_of(&populations, metric)];
+            if target.groups.iter().all(|(grouping, _)| *grouping != by) {
                 target.groups.push((by, Vec::new()));
             }
         }
-        Self { metrics: metrics.to_vec(), predictions: predictions.to_vec(), collected, spans: Vec::new() }
+        Self { metrics: metrics.to_vec(), populations, collected, spans: Vec::new() }
     }
 
     /// Adds a batch read with [`ReadMode::Evaluate`](crate::data::ReadMode::Evaluate), whose first
-    /// row has this number in the data set; `logits[p]` are prediction `p`'s, one per sample.
-    /// Batches are added in the order of their rows.
-    pub fn push<L: AsRef<[f32]>>(&mut self, first_row: u64, batch: &Batch, logits: &[L]) {
+    /// row has this number in the data set; `predicted[p]` are prediction `p`'s, one per sample,
+    /// and `outputs` the values of the program's outputs. Batches are added in the order of their
+    /// rows.
+    pub fn push<P: AsRef<[f32]>>(&mut self, first_row: u64, batch: &Batch, predicted: &[P], outputs: &[&[f32]]) {
         let rows = first_row..first_row + batch.rows as u64;
         match self.spans.last_mut() {
             Some(last) if last.rows.end == rows.start => last.rows.end = rows.end,
-            Some(_) | None => self.spans.push(CollectedSpan { rows, labelled: vec![0; self.predictions.len()] }),
+            Some(_) | None => self.spans.push(CollectedSpan { rows, labelled: vec![0; self.populations.len()] }),
         }
         let labelled = &mut self.spans.last_mut().expect("it was pushed above").labelled;
         let collected = self.collected.iter_mut().zip(labelled);
-        for ((prediction, (target, labelled)), logits) in self.predictions.iter().zip(collected).zip(logits) {
+        for (population, (target, labelled)) in self.populations.iter().zip(collected) {
+            // A batch without rows may lack the values.
+            if batch.rows == 0 {
+                continue;
+            }
             let before = target.labels.len();
-            let (labels, present) =
-                (&batch.labels[prediction.label as usize], &batch.present[prediction.label as usize]);
-            let known = |i: &usize| present[*i] != 0.0;
+            let label = population.label as usize;
+            let (labels, present) = (&batch.labels[label], &batch.present[label]);
+            let predicted = &predicted[population.prediction as usize];
+            let condition = population.condition.map(|index| outputs[index as usize]);
+            let known = |i: &usize| present[*i] != 0.0 && condition.is_none_or(|condition| condition[*i] != 0.0);
             let rows = 0..batch.rows;
-            target.logits.extend(rows.clone().filter(known).map(|i| logits.as_ref()[i]));
-            target.labels.extend(rows.clone().filter(known).map(|i| labels[i] == 1.0));
+            target.predicted.extend(rows.clone().filter(known).map(|i| predicted.as_ref()[i]));
+            target.labels.extend(rows.clone().filter(known).map(|i| labels[i]));
             *labelled += target.labels.len() - before;
             for (by, keys) in &mut target.groups {
                 let rows = rows.clone().filter(known);
@@ -147,7 +185,7 @@ impl Metrics {
         }
     }
 
-    /// Labelled rows collected for prediction `index`.
+    /// Labelled rows collected for prediction `index`, whatever the conditions of its metrics.
     pub fn rows(&self, index: usize) -> usize {
         self.collected[index].labels.len()
     }
@@ -159,7 +197,7 @@ impl Metrics {
         self.metrics
             .iter()
             .map(|metric| {
-                let Collected { logits, labels, groups } = &self.collected[metric.prediction as usize];
+                let Collected { predicted, labels, groups } = &self.collected[index_of(&self.populations, metric)];
                 let keys = |by: GroupBy| {
                     let of = groups.iter().find(|(grouping, _)| *grouping == by);
                     of.expect("the groupings of all metrics are collected").1.as_slice()
@@ -167,26 +205,30 @@ impl Metrics {
                 let mean = |value| (value, Detail::Mean { rows: labels.len() as u64 });
                 let (value, detail) = match metric.kind {
                     MetricKind::Auc | MetricKind::PrAuc => {
-                        let area = if metric.kind == MetricKind::Auc { auc } else { pr_auc }(logits, labels);
+                        let area =
+                            if metric.kind == MetricKind::Auc { auc } else { pr_auc }(predicted, labels.classes());
                         (area.value, Detail::Area { positives: area.positives, negatives: area.negatives })
                     }
                     MetricKind::Gauc { by, weight } => {
                         let GroupedArea { value, groups, skipped_groups, skipped_rows } =
-                            gauc(keys(by), logits, labels, weight);
+                            gauc(keys(by), predicted, labels.classes(), weight);
                         (value, Detail::Gauc { groups, skipped_groups, skipped_rows })
                     }
                     MetricKind::Ranked { measure, by, k } => {
                         let RankedValue { value, groups, skipped_groups, skipped_rows } =
-                            ranked(measure, k, keys(by), logits, labels);
+                            ranked(measure, k, keys(by), predicted, labels.classes());
                         (value, Detail::Ranked { groups, skipped_groups, skipped_rows })
                     }
-                    MetricKind::LogLoss => mean(log_loss(logits, labels)),
-                    MetricKind::NormalizedEntropy => mean(normalized_entropy(logits, labels)),
+                    MetricKind::LogLoss => mean(log_loss(predicted, labels.classes())),
+                    MetricKind::NormalizedEntropy => mean(normalized_entropy(predicted, labels.classes())),
                     MetricKind::RelativeInformationGain => {
-                        mean(normalized_entropy(logits, labels).map(|entropy| 1.0 - entropy))
+                        mean(normalized_entropy(predicted, labels.classes()).map(|entropy| 1.0 - entropy))
                     }
-                    MetricKind::Calibration => mean(calibration(logits, labels)),
-                    MetricKind::Brier => mean(brier(logits, labels)),
+                    MetricKind::Calibration => mean(calibration(predicted, labels.classes())),
+                    MetricKind::Brier => mean(brier(predicted, labels.classes())),
+                    MetricKind::RootMeanSquaredError => mean(rmse(predicted, labels.numbers())),
+                    MetricKind::MeanAbsoluteError => mean(mae(predicted, labels.numbers())),
+                    MetricKind::Xauc => mean(xauc(predicted, labels.numbers())),
                 };
                 MetricValue { name: metric.name.clone(), value, direction: metric.kind.direction(), detail }
             })
@@ -194,10 +236,20 @@ impl Metrics {
     }
 }
 
+/// The population that a metric is over.
+fn index_of(populations: &[Population], metric: &Metric) -> usize {
+    let own = |p: &Population| p.prediction == metric.prediction && p.condition == metric.condition;
+    populations.iter().position(own).expect("there is a population for each metric")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use din_program::schema::GroupWeight;
+    use din_program::schema::{Distribution, GroupWeight};
+
+    fn click() -> Prediction {
+        Prediction { name: "click".into(), label: 0, distribution: Distribution::Bernoulli }
+    }
 
     #[test]
     fn batches_and_missing_labels() {
@@ -205,14 +257,15 @@ mod tests {
             name: name.into(),
             prediction: 0,
             kind: MetricKind::Gauc { by, weight: GroupWeight::None },
+            condition: None,
         };
         let metrics = [
-            Metric { name: "auc(click)".into(), prediction: 0, kind: MetricKind::Auc },
+            Metric { name: "auc(click)".into(), prediction: 0, kind: MetricKind::Auc, condition: None },
             gauc(GroupBy::Key(0), "gauc"),
             gauc(GroupBy::Feature(0), "gauc by feature"),
-            Metric { name: "log_loss(click)".into(), prediction: 0, kind: MetricKind::LogLoss },
+            Metric { name: "log_loss(click)".into(), prediction: 0, kind: MetricKind::LogLoss, condition: None },
         ];
-        let mut all = Metrics::new(&[Prediction { name: "click".into(), label: 0 }], &metrics);
+        let mut all = Metrics::new(&[click()], &metrics);
         let batch = |labels: &[f32], present: &[f32], users: &[&str], ids: &[u64]| Batch {
             rows: labels.len(),
             ids: vec![ids.to_vec()],
@@ -222,8 +275,8 @@ mod tests {
             keys: vec![KeyColumn::String(users.iter().map(|s| (*s).to_string()).collect())],
             ..Batch::default()
         };
-        all.push(0, &batch(&[1.0, 0.0, 0.0], &[1.0, 1.0, 0.0], &["a", "a", "a"], &[1, 2, 1]), &[[2.0, 1.0, 9.0]]);
-        all.push(3, &batch(&[1.0, 0.0, 1.0], &[1.0; 3], &["b", "b", "c"], &[2, 2, 2]), &[[0.0, 0.0, 0.5]]);
+        all.push(0, &batch(&[1.0, 0.0, 0.0], &[1.0, 1.0, 0.0], &["a", "a", "a"], &[1, 2, 1]), &[[2.0, 1.0, 9.0]], &[]);
+        all.push(3, &batch(&[1.0, 0.0, 1.0], &[1.0; 3], &["b", "b", "c"], &[2, 2, 2]), &[[0.0, 0.0, 0.5]], &[]);
         assert_eq!(all.rows(0), 5);
         let values = all.finish();
         // Pairs: positives 2, 0, .5 against negatives 1, 0: 1 1 / 0 .5 / 0 1.
@@ -244,13 +297,14 @@ mod tests {
             name: "gauc".into(),
             prediction: 0,
             kind: MetricKind::Gauc { by, weight: GroupWeight::Impressions },
+            condition: None,
         };
         let value = |by, ids: Vec<u64>, requests: Vec<u32>| {
-            let mut metrics = Metrics::new(&[Prediction { name: "click".into(), label: 0 }], &[gauc(by)]);
+            let mut metrics = Metrics::new(&[click()], &[gauc(by)]);
             let labels = vec![vec![1.0, 0.0, 0.0, 1.0, 1.0, 0.0]];
             let (present, dense) = (vec![vec![1.0; 6]], vec![Vec::new()]);
             let batch = Batch { rows: 6, requests, ids: vec![ids], dense, labels, present, ..Batch::default() };
-            metrics.push(0, &batch, &[[2.0, 1.0, 0.5, 0.4, 3.0, 1.5]]);
+            metrics.push(0, &batch, &[[2.0, 1.0, 0.5, 0.4, 3.0, 1.5]], &[]);
             metrics.finish().remove(0)
         };
         let flat = value(GroupBy::Feature(0), vec![7, 7, 9, 9, 9, 7], vec![]);

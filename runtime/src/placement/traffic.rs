@@ -5,7 +5,7 @@ use super::{Division, ModelUse};
 use crate::leaves::{owned_leaves, subtrees};
 use crate::table::Placement;
 use din_program::schedule::Combine;
-use din_program::schema::{FeatureKind, KeyType};
+use din_program::schema::{FeatureKind, KeyType, LabelKind};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -264,7 +264,9 @@ fn samples(model: &ModelUse<'_>, division: &Division, rank: usize) -> Traffic {
         KeyType::Int64 => f64::from(ID_WORDS),
         KeyType::String => STRING_WORDS,
     });
-    let labels = schema.labels.len() as f64 * 2.0 / 32.0;
+    // The value of a label, and whether there is one.
+    let labels: f64 =
+        schema.labels.iter().map(|l| if l.kind == LabelKind::Binary { 2.0 / 32.0 } else { 33.0 / 32.0 }).sum();
     let requests = if schema.requests.is_some() { 1.0 / candidates } else { 0.0 };
     let words = features.chain(lists).chain(keys).sum::<f64>() + labels + requests;
     // Blocks of data are decoded by all ranks in turn, whoever has the samples.

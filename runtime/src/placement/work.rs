@@ -131,6 +131,7 @@ impl ModelUse<'_> {
             ScheduleRoot::RowGradient { .. }
             | ScheduleRoot::Loss(_)
             | ScheduleRoot::Prediction { .. }
+            | ScheduleRoot::Output { .. }
             | ScheduleRoot::Named { .. }
             | ScheduleRoot::State { .. }
             | ScheduleRoot::ParamGradient { .. } => 0.0,

@@ -1,6 +1,7 @@
 //! Prediction: one row of output for each row of data, in its order: the key columns, the labels
-//! that the data have, both as they are, and `<label>_probability` for each prediction, on request
-//! also `<label>_logit`. Written as a whole or not at all. Several ranks write a folder of parts.
+//! that the data have, both as they are, and one column for each prediction, which its distribution
+//! names: `<label>_probability`, `<label>_mean`, …; on request also `<label>_logit`, and the
+//! outputs of the spec. Written as a whole or not at all. Several ranks write a folder of parts.
 //!
 //! - `write`: a file. - `csv`: its rows as text. - `parts`: the folder of several ranks. - `share`:
 //!   rows on their way to the rank that writes them.
@@ -14,11 +15,12 @@ use crate::Error;
 use crate::batch::Batch;
 use crate::comm::Communicator;
 use crate::data::{Dataset, OpenOptions, ReadMode, RowDivision};
-use crate::session::{DataPass, InferenceOptions, OnSignal, PassEvent, Session, infer_all};
-use arrow_array::{Array, ArrayRef, Float32Array, RecordBatch};
+use crate::session::{DataPass, InferenceOptions, Inferred, OnSignal, PassEvent, Session, infer_all};
+use arrow_array::{Array, ArrayRef, FixedSizeListArray, Float32Array, RecordBatch};
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 use arrow_select::concat::concat;
 use din_program::Program;
+use din_program::schema::{Distribution, Output, OutputPurpose, Prediction};
 use parts::PartsFolder;
 use share::RowExchange;
 use std::fmt;
@@ -34,12 +36,14 @@ pub struct OutputOptions {
     /// A file; of several ranks a folder, in which each writes one.
     pub path: PathBuf,
     pub format: OutputFormat,
-    /// Also `<label>_logit`, for each prediction.
+    /// Also `<label>_logit`, for each predicted probability.
     pub logits: bool,
+    /// Also the spec's outputs, as lists: of Parquet alone.
+    pub outputs: bool,
 }
 
 /// What was written.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PredictionSummary {
     pub rows: u64,
     /// In the order of the file: names, and what they hold.
@@ -47,12 +51,15 @@ pub struct PredictionSummary {
 }
 
 /// What a column of the output holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum ColumnContents {
     Key,
     Label,
-    Probability,
+    /// What is predicted, by its distribution.
+    Prediction(Distribution),
     Logit,
+    /// An output of the spec, so many floats wide.
+    Output(u32),
 }
 
 impl fmt::Display for ColumnContents {
@@ -60,8 +67,14 @@ impl fmt::Display for ColumnContents {
         f.write_str(match self {
             Self::Key => "key",
             Self::Label => "label, as in the data",
-            Self::Probability => "probability that the label is 1, f32",
+            Self::Prediction(Distribution::Bernoulli) => "probability that the label is 1, f32",
+            Self::Prediction(Distribution::Normal) => "mean of the label, f32",
+            Self::Prediction(Distribution::Poisson) => "mean count, f32",
+            Self::Prediction(Distribution::Quantile { level }) => {
+                return write!(f, "{level} quantile of the label, f32");
+            }
             Self::Logit => "logit, f32",
+            Self::Output(width) => return write!(f, "output of {width} f32"),
         })
     }
 }
@@ -84,7 +97,15 @@ pub fn open(
     list_separator: u8,
     output: &OutputOptions,
 ) -> Result<Dataset, Error> {
-    let columns = columns(program, output.logits);
+    if output.outputs && written_outputs(program).next().is_none() {
+        return Err(Error::input(format!("{}: the model has no outputs to write", output.path.display()))
+            .help("declare one in the spec: `output query = …`"));
+    }
+    if output.outputs && output.format == OutputFormat::Csv {
+        return Err(Error::input(format!("{}: outputs are vectors, which CSV does not hold", output.path.display()))
+            .help("write a .parquet file"));
+    }
+    let columns = columns(program, output);
     for (k, column) in columns.iter().enumerate() {
         if let Some(first) = columns[..k].iter().find(|first| first.name == column.name) {
             return Err(Error::input(format!(
@@ -122,7 +143,8 @@ pub fn predict(
     ranks: &Arc<dyn Communicator>,
     observe: &mut dyn FnMut(PassEvent),
 ) -> Result<PredictionSummary, Error> {
-    let columns = columns(session.program(), output.logits);
+    let program = session.program().clone();
+    let columns = columns(&program, output);
     let schema = schema(data, &columns);
     let parts = if ranks.size() > 1 { Some(PartsFolder::create(output, data, &**ranks)?) } else { None };
     let path = parts.as_ref().map_or(output.path.as_path(), PartsFolder::own_part);
@@ -132,8 +154,8 @@ pub fn predict(
         RowDivision::ByBlocks => None,
         RowDivision::ByBatches => Some(RowExchange::new(data, ranks.clone())),
     };
-    let rows = infer_all(session, data, options, ranks, observe, |first_row, batch, logits| {
-        let record = record(&schema, batch, logits, output.logits)
+    let rows = infer_all(session, data, options, ranks, observe, |first_row, batch, values| {
+        let record = record(&program, &schema, batch, values, output)
             .map_err(|e| Error::machine(format!("{}: {e}", output.path.display())))?;
         match &mut exchange {
             None => file.write(&record),
@@ -153,60 +175,121 @@ pub fn predict(
 }
 
 /// All columns that the output may have, in their order; it leaves out labels that no file has.
-fn columns(program: &Program, logits: bool) -> Vec<OutputColumn> {
+fn columns(program: &Program, options: &OutputOptions) -> Vec<OutputColumn> {
     let keys = program.schema.keys.iter().map(|key| OutputColumn {
         name: key.column.clone(),
         origin: format!("key {} ({})", key.name, key.location),
         contents: ColumnContents::Key,
     });
-    let labels = program.schema.labels.iter().map(|label| OutputColumn {
+    // Two labels may read one column.
+    let labels = program
+        .schema
+        .labels
+        .iter()
+        .enumerate()
+        .filter(|(k, label)| program.schema.labels[..*k].iter().all(|before| before.column != label.column));
+    let labels = labels.map(|(_, label)| OutputColumn {
         name: label.column.clone(),
         origin: format!("label {} ({})", label.name, label.location),
         contents: ColumnContents::Label,
     });
-    let predictions = |what: &'static str, contents| {
-        program.predictions.iter().map(move |p| OutputColumn {
-            name: format!("{}_{what}", p.name),
-            origin: format!("the {what} of {}", p.name),
-            contents,
-        })
+    let predicted = |p: &Prediction, what: &str, contents| OutputColumn {
+        name: format!("{}_{what}", p.name),
+        origin: format!("the {what} of {}", p.name),
+        contents,
     };
-    let probabilities = predictions("probability", ColumnContents::Probability);
-    let mut columns: Vec<OutputColumn> = keys.chain(labels).chain(probabilities).collect();
-    if logits {
-        columns.extend(predictions("logit", ColumnContents::Logit));
+    let predictions = program
+        .predictions
+        .iter()
+        .map(|p| predicted(p, p.distribution.column(), ColumnContents::Prediction(p.distribution)));
+    let mut columns: Vec<OutputColumn> = keys.chain(labels).chain(predictions).collect();
+    if options.logits {
+        columns.extend(logit_predictions(program).map(|(_, p)| predicted(p, "logit", ColumnContents::Logit)));
+    }
+    if options.outputs {
+        columns.extend(written_outputs(program).map(|(_, output)| OutputColumn {
+            name: output.name.clone(),
+            origin: format!("output {} ({})", output.name, output.location),
+            contents: ColumnContents::Output(output.width),
+        }));
     }
     columns
 }
 
+/// The predictions that have a logit, with their indices.
+fn logit_predictions(program: &Program) -> impl Iterator<Item = (usize, &Prediction)> {
+    program.predictions.iter().enumerate().filter(|(_, p)| p.distribution == Distribution::Bernoulli)
+}
+
 fn schema(data: &Dataset, columns: &[OutputColumn]) -> SchemaRef {
     let mut fields: Vec<Field> = data.passthrough().collect();
-    let made = columns.iter().filter(|c| matches!(c.contents, ColumnContents::Probability | ColumnContents::Logit));
-    fields.extend(made.map(|column| Field::new(&column.name, DataType::Float32, false)));
+    fields.extend(columns.iter().filter_map(|column| {
+        let kind = match column.contents {
+            ColumnContents::Prediction(_) | ColumnContents::Logit => DataType::Float32,
+            ColumnContents::Output(width) => vectors(width),
+            ColumnContents::Key | ColumnContents::Label => return None,
+        };
+        Some(Field::new(&column.name, kind, false))
+    }));
     Arc::new(Schema::new(fields))
 }
 
-fn record(schema: &SchemaRef, batch: &Batch, logits: &[&[f32]], write_logits: bool) -> Result<RecordBatch, ArrowError> {
+/// The outputs that prediction may write, with their indices.
+fn written_outputs(program: &Program) -> impl Iterator<Item = (usize, &Output)> {
+    program.outputs.iter().enumerate().filter(|(_, output)| output.purpose == OutputPurpose::Written)
+}
+
+/// The type of a column of vectors.
+fn vectors(width: u32) -> DataType {
+    DataType::FixedSizeList(Arc::new(Field::new_list_field(DataType::Float32, false)), width as i32)
+}
+
+fn record(
+    program: &Program,
+    schema: &SchemaRef,
+    batch: &Batch,
+    values: &Inferred,
+    options: &OutputOptions,
+) -> Result<RecordBatch, ArrowError> {
     if batch.rows == 0 {
         return Ok(RecordBatch::new_empty(schema.clone()));
     }
-    RecordBatch::try_new(schema.clone(), arrays(batch, logits, write_logits)?)
+    RecordBatch::try_new(schema.clone(), arrays(program, batch, values, options)?)
 }
 
-fn arrays(batch: &Batch, logits: &[&[f32]], write_logits: bool) -> Result<Vec<ArrayRef>, ArrowError> {
+fn arrays(
+    program: &Program,
+    batch: &Batch,
+    values: &Inferred,
+    options: &OutputOptions,
+) -> Result<Vec<ArrayRef>, ArrowError> {
     let mut arrays = Vec::new();
     for parts in batch.passthrough.iter().filter(|parts| !parts.is_empty()) {
         let parts: Vec<&dyn Array> = parts.iter().map(|part| &**part).collect();
         arrays.push(concat(&parts)?);
     }
-    for logits in logits {
-        // In f64, so that a rare probability keeps its digits.
-        let probability = logits.iter().map(|&z| (1.0 / (1.0 + (-f64::from(z)).exp())) as f32);
-        arrays.push(Arc::new(Float32Array::from_iter_values(probability)));
+    for (prediction, values) in program.predictions.iter().zip(&values.predicted) {
+        arrays.push(Arc::new(match prediction.distribution {
+            Distribution::Bernoulli => {
+                // In f64, so that a rare probability keeps its digits.
+                let probability = values.iter().map(|&z| (1.0 / (1.0 + (-f64::from(z)).exp())) as f32);
+                Float32Array::from_iter_values(probability)
+            }
+            Distribution::Normal | Distribution::Poisson | Distribution::Quantile { .. } => {
+                Float32Array::from(values.to_vec())
+            }
+        }));
     }
-    if write_logits {
-        let logits = logits.iter().map(|logits| Float32Array::from(logits.to_vec()));
+    if options.logits {
+        let logits = logit_predictions(program).map(|(k, _)| Float32Array::from(values.predicted[k].to_vec()));
         arrays.extend(logits.map(|array| Arc::new(array) as ArrayRef));
+    }
+    if options.outputs {
+        for (k, output) in written_outputs(program) {
+            let field = Arc::new(Field::new_list_field(DataType::Float32, false));
+            let values: ArrayRef = Arc::new(Float32Array::from(values.outputs[k].to_vec()));
+            arrays.push(Arc::new(FixedSizeListArray::try_new(field, output.width as i32, values, None)?));
+        }
     }
     Ok(arrays)
 }

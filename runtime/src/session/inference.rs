@@ -54,8 +54,25 @@ pub(crate) struct InferenceOptions {
     pub on_signal: OnSignal,
 }
 
+/// What was computed of a batch; nothing of one without rows.
+pub(crate) struct Inferred<'a> {
+    /// By prediction: a value per sample.
+    pub predicted: Vec<&'a [f32]>,
+    /// By output: a vector per sample, one after the other.
+    pub outputs: Vec<&'a [f32]>,
+}
+
+impl<'a> Inferred<'a> {
+    fn of(session: &'a Session, rows: bool) -> Self {
+        let program = session.program();
+        let predicted = (0..program.predictions.len()).map(|k| if rows { session.predicted(k) } else { &[] });
+        let outputs = (0..program.outputs.len()).map(|k| if rows { session.output(k) } else { &[] });
+        Self { predicted: predicted.collect(), outputs: outputs.collect() }
+    }
+}
+
 /// Predicts every row of a data set, and calls `each` with the number of every batch's first row,
-/// the batch, and the logits of each prediction; gives the number of rows, or `None` where a signal
+/// the batch, and what was computed of it; gives the number of rows, or `None` where a signal
 /// has stopped the pass on all ranks. The results do not depend on the rows at a time.
 ///
 /// Every rank of the run calls it, and predicts the rows that come on it
@@ -72,7 +89,7 @@ pub(crate) fn infer_all(
     options: InferenceOptions,
     ranks: &Arc<dyn Communicator>,
     observe: &mut dyn FnMut(PassEvent),
-    mut each: impl FnMut(u64, &Batch, &[&[f32]]) -> Result<()>,
+    mut each: impl FnMut(u64, &Batch, &Inferred) -> Result<()>,
 ) -> Result<Option<u64>> {
     let mut observe = |event| {
         if ranks.rank() == 0 {
@@ -104,9 +121,8 @@ pub(crate) fn infer_all(
                 undefined::refuse(session, data, batch, place.first_row)?;
             }
             if let Some(batch) = batch {
-                let logits = |k| if batch.rows > 0 { session.logits(k) } else { &[] };
-                let logits: Vec<&[f32]> = (0..session.program().predictions.len()).map(logits).collect();
-                each(place.first_row, &batch, &logits)?;
+                let values = Inferred::of(session, batch.rows > 0);
+                each(place.first_row, &batch, &values)?;
                 batches.recycle(batch);
             }
             observe(PassEvent::Advance { rows: position.done, loss: None });

@@ -13,7 +13,7 @@ pub(crate) mod undefined;
 
 pub use device::{CpuOptions, Device};
 pub use inference::{DataPass, OnSignal, PassEvent};
-pub(crate) use inference::{InferenceOptions, PassPosition, infer_all};
+pub(crate) use inference::{InferenceOptions, Inferred, PassPosition, infer_all};
 pub use model::ModelState;
 pub use ranks::{AskedRows, RowAsker};
 
@@ -396,7 +396,7 @@ impl Session {
         Ok(())
     }
 
-    /// Predictions without training: see [`Session::logits`].
+    /// Predictions without training: see [`Session::predicted`].
     ///
     /// # Errors
     /// The batch does not fit the model, or the executor fails.
@@ -438,9 +438,14 @@ impl Session {
         Ok(())
     }
 
-    /// Logits of prediction `index` from the last [`Session::infer`], one per sample.
-    pub fn logits(&self, index: usize) -> &[f32] {
-        self.executor.logits(index)
+    /// Values of prediction `index` from the last [`Session::infer`], one per sample.
+    pub fn predicted(&self, index: usize) -> &[f32] {
+        self.executor.predicted(index)
+    }
+
+    /// Values of output `index` from the last [`Session::infer`], sample by sample.
+    pub fn output(&self, index: usize) -> &[f32] {
+        self.executor.output(index)
     }
 }
 

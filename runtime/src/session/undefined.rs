@@ -6,30 +6,34 @@ use crate::batch::Batch;
 use crate::data::{Dataset, Location};
 use crate::{Error, Result};
 use din_program::Program;
-use din_program::schema::FeatureKind;
+use din_program::schema::{Distribution, FeatureKind, Prediction};
 
-/// Refuses the first prediction of a batch, in file order, that is not a number. `first_row` is the
+/// Refuses the first prediction of a batch, in file order, that has no meaning: a logit that is not
+/// a number, or another prediction that is not a finite one. `first_row` is the
 /// data set's number of the batch's first row.
 ///
 /// # Errors
 /// There is one; or the data cannot be read again to find its location.
 pub(crate) fn refuse(session: &mut Session, data: &Dataset, batch: &Batch, first_row: u64) -> Result<()> {
-    let Some((prediction, row)) = first(session, f32::is_nan) else { return Ok(()) };
+    let Some((prediction, row)) = first(session, |distribution, value| !distribution.holds(value)) else {
+        return Ok(());
+    };
     let program = session.program().clone();
     let location = location(data, first_row + row as u64)?;
     let name = &program.predictions[prediction].name;
-    let error = Error::input(format!("{location}: the prediction of `{name}` is not a number"));
+    let found = if session.predicted(prediction)[row].is_nan() { "not a number" } else { "infinite" };
+    let error = Error::input(format!("{location}: the prediction of `{name}` is {found}"));
     Err(error.help(match session.model()?.diverged_weight() {
         Some((tensor, weight)) => of_weights(&tensor, weight),
         None => of_row(&program, batch, row),
     }))
 }
 
-/// Prediction and row of the first logit of the last inference that is not as it should be.
-pub(crate) fn first(session: &Session, wrong: impl Fn(f32) -> bool) -> Option<(usize, usize)> {
-    let predictions = 0..session.program().predictions.len();
-    let found = predictions.filter_map(|prediction| {
-        let row = session.logits(prediction).iter().position(|&logit| wrong(logit))?;
+/// Prediction and row of the first value of the last inference that is not as it should be.
+pub(crate) fn first(session: &Session, wrong: impl Fn(Distribution, f32) -> bool) -> Option<(usize, usize)> {
+    let predictions = session.program().predictions.iter().enumerate();
+    let found = predictions.filter_map(|(prediction, Prediction { distribution, .. })| {
+        let row = session.predicted(prediction).iter().position(|&value| wrong(*distribution, value))?;
         Some((prediction, row))
     });
     found.min_by_key(|&(_, row)| row)

@@ -7,6 +7,7 @@ use crate::data::Order;
 use crate::session::{DataPass, PassEvent, PassPosition, undefined};
 use crate::signal;
 use crate::{Error, Result};
+use din_program::schema::Prediction;
 
 /// The error of the step whose loss was taken last. The CPU's weights are those from before it.
 ///
@@ -37,15 +38,15 @@ pub(super) fn explain(
     }
     let batch = Some(batch).filter(|batch| batch.rows > 0);
     run.session.infer_together(batch)?;
-    let found = batch.is_some() && undefined::first(&run.session, |logit| !logit.is_finite()).is_some();
+    let found = batch.is_some() && undefined::first(&run.session, |_, value| !value.is_finite()).is_some();
     if !run.any_rank(found)? {
         return Ok(error.help(general));
     }
     Ok(search(run, &became, observe)?.unwrap_or_else(|| error.help(general)))
 }
 
-/// Predicts the training data in the order of the files, up to the first row whose logit is not
-/// finite; `None` where there is none, or where Ctrl-C came between.
+/// Predicts the training data in the order of the files, up to the first row whose prediction is
+/// not finite; `None` where there is none, or where Ctrl-C came between.
 fn search(run: &mut TrainingRun, became: &str, observe: &mut dyn FnMut(Event)) -> Result<Option<Error>> {
     observe(PassEvent::Begin { pass: DataPass::Searching, rows: run.train.rows(), done: 0 }.into());
     let mut batches = run.train.stream_in_order(reading(run, Order::File), &run.ranks)?;
@@ -61,12 +62,13 @@ fn search(run: &mut TrainingRun, became: &str, observe: &mut dyn FnMut(Event)) -
         }
         run.session.infer_together(batch.as_ref())?;
         if let Some(batch) = batch {
-            if let Some((prediction, row)) = undefined::first(&run.session, |logit| !logit.is_finite()) {
-                let name = &run.program.predictions[prediction].name;
-                let logit = run.session.logits(prediction)[row];
+            if let Some((prediction, row)) = undefined::first(&run.session, |_, value| !value.is_finite()) {
+                let Prediction { name, distribution, .. } = &run.program.predictions[prediction];
+                let what = distribution.root();
+                let value = run.session.predicted(prediction)[row];
                 found = Err(match undefined::location(&run.train, place.first_row + row as u64) {
                     Ok(location) => {
-                        let message = format!("{location}: {became}: the logit of `{name}` is {logit} for this row");
+                        let message = format!("{location}: {became}: the {what} of `{name}` is {value} for this row");
                         Error::input(message).help(undefined::of_row(&run.program, &batch, row))
                     }
                     // The other ranks learn of it below.

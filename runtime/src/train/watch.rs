@@ -8,13 +8,31 @@ use crate::comm::{Channel, Communicator, Messages, ids, push_id};
 use crate::data::Dataset;
 use din_program::Program;
 
+/// The known values of a label: how many rows, the least and the largest value.
+#[derive(Clone, Copy, Debug)]
+struct SeenLabels {
+    known: u64,
+    least: f32,
+    largest: f32,
+}
+
+impl SeenLabels {
+    const NONE: Self = Self { known: 0, least: f32::INFINITY, largest: f32::NEG_INFINITY };
+
+    fn add(&mut self, other: Self) {
+        self.known += other.known;
+        self.least = self.least.min(other.least);
+        self.largest = self.largest.max(other.largest);
+    }
+}
+
 /// Looks at the data of a run while they are read.
 #[derive(Debug)]
 pub(super) struct Watch {
     /// Columns that were warned of, in any data set of the run.
     columns: Vec<Option<String>>,
-    /// By label: rows whose value is known, and of these the rows with a 1.
-    seen: Vec<(u64, u64)>,
+    /// By label.
+    seen: Vec<SeenLabels>,
     /// Whether `seen` began with an epoch.
     whole: bool,
 }
@@ -22,7 +40,7 @@ pub(super) struct Watch {
 impl Watch {
     /// `whole`: the next batch is the first of an epoch.
     pub fn new(program: &Program, whole: bool) -> Self {
-        Self { columns: Vec::new(), seen: vec![(0, 0); program.schema.labels.len()], whole }
+        Self { columns: Vec::new(), seen: vec![SeenLabels::NONE; program.schema.labels.len()], whole }
     }
 
     /// Warns of columns of a data set, each once in a run.
@@ -41,10 +59,12 @@ impl Watch {
             return;
         }
         let labels = batch.labels.iter().zip(&batch.present);
-        for ((known, ones), (labels, present)) in self.seen.iter_mut().zip(labels) {
-            if *known == 0 || *ones == 0 || ones == known {
-                *known += present.iter().filter(|&&p| p != 0.0).count() as u64;
-                *ones += labels.iter().filter(|&&l| l != 0.0).count() as u64;
+        for (seen, (labels, present)) in self.seen.iter_mut().zip(labels) {
+            if seen.least < seen.largest {
+                continue;
+            }
+            for (&value, _) in labels.iter().zip(present).filter(|(_, present)| **present != 0.0) {
+                seen.add(SeenLabels { known: 1, least: value, largest: value });
             }
         }
     }
@@ -64,14 +84,17 @@ impl Watch {
             return Ok(());
         }
         let (mut own, mut received) = (Vec::new(), Messages::default());
-        self.seen.iter().for_each(|&(known, ones)| [known, ones].iter().for_each(|&count| push_id(&mut own, count)));
+        for seen in &self.seen {
+            push_id(&mut own, seen.known);
+            own.extend([seen.least, seen.largest].map(f32::to_bits));
+        }
         ranks.all_gather(Channel::Step, &own, &mut received)?;
-        self.seen.fill((0, 0));
+        self.seen.fill(SeenLabels::NONE);
         for of_rank in received.iter() {
-            let counts: Vec<u64> = ids(of_rank).collect();
-            for ((known, ones), of_rank) in self.seen.iter_mut().zip(counts.as_chunks::<2>().0) {
-                *known += of_rank[0];
-                *ones += of_rank[1];
+            for (seen, of_rank) in self.seen.iter_mut().zip(of_rank.as_chunks::<4>().0) {
+                let known = ids(&of_rank[..2]).next().expect("two words are an id");
+                let [least, largest] = [of_rank[2], of_rank[3]].map(f32::from_bits);
+                seen.add(SeenLabels { known, least, largest });
             }
         }
         for prediction in &program.predictions {
@@ -80,10 +103,11 @@ impl Watch {
             let at = format!("label {}, {}", label.name, label.location);
             let column = &label.column;
             let found = match self.seen[index] {
-                (0, _) => "no row has a known value".to_string(),
-                (known, 0) => format!("all {known} known values are 0"),
-                (known, ones) if ones == known => format!("all {known} known values are 1"),
-                _ => continue,
+                SeenLabels { known: 0, .. } => "no row has a known value".to_string(),
+                SeenLabels { known, least, largest } if least == largest => {
+                    format!("all {known} known values are {least}")
+                }
+                SeenLabels { .. } => continue,
             };
             observe(Event::Warning(
                 format!(

@@ -2,7 +2,7 @@
 
 use arrow_array::types::Int64Type;
 use arrow_array::{ArrayRef, Int64Array, ListArray, RecordBatch, StringArray};
-use din_program::schema::{Feature, FeatureKind, Keep, Key, KeyType, Label, Schema, Sequence};
+use din_program::schema::{Feature, FeatureKind, Keep, Key, KeyType, Label, LabelKind, Schema, Sequence};
 use din_runtime::batch::{Batch, KeyColumn};
 use din_runtime::data::{DataError, Dataset, Order, ReadMode, StreamError, StreamOptions};
 use parquet::arrow::ArrowWriter;
@@ -27,7 +27,7 @@ pub fn feature(name: &str, kind: FeatureKind, sequence: Option<u32>) -> Feature 
 }
 
 pub fn label(name: &str, missing: Option<f64>) -> Label {
-    Label { name: name.into(), column: name.into(), missing, location: "m.din:8:5".into() }
+    Label { name: name.into(), column: name.into(), kind: LabelKind::Binary, missing, location: "m.din:8:5".into() }
 }
 
 pub fn key(name: &str, kind: KeyType) -> Key {

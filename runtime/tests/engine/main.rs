@@ -44,7 +44,7 @@ fn steps_equal_f64() {
                 let want = reference.step(&columns);
                 let what = |part: &str| format!("{isa:?}, {threads} threads, step {step}: {part}");
                 close(&[loss], &[want], &what("loss"));
-                close(engine.train_logits(0), &reference.logits, &what("logits"));
+                close(engine.train_predicted(0), &reference.logits, &what("logits"));
                 close(&state.states[0], &reference.moments, &what("moments"));
                 close(&state.params[0], &reference.w, &what("w"));
                 close(tables[0].weights(), &reference.table, &what("rows"));
@@ -86,11 +86,11 @@ fn inference_changes_nothing_and_needs_no_labels() {
     let loss = engine.infer(&state, &tables, &columns.inputs()).unwrap();
     let want = reference.step(&columns);
     close(&[loss.unwrap()], &[want], "loss");
-    close(engine.logits(0), &reference.logits, "logits");
+    close(engine.predicted(0), &reference.logits, "logits");
     columns.labels[0].clear();
     columns.present[0].clear();
     engine.infer(&state, &tables, &columns.inputs()).unwrap();
-    close(engine.logits(0), &reference.logits, "logits without labels");
+    close(engine.predicted(0), &reference.logits, "logits without labels");
     assert_eq!((state, tables[0].weights().to_vec()), before);
 }
 
@@ -288,7 +288,7 @@ fn numbers_of_a_programs_description_are_checked() {
         change(&mut program);
         engine(program, 1, Isa::V2).expect_err("refused").to_string()
     };
-    let metric = |prediction, kind| Metric { name: "m".into(), prediction, kind };
+    let metric = |prediction, kind| Metric { name: "m".into(), prediction, kind, condition: None };
     let of = refusal(&|p| p.metrics = vec![metric(1, MetricKind::Auc)]);
     assert!(of.contains("prediction 1 of 1"), "{of}");
     let by = |by| metric(0, MetricKind::Gauc { by, weight: GroupWeight::None });

@@ -2,6 +2,8 @@
 
 use crate::support::*;
 use arrow_array::RecordBatch;
+use arrow_array::cast::AsArray;
+use arrow_array::types::Float32Type;
 use arrow_select::concat::concat_batches;
 use din_program::schema::{Feature, FeatureKind, Schema};
 use din_runtime::comm::{Communicator, LocalCommunicator};
@@ -14,7 +16,13 @@ use std::sync::Arc;
 
 fn output(path: PathBuf) -> OutputOptions {
     let format = OutputFormat::of(&path).unwrap();
-    OutputOptions { path, format, logits: true }
+    OutputOptions { path, format, logits: true, outputs: false }
+}
+
+/// With the outputs of the model, where it has some and the file can hold them.
+fn with_outputs(trained: &Trained, options: OutputOptions) -> OutputOptions {
+    let outputs = options.format == OutputFormat::Parquet && !trained.program.outputs.is_empty();
+    OutputOptions { outputs, ..options }
 }
 
 /// Predicts files with so many ranks.
@@ -49,12 +57,31 @@ fn the_parts_one_after_the_other_are_the_file_of_one_rank() {
     }
 }
 
+#[test]
+fn outputs_are_the_values_of_their_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    let (trained, files) = clicks(folder.path(), &[300, 400]);
+    let options = with_outputs(&trained, output(folder.path().join("out.parquet")));
+    predict(&trained, &files, &options, 1).remove(0).unwrap();
+    let written = rows(&options.path);
+    let logits = written.column_by_name("click_logit").unwrap().as_primitive::<Float32Type>();
+    let vectors = written.column_by_name("vector").unwrap().as_fixed_size_list();
+    assert_eq!((written.num_rows(), vectors.value_length()), (2_000, 9));
+    let values = vectors.values().as_primitive::<Float32Type>().values();
+    // The first component is the logit.
+    assert!(values.chunks(9).map(|vector| vector[0]).eq(logits.values().iter().copied()));
+    assert!(values.chunks(9).any(|vector| vector[1..].iter().any(|v| *v != 0.0)));
+    let csv = output(folder.path().join("out.csv"));
+    let refused = predict::open(&trained.program, &files, b'|', &OutputOptions { outputs: true, ..csv });
+    assert!(refused.unwrap_err().message.contains("outputs are vectors, which CSV does not hold"));
+}
+
 /// Compares what 2, 3, 4 and 8 ranks write with what one rank does.
 fn compare_parts(folder: &Path, trained: &Trained, files: &[PathBuf], count: usize) {
     let out = folder.join("out");
     fs::create_dir(&out).unwrap();
     let [csv, parquet] = ["one.csv", "one.parquet"].map(|name| {
-        let written = predict(trained, files, &output(out.join(name)), 1).remove(0).unwrap();
+        let written = predict(trained, files, &with_outputs(trained, output(out.join(name))), 1).remove(0).unwrap();
         assert_eq!(written.rows, count as u64);
         (out.join(name), written)
     });
@@ -63,7 +90,7 @@ fn compare_parts(folder: &Path, trained: &Trained, files: &[PathBuf], count: usi
     for ranks in [2, 3, 4, 8] {
         for (extension, expected) in [("csv", &csv.1), ("parquet", &parquet.1)] {
             let path = out.join(format!("several.{extension}"));
-            for written in predict(trained, files, &output(path.clone()), ranks) {
+            for written in predict(trained, files, &with_outputs(trained, output(path.clone())), ranks) {
                 assert_eq!(written.unwrap(), *expected);
             }
             let parts: Vec<String> =

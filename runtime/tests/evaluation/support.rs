@@ -20,8 +20,8 @@ use std::sync::Arc;
 /// scenes, by a feature.
 const CLICKS: &str = "edition 2026
 use std.layer.linear
-use std.loss.cross_entropy
-use std.metric.{auc, gauc, log_loss}
+use std.loss.{cross_entropy, squared_error}
+use std.metric.{auc, gauc, log_loss, mae, rmse, xauc}
 use std.optimizer.adam
 use std.pooling.sum_pool
 model clicks {
@@ -29,14 +29,19 @@ model clicks {
     features scene { pid: category(10) }
     sequence visited (keep last 20) { good_id: category from visited_good_ids  cate_id: category from visited_cate_ids }
     label click: binary
+    label age: number from age_level
     key user_id: int64
     embedding good [4] for ad.good_id, visited.good_id
     embedding cate [4] for ad.cate_id, visited.cate_id
     embedding [2] for each of scene
     let all = concat(embed(ad), embed(scene), sum_pool(embed(visited)))
-    predict click ~ bernoulli(logit = linear(all, 1))
-    train { loss cross_entropy(click)  optimizer adam(lr = 0.01)  batch 64  epochs 1 }
-    report auc(click), gauc(click, by = user_id), gauc(click, by = scene.pid, weight = none), log_loss(click)
+    let score = linear(all, 1)
+    output vector = concat(score, embed(ad))
+    predict click ~ bernoulli(logit = score)
+    predict age ~ normal(mean = linear(all, 1))
+    train { loss cross_entropy(click) + squared_error(age)  optimizer adam(lr = 0.01)  batch 64  epochs 1 }
+    report auc(click), gauc(click, by = user_id), gauc(click, by = scene.pid, weight = none), log_loss(click),
+        rmse(age), mae(age), xauc(age)
 }";
 
 /// A model that has no value for some numbers: the logit is `log(1 + x)`, plus 0.

@@ -106,7 +106,7 @@ impl<D: Driver> Trainer<D> {
     pub fn infer(&mut self, samples: &Samples) -> Result<(f32, Vec<f32>), DeviceError> {
         let columns = columns(self.engine.program(), samples);
         let loss = self.engine.infer(&mut self.tables, &columns.inputs())?;
-        Ok((loss.unwrap_or(f32::NAN), self.engine.logits(0).to_vec()))
+        Ok((loss.unwrap_or(f32::NAN), self.engine.predicted(0).to_vec()))
     }
 
     /// Brings all values back.

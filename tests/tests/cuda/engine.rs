@@ -149,8 +149,8 @@ fn moves(wanted: &str) {
     let again = resolved(&columns, &mut trainer.tables);
     cpu.infer(&state, &tables, &batch.inputs()).unwrap();
     trainer.engine.infer(&mut trainer.tables, &again.inputs()).unwrap();
-    assert_eq!(trainer.engine.logits(0).len(), 17);
-    for (found, expected) in trainer.engine.logits(0).iter().zip(cpu.logits(0)) {
+    assert_eq!(trainer.engine.predicted(0).len(), 17);
+    for (found, expected) in trainer.engine.predicted(0).iter().zip(cpu.predicted(0)) {
         assert!((found - expected).abs() <= 1e-4 * (1.0 + expected.abs()), "{found} for {expected}");
     }
 }
@@ -340,7 +340,7 @@ fn session(options: CudaOptions) {
         if k == 3 || k == 5 {
             cpu.infer(batch).unwrap();
             gpu.infer(batch).unwrap();
-            for (found, expected) in gpu.logits(0).iter().zip(cpu.logits(0)) {
+            for (found, expected) in gpu.predicted(0).iter().zip(cpu.predicted(0)) {
                 assert!((found - expected).abs() <= 1e-4 * (1.0 + expected.abs()), "{found} for {expected}");
             }
             assert_eq!(gpu.model().unwrap().dense.step, k as u64 + 1);
@@ -390,7 +390,7 @@ fn a_shared_model_is_read_on_devices() {
         for batch in batches.iter().chain(&batches) {
             reference.infer(batch).unwrap();
             reader.infer(batch).unwrap();
-            for (found, expected) in reader.logits(0).iter().zip(reference.logits(0)) {
+            for (found, expected) in reader.predicted(0).iter().zip(reference.predicted(0)) {
                 assert!((found - expected).abs() <= 1e-4 * (1.0 + expected.abs()), "{found} for {expected}");
             }
         }

@@ -42,7 +42,7 @@ fn moves_no_bit(wanted: &str) {
     let of = |trainer: &mut Trainer<Shim<'_>>| {
         let batch = resolved(batch, &mut trainer.tables);
         trainer.engine.infer(&mut trainer.tables, &batch.inputs()).unwrap();
-        trainer.engine.logits(0).to_vec()
+        trainer.engine.predicted(0).to_vec()
     };
     let expected = of(&mut exact);
     assert!(of(&mut few) == expected && of(&mut usual) == expected, "{wanted}: logits");

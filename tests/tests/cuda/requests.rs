@@ -89,7 +89,7 @@ fn on_cpu(common: bool, activation: &str) -> Trained {
     }
     let batch = mixed()[3].batch(common);
     engine.infer(&state, &tables, &inputs(&batch, &rows(&program, &batch))).unwrap();
-    let logits = engine.logits(0).to_vec();
+    let logits = engine.predicted(0).to_vec();
     Trained { losses, logits, tables: tables.iter().flat_map(|t| t.weights().to_vec()).collect() }
 }
 
@@ -111,7 +111,7 @@ fn on_device(common: bool, activation: &str, seeds: &[u64]) -> Vec<Trained> {
         }
         let batch = mixed()[3].batch(common);
         engine.infer(&mut tables, &inputs(&batch, &rows(&program, &batch))).unwrap_or_else(|e| panic!("{e}"));
-        let logits = engine.logits(0).to_vec();
+        let logits = engine.predicted(0).to_vec();
         engine.download(&mut state, &mut tables).unwrap();
         Trained { losses, logits, tables: tables.iter().flat_map(|t| t.weights().to_vec()).collect() }
     };

@@ -23,7 +23,7 @@ fn room(tables: &[Table], rows: usize) -> CudaOptions {
 fn logits(trainer: &mut Trainer<Shim<'_>>, batch: &din_tests::cuda::Columns) -> Vec<f32> {
     let batch = resolved(batch, &mut trainer.tables);
     trainer.engine.infer(&mut trainer.tables, &batch.inputs()).unwrap();
-    trainer.engine.logits(0).to_vec()
+    trainer.engine.predicted(0).to_vec()
 }
 
 /// Batches read 38 rows of a table at most, ids move on and come back; large tables grow beyond

@@ -129,7 +129,7 @@ fn outcome(case: &Case, threads: usize, isa: Isa) -> Outcome {
         tables: running.tables.iter().map(|t| wide(t.weights())).collect(),
         table_slots: running.tables.iter().map(slots).collect(),
         states: running.state.states.iter().map(|s| wide(s)).collect(),
-        logits: wide(running.engine.logits(0)),
+        logits: wide(running.engine.predicted(0)),
     }
 }
 

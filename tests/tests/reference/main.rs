@@ -7,4 +7,5 @@
 mod backend;
 mod fixture;
 mod interpreter;
+mod losses;
 mod units;

@@ -89,6 +89,7 @@ fn root(root: &Root) -> String {
     match root {
         Root::Loss(_) => "loss".into(),
         Root::Prediction { index, .. } => format!("prediction {index}"),
+        Root::Output { index, .. } => format!("output {index}"),
         Root::Named { name, .. } => format!("named {}", quoted(name)),
         Root::State { state, .. } => format!("state {}", state.0),
         Root::ParamGradient { param, .. } => format!("param_gradient {}", param.0),

@@ -347,6 +347,7 @@ impl Parser {
             "loss" => Root::Loss(self.reference(t)?),
             "weight" => Root::Weight(self.reference(t)?),
             "prediction" => Root::Prediction { index: t.value()?, node: self.reference(t)? },
+            "output" => Root::Output { index: t.value()?, node: self.reference(t)? },
             "named" => Root::Named { name: t.string()?, node: self.reference(t)? },
             "state" => Root::State { state: StateId(t.value()?), node: self.reference(t)? },
             "param_gradient" => Root::ParamGradient { param: ParamId(t.value()?), node: self.reference(t)? },

@@ -86,7 +86,7 @@ pub(super) fn scalar(
 
 /// Appends one value. An empty one is a null.
 pub(super) fn value(required: &RequiredColumn, path: &Path, text: &[u8], out: &mut Batch) -> Result<(), DataError> {
-    if text.is_empty() && !matches!(required.values, ColumnType::Label { missing: Some(_) }) {
+    if text.is_empty() && !matches!(required.values, ColumnType::Label { missing: Some(_), .. }) {
         return Err(required.null(path));
     }
     let bad = |expected: &str| required.bad_value(path, expected, shown(text));
@@ -122,15 +122,15 @@ pub(super) fn value(required: &RequiredColumn, path: &Path, text: &[u8], out: &m
             }
             out.dense[f].push(number);
         }
-        (ColumnType::Label { missing }, BatchColumn::Label(l)) => {
+        (ColumnType::Label { kind, missing }, BatchColumn::Label(l)) => {
             let number = match text {
                 b"" => f64::NAN,
                 b"true" | b"True" | b"TRUE" => 1.0,
                 b"false" | b"False" | b"FALSE" => 0.0,
-                _ => string()?.parse::<f64>().map_err(|_| required.text_label(path, shown(text)))?,
+                _ => string()?.parse::<f64>().map_err(|_| required.text_label(path, kind, shown(text)))?,
             };
-            let (label, known) =
-                label_value(number, missing, text.is_empty()).ok_or_else(|| required.bad_label(path, number))?;
+            let (label, known) = label_value(number, kind, missing, text.is_empty())
+                .ok_or_else(|| required.bad_label(path, kind, number))?;
             out.labels[l].push(label);
             out.present[l].push(known);
         }

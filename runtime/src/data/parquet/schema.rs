@@ -5,6 +5,7 @@ use super::super::bind::{ColumnType, RequiredColumn};
 use super::super::decode::accepts;
 use super::super::error::{DataError, FaultKind};
 use arrow_schema::DataType;
+use din_program::schema::LabelKind;
 use parquet::basic::{Compression, ConvertedType, LogicalType, Type as PhysicalType};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{FileMetaData, ParquetMetaData};
@@ -187,6 +188,7 @@ fn help(required: &RequiredColumn, base: &DataType, leaf: &Type, depth: usize) -
     let (sql, pandas) = match required.values {
         ColumnType::StringIds | ColumnType::StringKeys => ("VARCHAR", "str"),
         ColumnType::Numbers { .. } => ("DOUBLE", "float64"),
+        ColumnType::Label { kind: LabelKind::Number | LabelKind::Weight, .. } => ("DOUBLE", "float64"),
         ColumnType::IntegerIds | ColumnType::FixedIds { .. } | ColumnType::IntegerKeys | ColumnType::Label { .. } => {
             ("BIGINT", "int64")
         }

@@ -269,7 +269,7 @@ fn keep_spans<T: Copy>(spans: &[Range<usize>], width: usize, values: &mut Vec<T>
 mod tests {
     use super::*;
     use crate::data::{OpenOptions, ReadMode};
-    use din_program::schema::{Feature, KeyType, Label, Sequence};
+    use din_program::schema::{Feature, KeyType, Label, LabelKind, Sequence};
 
     fn feature(column: &str, sequence: Option<u32>) -> Feature {
         Feature {
@@ -296,7 +296,13 @@ mod tests {
                 feature("b", None),
             ],
             sequences: vec![Sequence { name: "s".into(), keep, common: false, location: "m.din:2:5".into() }],
-            labels: vec![Label { name: "l".into(), column: "l".into(), missing: None, location: "m.din:8:5".into() }],
+            labels: vec![Label {
+                name: "l".into(),
+                column: "l".into(),
+                kind: LabelKind::Binary,
+                missing: None,
+                location: "m.din:8:5".into(),
+            }],
             ..Schema::default()
         };
         let binding = Binding::new(&schema, &OpenOptions::new(ReadMode::Train));

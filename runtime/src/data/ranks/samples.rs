@@ -2,15 +2,15 @@
 //!
 //! A message begins with the number of samples and, where the schema has requests, of requests, and
 //! their samples. Lists are sent as lengths. An id takes two words, one where the table has at most
-//! 2^32 of them; a float one; labels a bit each, and one for their presence. Columns that are
-//! passed through are arrays.
+//! 2^32 of them; a float one, and so a label; a binary label and the presence of any label take a
+//! bit. Columns that are passed through are arrays.
 
 use crate::batch::{Batch, KeyColumn};
 use crate::comm::{floats_as_words, ids, words_as_floats};
 use crate::data::arrays::{Message, push_arrays, push_bytes};
 use crate::data::bind::Binding;
 use arrow_schema::DataType;
-use din_program::schema::{Feature, FeatureKind};
+use din_program::schema::{Feature, FeatureKind, LabelKind};
 
 /// Whether every id of a feature is one word.
 fn is_narrow(feature: &Feature) -> bool {
@@ -35,7 +35,15 @@ pub(super) fn encode(binding: &Binding, batch: &Batch, words: &mut Vec<u32>) {
             FeatureKind::Fixed { .. } | FeatureKind::Dynamic { .. } => push_ids(&batch.ids[f], words),
         }
     }
-    batch.labels.iter().chain(&batch.present).for_each(|flags| push_flags(flags, words));
+    for (label, values) in schema.labels.iter().zip(&batch.labels) {
+        match label.kind {
+            LabelKind::Binary => push_flags(values, words),
+            LabelKind::Number | LabelKind::Count | LabelKind::Weight => {
+                words.extend_from_slice(floats_as_words(values))
+            }
+        }
+    }
+    batch.present.iter().for_each(|flags| push_flags(flags, words));
     for keys in &batch.keys {
         match keys {
             KeyColumn::Int64(keys) => {
@@ -83,10 +91,19 @@ pub(super) fn decode(binding: &Binding, words: &[u32], batch: &mut Batch) {
             }
         }
     }
-    for flags in batch.labels.iter_mut().chain(&mut batch.present) {
+    let flags = |message: &mut Message, flags: &mut Vec<f32>| {
         let bits = message.take(batch.rows.div_ceil(32));
         flags.extend((0..batch.rows).map(|row| (bits[row / 32] >> (row % 32) & 1) as f32));
+    };
+    for (label, values) in schema.labels.iter().zip(&mut batch.labels) {
+        match label.kind {
+            LabelKind::Binary => flags(&mut message, values),
+            LabelKind::Number | LabelKind::Count | LabelKind::Weight => {
+                values.extend_from_slice(words_as_floats(message.take(batch.rows)));
+            }
+        }
     }
+    batch.present.iter_mut().for_each(|present| flags(&mut message, present));
     for keys in &mut batch.keys {
         let count = message.number();
         match keys {

@@ -3,7 +3,7 @@
 
 use super::CheckError;
 use din_program::Program;
-use din_program::schema::{Feature, FeatureKind, GroupBy, KeyType, MetricKind, TableKind};
+use din_program::schema::{Distribution, Feature, FeatureKind, GroupBy, KeyType, MetricKind, OutputPurpose, TableKind};
 
 /// A contradiction is an error with the location of the part that has it.
 pub fn check_description(program: &Program) -> Result<(), CheckError> {
@@ -46,9 +46,24 @@ pub fn check_description(program: &Program) -> Result<(), CheckError> {
     }
     for prediction in &program.predictions {
         within("", "label", prediction.label, schema.labels.len())?;
+        let label = &schema.labels[prediction.label as usize];
+        if !prediction.distribution.predicts(label.kind) {
+            return Err(error(&label.location, format!("the distribution of {} does not fit it", prediction.name)));
+        }
     }
     for metric in &program.metrics {
         within("", "prediction", metric.prediction, program.predictions.len())?;
+        let of_classes = program.predictions[metric.prediction as usize].distribution == Distribution::Bernoulli;
+        if metric.kind.name().of_classes() != of_classes {
+            return Err(error("", format!("metric {} does not fit its prediction", metric.name)));
+        }
+        if let Some(condition) = metric.condition {
+            within("", "output", condition, program.outputs.len())?;
+            let output = &program.outputs[condition as usize];
+            if output.purpose != OutputPurpose::Condition || output.width != 1 {
+                return Err(error(&output.location, format!("it is no condition of metric {}", metric.name)));
+            }
+        }
         if let MetricKind::Ranked { k: 0, .. } = metric.kind {
             return Err(error("", format!("metric {} counts no samples", metric.name)));
         }

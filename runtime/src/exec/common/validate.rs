@@ -467,6 +467,10 @@ impl Validator<'_> {
                 ensure((*index as usize) < p.predictions.len(), || format!("prediction {index}"))?;
                 self.result(*buffer, BATCH, 1)
             }
+            ScheduleRoot::Output { index, buffer } => {
+                let found = p.outputs.get(*index as usize).ok_or_else(|| format!("output {index}"))?;
+                self.result(*buffer, BATCH, found.width as usize)
+            }
             ScheduleRoot::Named { buffer, .. } => {
                 let b = self.buffer(*buffer)?;
                 self.result(*buffer, b.axis, b.width as usize)
@@ -499,6 +503,7 @@ impl Validator<'_> {
         match (a, b) {
             (ScheduleRoot::Loss(_), ScheduleRoot::Loss(_)) => true,
             (ScheduleRoot::Prediction { index: a, .. }, ScheduleRoot::Prediction { index: b, .. }) => a == b,
+            (ScheduleRoot::Output { index: a, .. }, ScheduleRoot::Output { index: b, .. }) => a == b,
             (ScheduleRoot::State { state: a, .. }, ScheduleRoot::State { state: b, .. }) => a == b,
             (ScheduleRoot::ParamGradient { param: a, .. }, ScheduleRoot::ParamGradient { param: b, .. }) => a == b,
             (

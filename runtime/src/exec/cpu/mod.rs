@@ -197,14 +197,14 @@ impl CpuExecutor {
         self.isa
     }
 
-    /// Logits of prediction `index` from the last [`CpuExecutor::infer`], one per sample.
-    pub fn logits(&self, index: usize) -> &[f32] {
+    /// Values of prediction `index` from the last [`CpuExecutor::infer`], one per sample.
+    pub fn predicted(&self, index: usize) -> &[f32] {
         self.prediction(INFER, index)
     }
 
-    /// Logits of prediction `index` from the last training step, before its updates; empty where
+    /// Values of prediction `index` from the last training step, before its updates; empty where
     /// the training schedule has none.
-    pub fn train_logits(&self, index: usize) -> &[f32] {
+    pub fn train_predicted(&self, index: usize) -> &[f32] {
         self.prediction(TRAIN, index)
     }
 
@@ -212,6 +212,16 @@ impl CpuExecutor {
         let schedule = &self.schedules[schedule];
         let found = schedule.prepared.roots.iter().find_map(|root| match root {
             ScheduleRoot::Prediction { index, buffer } if *index as usize == prediction => Some(*buffer),
+            _ => None,
+        });
+        found.map_or(&[], |buffer| schedule.result(buffer))
+    }
+
+    /// Values of output `index` from the last [`CpuExecutor::infer`], sample by sample.
+    pub fn output(&self, output: usize) -> &[f32] {
+        let schedule = &self.schedules[INFER];
+        let found = schedule.prepared.roots.iter().find_map(|root| match root {
+            ScheduleRoot::Output { index, buffer } if *index as usize == output => Some(*buffer),
             _ => None,
         });
         found.map_or(&[], |buffer| schedule.result(buffer))
@@ -324,8 +334,12 @@ impl Executor for CpuExecutor {
     ) -> Result<Option<f32>, ExecError> {
         self.infer(state, tables, inputs)
     }
-    fn logits(&self, index: usize) -> &[f32] {
-        self.logits(index)
+    fn predicted(&self, index: usize) -> &[f32] {
+        self.predicted(index)
+    }
+
+    fn output(&self, index: usize) -> &[f32] {
+        self.output(index)
     }
     fn set_profile(&mut self, on: bool) -> Result<(), ExecError> {
         self.set_profile(on);

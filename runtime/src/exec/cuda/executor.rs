@@ -86,7 +86,8 @@ pub struct CudaExecutor<D: Driver> {
     /// On one rank of several.
     ranks: Option<RankSteps>,
     /// By prediction, of the last inference.
-    logits: Vec<Vec<f32>>,
+    predicted: Vec<Vec<f32>>,
+    outputs: Vec<Vec<f32>>,
     /// While it is measured where time goes.
     profile: Option<DeviceProfile>,
     times: HostTimes,
@@ -180,7 +181,8 @@ impl<D: Driver> CudaExecutor<D> {
         let buckets = SizeBuckets { per_doubling: options.buckets };
         Ok(CudaExecutor {
             model: DeviceModel::new(&program, options.table_memory),
-            logits: vec![Vec::new(); program.predictions.len()],
+            predicted: vec![Vec::new(); program.predictions.len()],
+            outputs: vec![Vec::new(); program.outputs.len()],
             layouts: [&program.train, &program.infer].map(|s| Layout::new(s.axes.clone())),
             row_number_uses: [TRAIN, INFER].map(|which| row_number_uses(&program, &cuda, which)),
             lookups: common::lookups(&program),
@@ -253,9 +255,14 @@ impl<D: Driver> CudaExecutor<D> {
         Ok(())
     }
 
-    /// Logits of prediction `index` from the last [`CudaExecutor::infer`], one per sample.
-    pub fn logits(&self, index: usize) -> &[f32] {
-        self.logits.get(index).map_or(&[], Vec::as_slice)
+    /// Values of prediction `index` from the last [`CudaExecutor::infer`], one per sample.
+    pub fn predicted(&self, index: usize) -> &[f32] {
+        self.predicted.get(index).map_or(&[], Vec::as_slice)
+    }
+
+    /// Values of output `index` from the last [`CudaExecutor::infer`], sample by sample.
+    pub fn output(&self, index: usize) -> &[f32] {
+        self.outputs.get(index).map_or(&[], Vec::as_slice)
     }
 
     fn check_uploaded(&self) -> Result<(), DeviceError> {
@@ -348,8 +355,12 @@ impl<D: Driver + fmt::Debug> Executor for CudaExecutor<D> {
     ) -> Result<Option<f32>, ExecError> {
         Ok(self.infer_shared(tables, inputs)?)
     }
-    fn logits(&self, index: usize) -> &[f32] {
-        self.logits(index)
+    fn predicted(&self, index: usize) -> &[f32] {
+        self.predicted(index)
+    }
+
+    fn output(&self, index: usize) -> &[f32] {
+        self.output(index)
     }
     fn set_profile(&mut self, on: bool) -> Result<(), ExecError> {
         Ok(self.set_profile(on)?)

@@ -14,7 +14,8 @@ pub use reference::*;
 
 use din_program::schedule::*;
 use din_program::schema::{
-    self, Feature, FeatureKind, Init, Label, Parameter, Prediction, Schema, Sequence, Training, UpdateRule,
+    self, Distribution, Feature, FeatureKind, Init, Label, LabelKind, Parameter, Prediction, Schema, Sequence,
+    Training, UpdateRule,
 };
 use din_program::{FORMAT, Isa, Program, SlotScope, Update, UpdateSlot};
 use din_runtime::exec::cpu::CpuExecutor;
@@ -259,7 +260,13 @@ pub fn program() -> Program {
                 feature("ad", "price", FeatureKind::Dense { width: 1 }, None),
             ],
             sequences: vec![Sequence { name: "visited".into(), keep: None, common: false, location: location() }],
-            labels: vec![Label { name: "click".into(), column: "click".into(), missing: None, location: location() }],
+            labels: vec![Label {
+                name: "click".into(),
+                column: "click".into(),
+                kind: LabelKind::Binary,
+                missing: None,
+                location: location(),
+            }],
             keys: vec![],
         },
         tables: vec![schema::TableSpec {
@@ -286,7 +293,8 @@ pub fn program() -> Program {
             init: Init::Constant(0.0),
             location: location(),
         }],
-        predictions: vec![Prediction { name: "click".into(), label: 0 }],
+        predictions: vec![Prediction { name: "click".into(), label: 0, distribution: Distribution::Bernoulli }],
+        outputs: vec![],
         metrics: vec![],
         training: Training { batch: 32, epochs: 1, seed: 1, select: 0, patience: None },
         updates: vec![rows_update(), tensor_update()],

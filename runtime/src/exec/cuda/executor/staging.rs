@@ -320,6 +320,7 @@ impl<D: Driver> CudaExecutor<D> {
                     | ScheduleRoot::State { .. }
                     | ScheduleRoot::Loss(_)
                     | ScheduleRoot::Prediction { .. }
+                    | ScheduleRoot::Output { .. }
                     | ScheduleRoot::Named { .. } => None,
                 });
                 let Some(gradient) = gradient.filter(|_| parameter.update as usize == number) else { continue };

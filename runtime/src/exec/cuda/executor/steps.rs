@@ -246,12 +246,21 @@ impl<D: Driver> CudaExecutor<D> {
         let program = self.program.clone();
         let (slots, bases) = self.run_schedule(INFER, &program, &mut tables, inputs)?;
         for root in &program.infer.roots {
-            if let ScheduleRoot::Prediction { index, buffer } = root {
-                let logits = &mut self.logits[*index as usize];
-                logits.resize(inputs.rows, 0.0);
-                let at = bases.resolve(result_ptr(&program.infer, *buffer, &slots)?);
-                self.driver.read(at, bytes_of_mut(logits))?;
-            }
+            let (into, buffer, width) = match root {
+                ScheduleRoot::Prediction { index, buffer } => (&mut self.predicted[*index as usize], buffer, 1),
+                ScheduleRoot::Output { index, buffer } => {
+                    let width = program.outputs[*index as usize].width as usize;
+                    (&mut self.outputs[*index as usize], buffer, width)
+                }
+                ScheduleRoot::Loss(_)
+                | ScheduleRoot::Named { .. }
+                | ScheduleRoot::State { .. }
+                | ScheduleRoot::ParamGradient { .. }
+                | ScheduleRoot::RowGradient { .. } => continue,
+            };
+            into.resize(inputs.rows * width, 0.0);
+            let at = bases.resolve(result_ptr(&program.infer, *buffer, &slots)?);
+            self.driver.read(at, bytes_of_mut(into))?;
         }
         let loss = self.loss(loss_ptr(&program.infer, &slots, &bases)?)?;
         self.finish_schedule(&mut tables)?;

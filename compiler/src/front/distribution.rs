@@ -1,0 +1,316 @@
+//! Distributions: how a label is predicted, and what of a prediction the loss can read.
+
+use super::elaborator::Elaborator;
+use super::scope::NameScope;
+use super::value::{ExprValue, Tensor, counted, number_text};
+use super::walk::InputKey;
+use crate::graph::{BATCH, InputKind, NodeId, Shape, UnaryOp};
+use din_grammar::ast::{self, ExprKind};
+use din_grammar::{Diagnostic, Span};
+use din_program::schema::{Distribution, LabelKind};
+
+/// A word before the parameters of a distribution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum DistributionName {
+    Bernoulli,
+    Normal,
+    Poisson,
+    Quantile,
+}
+
+impl DistributionName {
+    pub const ALL: [(&'static str, Self); 4] = [
+        ("bernoulli", Self::Bernoulli),
+        ("normal", Self::Normal),
+        ("poisson", Self::Poisson),
+        ("quantile", Self::Quantile),
+    ];
+
+    pub fn of(distribution: Distribution) -> Self {
+        match distribution {
+            Distribution::Bernoulli => Self::Bernoulli,
+            Distribution::Normal => Self::Normal,
+            Distribution::Poisson => Self::Poisson,
+            Distribution::Quantile { .. } => Self::Quantile,
+        }
+    }
+
+    pub fn text(self) -> &'static str {
+        Self::ALL.iter().find(|(_, name)| *name == self).map(|(text, _)| *text).expect("`ALL` lists every name")
+    }
+
+    /// Its parameters that are tensors.
+    fn parameters(self) -> &'static [&'static str] {
+        match self {
+            Self::Bernoulli => &["logit", "probability"],
+            Self::Normal => &["mean", "std"],
+            Self::Poisson => &["rate", "log_rate"],
+            Self::Quantile => &["value"],
+        }
+    }
+
+    /// How it is written.
+    pub fn example(self) -> &'static str {
+        match self {
+            Self::Bernoulli => "bernoulli(logit = …)",
+            Self::Normal => "normal(mean = …)",
+            Self::Poisson => "poisson(log_rate = …)",
+            Self::Quantile => "quantile(0.9, value = …)",
+        }
+    }
+
+    /// What the loss and its functions can read of a prediction.
+    pub fn fields(self) -> &'static [&'static str] {
+        match self {
+            Self::Bernoulli => &["logit", "probability", "label"],
+            Self::Normal => &["mean", "std", "label"],
+            Self::Poisson => &["rate", "log_rate", "label"],
+            Self::Quantile => &["value", "level", "label"],
+        }
+    }
+
+    /// The loss that the library has for it.
+    pub fn loss(self) -> &'static str {
+        match self {
+            Self::Bernoulli => "cross_entropy",
+            Self::Normal => "squared_error",
+            Self::Poisson => "poisson_nll",
+            Self::Quantile => "pinball",
+        }
+    }
+}
+
+/// How a label of the kind is predicted most often; `None` of one that is not predicted.
+pub(super) fn usual(kind: LabelKind) -> Option<DistributionName> {
+    match kind {
+        LabelKind::Binary => Some(DistributionName::Bernoulli),
+        LabelKind::Number => Some(DistributionName::Normal),
+        LabelKind::Count => Some(DistributionName::Poisson),
+        LabelKind::Weight => None,
+    }
+}
+
+/// `normal(mean = …, std = …)` as it is written.
+pub(super) struct DistributionCall<'a> {
+    pub distribution: Distribution,
+    /// The parameters that are tensors, in the order written.
+    pub parameters: Vec<(&'static str, &'a ast::Expr)>,
+}
+
+/// A prediction of one walk: what its parameters are in the graph.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PredictedValue {
+    pub distribution: Distribution,
+    /// Logit, mean, rate, or the value of a quantile.
+    pub root: NodeId,
+    /// Of a normal distribution whose `std` is given.
+    pub std: Option<NodeId>,
+    /// Of a Poisson distribution: the logarithm of its rate.
+    pub log_rate: Option<NodeId>,
+}
+
+impl<'a> Elaborator<'a> {
+    /// Reads `bernoulli(logit = …)` and the like.
+    pub fn distribution_call(
+        &mut self,
+        scope: &mut NameScope<'a>,
+        distribution: &'a ast::Expr,
+        kind: LabelKind,
+    ) -> Option<DistributionCall<'a>> {
+        let example = usual(kind).unwrap_or(DistributionName::Normal).example();
+        let wrong = |me: &mut Self, span: Span, text: &str, example: &str| {
+            me.report(
+                Diagnostic::error("E0608", "a label is predicted by a distribution", span, text)
+                    .help(format!("write `{example}`")),
+            );
+            None
+        };
+        let ExprKind::Call { callee, arguments } = &distribution.kind else {
+            return wrong(self, distribution.span, "not a distribution", example);
+        };
+        let ExprKind::Name(word) = &callee.kind else { return wrong(self, callee.span, "not a distribution", example) };
+        let Some((_, name)) = DistributionName::ALL.into_iter().find(|(text, _)| text == word) else {
+            let word = ast::Ident { name: word.clone(), span: callee.span };
+            self.unknown_word("E0608", "distribution", &word, &DistributionName::ALL.map(|(text, _)| text));
+            return None;
+        };
+        let example = name.example();
+        let mut parameters: Vec<(&'static str, &'a ast::Expr)> = Vec::new();
+        let mut level = None;
+        for (place, argument) in arguments.iter().enumerate() {
+            if !self.no_axis(name.text(), argument) {
+                return None;
+            }
+            let given = argument.name.as_ref().map(|n| n.name.as_str());
+            if name == DistributionName::Quantile && (given == Some("level") || (given.is_none() && place == 0)) {
+                level = Some(&argument.value);
+                continue;
+            }
+            let Some(given) = given else {
+                let which = format!("{}?", name.parameters().join(" or "));
+                return wrong(self, argument.span, &which, example);
+            };
+            let Some(&parameter) = name.parameters().iter().find(|p| **p == given) else {
+                let text = format!("not a parameter of `{}`", name.text());
+                return wrong(self, argument.span, &text, example);
+            };
+            if parameters.iter().any(|(p, _)| *p == parameter) {
+                return wrong(self, argument.span, "given twice", example);
+            }
+            parameters.push((parameter, &argument.value));
+        }
+        let level = match (name, level) {
+            (DistributionName::Quantile, Some(level)) => Some(self.quantile_level(scope, level)?),
+            (DistributionName::Quantile, None) => return wrong(self, distribution.span, "which quantile?", example),
+            (DistributionName::Bernoulli | DistributionName::Normal | DistributionName::Poisson, _) => None,
+        };
+        let has = |p: &str| parameters.iter().any(|(given, _)| *given == p);
+        let enough = match name {
+            DistributionName::Bernoulli | DistributionName::Poisson => parameters.len() == 1,
+            DistributionName::Normal => has("mean"),
+            DistributionName::Quantile => has("value"),
+        };
+        if !enough {
+            return wrong(self, distribution.span, &counted(parameters.len(), "parameter"), example);
+        }
+        let of = match name {
+            DistributionName::Bernoulli => Distribution::Bernoulli,
+            DistributionName::Normal => Distribution::Normal,
+            DistributionName::Poisson => Distribution::Poisson,
+            DistributionName::Quantile => {
+                Distribution::Quantile { level: level.expect("a quantile without a level is refused above") }
+            }
+        };
+        Some(DistributionCall { distribution: of, parameters })
+    }
+
+    /// The level of a quantile: above 0 and below 1.
+    fn quantile_level(&mut self, scope: &mut NameScope<'a>, e: &'a ast::Expr) -> Option<f64> {
+        let value = self.expr(scope, e);
+        let level = self.number(value, "the level of a quantile", e.span)?;
+        if level > 0.0 && level < 1.0 {
+            return Some(level);
+        }
+        self.report(
+            Diagnostic::error("E0608", "the level of a quantile is above 0 and below 1", e.span, number_text(level))
+                .help("write the share of the labels that lie below it, such as `quantile(0.9, value = …)`"),
+        );
+        None
+    }
+
+    /// Reports a distribution that does not predict labels of the kind.
+    pub fn fits_label(&mut self, label: usize, of: Distribution, span: Span) -> bool {
+        let declared = &self.declarations.schema.labels[label];
+        let kind = declared.kind;
+        // Of a label whose kind is unknown the fault has been reported.
+        if of.predicts(kind) || self.unpredicted {
+            return true;
+        }
+        let word = LabelKind::ALL.iter().find(|(_, k)| *k == kind).map(|(word, _)| *word);
+        let word = word.expect("`ALL` lists every kind");
+        let name = DistributionName::of(of).text();
+        let message = format!("`{name}` does not predict the label `{}`", declared.name);
+        let mut d = Diagnostic::error("E0608", message, span, format!("the label is a `{word}`"))
+            .label(self.declarations.label_spans[label], "declared here");
+        d.help = Some(match (usual(kind), of) {
+            (None, _) => "the loss reads a weight, `w * cross_entropy(click)`; it is not predicted".into(),
+            (Some(_), Distribution::Poisson) if kind == LabelKind::Number => {
+                "`poisson` predicts a `count`; for a `number` write `normal(mean = …)`".into()
+            }
+            (Some(usual), _) => format!("write `{}`, or declare the label as another kind", usual.example()),
+        });
+        self.report(d);
+        false
+    }
+
+    /// `.logit`, `.mean`, `.label` and the like of a prediction.
+    pub fn prediction_field(&mut self, p: usize, named: Span, name: &ast::Ident, span: Span) -> ExprValue<'a> {
+        let label = self.predictions[p].label;
+        self.note_label(label, named);
+        let Some(Some(predicted)) = self.walk.predicted.get(p).copied() else { return ExprValue::Poison };
+        let of = DistributionName::of(predicted.distribution);
+        let root = predicted.root;
+        let graph = &mut self.walk.graph;
+        let node = match (of, name.name.as_str()) {
+            (_, "label") => self.label_node(label, span),
+            (DistributionName::Bernoulli, "logit")
+            | (DistributionName::Normal, "mean")
+            | (DistributionName::Poisson, "rate")
+            | (DistributionName::Quantile, "value") => root,
+            (DistributionName::Bernoulli, "probability") => graph.unary(UnaryOp::Sigmoid, root, span),
+            (DistributionName::Normal, "std") => match predicted.std {
+                Some(std) => std,
+                None => return self.no_std(p, name),
+            },
+            (DistributionName::Poisson, "log_rate") => {
+                predicted.log_rate.expect("every Poisson prediction has the logarithm of its rate")
+            }
+            (DistributionName::Quantile, "level") => {
+                let Distribution::Quantile { level } = predicted.distribution else {
+                    unreachable!("the name is that of the distribution")
+                };
+                return ExprValue::Number(level);
+            }
+            (
+                DistributionName::Bernoulli
+                | DistributionName::Normal
+                | DistributionName::Poisson
+                | DistributionName::Quantile,
+                _,
+            ) => return self.unknown_word("E0213", "field", name, of.fields()),
+        };
+        ExprValue::Tensor(Tensor { node, fields: None })
+    }
+
+    fn no_std(&mut self, p: usize, name: &ast::Ident) -> ExprValue<'a> {
+        let at = self.walk.predicted_at[p];
+        let label = &self.predictions[p].name;
+        let message = format!("the prediction of `{label}` has no `std`");
+        self.fault(
+            Diagnostic::error("E0213", message, name.span, "not given")
+                .label(at, "predicted here")
+                .help("give it: `normal(mean = …, std = softplus(…))`; or take `squared_error`, which needs none"),
+        )
+    }
+
+    /// What the loss can read of a prediction, from its one parameter or two; `probability` stands
+    /// for the logit that was made of it.
+    pub fn predicted_value(
+        &mut self,
+        distribution: Distribution,
+        parameters: &[(&'static str, NodeId)],
+        span: Span,
+    ) -> PredictedValue {
+        let of = |name: &str| parameters.iter().find(|(p, _)| *p == name).map(|(_, node)| *node);
+        let graph = &mut self.walk.graph;
+        let (root, log_rate) = match distribution {
+            Distribution::Bernoulli => (of("logit").or(of("probability")), None),
+            Distribution::Normal => (of("mean"), None),
+            Distribution::Quantile { .. } => (of("value"), None),
+            Distribution::Poisson => match (of("rate"), of("log_rate")) {
+                (Some(rate), _) => (Some(rate), Some(graph.unary(UnaryOp::Log, rate, span))),
+                (None, log_rate) => (log_rate.map(|l| graph.unary(UnaryOp::Exp, l, span)), log_rate),
+            },
+        };
+        PredictedValue {
+            distribution,
+            root: root.expect("a distribution's call has its parameters"),
+            std: of("std"),
+            log_rate,
+        }
+    }
+
+    /// The label's values in the graph.
+    pub fn label_node(&mut self, label: u32, span: Span) -> NodeId {
+        let name = format!("label {}", self.declarations.schema.labels[label as usize].name);
+        let input = self.input(InputKey::Label(label), name, InputKind::Label { label }, BATCH, Shape::scalar());
+        self.walk.graph.input(input, span)
+    }
+
+    /// Notes that the loss reads a label, which may have to be under `where present`.
+    pub fn note_label(&mut self, label: u32, named: Span) {
+        if !self.walk.bare.contains(&(label, named)) {
+            self.walk.bare.push((label, named));
+        }
+    }
+}

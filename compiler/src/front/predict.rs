@@ -1,0 +1,188 @@
+//! `predict`: from the network to predictions, and what a label's name stands for.
+
+use super::distribution::usual;
+use super::elaborator::Elaborator;
+use super::load::listed;
+use super::scope::{NameScope, Referent};
+use super::value::{ExprValue, nearest};
+use super::walk::Context;
+use crate::graph::{BATCH, GLOBAL, NodeId, Op, Shape, UnaryOp};
+use din_grammar::ast;
+use din_grammar::{Diagnostic, Span};
+use din_program::schema::{Distribution, Prediction};
+use rustc_hash::FxHashSet;
+
+impl<'a> Elaborator<'a> {
+    /// `predict click ~ bernoulli(logit = …)`
+    pub fn predict(&mut self, scope: &mut NameScope<'a>, target: &'a ast::Ident, distribution: &'a ast::Expr) {
+        let label = match scope.find(&target.name).map(|b| b.referent.clone()) {
+            Some(Referent::Label(label)) => label,
+            _ => {
+                let known: Vec<String> = self.declarations.schema.labels.iter().map(|l| l.name.clone()).collect();
+                let known: Vec<&str> = known.iter().map(String::as_str).collect();
+                let mut d = Diagnostic::error(
+                    "E0620",
+                    format!("`{}` is not a label", target.name),
+                    target.span,
+                    "nothing to predict",
+                );
+                d.help = Some(match nearest(&target.name, known.iter().copied()) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None if known.is_empty() => format!("declare it: `label {}: binary`", target.name),
+                    None => format!("labels are {}", listed(&known)),
+                });
+                self.report(d);
+                self.unpredicted = true;
+                return;
+            }
+        };
+        let kind = self.declarations.schema.labels[label].kind;
+        let call = self.distribution_call(scope, distribution, kind);
+        let call = call.filter(|call| self.fits_label(label, call.distribution, distribution.span));
+        let index = match self.predictions.iter().position(|p| p.label as usize == label) {
+            Some(i) => i,
+            None => {
+                // Of a faulty one nothing is read.
+                let distribution = call.as_ref().map_or(Distribution::Bernoulli, |call| call.distribution);
+                self.predictions.push(Prediction { name: target.name.clone(), label: label as u32, distribution });
+                self.predictions.len() - 1
+            }
+        };
+        if self.walk.predicted.len() <= index {
+            self.walk.predicted.resize(index + 1, None);
+            self.walk.predicted_at.resize(index + 1, target.span);
+        } else if self.walk.predicted.get(index).is_some() {
+            self.report(
+                Diagnostic::error("E0618", format!("`{}` is predicted twice", target.name), target.span, "again here")
+                    .label(self.walk.predicted_at[index], "first here")
+                    .help("keep one `predict` for each label"),
+            );
+            return;
+        }
+        let Some(call) = call else { return };
+        let mut parameters = Vec::new();
+        for (place, &(parameter, argument)) in call.parameters.iter().enumerate() {
+            // The weights of a second parameter have its name in theirs.
+            let value = self.under(Some(target.name.clone()), true, |me| {
+                let second = (place > 0).then(|| parameter.to_string());
+                me.under(second, true, |me| me.expr(scope, argument))
+            });
+            let Some(node) = self.parameter(parameter, value, argument.span) else { return };
+            parameters.push((parameter, node));
+        }
+        self.walk.predicted[index] = Some(self.predicted_value(call.distribution, &parameters, distribution.span));
+    }
+
+    /// A parameter of a distribution: one value per sample.
+    fn parameter(&mut self, parameter: &str, value: ExprValue<'a>, span: Span) -> Option<NodeId> {
+        let mut t = self.tensor(value, span)?;
+        if Some(self.walk.graph.node(t.node).axis) == self.walk.graph.axes.request() {
+            // A value per request holds for each of its samples.
+            t.node = self.walk.graph.replicated(t.node, span).expect("a value per request can be one per sample");
+        }
+        let node = self.walk.graph.node(t.node);
+        if node.shape.width() != 1 || node.axis != BATCH {
+            let found = self.describe_tensor(&t);
+            let message = match parameter {
+                "logit" => "a logit is one value per sample".to_string(),
+                other => format!("`{other}` is one value per sample"),
+            };
+            let mut d = Diagnostic::error("E0609", message, span, found.clone());
+            d = if node.axis == GLOBAL {
+                d.note("expected [1] for every sample\nfound a value that does not depend on the sample")
+            } else {
+                d.note(format!("expected [1] for every sample\nfound {found}"))
+            };
+            d = if self.walk.graph.axes.is_ragged(node.axis) {
+                let axes = &self.walk.graph.axes;
+                let axis = axes.axis(axes.second_of_pairs(node.axis).unwrap_or(node.axis)).name.clone();
+                if let Some(entered) = self.axis_enters(t.node) {
+                    d = d.label(entered, format!("this becomes one value per entry of `{axis}`"));
+                }
+                d.help(format!("reduce it: `sum(… over {axis})`"))
+            } else {
+                d.help("end the network with `linear(…, 1)`")
+            };
+            self.report(d);
+            return None;
+        }
+        if parameter == "logit" && node.op == Op::Unary(UnaryOp::Sigmoid) {
+            self.report(
+                Diagnostic::warning("W0605", "this logit is a probability already", span, "from 0 to 1")
+                    .note("the probability is `sigmoid(logit)`: it would lie between 0.5 and 0.73")
+                    .help("leave the last `sigmoid` out"),
+            );
+        }
+        let node = if self.walk.graph.node(t.node).shape == Shape::scalar() {
+            t.node
+        } else {
+            self.walk.graph.reshape(t.node, Shape::scalar(), span).expect("its width is 1")
+        };
+        Some(if parameter == "probability" { self.logit_of_probability(node, span) } else { node })
+    }
+
+    /// Where, on the way to a value over a sequence, one over the sequence first joins one that is
+    /// not over it: the place of a forgotten `over`. `None` where that is in the library.
+    fn axis_enters(&self, value: NodeId) -> Option<Span> {
+        let axis = self.walk.graph.node(value).axis;
+        let mut seen: FxHashSet<NodeId> = FxHashSet::default();
+        let mut stack = vec![value];
+        let mut first: Option<NodeId> = None;
+        while let Some(id) = stack.pop() {
+            let node = self.walk.graph.node(id);
+            if node.axis != axis || !seen.insert(id) {
+                continue;
+            }
+            let over = |&o: &NodeId| self.walk.graph.node(o).axis == axis;
+            let of_the_sample = |&o: &NodeId| self.walk.graph.node(o).axis == BATCH;
+            if node.operands.iter().any(over) && node.operands.iter().any(of_the_sample) {
+                first = Some(first.map_or(id, |f| f.min(id)));
+            }
+            stack.extend(node.operands.iter().copied());
+        }
+        let span = self.walk.graph.node(first?).span;
+        let library = self.sources.get(span.file).is_some_and(|f| f.name.starts_with("std."));
+        (!library).then_some(span)
+    }
+
+    /// A label's name: in `loss` its prediction, or its values where it has none; a fault
+    /// elsewhere.
+    pub fn label_value(&mut self, label: usize, declared: Span, span: Span) -> ExprValue<'a> {
+        let name = self.declarations.schema.labels[label].name.clone();
+        if self.walk.context != Context::Loss {
+            return self.fault(
+                Diagnostic::error("E0601", format!("the label `{name}` is used as an input"), span, "leaks the answer")
+                    .label(declared, "declared as a label here")
+                    .help("labels are seen by `loss` and `report` only; declare what is known at prediction time as a feature"),
+            );
+        }
+        match self.predictions.iter().position(|p| p.label as usize == label) {
+            Some(index) => match self.walk.predicted.get(index) {
+                Some(Some(predicted)) => {
+                    ExprValue::Prediction { index, named: span, distribution: predicted.distribution }
+                }
+                // Its fault has been reported.
+                Some(None) | None => ExprValue::Poison,
+            },
+            None if self.unpredicted => ExprValue::Poison,
+            None => ExprValue::Label { index: label as u32, named: span },
+        }
+    }
+
+    /// Reports a label without a prediction where one is needed.
+    pub fn not_predicted(&mut self, label: u32, span: Span) -> ExprValue<'a> {
+        let label = label as usize;
+        let (name, kind) = (&self.declarations.schema.labels[label].name, self.declarations.schema.labels[label].kind);
+        let help = match usual(kind) {
+            Some(usual) => format!("add `predict {name} ~ {}`", usual.example()),
+            None => format!("multiply the loss by the weight: `{name} * cross_entropy(click)`"),
+        };
+        let message = format!("the label `{name}` has no prediction");
+        let declared = self.declarations.label_spans[label];
+        self.fault(
+            Diagnostic::error("E0611", message, span, "nothing to compare with")
+                .label(declared, "declared here")
+                .help(help),
+        )
+    }
+}
