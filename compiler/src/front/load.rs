@@ -8,9 +8,10 @@ use rustc_hash::FxHashMap;
 use std::path::Path;
 
 /// The standard library, by module name.
-pub(super) const LIBRARY: [(&str, &str); 8] = [
+pub(super) const LIBRARY: [(&str, &str); 9] = [
     ("std.activation", include_str!("../../../stdlib/activation.din")),
     ("std.attention", include_str!("../../../stdlib/attention.din")),
+    ("std.interaction", include_str!("../../../stdlib/interaction.din")),
     ("std.layer", include_str!("../../../stdlib/layer.din")),
     ("std.loss", include_str!("../../../stdlib/loss.din")),
     ("std.metric", include_str!("../../../stdlib/metric.din")),

@@ -37,6 +37,7 @@ mod elaborator;
 mod embed;
 mod expr;
 mod library;
+mod list;
 mod load;
 mod names;
 mod output;

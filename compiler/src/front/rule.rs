@@ -160,10 +160,14 @@ impl<'a> Elaborator<'a> {
             let value = match &parameter.ty {
                 Some(ast::Type { kind: ast::TypeKind::Named(word), .. }) => {
                     let word = self.type_word(word)?;
-                    self.kind(&definition.name().name, parameter, word, value, span)
+                    self.kind(&definition.name().name, &parameter.name.name, parameter.span, word, value, span)
                 }
-                // Shapes are refused where the definition stands.
-                Some(ast::Type { kind: ast::TypeKind::Shape(_) | ast::TypeKind::Ragged { .. }, .. }) | None => value,
+                // Shapes and lists are refused where the definition stands.
+                Some(ast::Type {
+                    kind: ast::TypeKind::Shape(_) | ast::TypeKind::Ragged { .. } | ast::TypeKind::ListOf(_),
+                    ..
+                })
+                | None => value,
             };
             let what = format!("`{}` of `{}`", parameter.name.name, definition.name().name);
             let n = self.number(value, &what, span)?;

@@ -144,10 +144,15 @@ pub(super) enum Builtin {
     Embed,
     Length,
     Size,
+    Fields,
+    Split,
+    Zip,
+    Pairs,
+    Enumerate,
 }
 
 impl Builtin {
-    const OTHERS: [(&'static str, Builtin); 14] = [
+    const OTHERS: [(&'static str, Builtin); 19] = [
         ("min", Builtin::Min),
         ("max", Builtin::Max),
         ("stop_gradient", Builtin::StopGradient),
@@ -162,6 +167,11 @@ impl Builtin {
         ("embed", Builtin::Embed),
         ("length", Builtin::Length),
         ("size", Builtin::Size),
+        ("fields", Builtin::Fields),
+        ("split", Builtin::Split),
+        ("zip", Builtin::Zip),
+        ("pairs", Builtin::Pairs),
+        ("enumerate", Builtin::Enumerate),
     ];
 
     /// All of them, with their names.
@@ -183,9 +193,8 @@ impl Builtin {
     pub fn arity(self) -> (usize, Option<usize>) {
         match self {
             Builtin::Select => (3, Some(3)),
-            Builtin::Min => (2, Some(2)),
-            Builtin::Max => (1, Some(2)),
-            Builtin::Concat => (1, None),
+            Builtin::Min | Builtin::Max | Builtin::Split => (1, Some(2)),
+            Builtin::Concat | Builtin::Zip => (1, None),
             Builtin::Unary(_)
             | Builtin::StopGradient
             | Builtin::Sum
@@ -197,7 +206,10 @@ impl Builtin {
             | Builtin::Statistic(_)
             | Builtin::Embed
             | Builtin::Length
-            | Builtin::Size => (1, Some(1)),
+            | Builtin::Size
+            | Builtin::Fields
+            | Builtin::Pairs
+            | Builtin::Enumerate => (1, Some(1)),
         }
     }
 }

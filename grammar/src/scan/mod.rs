@@ -65,7 +65,7 @@ pub(crate) const MEMBER_WORDS: [&str; 13] = [
     "assert",
     "common",
 ];
-const MARKS_2: [&str; 6] = ["->", "=>", "==", "!=", "<=", ">="];
+const MARKS_2: [&str; 7] = ["->", "=>", "==", "!=", "<=", ">=", ".."];
 const MARKS_1: &str = "(){}[],:.~=<>+-*/@^";
 
 #[derive(Clone, Copy)]

@@ -6,5 +6,6 @@
 
 mod backend;
 mod fixture;
+mod interactions;
 mod interpreter;
 mod units;
