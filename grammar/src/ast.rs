@@ -87,6 +87,8 @@ pub enum TypeKind {
     Shape(Vec<Dimension>),
     /// `s => [d]`: varies over a ragged axis which the function calls `s`.
     Ragged { axis: Ident, element: Vec<Dimension> },
+    /// `list of [d]`: a list whose items are all of the type, which is no list type itself.
+    ListOf(Box<Type>),
     /// `list`, `fn`, `int`, `float`, `bool`, `prediction`, …: resolved by the checker.
     Named(Ident),
 }
@@ -344,10 +346,9 @@ pub enum StatementKind {
         name: Ident,
         value: Expr,
     },
-    /// `for h in sizes { … }`, unrolled
+    /// `for h in sizes { … }`, `for (a, b) in pairs(xs) { … }`, unrolled
     For {
-        variable: Ident,
-        list: Expr,
+        each: ForEach,
         body: Block,
     },
     /// An expression whose value is not used; the checker refuses it.
@@ -367,6 +368,14 @@ pub struct Let {
     /// More than one for `let (m, v) = …`.
     pub names: Vec<Ident>,
     pub value: Expr,
+}
+
+/// `for h in sizes`, `for (a, b) in pairs(xs)`
+#[derive(Clone, Debug, PartialEq)]
+pub struct ForEach {
+    /// More than one where the items are tuples.
+    pub names: Vec<Ident>,
+    pub list: Expr,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -391,6 +400,11 @@ pub enum ExprKind {
     Bool(bool),
     /// `[200, 80]`
     List(Vec<Expr>),
+    /// `[f(x) for x in xs]`; of several `for` the first is the outermost loop
+    Comprehension {
+        value: Box<Expr>,
+        each: Vec<ForEach>,
+    },
     /// `(mean, var)`, two or more
     Tuple(Vec<Expr>),
     /// `_`, a hole in a partial application
@@ -442,7 +456,7 @@ pub enum UnaryOperator {
     Not,
 }
 
-/// By precedence, loosest first: `or`, `and`, comparisons, `+ -`, `* / @`, unary `-`, `^` (right).
+/// By precedence, loosest first: `or`, `and`, comparisons, `..`, `+ -`, `* / @`, unary `-`, `^` (right).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BinaryOperator {
     Or,
@@ -453,6 +467,8 @@ pub enum BinaryOperator {
     LessEqual,
     Greater,
     GreaterEqual,
+    /// `0..n`: the whole numbers from 0 to n - 1
+    Range,
     Add,
     Subtract,
     Multiply,
@@ -468,6 +484,7 @@ impl BinaryOperator {
             Self::Equal | Self::NotEqual | Self::Less | Self::LessEqual | Self::Greater | Self::GreaterEqual => true,
             Self::Or
             | Self::And
+            | Self::Range
             | Self::Add
             | Self::Subtract
             | Self::Multiply

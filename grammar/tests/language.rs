@@ -22,6 +22,9 @@ fn show(e: &Expr) -> String {
         ExprKind::Text(v) => format!("{v:?}"),
         ExprKind::Bool(v) => format!("{v}"),
         ExprKind::List(parts) => format!("[{}]", all(parts)),
+        ExprKind::Comprehension { value, each } => {
+            format!("[{} {}]", show(value), each.iter().map(loops).collect::<Vec<_>>().join(" "))
+        }
         ExprKind::Tuple(parts) => format!("(tuple {})", all(parts)),
         ExprKind::Hole => "_".into(),
         ExprKind::Call { callee, arguments } => {
@@ -59,6 +62,7 @@ fn ty(t: &Option<Type>) -> String {
     };
     match t.as_ref().map(|t| &t.kind) {
         None => String::new(),
+        Some(TypeKind::ListOf(item)) => format!(":list of{}", ty(&Some((**item).clone()))),
         Some(TypeKind::Shape(dims)) => format!(":{}", shape(dims)),
         Some(TypeKind::Ragged { axis, element }) => format!(":{}=>{}", axis.name, shape(element)),
         Some(TypeKind::Named(n)) => format!(":{}", n.name),
@@ -75,6 +79,10 @@ fn names(names: &[Ident]) -> String {
     names.iter().map(|n| n.name.as_str()).collect::<Vec<_>>().join(",")
 }
 
+fn loops(each: &ForEach) -> String {
+    format!("for {} {}", names(&each.names), show(&each.list))
+}
+
 fn statement(s: &Statement) -> String {
     let variable = |v: &Variable| {
         let init = v.init.as_ref().map(|i| format!(" {}", show(i))).unwrap_or_default();
@@ -87,7 +95,7 @@ fn statement(s: &Statement) -> String {
         StatementKind::State(v) => format!("state {}", variable(v)),
         StatementKind::Update { name, value } => format!("update {} {}", name.name, show(value)),
         StatementKind::Assign { name, value } => format!("set {} {}", name.name, show(value)),
-        StatementKind::For { variable, list, body } => format!("for {} {} {}", variable.name, show(list), block(body)),
+        StatementKind::For { each, body } => format!("{} {}", loops(each), block(body)),
         StatementKind::Expr(e) => format!("expr {}", show(e)),
     }
 }
@@ -148,6 +156,11 @@ fn precedence_and_grouping() {
         ("(a, b)", "(tuple a b)"),
         ("((a))", "a"),
         ("[a, [], 1]", "[a [] 1]"),
+        ("0..n", "(Range 0 n)"),
+        ("1.5..a.b + 1", "(Range 1.5 (Add a.b 1))"),
+        ("a .. b == c", "(Equal (Range a b) c)"),
+        ("[x for x in xs]", "[x for x xs]"),
+        ("[a * b for (a, b) in pairs(x)\n for i in 0..2]", "[(Multiply a b) for a,b (pairs x) for i (Range 0 2)]"),
         ("dice(momentum = 0.9, _)", "(dice momentum=0.9 _)"),
         ("sum(a * b over s)", "(sum (Multiply a b)/s)"),
         ("p.label", "p.label"),
@@ -180,6 +193,10 @@ fn a_line_ends_a_statement() {
     // On one line the next begins with its own word, or follows a block.
     let file = tree("fn f(x) { let a = x let b = a param c update d = 1 for i in [1] { x = i } x }");
     assert_eq!(block(&function(&file, 0).body), "{let a x; let b a; param c; update d 1; for i [1] {set x i}; => x}");
+    let file = tree("fn f(x: list of s => [d], y: list) -> list of fn { for (a, b) in x { y = a } y }");
+    let f = function(&file, 0);
+    assert_eq!(parameters(&f.parameters), "x:list of:s=>[d] y:list");
+    assert_eq!((ty(&f.result).as_str(), block(&f.body).as_str()), (":list of:fn", "{for a,b x {set y a}; => y}"));
     assert_eq!(block(&function(&tree("fn f() { }"), 0).body), "{}");
     assert_eq!(block(&function(&tree("fn f()\n{\nlet a =\n1\n}"), 0).body), "{let a 1}");
 }

@@ -77,6 +77,20 @@ const DROPOUT: &str = "edition 2026\nuse std.activation.{prelu, relu}\nuse std.l
     predict y ~ bernoulli(logit = linear(hidden, 1))\n\
     train { loss cross_entropy(y)  optimizer momentum(lr = 0.1)  batch 5  epochs 1 }\nreport log_loss(y)\n}\n";
 
+/// Lists of values over samples and over entries, and what the library makes of them.
+pub const LISTS: &str = "edition 2026\nuse std.attention.multi_head_attention\n\
+    use std.interaction.{attentional_pairs, fm, inner_products}\nuse std.layer.linear\nuse std.loss.cross_entropy\n\
+    use std.metric.log_loss\nuse std.optimizer.momentum\n\
+    model lists {\nfeatures one { e: category }\nsequence many { e: category from many_e }\nlabel y: binary\n\
+    embedding table [5] for one.e, many.e\nlet q = table(one.e)\nlet k = table(many.e)\n\
+    let c = linear(q, 3)\nlet parts = split(softmax(concat(q, c)) * max(q), 4)\n\
+    let mixed = concat([linear(a * b, 2) for (a, b) in pairs(split(k)) for i in 0..2])\n\
+    let near = attentional_pairs(parts, 3) * fm(parts) + min(c)\n\
+    let heads = sum(multi_head_attention(k, 2, 2) + max(mixed) over many)\n\
+    let hidden = concat(near, heads, inner_products(parts), softmax(parts), max([c, c * c]), mean(mixed over many))\n\
+    predict y ~ bernoulli(logit = linear(hidden, 1))\n\
+    train { loss cross_entropy(y)  optimizer momentum(lr = 0.1)  batch 5  epochs 1 }\nreport log_loss(y)\n}\n";
+
 /// The repository: `DIN_ROOT`, or where this was built.
 pub fn root() -> PathBuf {
     let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
@@ -110,6 +124,7 @@ pub fn unit_texts() -> Vec<(String, &'static str, String)> {
     let mut all: Vec<_> = SPECS.iter().enumerate().map(|(k, spec)| unit(k, spec)).collect();
     all.push(("requests".into(), "requests.din", REQUESTS.into()));
     all.push(("dropout".into(), "dropout.din", DROPOUT.into()));
+    all.push(("lists".into(), "lists.din", LISTS.into()));
     all.push(("towers".into(), "towers.din", towers::spec()));
     all.push(("watch_time".into(), "watch_time.din", include_str!("../models/watch_time.din").into()));
     all.push(("products".into(), "products.din", include_str!("../models/products.din").into()));

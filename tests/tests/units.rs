@@ -42,6 +42,14 @@ const UNITS: &[(&str, &str)] = &[
     ("layer.linear", "last(linear(k, 2) over many) + first(sum(k) over many)"),
     ("layer.linear", "first(linear(k, 2) over many where sum(k) > 0) + last(sum(k) over many where sum(k) < 0.5)"),
     ("layer.linear", "sum(last(position(many) * k * (k as t) over t where sum(k) > 0) over many)"),
+    ("attention.multi_head_attention", "sum(multi_head_attention(k, 2, 3) over many)"),
+    ("layer.linear", "concat(softmax(q) * q, max(linear(q, 7)), min(q))"),
+    ("layer.linear", "sum(softmax(linear(k, 3)) * max(k) over many)"),
+    ("layer.linear", "concat(softmax([q * i for i in 1..4]), linear(q, 2))"),
+    ("layer.linear", "max([linear(q * i, 3) for i in 1..3]) * min([sum(q) * i for i in 3..5])"),
+    ("interaction.fm|layer.linear", "fm(split(linear(concat(q, q * q), 6), 3))"),
+    ("interaction.inner_products|layer.linear", "inner_products(split(linear(q, 6), 3))"),
+    ("interaction.attentional_pairs|layer.linear", "attentional_pairs(split(linear(q, 6), 3), 2)"),
     ("pooling.sum_pool", "sum_pool(k)"),
     ("pooling.mean_pool", "mean_pool(k)"),
     ("pooling.max_pool", "max_pool(k)"),
@@ -145,7 +153,7 @@ fn empty_lists_leave_no_trace() {
 fn no_unit_is_left_out() {
     for (file, text) in library_sources() {
         let module = file.trim_start_matches("std.");
-        if !["activation", "attention", "layer", "pooling"].contains(&module) {
+        if !["activation", "attention", "interaction", "layer", "pooling"].contains(&module) {
             continue;
         }
         for name in text.lines().filter_map(|l| l.strip_prefix("fn ")).filter_map(|l| l.split('(').next()) {

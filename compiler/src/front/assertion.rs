@@ -78,6 +78,7 @@ impl<'a> Elaborator<'a> {
             BinaryOperator::NotEqual => a != b,
             BinaryOperator::Or
             | BinaryOperator::And
+            | BinaryOperator::Range
             | BinaryOperator::Add
             | BinaryOperator::Subtract
             | BinaryOperator::Multiply

@@ -2,7 +2,7 @@
 
 use super::elaborator::Elaborator;
 use super::scope::{NameScope, Referent};
-use super::value::{Callee, ExprValue, counted, nearest};
+use super::value::{Callee, ExprValue, nearest};
 use super::walk::Context;
 use din_grammar::ast::{self, Block, Statement, StatementKind};
 use din_grammar::{Diagnostic, Span};
@@ -33,7 +33,7 @@ impl<'a> Elaborator<'a> {
             StatementKind::State(v) => self.state(scope, v, statement.span),
             StatementKind::Update { name, value } => self.update(scope, name, value),
             StatementKind::Assign { name, value } => self.assign(scope, name, value),
-            StatementKind::For { variable, list, body } => self.for_(scope, variable, list, body),
+            StatementKind::For { each, body } => self.for_(scope, each, body),
             StatementKind::Expr(e) => {
                 self.expr(scope, e);
                 self.report(
@@ -66,36 +66,12 @@ impl<'a> Elaborator<'a> {
         }
         let segment = l.names.iter().map(|n| n.name.as_str()).collect::<Vec<_>>().join("_");
         let value = self.under(Some(segment), true, |me| me.expr(scope, &l.value));
-        if let [name] = l.names.as_slice() {
-            let value = self.usable(value, l.value.span);
-            scope.bind(&name.name, value, name.span);
-            return;
-        }
-        let items = match value {
-            ExprValue::Tuple(items) if items.len() == l.names.len() => Some(items),
-            ExprValue::Poison => None,
-            other => {
-                let found = self.describe(&other);
-                self.report(
-                    Diagnostic::error(
-                        "E0315",
-                        format!("{} for this value", counted(l.names.len(), "name")),
-                        l.value.span,
-                        found.clone(),
-                    )
-                    .note(format!("expected a tuple of {}\nfound {found}", l.names.len())),
-                );
-                None
-            }
-        };
-        for (i, name) in l.names.iter().enumerate() {
-            let value = items.as_ref().map_or(ExprValue::Poison, |items| items[i].clone());
-            scope.bind(&name.name, value, name.span);
-        }
+        let value = if l.names.len() == 1 { self.usable(value, l.value.span) } else { value };
+        self.bind_names(scope, &l.names, value, l.value.span);
     }
 
     /// A value that a name can stand for.
-    fn usable(&mut self, value: ExprValue<'a>, span: Span) -> ExprValue<'a> {
+    pub(super) fn usable(&mut self, value: ExprValue<'a>, span: Span) -> ExprValue<'a> {
         match value {
             ExprValue::Nothing => self.fault(
                 Diagnostic::error("E0318", "this block has no value", span, "ends with a statement")
@@ -127,26 +103,18 @@ impl<'a> Elaborator<'a> {
         scope.bind(&l.name.name, value, l.name.span);
     }
 
-    fn for_(&mut self, scope: &mut NameScope<'a>, variable: &'a ast::Ident, list: &'a ast::Expr, body: &'a Block) {
-        let value = self.expr(scope, list);
-        let Some(items) = self.list(value, "what `for` runs over", list.span) else { return };
-        self.fresh(scope, variable);
-        for (i, item) in items.iter().enumerate() {
-            if self.exhausted() {
-                return;
-            }
-            scope.blocks.push(Vec::new());
-            scope.bind(&variable.name, item.clone(), variable.span);
-            let value = self.under(Some(i.to_string()), self.walk.named, |me| me.block(scope, body));
-            scope.blocks.pop();
+    fn for_(&mut self, scope: &mut NameScope<'a>, each: &'a ast::ForEach, body: &'a Block) {
+        self.turns(scope, each, |me, scope| {
+            let value = me.block(scope, body);
             if let (Some(e), false) = (&body.value, matches!(value, ExprValue::Poison)) {
-                self.report(
+                me.report(
                     Diagnostic::error("E0319", "the value of a turn of `for` is not used", e.span, "has no effect")
                         .help("assign it to a name from outside the loop: `x = …`"),
                 );
-                return;
+                return false;
             }
-        }
+            true
+        });
     }
 
     fn assign(&mut self, scope: &mut NameScope<'a>, name: &'a ast::Ident, value: &'a ast::Expr) {

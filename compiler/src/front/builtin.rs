@@ -70,7 +70,7 @@ impl<'a> Elaborator<'a> {
             Builtin::Unary(op) => self.elementwise(op, value, at, span),
             Builtin::Min | Builtin::Max => match rest.into_iter().next() {
                 Some(other) => self.extremum(builtin, (value, at), other, span),
-                None => self.largest(value, first.over, at, span),
+                None => self.extreme(builtin, value, first.over, at, span),
             },
             Builtin::Softmax => self.softmax(value, first.over, at, span),
             Builtin::First | Builtin::Last => self.end(builtin == Builtin::Last, value, first.over, at, span),
@@ -93,6 +93,15 @@ impl<'a> Elaborator<'a> {
                 Some(t) => ExprValue::Number(self.walk.graph.node(t.node).width() as f64),
                 None => ExprValue::Poison,
             },
+            Builtin::Fields => self.fields(value, at, span),
+            Builtin::Split => self.split((value, at), rest.into_iter().next(), span),
+            Builtin::Pairs => self.pairs_of(value, at, span),
+            Builtin::Enumerate => self.enumerate(value, at, span),
+            Builtin::Zip => {
+                let mut lists = vec![(value, at)];
+                lists.extend(rest);
+                self.zip(lists, span)
+            }
             // Calls of `concat` go through `concat` below; this is one passed as a function.
             Builtin::Concat => {
                 let mut all = vec![(value, at)];
@@ -126,6 +135,9 @@ impl<'a> Elaborator<'a> {
             }
             _ if matches!(value, ExprValue::Poison) => ExprValue::Poison,
             _ => {
+                if let (ExprValue::List(items), Builtin::Length, None) = (&value, builtin, &over) {
+                    return ExprValue::Number(items.len() as f64);
+                }
                 let name = builtin.name();
                 let help =
                     format!("name a sequence: `{name}(visited)`, or in a function the axis of its type: `{name}(s)`");
@@ -149,7 +161,7 @@ impl<'a> Elaborator<'a> {
         ExprValue::Tensor(Tensor { node: self.walk.graph.unary(op, t.node, span), fields: t.fields })
     }
 
-    fn extremum(
+    pub(super) fn extremum(
         &mut self,
         builtin: Builtin,
         l: (ExprValue<'a>, Span),
@@ -275,7 +287,22 @@ impl<'a> Elaborator<'a> {
         let mut fields: Vec<RecordField> = Vec::new();
         let mut start = 0;
         let mut poison = false;
+        // The operands with their names; a list stands for its items.
+        let mut parts: Vec<(&ArgumentValue<'a>, ExprValue<'a>, Rc<str>)> = Vec::new();
         for (i, g) in given.iter().enumerate() {
+            let name = match labels.get(i) {
+                Some(Some(label)) => String::from(*label),
+                _ => format!("_{i}"),
+            };
+            match &g.value {
+                ExprValue::List(items) => {
+                    let item = |(j, item): (usize, &ExprValue<'a>)| (g, item.clone(), format!("{name}_{j}").into());
+                    parts.extend(items.iter().enumerate().map(item));
+                }
+                value => parts.push((g, value.clone(), name.into())),
+            }
+        }
+        for (g, value, name) in parts {
             if let Some(n) = g.name {
                 self.report(
                     Diagnostic::error(
@@ -289,7 +316,7 @@ impl<'a> Elaborator<'a> {
                 poison = true;
                 continue;
             }
-            let Some(t) = self.tensor(g.value.clone(), g.span) else {
+            let Some(t) = self.tensor(value, g.span) else {
                 poison = true;
                 continue;
             };
@@ -308,13 +335,7 @@ impl<'a> Elaborator<'a> {
                 Some(inner) => {
                     fields.extend(inner.iter().map(|f| RecordField { start: f.start + start, ..f.clone() }));
                 }
-                None => {
-                    let name: Rc<str> = match labels.get(i) {
-                        Some(Some(label)) => (*label).into(),
-                        _ => format!("_{i}").into(),
-                    };
-                    fields.push(RecordField { name, start, width });
-                }
+                None => fields.push(RecordField { name, start, width }),
             }
             start += width;
             if start as f64 > super::elaborator::MAX_WIDTH || fields.len() > MAX_FIELDS {

@@ -21,6 +21,7 @@ impl<'a> Elaborator<'a> {
             BinaryOperator::Multiply => a * b,
             BinaryOperator::Divide => a / b,
             BinaryOperator::Power => a.powf(b),
+            BinaryOperator::Range => unreachable!("ranges are made before numbers are reckoned with"),
             BinaryOperator::Product | BinaryOperator::And | BinaryOperator::Or => {
                 let what =
                     if op == BinaryOperator::Product { "`@` takes a vector and a matrix" } else { "takes two bools" };
@@ -112,6 +113,7 @@ pub(super) fn symbol(op: BinaryOperator) -> &'static str {
         BinaryOperator::LessEqual => "<=",
         BinaryOperator::Greater => ">",
         BinaryOperator::GreaterEqual => ">=",
+        BinaryOperator::Range => "..",
         BinaryOperator::Add => "+",
         BinaryOperator::Subtract => "-",
         BinaryOperator::Multiply => "*",

@@ -131,7 +131,6 @@ impl<'a> Elaborator<'a> {
         value: ExprValue<'a>,
         at: Span,
     ) -> ExprValue<'a> {
-        let name = &parameter.name.name;
         let Some(ty) = &parameter.ty else {
             // Without a type the default says which kind it is.
             let wanted = parameter.default.as_ref().and_then(|d| match d.kind {
@@ -141,14 +140,42 @@ impl<'a> Elaborator<'a> {
                 _ => None,
             });
             return match wanted {
-                Some(kind) => self.kind(function, parameter, kind, value, at),
+                Some(kind) => self.kind(function, &parameter.name.name, parameter.span, kind, value, at),
                 None => value,
             };
         };
+        self.conform_type(scope, function, (&parameter.name.name, parameter.span), ty, value, at)
+    }
+
+    /// Checks a value against a type; `name` and `asked` are those of the parameter.
+    fn conform_type(
+        &mut self,
+        scope: &mut NameScope<'a>,
+        function: &str,
+        (name, asked): (&str, Span),
+        ty: &'a ast::Type,
+        value: ExprValue<'a>,
+        at: Span,
+    ) -> ExprValue<'a> {
         match &ty.kind {
+            ast::TypeKind::ListOf(item) => {
+                let ExprValue::List(items) = self.kind(function, name, asked, TypeWord::List, value, at) else {
+                    self.lost_names(scope, item, at);
+                    return ExprValue::Poison;
+                };
+                let mut fine = true;
+                let mut conform = |(i, value): (usize, &ExprValue<'a>)| {
+                    let name = format!("item {i} of {name}");
+                    let value = self.conform_type(scope, function, (&name, asked), item, value.clone(), at);
+                    fine &= !matches!(value, ExprValue::Poison);
+                    value
+                };
+                let items = items.iter().enumerate().map(&mut conform).collect();
+                if fine { ExprValue::List(items) } else { ExprValue::Poison }
+            }
             ast::TypeKind::Named(kind) => {
                 let Some(word) = self.type_word(kind) else { return ExprValue::Poison };
-                self.kind(function, parameter, word, value, at)
+                self.kind(function, name, asked, word, value, at)
             }
             ast::TypeKind::Shape(dimensions) => {
                 let Some(t) = self.tensor_argument(scope, dimensions, value, at) else { return ExprValue::Poison };
@@ -176,7 +203,7 @@ impl<'a> Elaborator<'a> {
                             at,
                             found.clone(),
                         )
-                        .label(parameter.span, "a ragged axis is asked for here")
+                        .label(asked, "a ragged axis is asked for here")
                         .note(format!("expected `{}`\nfound {found}", self.sources.text(ty.span)))
                         .help(if pairs {
                             "reduce the pairs of entries to one of the two first, such as `sum(x over t)`"
@@ -234,6 +261,10 @@ impl<'a> Elaborator<'a> {
                     Some(word) => Some(word),
                     None => continue,
                 },
+                ast::TypeKind::ListOf(item) => match &item.kind {
+                    ast::TypeKind::Named(word) if self.type_word(word).is_none() => continue,
+                    _ => None,
+                },
                 ast::TypeKind::Shape(_) | ast::TypeKind::Ragged { .. } => None,
             };
             if numbers && !word.is_some_and(TypeWord::is_number) {
@@ -256,6 +287,19 @@ impl<'a> Elaborator<'a> {
         }
     }
 
+    /// The sizes and axes that the type of a faulty argument names: known, and poison.
+    fn lost_names(&mut self, scope: &mut NameScope<'a>, ty: &'a ast::Type, at: Span) {
+        match &ty.kind {
+            ast::TypeKind::Named(_) => {}
+            ast::TypeKind::Shape(dimensions) => lost_sizes(scope, dimensions, at),
+            ast::TypeKind::Ragged { axis, element } => {
+                self.lost_axis(scope, axis, at);
+                lost_sizes(scope, element, at);
+            }
+            ast::TypeKind::ListOf(item) => self.lost_names(scope, item, at),
+        }
+    }
+
     /// The argument of a parameter with a shape. If it is faulty, the sizes that the shape names
     /// are unknown, and nothing more is reported of them.
     pub fn tensor_argument(
@@ -267,13 +311,7 @@ impl<'a> Elaborator<'a> {
     ) -> Option<Tensor> {
         let tensor = self.tensor(value, at);
         if tensor.is_none() {
-            for d in dimensions {
-                if let ast::Dimension::Name(n) = d
-                    && !scope.dimensions.iter().any(|k| k.name == n.name)
-                {
-                    scope.dimensions.push(SizeBinding { name: &n.name, size: None, span: at });
-                }
-            }
+            lost_sizes(scope, dimensions, at);
         }
         tensor
     }
@@ -331,7 +369,8 @@ impl<'a> Elaborator<'a> {
     pub fn kind(
         &mut self,
         function: &str,
-        parameter: &'a ast::ParameterDecl,
+        name: &str,
+        asked: Span,
         word: TypeWord,
         value: ExprValue<'a>,
         at: Span,
@@ -346,14 +385,9 @@ impl<'a> Elaborator<'a> {
         }
         let (expected, found) = (word.text(), self.describe(&value));
         self.fault(
-            Diagnostic::error(
-                "E0307",
-                format!("`{}` of `{function}` must be {expected}", parameter.name.name),
-                at,
-                found.clone(),
-            )
-            .label(parameter.span, "asked for here")
-            .note(format!("expected {expected}\nfound {found}")),
+            Diagnostic::error("E0307", format!("`{name}` of `{function}` must be {expected}"), at, found.clone())
+                .label(asked, "asked for here")
+                .note(format!("expected {expected}\nfound {found}")),
         )
     }
 
@@ -377,11 +411,32 @@ impl<'a> Elaborator<'a> {
             }
             return value;
         };
+        let at = function.body.value.as_ref().map_or(function.name.span, |v| v.span);
+        self.conform_result_type(scope, &function.name.name, ty, value, at)
+    }
+
+    fn conform_result_type(
+        &mut self,
+        scope: &mut NameScope<'a>,
+        function: &str,
+        ty: &'a ast::Type,
+        value: ExprValue<'a>,
+        at: Span,
+    ) -> ExprValue<'a> {
         if matches!(value, ExprValue::Poison) {
             return value;
         }
-        let at = function.body.value.as_ref().map_or(function.name.span, |v| v.span);
         let dimensions = match &ty.kind {
+            ast::TypeKind::ListOf(item) => {
+                let ExprValue::List(items) = value else {
+                    return self.wrong_result(function, ty, TypeWord::List, &value, at);
+                };
+                let conform =
+                    |value: &ExprValue<'a>| self.conform_result_type(scope, function, item, value.clone(), at);
+                let items: Vec<_> = items.iter().map(conform).collect();
+                let poison = items.iter().any(|item| matches!(item, ExprValue::Poison));
+                return if poison { ExprValue::Poison } else { ExprValue::List(items.into()) };
+            }
             ast::TypeKind::Shape(d) => d,
             ast::TypeKind::Ragged { axis, element } => {
                 let wanted = scope.axis(&axis.name).and_then(|named| named.axis);
@@ -392,7 +447,7 @@ impl<'a> Elaborator<'a> {
                     return self.fault(
                         Diagnostic::error(
                             "E0306",
-                            format!("the value of `{}` does not vary over `{}`", function.name.name, axis.name),
+                            format!("the value of `{function}` does not vary over `{}`", axis.name),
                             at,
                             found,
                         )
@@ -406,17 +461,7 @@ impl<'a> Elaborator<'a> {
                 if word.holds(&value) {
                     return value;
                 }
-                let (expected, found) = (word.text(), self.describe(&value));
-                return self.fault(
-                    Diagnostic::error(
-                        "E0306",
-                        format!("the value of `{}` is not {expected}", function.name.name),
-                        at,
-                        found.clone(),
-                    )
-                    .label(ty.span, "promised here")
-                    .note(format!("expected {expected}\nfound {found}")),
-                );
+                return self.wrong_result(function, ty, word, &value, at);
             }
         };
         let Some(t) = self.tensor(value, at) else { return ExprValue::Poison };
@@ -439,14 +484,36 @@ impl<'a> Elaborator<'a> {
         let expected: Vec<String> = wanted.iter().map(|w| w.map_or("_".into(), |w| w.to_string())).collect();
         let found = self.describe_tensor(&t);
         self.fault(
-            Diagnostic::error(
-                "E0306",
-                format!("the value of `{}` has the wrong shape", function.name.name),
-                at,
-                &found,
-            )
-            .label(ty.span, "promised here")
-            .note(format!("expected [{}]\nfound {found}", expected.join(", "))),
+            Diagnostic::error("E0306", format!("the value of `{function}` has the wrong shape"), at, &found)
+                .label(ty.span, "promised here")
+                .note(format!("expected [{}]\nfound {found}", expected.join(", "))),
         )
+    }
+
+    fn wrong_result(
+        &mut self,
+        function: &str,
+        ty: &ast::Type,
+        word: TypeWord,
+        value: &ExprValue<'a>,
+        at: Span,
+    ) -> ExprValue<'a> {
+        let (expected, found) = (word.text(), self.describe(value));
+        self.fault(
+            Diagnostic::error("E0306", format!("the value of `{function}` is not {expected}"), at, found.clone())
+                .label(ty.span, "promised here")
+                .note(format!("expected {expected}\nfound {found}")),
+        )
+    }
+}
+
+/// The sizes that a faulty argument's shape names: known, and poison.
+fn lost_sizes<'a>(scope: &mut NameScope<'a>, dimensions: &'a [ast::Dimension], at: Span) {
+    for d in dimensions {
+        if let ast::Dimension::Name(n) = d
+            && !scope.dimensions.iter().any(|k| k.name == n.name)
+        {
+            scope.dimensions.push(SizeBinding { name: &n.name, size: None, span: at });
+        }
     }
 }

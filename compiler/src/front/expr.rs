@@ -10,9 +10,6 @@ use din_grammar::ast::{self, BinaryOperator, Expr, ExprKind, UnaryOperator};
 use din_grammar::{Diagnostic, Span};
 use din_program::schema::FeatureKind;
 
-/// Most items of a list.
-const MAX_LIST: usize = 65_536;
-
 /// What the terms under a `where present` read.
 #[derive(Default)]
 struct PresentTerms {
@@ -41,6 +38,7 @@ impl<'a> Elaborator<'a> {
             ExprKind::Text(text) => ExprValue::Text(text.as_str().into()),
             ExprKind::Bool(b) => ExprValue::Bool(*b),
             ExprKind::List(items) => ExprValue::List(items.iter().map(|i| self.expr(scope, i)).collect()),
+            ExprKind::Comprehension { value, each } => self.comprehension(scope, value, each, e.span),
             ExprKind::Tuple(items) => ExprValue::Tuple(items.iter().map(|i| self.expr(scope, i)).collect()),
             ExprKind::Hole => self.fault(
                 Diagnostic::error("E0313", "`_` outside the arguments of a call", e.span, "nothing to leave open here")
@@ -305,13 +303,16 @@ impl<'a> Elaborator<'a> {
         }
     }
 
-    fn binary(
+    pub(super) fn binary(
         &mut self,
         op: BinaryOperator,
         l: (ExprValue<'a>, Span),
         r: (ExprValue<'a>, Span),
         span: Span,
     ) -> ExprValue<'a> {
+        if op == BinaryOperator::Range {
+            return self.range(l, r, span);
+        }
         match (&l.0, &r.0) {
             (ExprValue::Poison, _) | (_, ExprValue::Poison) => return ExprValue::Poison,
             (&ExprValue::Number(a), &ExprValue::Number(b)) => return self.numbers(op, a, b, r.1, span),
@@ -334,18 +335,7 @@ impl<'a> Elaborator<'a> {
                 _ => {}
             },
             (ExprValue::List(a), ExprValue::List(b)) if op == BinaryOperator::Add => {
-                if a.len() + b.len() > MAX_LIST {
-                    return self.fault(
-                        Diagnostic::error(
-                            "E0702",
-                            "this list is too long",
-                            span,
-                            format!("{} items", a.len() + b.len()),
-                        )
-                        .note(format!("expected at most {MAX_LIST} items")),
-                    );
-                }
-                return ExprValue::List(a.iter().chain(b.iter()).cloned().collect::<Vec<_>>().into());
+                return self.list_value(a.iter().chain(b.iter()).cloned().collect(), span);
             }
             _ => {}
         }

@@ -54,39 +54,53 @@ impl<'a> Elaborator<'a> {
             let value = match &p.ty {
                 None if p.default.is_some() => continue,
                 None => return self.look_up(module, f),
-                Some(ty) => match &ty.kind {
-                    ast::TypeKind::Shape(d) => self.sample_tensor(d, BATCH, &mut sizes, p),
-                    ast::TypeKind::Ragged { axis, element } => {
-                        if !axes.contains(&axis.name.as_str()) {
-                            axes.push(&axis.name);
-                        }
-                        if axes.len() > 1 {
-                            return self.look_up(module, f);
-                        }
-                        self.sample_tensor(element, AxisId(2), &mut sizes, p)
-                    }
-                    ast::TypeKind::Named(n) => match TypeWord::by_name(&n.name) {
-                        Some(TypeWord::Int) => ExprValue::Number(3.0),
-                        Some(TypeWord::Number | TypeWord::NonNegative | TypeWord::Positive | TypeWord::Fraction) => {
-                            ExprValue::Number(0.5)
-                        }
-                        Some(TypeWord::Bool) => ExprValue::Bool(true),
-                        Some(TypeWord::List) => {
-                            ExprValue::List([ExprValue::Number(8.0), ExprValue::Number(4.0)].into())
-                        }
-                        Some(TypeWord::Function) => {
-                            ExprValue::Function(Rc::new(Callee::Builtin(Builtin::Unary(UnaryOp::Tanh))))
-                        }
-                        Some(TypeWord::Prediction) => self.sample_prediction(p, DistributionName::Bernoulli),
-                        Some(TypeWord::PredictionBy(name)) => self.sample_prediction(p, name),
-                        Some(TypeWord::NumericPrediction) => self.sample_prediction(p, DistributionName::Normal),
-                        Some(TypeWord::Text | TypeWord::Key) | None => return self.look_up(module, f),
-                    },
+                Some(ty) => match self.sample(ty, &mut sizes, &mut axes, p) {
+                    Some(value) => value,
+                    None => return self.look_up(module, f),
                 },
             };
             given.push(ArgumentValue { name: Some(&p.name), value, over: None, span: p.span });
         }
         self.apply(&Rc::new(Callee::Defined { module, function: f }), given, f.name.span);
+    }
+
+    /// A value of the type; `None` where there is none to be made.
+    fn sample(
+        &mut self,
+        ty: &'a ast::Type,
+        sizes: &mut FxHashMap<&'a str, usize>,
+        axes: &mut Vec<&'a str>,
+        p: &'a ast::ParameterDecl,
+    ) -> Option<ExprValue<'a>> {
+        Some(match &ty.kind {
+            ast::TypeKind::Shape(d) => self.sample_tensor(d, BATCH, sizes, p),
+            ast::TypeKind::Ragged { axis, element } => {
+                if !axes.contains(&axis.name.as_str()) {
+                    axes.push(&axis.name);
+                }
+                if axes.len() > 1 {
+                    return None;
+                }
+                self.sample_tensor(element, AxisId(2), sizes, p)
+            }
+            ast::TypeKind::ListOf(item) => {
+                let items = [self.sample(item, sizes, axes, p)?, self.sample(item, sizes, axes, p)?];
+                ExprValue::List(items.into())
+            }
+            ast::TypeKind::Named(n) => match TypeWord::by_name(&n.name)? {
+                TypeWord::Int => ExprValue::Number(3.0),
+                TypeWord::Number | TypeWord::NonNegative | TypeWord::Positive | TypeWord::Fraction => {
+                    ExprValue::Number(0.5)
+                }
+                TypeWord::Bool => ExprValue::Bool(true),
+                TypeWord::List => ExprValue::List([ExprValue::Number(8.0), ExprValue::Number(4.0)].into()),
+                TypeWord::Function => ExprValue::Function(Rc::new(Callee::Builtin(Builtin::Unary(UnaryOp::Tanh)))),
+                TypeWord::Prediction => self.sample_prediction(p, DistributionName::Bernoulli),
+                TypeWord::PredictionBy(name) => self.sample_prediction(p, name),
+                TypeWord::NumericPrediction => self.sample_prediction(p, DistributionName::Normal),
+                TypeWord::Text | TypeWord::Key => return None,
+            },
+        })
     }
 
     fn sample_tensor(
@@ -173,8 +187,8 @@ impl<'a> Elaborator<'a> {
             let mut own = names::Names::default();
             if let Some(ty) = &p.ty {
                 names::in_type(ty, &mut own);
-                if let ast::TypeKind::Ragged { axis, .. } = &ty.kind {
-                    local.push(&axis.name);
+                if let Some(axis) = named_axis(ty) {
+                    local.push(axis);
                 }
             }
             local.extend(own.into_keys());
@@ -191,6 +205,15 @@ impl<'a> Elaborator<'a> {
     }
 }
 
+/// The axis that a type names.
+fn named_axis(ty: &ast::Type) -> Option<&str> {
+    match &ty.kind {
+        ast::TypeKind::Ragged { axis, .. } => Some(&axis.name),
+        ast::TypeKind::ListOf(item) => named_axis(item),
+        ast::TypeKind::Shape(_) | ast::TypeKind::Named(_) => None,
+    }
+}
+
 /// Names that a block binds.
 fn bound_in<'a>(block: &'a ast::Block, out: &mut Vec<&'a str>) {
     use ast::StatementKind as S;
@@ -199,8 +222,8 @@ fn bound_in<'a>(block: &'a ast::Block, out: &mut Vec<&'a str>) {
             S::Let(l) => out.extend(l.names.iter().map(|n| n.name.as_str())),
             S::Layer(l) => out.push(&l.name.name),
             S::Param(v) | S::State(v) => out.push(&v.name.name),
-            S::For { variable, body, .. } => {
-                out.push(&variable.name);
+            S::For { each, body } => {
+                out.extend(each.names.iter().map(|n| n.name.as_str()));
                 bound_in(body, out);
             }
             S::Update { .. } | S::Assign { .. } | S::Expr(_) => {}

@@ -11,6 +11,7 @@ use std::path::Path;
 pub(super) const LIBRARY: [(&str, &str); 9] = [
     ("std.activation", include_str!("../../../stdlib/activation.din")),
     ("std.attention", include_str!("../../../stdlib/attention.din")),
+    ("std.interaction", include_str!("../../../stdlib/interaction.din")),
     ("std.layer", include_str!("../../../stdlib/layer.din")),
     ("std.loss", include_str!("../../../stdlib/loss.din")),
     ("std.metric", include_str!("../../../stdlib/metric.din")),

@@ -42,6 +42,7 @@ mod elaborator;
 mod embed;
 mod expr;
 mod library;
+mod list;
 mod load;
 mod names;
 mod output;

@@ -1,7 +1,7 @@
 //! Names as they are written: which occur in an expression or body, without resolving them.
 
 use din_grammar::Span;
-use din_grammar::ast::{self, Block, Expr, ExprKind, StatementKind};
+use din_grammar::ast::{self, Block, Expr, ExprKind, ForEach, StatementKind};
 use rustc_hash::FxHashMap;
 
 /// Each name and where it is read first.
@@ -20,6 +20,7 @@ pub(super) fn in_expr<'a>(e: &'a Expr, out: &mut Names<'a>) {
         | ExprKind::Hole
         | ExprKind::Quantity { .. } => {}
         ExprKind::List(items) | ExprKind::Tuple(items) => items.iter().for_each(|i| in_expr(i, out)),
+        ExprKind::Comprehension { value, each } => in_comprehension(value, each, out),
         ExprKind::Call { callee, arguments } => {
             in_expr(callee, out);
             for a in arguments {
@@ -47,6 +48,18 @@ pub(super) fn in_expr<'a>(e: &'a Expr, out: &mut Names<'a>) {
     }
 }
 
+/// Names read by the loops and the value of a comprehension, but for those that the loops bind.
+fn in_comprehension<'a>(value: &'a Expr, each: &'a [ForEach], out: &mut Names<'a>) {
+    let Some((outer, inner)) = each.split_first() else { return in_expr(value, out) };
+    in_expr(&outer.list, out);
+    let mut inside = Names::default();
+    in_comprehension(value, inner, &mut inside);
+    inside.retain(|name, _| !outer.names.iter().any(|bound| bound.name == *name));
+    for (name, span) in inside {
+        out.entry(name).or_insert(span);
+    }
+}
+
 /// Names read in a block. A name that is only assigned to is not read.
 pub(super) fn in_block<'a>(block: &'a Block, out: &mut Names<'a>) {
     for statement in &block.statements {
@@ -62,8 +75,8 @@ pub(super) fn in_block<'a>(block: &'a Block, out: &mut Names<'a>) {
                 }
             }
             StatementKind::Update { value, .. } | StatementKind::Assign { value, .. } => in_expr(value, out),
-            StatementKind::For { list, body, .. } => {
-                in_expr(list, out);
+            StatementKind::For { each, body } => {
+                in_expr(&each.list, out);
                 in_block(body, out);
             }
             StatementKind::Expr(e) => in_expr(e, out),
@@ -79,6 +92,7 @@ pub(super) fn in_type<'a>(ty: &'a ast::Type, out: &mut Names<'a>) {
         ast::TypeKind::Shape(d) => d,
         ast::TypeKind::Ragged { element, .. } => element,
         ast::TypeKind::Named(_) => return,
+        ast::TypeKind::ListOf(item) => return in_type(item, out),
     };
     for d in dimensions {
         if let ast::Dimension::Name(n) = d {

@@ -3,7 +3,7 @@
 
 use super::elaborator::Elaborator;
 use super::scope::{NameScope, NamedAxis};
-use super::value::{ExprValue, Over, Tensor};
+use super::value::{Builtin, ExprValue, Over, Tensor};
 use crate::graph::{AxisId, AxisKind, BinaryOp, NodeId, Shape, TypeError, UnaryOp};
 use din_grammar::ast::{self, Expr};
 use din_grammar::{Diagnostic, Span};
@@ -149,15 +149,7 @@ impl<'a> Elaborator<'a> {
         span: Span,
     ) -> ExprValue<'a> {
         if let (ExprValue::List(items), None) = (&value, &over) {
-            let items = items.clone();
-            let mut total = 0.0;
-            for item in items.iter() {
-                let Some(n) = self.number(item.clone(), "an item of a summed list", at) else {
-                    return ExprValue::Poison;
-                };
-                total += n;
-            }
-            return ExprValue::Number(if mean { total / (items.len().max(1)) as f64 } else { total });
+            return self.total_of_list(mean, &items.clone(), at, span);
         }
         let Some(t) = self.tensor(value, at) else { return ExprValue::Poison };
         let Some(over) = over else { return self.reduce_components(mean, &t, span) };
@@ -198,19 +190,20 @@ impl<'a> Elaborator<'a> {
         }
     }
 
-    /// `max(x over s)`
-    pub(super) fn largest(
+    /// `max(x over s)`; `max(x)` and `min(x)`, over the components or the items of a list.
+    pub(super) fn extreme(
         &mut self,
+        builtin: Builtin,
         value: ExprValue<'a>,
         over: Option<Over<'a>>,
         at: Span,
         span: Span,
     ) -> ExprValue<'a> {
         let Some(over) = over else {
-            if matches!(value, ExprValue::Poison) {
-                return ExprValue::Poison;
-            }
-            return self.not_built("`max` over the components of one value", "take `max(a, b)` of two values", span);
+            return match &value {
+                ExprValue::List(items) => self.extremum_of_list(builtin, &items.clone(), at, span),
+                _ => self.extremum_of_components(builtin, value, at, span),
+            };
         };
         let Some(t) = self.tensor(value, at) else { return ExprValue::Poison };
         let Some(of) = self.reduced(t, over, at) else { return ExprValue::Poison };
@@ -232,7 +225,8 @@ impl<'a> Elaborator<'a> {
         self.walk.graph.max(x, of.to, span)
     }
 
-    /// `softmax(x over s)`: by component, `exp(x)` divided by its sum over the entries.
+    /// `softmax(x over s)`: by component, `exp(x)` divided by its sum over the entries. Without an
+    /// axis over the components of a value, or the items of a list.
     pub(super) fn softmax(
         &mut self,
         value: ExprValue<'a>,
@@ -241,11 +235,10 @@ impl<'a> Elaborator<'a> {
         span: Span,
     ) -> ExprValue<'a> {
         let Some(over) = over else {
-            if matches!(value, ExprValue::Poison) {
-                return ExprValue::Poison;
-            }
-            let instead = "name the axis, `softmax(x over s)`, or divide `exp(x)` by `sum(exp(x))`";
-            return self.not_built("`softmax` over the components of one value", instead, span);
+            return match &value {
+                ExprValue::List(items) => self.softmax_of_list(&items.clone(), at, span),
+                _ => self.softmax_of_components(value, at, span),
+            };
         };
         let Some(t) = self.tensor(value, at) else { return ExprValue::Poison };
         let Some(of) = self.reduced(t, over, at) else { return ExprValue::Poison };

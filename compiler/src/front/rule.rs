@@ -182,8 +182,12 @@ impl<'a> Elaborator<'a> {
             };
             let word = match &parameter.ty {
                 Some(ast::Type { kind: ast::TypeKind::Named(word), .. }) => Some(self.type_word(word)?),
-                // Shapes are refused where the definition stands.
-                Some(ast::Type { kind: ast::TypeKind::Shape(_) | ast::TypeKind::Ragged { .. }, .. }) | None => None,
+                // Shapes and lists are refused where the definition stands.
+                Some(ast::Type {
+                    kind: ast::TypeKind::Shape(_) | ast::TypeKind::Ragged { .. } | ast::TypeKind::ListOf(_),
+                    ..
+                })
+                | None => None,
             };
             let what = format!("`{}` of `{name}`", parameter.name.name);
             if let ExprValue::Tensor(t) = &value {
@@ -193,7 +197,7 @@ impl<'a> Elaborator<'a> {
                 continue;
             }
             let value = match word {
-                Some(word) => self.kind(name, parameter, word, value, span),
+                Some(word) => self.kind(name, &parameter.name.name, parameter.span, word, value, span),
                 None => value,
             };
             let n = self.number(value, &what, span)?;

@@ -183,6 +183,7 @@ impl<'a> Elaborator<'a> {
             BinaryOperator::And => self.truths(G::Min, x, y, span),
             BinaryOperator::Or => self.truths(G::Max, x, y, span),
             BinaryOperator::Product => unreachable!("products are made above"),
+            BinaryOperator::Range => unreachable!("ranges are no arithmetic"),
         };
         match built {
             Ok(node) => ExprValue::Tensor(Tensor { node, fields }),

@@ -154,10 +154,15 @@ pub(super) enum Builtin {
     Length,
     Size,
     Dropout,
+    Fields,
+    Split,
+    Zip,
+    Pairs,
+    Enumerate,
 }
 
 impl Builtin {
-    const OTHERS: [(&'static str, Builtin); 15] = [
+    const OTHERS: [(&'static str, Builtin); 20] = [
         ("min", Builtin::Min),
         ("max", Builtin::Max),
         ("stop_gradient", Builtin::StopGradient),
@@ -173,6 +178,11 @@ impl Builtin {
         ("length", Builtin::Length),
         ("size", Builtin::Size),
         ("dropout", Builtin::Dropout),
+        ("fields", Builtin::Fields),
+        ("split", Builtin::Split),
+        ("zip", Builtin::Zip),
+        ("pairs", Builtin::Pairs),
+        ("enumerate", Builtin::Enumerate),
     ];
 
     /// All of them, with their names.
@@ -194,9 +204,9 @@ impl Builtin {
     pub fn arity(self) -> (usize, Option<usize>) {
         match self {
             Builtin::Select => (3, Some(3)),
-            Builtin::Min | Builtin::Dropout => (2, Some(2)),
-            Builtin::Max => (1, Some(2)),
-            Builtin::Concat => (1, None),
+            Builtin::Dropout => (2, Some(2)),
+            Builtin::Min | Builtin::Max | Builtin::Split => (1, Some(2)),
+            Builtin::Concat | Builtin::Zip => (1, None),
             Builtin::Unary(_)
             | Builtin::StopGradient
             | Builtin::Sum
@@ -208,7 +218,10 @@ impl Builtin {
             | Builtin::Statistic(_)
             | Builtin::Embed
             | Builtin::Length
-            | Builtin::Size => (1, Some(1)),
+            | Builtin::Size
+            | Builtin::Fields
+            | Builtin::Pairs
+            | Builtin::Enumerate => (1, Some(1)),
         }
     }
 }

@@ -393,6 +393,7 @@ impl Printer<'_> {
         let single = rule == Rule::group && parts.len() == 1;
         let mut inner = vec![Doc::Line("")];
         let mut last = None;
+        let mut comprehension = false;
         for part in parts {
             if part.as_rule() == Rule::p_comma {
                 inner.extend(self.comma(&part));
@@ -400,13 +401,16 @@ impl Printer<'_> {
                 last = None;
                 continue;
             }
-            if last.is_some() {
+            if part.as_rule() == Rule::for_each {
+                comprehension = true;
+                inner.push(Doc::Line(" "));
+            } else if last.is_some() {
                 inner.push(Doc::text(" "));
             }
             last = Some(part.as_rule());
             inner.extend(self.node(part));
         }
-        if !empty && !single && !matches!(rule, Rule::keep | Rule::category_size) {
+        if !empty && !single && !comprehension && !matches!(rule, Rule::keep | Rule::category_size) {
             inner.push(Doc::IfBroken(","));
         }
         let Some(close) = close else { return Doc::group(docs) };
@@ -424,12 +428,20 @@ impl Printer<'_> {
     /// Breaks, where it must, after the operators that bind most loosely.
     fn expression(&mut self, pair: Pair<Rule>) -> Doc {
         let parts = children(pair);
-        let loosest = parts.iter().filter(|p| p.as_rule() == Rule::infix).map(|p| strength(p.as_str())).min();
+        let loosest = parts
+            .iter()
+            .filter(|p| p.as_rule() == Rule::infix && p.as_str() != "..")
+            .map(|p| strength(p.as_str()))
+            .min();
         let mut docs = Vec::new();
         let mut tail: Vec<Doc> = Vec::new();
         let mut broken = false;
         for part in parts {
             let into = if broken { &mut tail } else { &mut docs };
+            if part.as_rule() == Rule::infix && part.as_str() == ".." {
+                into.extend(self.token(&part));
+                continue;
+            }
             if part.as_rule() == Rule::infix {
                 into.push(Doc::text(" "));
                 into.extend(self.token(&part));
@@ -471,10 +483,11 @@ fn strength(operator: &str) -> u8 {
     match operator {
         "or" => 1,
         "and" => 2,
-        "+" | "-" => 4,
-        "where" => 5,
-        "*" | "/" | "@" => 6,
-        "^" => 7,
+        ".." => 4,
+        "+" | "-" => 5,
+        "where" => 6,
+        "*" | "/" | "@" => 7,
+        "^" => 8,
         _ => 3,
     }
 }

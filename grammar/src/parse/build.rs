@@ -99,6 +99,7 @@ fn is_mark(rule: Rule) -> bool {
             | k_keep
             | k_key
             | k_label
+            | k_list
             | k_metric
             | k_missing
             | k_model
@@ -287,6 +288,7 @@ impl<'t> Builder<'t> {
         let span = self.span(&node);
         let child = Children::new(node).need();
         let kind = match child.as_rule() {
+            Rule::list_type => TypeKind::ListOf(Box::new(self.ty(Children::new(child).need()))),
             Rule::shape => TypeKind::Shape(self.shape(child)),
             Rule::ragged => {
                 let mut children = Children::new(child);
@@ -361,10 +363,9 @@ impl<'t> Builder<'t> {
             }
             Rule::for_loop => {
                 let mut children = Children::new(node);
-                let variable = self.ident(&children.need());
-                let list = self.expression(children.need(), height);
+                let each = self.for_each(&mut children, height);
                 let body = self.block(children.need(), height + 1);
-                StatementKind::For { variable, list, body }
+                StatementKind::For { each, body }
             }
             Rule::expression => StatementKind::Expr(self.expression(node, height)),
             other => unexpected(other),
@@ -374,8 +375,18 @@ impl<'t> Builder<'t> {
 
     pub(super) fn let_(&mut self, node: PestNode, height: usize) -> Let {
         let mut children = Children::new(node);
-        let names = Children::new(children.need()).map(|name| self.ident(&name)).collect();
+        let names = self.pattern(children.need());
         Let { names, value: self.expression(children.need(), height) }
+    }
+
+    fn pattern(&mut self, node: PestNode) -> Vec<Ident> {
+        Children::new(node).map(|name| self.ident(&name)).collect()
+    }
+
+    /// `for names in list`, as the next children of a node.
+    pub(super) fn for_each(&mut self, children: &mut Children, height: usize) -> ForEach {
+        let names = self.pattern(children.need());
+        ForEach { names, list: self.expression(children.need(), height) }
     }
 
     pub(super) fn layer(&mut self, node: PestNode, height: usize) -> Layer {

@@ -192,7 +192,8 @@ impl<'c> Place<'c> {
     }
 }
 
-const OPERATORS: [&str; 15] = ["+", "*", "/", "@", "^", "==", "!=", "<", "<=", ">", ">=", "and", "or", "where", "~"];
+const OPERATORS: [&str; 16] =
+    ["+", "*", "/", "@", "^", "==", "!=", "<", "<=", ">", ">=", "..", "and", "or", "where", "~"];
 
 /// The word leaves the line open.
 fn goes_on(word: &str) -> bool {
@@ -327,6 +328,7 @@ fn is_structural(rule: Rule) -> bool {
             | end_of_member
             | end_of_setting
             | k_over
+            | for_each
             | EOI
     )
 }
@@ -369,7 +371,7 @@ fn phrase(rule: Rule, value: bool) -> Option<(u8, String)> {
         identifier | any_word | import_name | parameter | variable | pattern => words(0, "a name"),
         count => words(0, "a whole number"),
         dimension => words(0, "a size"),
-        ty => words(0, "a type"),
+        ty | ty_of_item | list_type | k_list => words(0, "a type"),
         kind => words(0, "a kind"),
         scope => words(0, "`weight`, `row` or `tensor`"),
         argument => words(0, "an argument"),
@@ -383,6 +385,7 @@ fn phrase(rule: Rule, value: bool) -> Option<(u8, String)> {
         setting | setting_body | lone_setting => words(1, "a setting"),
         infix => words(1, "an operator"),
         call => None,
+        for_each => mark(2, "for"),
         field => None,
         parameters | p_lparen => mark(2, "("),
         p_rparen => mark(3, ")"),

@@ -1,7 +1,7 @@
 //! Expressions: the flat sequence that the grammar reads, ordered by precedence.
 //!
-//! Loosest first: `or`, `and`, `not`, comparisons (which do not chain), `+ -`, `where`, `* / @`,
-//! unary `-`, `^` (right). The height of the tree is bounded before it is built.
+//! Loosest first: `or`, `and`, `not`, comparisons (which do not chain), `..`, `+ -`, `where`,
+//! `* / @`, unary `-`, `^` (right). The height of the tree is bounded before it is built.
 
 use super::build::{Builder, Children, PestNode, unexpected};
 use super::{MAX_HEIGHT, Rule};
@@ -18,7 +18,7 @@ enum Infix {
 
 const NOT: u8 = 3;
 const COMPARE: u8 = 4;
-const NEGATE: u8 = 8;
+const NEGATE: u8 = 9;
 
 /// Operator, and the precedence by which it binds.
 fn infix(text: &str) -> (Infix, u8) {
@@ -32,13 +32,14 @@ fn infix(text: &str) -> (Infix, u8) {
         "<=" => (LessEqual, COMPARE),
         ">" => (Greater, COMPARE),
         ">=" => (GreaterEqual, COMPARE),
-        "+" => (Add, 5),
-        "-" => (Subtract, 5),
-        "where" => return (Infix::Where, 6),
-        "*" => (Multiply, 7),
-        "/" => (Divide, 7),
-        "@" => (Product, 7),
-        "^" => (Power, 9),
+        ".." => (Range, 5),
+        "+" => (Add, 6),
+        "-" => (Subtract, 6),
+        "where" => return (Infix::Where, 7),
+        "*" => (Multiply, 8),
+        "/" => (Divide, 8),
+        "@" => (Product, 8),
+        "^" => (Power, 10),
         other => unreachable!("din.pest: `{other}` is no operator"),
     };
     (Infix::Binary(op), precedence)
@@ -175,7 +176,7 @@ impl Builder<'_> {
             Rule::k_true => ExprKind::Bool(true),
             Rule::k_false => ExprKind::Bool(false),
             Rule::hole => ExprKind::Hole,
-            Rule::list => ExprKind::List(Children::new(node).map(|part| self.expression(part, height)).collect()),
+            Rule::list => self.list(node, height),
             Rule::group => {
                 let mut parts: Vec<Expr> = Children::new(node).map(|part| self.expression(part, height)).collect();
                 match parts.pop() {
@@ -192,6 +193,23 @@ impl Builder<'_> {
             other => unexpected(other),
         };
         Expr { kind, span }
+    }
+
+    /// `[a, b]`, `[f(x) for x in xs]`
+    fn list(&mut self, node: PestNode, height: usize) -> ExprKind {
+        let mut items = Vec::new();
+        let mut each = Vec::new();
+        for part in Children::new(node) {
+            match part.as_rule() {
+                Rule::for_each => each.push(self.for_each(&mut Children::new(part), height)),
+                _ => items.push(self.expression(part, height)),
+            }
+        }
+        if each.is_empty() {
+            return ExprKind::List(items);
+        }
+        let value = items.pop().expect("din.pest: an expression stands before the first `for`");
+        ExprKind::Comprehension { value: Box::new(value), each }
     }
 
     /// `if a {…} else if b {…} else {…}`: an `else if` is a block whose value is the inner `if`.

@@ -66,7 +66,7 @@ pub(crate) const MEMBER_WORDS: [&str; 14] = [
     "output",
     "common",
 ];
-const MARKS_2: [&str; 6] = ["->", "=>", "==", "!=", "<=", ">="];
+const MARKS_2: [&str; 7] = ["->", "=>", "==", "!=", "<=", ">=", ".."];
 const MARKS_1: &str = "(){}[],:.~=<>+-*/@^";
 
 #[derive(Clone, Copy)]

@@ -41,7 +41,7 @@ fn leaf() -> Union<BoxedStrategy<String>> {
 
 /// An expression as a template with gaps.
 pub fn expression() -> BoxedStrategy<String> {
-    let operator = proptest::sample::select(vec!["+", "-", "*", "/", "@", "^", "and", "or", "where", "=="]);
+    let operator = proptest::sample::select(vec!["+", "-", "*", "/", "@", "^", "..", "and", "or", "where", "=="]);
     leaf()
         .boxed()
         .prop_recursive(4, 24, 4, move |inner| {
@@ -69,6 +69,8 @@ pub fn expression() -> BoxedStrategy<String> {
                     format!("{f}({}).field", parts.join(","))
                 }),
                 proptest::collection::vec(inner.clone(), 1..4).prop_map(|parts| format!("[~{}~,~]", parts.join("~,~"))),
+                (inner.clone(), inner.clone(), name())
+                    .prop_map(|(e, list, x)| format!("[~{e}~ for~ {x}~ in~ {list}~ for (~a,~ b~) in {list}~]")),
                 proptest::collection::vec(inner.clone(), 2..4).prop_map(|parts| format!("(~{}~)", parts.join(",~"))),
                 (inner.clone(), inner.clone(), inner.clone(), any::<bool>()).prop_map(|(c, a, b, flat)| {
                     if flat {
@@ -95,6 +97,7 @@ fn statement() -> impl Strategy<Value = String> {
         (name(), e()).prop_map(|(n, e)| format!("param {n}: [n,~ 3] = {e},~ b")),
         (name(), e()).prop_map(|(n, e)| format!("state {n}: s => [d] = {e}  let c = 1")),
         (name(), e()).prop_map(|(n, e)| format!("for {n} in {e} {{ x = {e} }}")),
+        (e(), e()).prop_map(|(list, e)| format!("for (~a,~ b~) in {list} {{ x = {e} }}")),
         e().prop_map(|e| format!("for i in [{e}] {{\n// inside\nx = x\n\n\n  y = {e} }}")),
         e(),
         Just("// own line".to_owned()),
@@ -125,7 +128,7 @@ fn member() -> impl Strategy<Value = String> {
 fn item() -> impl Strategy<Value = String> {
     prop_oneof![
         (name(), proptest::collection::vec(statement(), 0..6), expression()).prop_map(|(n, body, e)| {
-            format!("fn {n}(~x: [n],~ y:~ s => [d, 2],~ f: fn~=~{e}) -> [n]\n{{ // head\n{}\n}}", body.join("\n"))
+            format!("fn {n}(~x: [n],~ y:~ s => [d, 2],~ z: list~ of~ s => [d],~ f: fn~=~{e}) -> list of [n]\n{{ // head\n{}\n}}", body.join("\n"))
         }),
         (name(), proptest::collection::vec(member(), 0..6))
             .prop_map(|(n, body)| format!("/// A model\nmodel {n} {{\n{}\n}}", body.join("\n"))),

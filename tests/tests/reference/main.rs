@@ -6,6 +6,7 @@
 
 mod backend;
 mod fixture;
+mod interactions;
 mod interpreter;
 mod losses;
 mod units;
