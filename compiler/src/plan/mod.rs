@@ -10,6 +10,7 @@ mod storage;
 
 use crate::graph::{Graph, InputKind, NodeId, Root};
 use din_grammar::SourceMap;
+use din_program::TablePrecision;
 use din_program::schedule::{KernelId, Schedule, ScheduleRoot};
 use region::Region;
 use rustc_hash::FxHashMap;
@@ -23,11 +24,13 @@ pub struct PlanOptions {
     pub sequence_tile: u32,
     /// An update program over table rows: weights are addressed by row number.
     pub rows: bool,
+    /// What tables are read as.
+    pub tables: TablePrecision,
 }
 
 impl Default for PlanOptions {
     fn default() -> Self {
-        PlanOptions { batch_tile: 64, sequence_tile: 128, rows: false }
+        PlanOptions { batch_tile: 64, sequence_tile: 128, rows: false, tables: TablePrecision::F32 }
     }
 }
 
