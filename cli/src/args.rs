@@ -9,7 +9,8 @@ pub use compile::{BuildArgs, EmitArgs, PrecisionArg, Stage};
 pub use plan::{PLAN_EXAMPLES, PlacementArg, PlanArgs, PlannedDevice};
 pub use ranks::RanksArgs;
 pub use run::{
-    CpuArgs, DeviceArgs, DinTrainArgs, EvalArgs, IsaLevel, PredictArgs, TRAIN_EXAMPLES, TrainArgs, TrainedArgs,
+    CpuArgs, DeviceArgs, DinTrainArgs, EvalArgs, IsaLevel, PredictArgs, TRAIN_EXAMPLES, TablesArg, TrainArgs,
+    TrainedArgs,
 };
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -90,11 +91,14 @@ pub enum Verb {
     #[command(after_help = TRAIN_EXAMPLES)]
     Train(DinTrainArgs),
     /// Measure a trained run on data with labels
-    #[command(after_help = "Example:\n  din eval run/ --data test.parquet\n  din eval run/ --data test.parquet --json")]
+    #[command(
+        after_help = "Example:\n  din eval run/ --data test.parquet\n  din eval run/ --data test.parquet --json\n  \
+                            din eval run/ --data test.parquet --tables bf16   # what half the memory would cost"
+    )]
     Eval(EvalArgs),
     /// Write one probability for each row of data
     #[command(after_help = "Example:\n  din predict run/ --data today.parquet --out scores.parquet\n  \
-                            din predict run/ --data today.parquet --out scores.csv")]
+                            din predict run/ --data today.parquet --out scores.csv --tables bf16")]
     Predict(PredictArgs),
     /// Say what a run of several ranks would take, before anything runs: memory, traffic, time
     #[command(after_help = PLAN_EXAMPLES)]

@@ -12,7 +12,7 @@ use crate::optimize::{self, Pass, PassError, TrainError};
 use crate::plan::{self, Kernels, PlanOptions};
 use din_grammar::Span;
 use din_program::schedule::Schedule;
-use din_program::{FORMAT, Isa, Program, Update, UpdateSlot};
+use din_program::{FORMAT, Isa, Program, TablePrecision, Update, UpdateSlot};
 use std::time::Duration;
 
 /// How a model is compiled.
@@ -141,6 +141,9 @@ pub fn compile_observed(
         updates.push(update(u, rows, schedule));
         graphs.push(graph);
     }
+    // Behind all others, whose kernels keep their numbers.
+    let bf16 = PlanOptions { tables: TablePrecision::Bf16, ..plain };
+    let infer_bf16 = scheduled(&infer, "infer_bf16", &bf16)?;
     let mut code = Vec::new();
     for &isa in &options.levels {
         code.push(codegen::generate(&kernels, isa).map_err(CompileError::Codegen)?);
@@ -163,6 +166,7 @@ pub fn compile_observed(
         updates,
         train: train_schedule,
         infer: infer_schedule,
+        infer_bf16,
         kernels: kernels.described(),
         code,
     };

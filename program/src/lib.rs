@@ -59,6 +59,8 @@ pub struct Program {
     pub train: Schedule,
     /// Predictions and loss.
     pub infer: Schedule,
+    /// The same on tables in BF16: it differs from `infer` in the kernels that read rows.
+    pub infer_bf16: Schedule,
     /// The generated functions; schedules name them by index.
     pub kernels: Vec<Kernel>,
     /// The kernels' machine code, one blob for each ISA level, ascending.
@@ -120,26 +122,60 @@ pub struct Kernel {
 pub struct Signature {
     /// Number of arguments.
     pub arguments: u32,
-    /// Every array of f32 that the code reads or writes.
+    /// Every array of numbers that the code reads or writes.
     pub arrays: Vec<ArrayUse>,
     /// Arguments that are addresses of functions of the runtime.
     pub functions: Vec<(u32, MathFunction)>,
 }
 
-/// One way in which a kernel reaches an array of f32.
+/// One way in which a kernel reaches an array of numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ArrayUse {
     /// Number of the argument that points at the array.
     pub argument: u32,
     /// Which row of the array an element reaches.
     pub access: Access,
-    /// f32 numbers from one row to the next.
+    /// Numbers from one row to the next.
     pub stride: u32,
     /// Columns `0..columns` of a row may be touched.
     pub columns: u32,
     /// Whether the code writes to the array, or only reads it.
     pub writes: bool,
+    /// What its numbers are: [`TablePrecision::F32`] unless it is a table's.
+    pub precision: TablePrecision,
 }
+
+/// What the weights of a table are stored as.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum TablePrecision {
+    /// As they are trained.
+    #[default]
+    F32,
+    /// The upper half of an f32, for inference: a sign, 8 bits of exponent, 7 of significand.
+    Bf16,
+}
+
+impl TablePrecision {
+    /// Bytes of a number.
+    pub const fn bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::Bf16 => 2,
+        }
+    }
+}
+
+impl std::fmt::Display for TablePrecision {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+        })
+    }
+}
+
+/// Bytes behind the last row of a table in BF16 that code may read, and makes nothing of.
+pub const BF16_PADDING: usize = 16;
 
 /// How a kernel finds the row of an array for element `i` of its call's axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

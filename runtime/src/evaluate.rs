@@ -6,7 +6,9 @@ use crate::data::Dataset;
 use crate::metric::{Detail, MetricValue, Metrics};
 use crate::session::{DataPass, InferenceOptions, OnSignal, PassEvent, Session, infer_all};
 use crate::{Error, Result};
+use din_program::TablePrecision;
 use serde_json::{Map, Value, json};
+use std::fmt;
 use std::sync::Arc;
 
 /// The metrics of a data set.
@@ -60,6 +62,79 @@ impl Report {
             .collect();
         json!({ "rows": self.rows, "metrics": metrics })
     }
+}
+
+/// What tables in BF16 change of a report.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PrecisionReport {
+    /// On tables in f32.
+    pub trained: Report,
+    /// On tables in BF16.
+    pub rounded: Report,
+}
+
+impl PrecisionReport {
+    /// Each metric with its two values and what it has gained.
+    fn lines(&self) -> impl Iterator<Item = (&MetricValue, &MetricValue, Option<f64>)> {
+        self.trained.values.iter().zip(&self.rounded.values).map(|(trained, rounded)| {
+            let difference = trained.value.as_ref().ok().zip(rounded.value.as_ref().ok()).map(|(t, r)| r - t);
+            (trained, rounded, difference)
+        })
+    }
+
+    /// That of the rounded tables, each metric with its value on those in f32 and the difference.
+    pub fn to_json(&self) -> Value {
+        let mut json = self.rounded.to_json();
+        json["tables"] = json!(TablePrecision::Bf16.to_string());
+        for (k, (trained, _, difference)) in self.lines().enumerate() {
+            let line = &mut json["metrics"][k];
+            line["value_f32"] = json!(trained.value.as_ref().ok());
+            line["difference"] = json!(difference);
+        }
+        json
+    }
+}
+
+/// A table: what a metric is on tables in f32, in BF16, and the difference.
+impl fmt::Display for PrecisionReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let longest = self.trained.values.iter().map(|value| value.name.chars().count()).max().unwrap_or(0);
+        write!(f, "{:longest$} {:>10} {:>10} {:>11}", "tables in", "f32", "bf16", "difference")?;
+        for (trained, rounded, difference) in self.lines() {
+            write!(f, "\n{:longest$}", trained.name)?;
+            for value in [trained, rounded] {
+                match &value.value {
+                    Ok(value) => write!(f, " {value:>10.6}")?,
+                    Err(_) => write!(f, " {:>10}", "undefined")?,
+                }
+            }
+            match (difference, &trained.value, &rounded.value) {
+                (Some(0.0), _, _) => write!(f, " {:>11}", 0)?,
+                (Some(difference), _, _) => write!(f, " {difference:>+11.1e}")?,
+                (None, Err(why), _) | (None, Ok(_), Err(why)) => write!(f, " ({why})")?,
+                (None, Ok(_), Ok(_)) => unreachable!("two values have a difference"),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// [`evaluate`] as the tables are, then rounded to BF16, in which the session keeps them.
+///
+/// # Errors
+/// As [`evaluate`] and [`Session::round_tables`].
+pub fn evaluate_rounded(
+    session: &mut Session,
+    data: &Dataset,
+    batch: usize,
+    on_signal: OnSignal,
+    ranks: &Arc<dyn Communicator>,
+    observe: &mut dyn FnMut(PassEvent),
+) -> Result<PrecisionReport> {
+    let trained = evaluate(session, data, batch, on_signal, ranks, observe)?;
+    session.round_tables()?;
+    let rounded = evaluate(session, data, batch, on_signal, ranks, observe)?;
+    Ok(PrecisionReport { trained, rounded })
 }
 
 /// Evaluates all of `data`, which was opened with [`crate::data::ReadMode::Evaluate`]. Every rank

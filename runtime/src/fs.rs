@@ -270,6 +270,18 @@ pub fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
+/// The same of mapped bytes; `done` is called now and then, when those so far are not looked at
+/// again.
+pub fn sha256_mapped(bytes: &[u8], mut done: impl FnMut()) -> String {
+    const PIECE: usize = 64 << 20;
+    let mut digest = Sha256::new();
+    for piece in bytes.chunks(PIECE) {
+        digest.update(piece);
+        done();
+    }
+    hex(&digest.finalize())
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use tempfile::TempDir;
 
 /// The executable of the small model, built once.
-fn ranker() -> &'static Path {
+pub fn ranker() -> &'static Path {
     static FOLDER: OnceLock<(TempDir, PathBuf)> = OnceLock::new();
     &FOLDER
         .get_or_init(|| {

@@ -146,6 +146,10 @@ fn an_executable_with_images_needs_only_the_driver() {
         let text = fs::read_to_string(bench.path(name)).unwrap();
         text.lines().skip(1).map(|line| line.rsplit(',').next().unwrap().parse().unwrap()).collect()
     };
+    bench
+        .din("predict {own}/cpu {test} --out {own}/no.csv --device auto --tables bf16")
+        .expect(1)
+        .says("--tables bf16 is for a CPU; on cuda");
     bench.din("predict {own}/cpu {test} --out {own}/cpu.csv").expect(0);
     bench.din("predict {own}/cpu {test} --out {own}/gpu.csv --device cuda:0").expect(0).says("on GPU 0");
     bench.ranker("predict {own}/cpu {test} --out {own}/ranker.csv --device cuda:0").expect(0).says("on GPU 0");

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+mod bf16;
 mod bundle;
 mod commands;
 mod controls;

@@ -4,7 +4,8 @@
 //! ```text
 //! bench_step --spec bench/din_step.din --data target/bench/step.parquet --init target/bench/init.safetensors
 //!     [--names bench/names.json] [--threads 2] [--batch 1024] [--rounds 1] [--task train|infer] [--isa v4]
-//!     [--device cpu|cuda:N] [--precision f32|tf32|bf16] [--prefill 0] [--serve] [--profile] [--roofline]
+//!     [--device cpu|cuda:N] [--precision f32|tf32|bf16] [--prefill 0] [--tables f32|bf16]
+//!     [--serve] [--profile] [--roofline]
 //! ```
 //!
 //! A step's time is that of looking up its rows, forward, backward and updates; the file is read
@@ -20,7 +21,7 @@
 use din_compiler::front::{CheckOptions, NoFiles, check};
 use din_compiler::{CompileOptions, Compiled, codegen, compile};
 use din_program::cuda::Precision;
-use din_program::{Isa, Program};
+use din_program::{Isa, Program, TablePrecision};
 use din_runtime::batch::Batch;
 use din_runtime::cpu;
 use din_runtime::data::{Dataset, Order, ReadMode, StreamOptions};
@@ -52,6 +53,8 @@ struct Arguments {
     device: Option<u32>,
     precision: Precision,
     prefill: u64,
+    /// Of inference on a CPU.
+    tables: TablePrecision,
     serve: bool,
     profile: bool,
     roofline: bool,
@@ -109,6 +112,11 @@ impl Arguments {
                 precision => return Err(format!("--precision {precision} is none of f32, tf32, bf16").into()),
             },
             prefill: take("prefill", Some("0"))?.parse()?,
+            tables: match take("tables", Some("f32"))?.as_str() {
+                "f32" => TablePrecision::F32,
+                "bf16" => TablePrecision::Bf16,
+                precision => return Err(format!("--tables {precision} is none of f32, bf16").into()),
+            },
             serve,
             profile,
             roofline,
@@ -176,7 +184,7 @@ struct Side {
 impl Side {
     /// Everything at the initial weights; those that the file leaves out at the program's own.
     /// Tables that were filled stay.
-    fn reset(&mut self, init: &Init, prefill: u64) -> Outcome<()> {
+    fn reset(&mut self, init: &Init, prefill: u64, precision: TablePrecision) -> Outcome<()> {
         if prefill > 0 && !self.tables.is_empty() {
             return Ok(());
         }
@@ -201,6 +209,9 @@ impl Side {
                 for id in 0..prefill {
                     table.insert_loaded(id, true)?;
                 }
+            }
+            if precision == TablePrecision::Bf16 {
+                table.round_to_bf16()?;
             }
             self.tables.push(table);
         }
@@ -318,7 +329,7 @@ fn main() -> Outcome<()> {
         program,
         threads,
     };
-    side.reset(&init, arguments.prefill)?;
+    side.reset(&init, arguments.prefill, arguments.tables)?;
     // Warm, as the peers are: capacities grow, memory is touched.
     side.round(&batches[..batches.len().min(4)], arguments.infer)?;
     if let Runs::Cpu(engine) = &mut side.runs {
@@ -333,7 +344,7 @@ fn main() -> Outcome<()> {
     for () in rounds {
         count += 1;
         side.busy(&batches, arguments.infer)?;
-        side.reset(&init, arguments.prefill)?;
+        side.reset(&init, arguments.prefill, arguments.tables)?;
         let (seconds, losses) = side.round(&batches, arguments.infer)?;
         println!("{}", serde_json::json!({ "step_seconds": seconds, "losses": losses, "peak_kib": peak_kib() }));
     }
@@ -359,7 +370,7 @@ fn main() -> Outcome<()> {
     if matches!(side.runs, Runs::Gpu(_)) && arguments.profile && !arguments.infer {
         // A round of its own: launches are timed one by one.
         side.busy(&batches, false)?;
-        side.reset(&init, arguments.prefill)?;
+        side.reset(&init, arguments.prefill, arguments.tables)?;
         if let Runs::Gpu(engine) = &mut side.runs {
             engine.set_profile(true)?;
         }

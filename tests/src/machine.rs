@@ -236,6 +236,7 @@ pub fn around(case: &Case, schedule: Schedule) -> Program {
         training: Training { batch: 1, epochs: 1, seed: 0, select: 0, patience: None },
         updates: vec![update(true), update(false)],
         infer: empty(schedule.axes.clone()),
+        infer_bf16: empty(schedule.axes.clone()),
         train: schedule,
         kernels: vec![],
         code: vec![],

@@ -3,6 +3,7 @@
 use super::{PlacementArg, PrecisionArg, RanksArgs, SpecArgs, plan};
 use crate::device::{self, DeviceArg};
 use clap::{Args, ValueEnum};
+use din_program::TablePrecision;
 use din_runtime::leaves::{MAX_LEAVES, is_allowed};
 use std::path::PathBuf;
 
@@ -65,6 +66,9 @@ pub struct TrainArgs {
     /// Also write a checkpoint every so many steps [default: after each epoch only]
     #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..))]
     pub checkpoint_every: Option<u64>,
+    /// Refused: tables are trained in f32
+    #[arg(long, value_enum, value_name = "P", hide = true)]
+    pub tables: Option<TablesArg>,
     /// Print at the end where the time went, kernel by kernel; the first steps also as
     /// DIR/trace.json, for Perfetto or chrome://tracing
     #[arg(long)]
@@ -142,6 +146,24 @@ impl From<IsaLevel> for din_program::Isa {
     }
 }
 
+/// What the weights of tables are stored as while a trained model predicts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TablesArg {
+    /// As they were trained
+    F32,
+    /// Rounded to 16 bits: half the memory and traffic
+    Bf16,
+}
+
+impl From<TablesArg> for TablePrecision {
+    fn from(tables: TablesArg) -> Self {
+        match tables {
+            TablesArg::F32 => Self::F32,
+            TablesArg::Bf16 => Self::Bf16,
+        }
+    }
+}
+
 /// A trained run and which of its checkpoints.
 #[derive(Clone, Debug, Args)]
 pub struct TrainedArgs {
@@ -162,6 +184,9 @@ pub struct EvalArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+    /// bf16: print each metric with tables in f32 and in BF16, and the difference; on a CPU alone
+    #[arg(long, value_enum, value_name = "P", default_value_t = TablesArg::F32)]
+    pub tables: TablesArg,
     /// Print at the end what was decoded and how much memory was used, rank by rank
     #[arg(long)]
     pub profile: bool,
@@ -192,6 +217,10 @@ pub struct PredictArgs {
     /// Also write the spec's outputs (`output query = …`), as lists: to .parquet alone
     #[arg(long)]
     pub outputs: bool,
+    /// What the weights of tables are stored as; bf16 takes half the memory and rounds them, on a
+    /// CPU alone: `eval --tables bf16` says what that costs
+    #[arg(long, value_enum, value_name = "P", default_value_t = TablesArg::F32)]
+    pub tables: TablesArg,
     /// Replace --out if it is there
     #[arg(long)]
     pub force: bool,

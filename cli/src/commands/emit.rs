@@ -54,6 +54,7 @@ pub fn emit(console: &Console, args: &EmitArgs) -> Outcome {
             let program = compile(console, &args.spec.model, &args.spec.sets)?.program;
             section(console, "train", &schedule(&program, &program.train));
             section(console, "infer", &schedule(&program, &program.infer));
+            section(console, "infer on tables in BF16", &schedule(&program, &program.infer_bf16));
             for update in &program.updates {
                 section(console, &format!("update {}", update.name), &schedule(&program, &update.schedule));
             }

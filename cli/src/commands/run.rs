@@ -1,6 +1,6 @@
 //! The running verbs: train, eval and predict, for `din` and for the executables it builds.
 
-use crate::args::{CpuArgs, DeviceArgs, DinTrainArgs, EvalArgs, PredictArgs, TrainArgs, TrainedArgs};
+use crate::args::{CpuArgs, DeviceArgs, DinTrainArgs, EvalArgs, PredictArgs, TablesArg, TrainArgs, TrainedArgs};
 use crate::compile::{self, compile};
 use crate::device::{self, DeviceArg};
 use crate::failure::{Failure, INTERRUPTED, Outcome};
@@ -8,20 +8,21 @@ use crate::profile;
 use crate::progress::Progress;
 use crate::sources::folder_of;
 use crate::terminal::Console;
-use din_program::Program;
 use din_program::cuda::Precision;
+use din_program::{Program, TablePrecision};
 use din_runtime::bundle::Bundle;
 use din_runtime::comm::{Channel, Communicator, check_agreement};
 use din_runtime::data::{Dataset, OpenOptions, ReadMode};
-use din_runtime::evaluate::evaluate;
+use din_runtime::evaluate::{PrecisionReport, Report, evaluate, evaluate_rounded};
 use din_runtime::fs::{metadata, not_an_input, write_atomically};
 use din_runtime::placement::shard_plan;
 use din_runtime::predict::{self, OutputFormat, OutputOptions};
 use din_runtime::run_dir::{OpenedRun, RunDirectory, RunRecord, same_spec};
-use din_runtime::session::{CpuOptions, Device, OnSignal, Session};
+use din_runtime::session::{CpuOptions, Device, LoadPurpose, OnSignal, Session};
 use din_runtime::signal;
 use din_runtime::table::ShardPlan;
 use din_runtime::train::{self, Summary, TrainingOptions};
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -76,6 +77,10 @@ fn train_verb(
     (resume, device): (Option<OpenedRun>, Device),
     ranks: &Arc<dyn Communicator>,
 ) -> Outcome {
+    if args.tables.is_some() {
+        let help = "leave --tables out here; `eval --tables bf16` and `predict --tables bf16` round a trained run's";
+        return Err(Failure::user_error(format!("tables are trained in f32\n  help: {help}")));
+    }
     let options = TrainingOptions {
         spec_folder: spec_folder.into(),
         train: args.train.clone(),
@@ -187,18 +192,23 @@ impl TrainedModel {
     }
 }
 
-/// `own`: what a stand-alone executable carries; otherwise the run's own program is used.
+/// `own`: what a stand-alone executable carries; otherwise the run's own program is used. `load`:
+/// what tables are loaded as, of those that are asked for.
 fn open(
     console: &Console,
     own: Option<&Bundle>,
     trained: &TrainedArgs,
     device_args: &DeviceArgs,
     cpu: &CpuOptions,
+    (asked_tables, load): (TablesArg, TablePrecision),
     ranks: &Arc<dyn Communicator>,
 ) -> Result<TrainedModel, Failure> {
     let run = RunDirectory::open(&trained.run)?;
     let record = run.record()?;
     let (asked, memory) = (device::requested(device_args, None)?, device_args.gpu_table_memory);
+    if asked_tables == TablesArg::Bf16 && matches!(asked, DeviceArg::OwnGpu | DeviceArg::Cuda(_)) {
+        return Err(no_bf16_on(&asked));
+    }
     let (program, device) = match own {
         Some(own) => {
             let kernels = |gpu: &device::ProbedGpu| device::carried(own.kernels.as_ref(), gpu);
@@ -217,6 +227,12 @@ fn open(
             (Arc::new(program), device)
         }
     };
+    let purpose = match (&device, asked_tables) {
+        (Device::Cpu, _) => LoadPurpose::Inference(load),
+        // A GPU gets all that a table has.
+        (Device::Cuda { .. }, TablesArg::F32) => LoadPurpose::Training,
+        (Device::Cuda { .. }, TablesArg::Bf16) => return Err(no_bf16_on(&device)),
+    };
     let threads = cpu.start_threads()?;
     // The executor checks the program, which the checkpoint is read for.
     let executor = device.executor(&program, cpu, &threads)?;
@@ -225,7 +241,7 @@ fn open(
         true => shard_plan(&program, record.leaves, &**ranks, &[])?,
         false => ShardPlan::whole(program.tables.len()),
     };
-    let (checkpoint, loaded) = run.load(&trained.checkpoint, &program, &record, &plan)?;
+    let (checkpoint, loaded) = run.load(&trained.checkpoint, &program, &record, &plan, purpose)?;
     if own.is_some() && record.program != program.hash() && !same_spec(&run.program(&record)?, &program) {
         let help = "use the executable built from the spec that the run keeps in `spec/`, or `din` itself";
         return Err(Failure::user_error(format!(
@@ -245,37 +261,71 @@ fn open(
     Ok(TrainedModel { session, record, checkpoint, batch })
 }
 
+fn no_bf16_on(device: &dyn Display) -> Failure {
+    let help = "add --device cpu, or leave --tables out";
+    Failure::user_error(format!("--tables bf16 is for a CPU; on {device} tables are in f32\n  help: {help}"))
+}
+
 pub fn eval(console: &Console, own: Option<&Bundle>, args: &EvalArgs, ranks: &Arc<dyn Communicator>) -> Outcome {
-    let mut opened = open(console, own, &args.trained, &args.device, &cpu_options(&args.cpu), ranks)?;
+    // Both are evaluated.
+    let tables = (args.tables, TablePrecision::F32);
+    let mut opened = open(console, own, &args.trained, &args.device, &cpu_options(&args.cpu), tables, ranks)?;
     let options = OpenOptions {
         list_separator: opened.list_separator(console, args.input.list_separator),
         ..OpenOptions::new(ReadMode::Evaluate)
     };
     let data =
         Dataset::open_with(&args.data, &opened.session.program().schema, &options).map_err(din_runtime::Error::from)?;
-    opened.check_agreement(&data, &[profiled(args.profile)], &**ranks)?;
+    opened.check_agreement(&data, &[profiled(args.profile), stored(args.tables)], &**ranks)?;
     remark_of_left_out(console, &data);
     warn_of_reuse(console, &opened.record, &data);
     let mut progress = Progress::new(console);
     let mut observe = |event| progress.show_pass(event);
-    let report = evaluate(&mut opened.session, &data, opened.batch, OnSignal::Stop, ranks, &mut observe);
+    let (session, batch) = (&mut opened.session, opened.batch);
+    let report = match args.tables {
+        TablesArg::F32 => evaluate(session, &data, batch, OnSignal::Stop, ranks, &mut observe).map(Measured::Trained),
+        TablesArg::Bf16 => {
+            evaluate_rounded(session, &data, batch, OnSignal::Stop, ranks, &mut observe).map(Measured::Both)
+        }
+    };
     drop(progress);
     warn_of_values(console, &data);
     let report = report?;
     if args.json {
-        let mut json = report.to_json();
+        let mut json = match &report {
+            Measured::Trained(report) => report.to_json(),
+            Measured::Both(report) => report.to_json(),
+        };
         json["model"] = opened.session.program().model.clone().into();
         json["run"] = args.trained.run.display().to_string().into();
         json["checkpoint"] = opened.checkpoint.into();
         json["data"] = args.data.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().into();
         console.result(json.to_string());
     } else {
-        console.remark(format!("{} rows, checkpoint {}", report.rows, opened.checkpoint));
-        for value in &report.values {
-            console.result(value.to_string());
+        let shown = |rows| console.remark(format!("{rows} rows, checkpoint {}", opened.checkpoint));
+        match report {
+            Measured::Trained(report) => {
+                shown(report.rows);
+                report.values.iter().for_each(|value| console.result(value.to_string()));
+            }
+            Measured::Both(report) => {
+                shown(report.trained.rows);
+                console.result(report.to_string());
+            }
         }
     }
     show_reading(console, args.profile, &data, &**ranks)
+}
+
+/// What `eval` has measured.
+enum Measured {
+    Trained(Report),
+    Both(PrecisionReport),
+}
+
+/// What tables are asked for as: all ranks are asked for the same.
+fn stored(tables: TablesArg) -> String {
+    format!("tables in {}", TablePrecision::from(tables))
 }
 
 /// Whether a rank shows what was read: all do, or none.
@@ -323,7 +373,8 @@ pub fn predict(console: &Console, own: Option<&Bundle>, args: &PredictArgs, rank
         let help = "choose another --out, or pass --force to replace it";
         return Err(Failure::user_error(format!("{}: already exists\n  help: {help}", args.out.display())));
     }
-    let mut opened = open(console, own, &args.trained, &args.device, &cpu_options(&args.cpu), ranks)?;
+    let tables = (args.tables, args.tables.into());
+    let mut opened = open(console, own, &args.trained, &args.device, &cpu_options(&args.cpu), tables, ranks)?;
     let program = opened.session.program().clone();
     let output = OutputOptions { path: args.out.clone(), format, logits: args.logits, outputs: args.outputs };
     let separator = opened.list_separator(console, args.input.list_separator);
@@ -333,7 +384,13 @@ pub fn predict(console: &Console, own: Option<&Bundle>, args: &PredictArgs, rank
     let outputs = if args.outputs { "outputs" } else { "no outputs" };
     opened.check_agreement(
         &data,
-        &[format!("output {}", args.out.display()), logits.into(), outputs.into(), profiled(args.profile)],
+        &[
+            format!("output {}", args.out.display()),
+            logits.into(),
+            outputs.into(),
+            profiled(args.profile),
+            stored(args.tables),
+        ],
         &**ranks,
     )?;
     remark_of_left_out(console, &data);

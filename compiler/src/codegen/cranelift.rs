@@ -15,6 +15,7 @@ use cranelift_codegen::ir::{
 };
 use cranelift_codegen::isa::{CallConv, TargetIsa};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
+use din_program::TablePrecision;
 use din_program::schedule::{KernelArg, MathFunction};
 
 /// Column blocks of four that are unrolled rather than looped over.
@@ -327,7 +328,7 @@ impl<'b> Builder<'_, 'b> {
                 self.index(outer, sample)
             }
         };
-        let offset = self.b.ins().imul_imm_u(row, i64::from(place.stride) * 4);
+        let offset = self.b.ins().imul_imm_u(row, i64::from(place.stride) * place.precision.bytes() as i64);
         self.b.ins().iadd(base, offset)
     }
 
@@ -391,7 +392,13 @@ impl<'b> Builder<'_, 'b> {
         let mut moved = Row { loads: Vec::new(), outputs: Vec::new() };
         for (i, address) in region.body.iter().zip(&row.loads) {
             let value = match (i, address) {
-                (Instruction::Load(p), Some(a)) if p.width == region.width => Some(self.b.ins().iadd(*a, at)),
+                (Instruction::Load(p), Some(a)) if p.width == region.width => {
+                    let by = match p.precision {
+                        TablePrecision::F32 => at,
+                        TablePrecision::Bf16 => self.b.ins().ushr_imm_u(at, 1),
+                    };
+                    Some(self.b.ins().iadd(*a, by))
+                }
                 _ => *address,
             };
             moved.loads.push(value);
@@ -483,14 +490,34 @@ impl<'b> Builder<'_, 'b> {
     }
 
     fn load(&mut self, p: &StridedView, address: Value, offset: i32, value_type: ValueType) -> Value {
-        let column = 4 * p.column as i32;
         let one_number = p.width != self.region.width || (p.width == 1 && p.access == Access::Once);
+        let column = p.precision.bytes() as i32 * p.column as i32;
+        if p.precision == TablePrecision::Bf16 {
+            let at = if one_number { column } else { column + offset / 2 };
+            return self.load_bf16(address, at, one_number, value_type);
+        }
         if one_number && value_type == ValueType::F32X4 {
             let one = self.b.ins().load(types::F32, flags(), address, column);
             return self.b.ins().splat(types::F32X4, one);
         }
         let offset = if one_number { 0 } else { offset };
         self.load_at(address, column + offset, value_type)
+    }
+
+    /// A number in BF16, or four adjacent ones, as f32.
+    fn load_bf16(&mut self, address: Value, at: i32, one_number: bool, value_type: ValueType) -> Value {
+        let vector = value_type == ValueType::F32X4;
+        let (ty, lower) = match vector && !one_number {
+            true => (types::F32X4, self.b.ins().uload16x4(flags(), address, at)),
+            false => (types::F32, self.b.ins().uload16(types::I32, flags(), address, at)),
+        };
+        let bits = self.b.ins().ishl_imm_u(lower, 16);
+        let x = self.math(value_type).cast(ty, bits);
+        match value_type {
+            ValueType::F32X4 if one_number => self.b.ins().splat(types::F32X4, x),
+            ValueType::F32X4 | ValueType::F32 => x,
+            ValueType::F64 => self.b.ins().fpromote(types::F64, x),
+        }
     }
 
     fn load_at(&mut self, address: Value, at: i32, value_type: ValueType) -> Value {

@@ -9,6 +9,7 @@ use super::{Kernels, PlanOptions};
 use crate::elementwise::Cost;
 use crate::graph::{Absorbed, BinaryOp, UnaryOp};
 use din_grammar::{SourceMap, Span};
+use din_program::TablePrecision;
 use din_program::schedule::{
     AxisId, BATCH, BufferId, Call, Combine, GLOBAL, KernelArg, Operation, Phase, Reduction, Schedule, Storage, View,
 };
@@ -377,7 +378,14 @@ impl Emitter<'_> {
         let buffer = self.stored(id);
         let mut region = Region::new(to, item.width, false);
         let argument = region.argument(KernelArg::Buffer(buffer));
-        let place = StridedView { argument, access: Access::Row, stride: item.width, column: 0, width: item.width };
+        let place = StridedView {
+            argument,
+            access: Access::Row,
+            stride: item.width,
+            column: 0,
+            width: item.width,
+            precision: TablePrecision::F32,
+        };
         let x = region.emit(Instruction::Load(place));
         let least = region.emit(Instruction::Const(f64::NEG_INFINITY));
         let zero = region.emit(Instruction::Const(0.0));
@@ -511,7 +519,9 @@ impl Emitter<'_> {
                     let above = self.above(user.axis, axis, o.second);
                     Access::Nested { outer: rows, inner: open.region.argument(above) }
                 };
-                let place = StridedView { argument, access, stride: width, column: o.column, width: o.width };
+                let precision = self.options.tables;
+                let place =
+                    StridedView { argument, access, stride: width, column: o.column, width: o.width, precision };
                 open.region.emit(Instruction::Load(place))
             }
             OperandSource::External { .. } | OperandSource::Item(_) => {
@@ -559,7 +569,7 @@ impl Emitter<'_> {
             let above = self.above(axis, b.axis, second);
             Access::Indexed { index: open.region.argument(above) }
         };
-        StridedView { argument, access, stride: b.width, column, width }
+        StridedView { argument, access, stride: b.width, column, width, precision: TablePrecision::F32 }
     }
 }
 

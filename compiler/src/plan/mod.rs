@@ -10,6 +10,7 @@ mod storage;
 
 use crate::graph::{Graph, InputKind, NodeId, Root};
 use din_grammar::SourceMap;
+use din_program::TablePrecision;
 use din_program::schedule::{KernelId, Schedule, ScheduleRoot};
 use region::Region;
 use rustc_hash::FxHashMap;
@@ -25,11 +26,14 @@ pub struct PlanOptions {
     pub rows: bool,
     /// The graph of inference: see [`Region::short_functions`].
     pub inference: bool,
+    /// What tables are read as.
+    pub tables: TablePrecision,
 }
 
 impl Default for PlanOptions {
     fn default() -> Self {
-        PlanOptions { batch_tile: 64, sequence_tile: 128, rows: false, inference: false }
+        let tables = TablePrecision::F32;
+        PlanOptions { batch_tile: 64, sequence_tile: 128, rows: false, inference: false, tables }
     }
 }
 

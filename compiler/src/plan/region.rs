@@ -9,15 +9,15 @@
 use crate::graph::{BinaryOp, UnaryOp};
 pub use din_program::Access;
 use din_program::schedule::{AxisId, KernelArg, MathFunction};
-use din_program::{ArrayUse, Signature};
+use din_program::{ArrayUse, Signature, TablePrecision};
 use std::hash::{Hash, Hasher};
 
 /// Index into [`Region::body`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ValueId(pub u32);
 
-/// A strided array: column `c` of row `r` is the f32 at
-/// `args[argument] + (r * stride + column + c) * 4`.
+/// A strided array: column `c` of row `r` is the number at
+/// `args[argument] + (r * stride + column + c) * precision.bytes()`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct StridedView {
     pub argument: u32,
@@ -26,6 +26,8 @@ pub struct StridedView {
     pub column: u32,
     /// The region's width, or 1: the same number for every column.
     pub width: u32,
+    /// F32 but for the rows of a table.
+    pub precision: TablePrecision,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -138,6 +140,7 @@ impl Region {
                 stride: place.stride,
                 columns: place.column + place.width,
                 writes,
+                precision: place.precision,
             };
             if !arrays.contains(&found) {
                 arrays.push(found);

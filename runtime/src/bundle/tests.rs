@@ -29,7 +29,8 @@ fn program(model: &str) -> Program {
         training: Training { batch: 1, epochs: 1, seed: 0, select: 0, patience: None },
         updates: vec![],
         train: empty.clone(),
-        infer: empty,
+        infer: empty.clone(),
+        infer_bf16: empty,
         kernels: vec![],
         code: vec![],
     }

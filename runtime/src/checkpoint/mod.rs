@@ -31,7 +31,7 @@ pub use save::save;
 use crate::comm::LongOperation;
 use crate::exec::DenseState;
 use crate::fs::{parent, remove_folder};
-use crate::session::ModelState;
+use crate::session::{LoadPurpose, ModelState};
 use crate::table::{ShardPlan, Sharding};
 use crate::{Error, Result};
 use din_program::Program;
@@ -114,12 +114,12 @@ pub fn read_manifest(folder: &Path) -> Result<Manifest> {
 }
 
 /// Reads a checkpoint for `program`, which an executor has accepted: of each table the rows that
-/// the plan gives to this rank.
+/// the plan gives to this rank, and what of them the purpose needs.
 ///
 /// # Errors
 /// A file that is missing, cut short or altered; another format; a model of another structure.
 /// Files without a row for this rank are not looked at.
-pub fn load(folder: &Path, program: &Arc<Program>, plan: &ShardPlan) -> Result<LoadedCheckpoint> {
+pub fn load(folder: &Path, program: &Arc<Program>, plan: &ShardPlan, purpose: LoadPurpose) -> Result<LoadedCheckpoint> {
     let manifest = read_manifest(folder)?;
     manifest.agrees_with(program, folder)?;
     let _operation = LongOperation::begin();
@@ -147,9 +147,9 @@ pub fn load(folder: &Path, program: &Arc<Program>, plan: &ShardPlan) -> Result<L
         for (mapped, of) in &files {
             parts.push((mapped.tensors()?, *of));
         }
-        tables.push(table::restore(program, spec, &parts, manifest.seed, shard, folder)?);
+        tables.push(table::restore(program, spec, &parts, manifest.seed, shard, purpose, folder)?);
     }
-    Ok(LoadedCheckpoint { manifest, model: ModelState::restored(program.clone(), state, tables, plan) })
+    Ok(LoadedCheckpoint { manifest, model: ModelState::restored(program.clone(), state, tables, plan, purpose) })
 }
 
 /// The files of a table that may have rows of a rank's part (`None`: all rows), each with the part

@@ -1,6 +1,7 @@
 //! A table as tensors, ascending by key, and back.
 
 use super::tensors::{LazyTensor, Tensors};
+use crate::session::LoadPurpose;
 use crate::table::{RowField, Sharding, Table, TableError};
 use crate::{Error, Result};
 use din_program::schema::{self, TableKind};
@@ -8,6 +9,9 @@ use din_program::{Program, SlotScope, UpdateSlot};
 use safetensors::tensor::Dtype;
 use std::borrow::Cow;
 use std::path::Path;
+
+/// Rows after which the memory of a file is given back: it is read from front to back.
+const RELEASED: usize = 1 << 18;
 
 /// A tensor with a row for each id.
 #[derive(Debug)]
@@ -44,8 +48,7 @@ impl RowTensor {
 
 /// The tensors with a row for each id, and the optimizer's states with one value per table: name
 /// and slot.
-fn layout(program: &Program, spec: &schema::TableSpec, table: &Table) -> (Vec<RowTensor>, Vec<(String, usize)>) {
-    let slots = program.slots(spec.update);
+fn layout(slots: &[UpdateSlot], table: &Table) -> (Vec<RowTensor>, Vec<(String, usize)>) {
     let rows = table.row_fields().into_iter().map(|(field, width)| RowTensor::new(field, width, slots)).collect();
     let per_table = slots.iter().enumerate().filter(|(_, slot)| slot.per == SlotScope::Tensor);
     (rows, per_table.map(|(k, slot)| (format!("slot.{}", slot.name), k)).collect())
@@ -73,7 +76,7 @@ pub fn tensors<'a>(
 ) -> Vec<(String, LazyTensor<'a>)> {
     let n = order.len();
     let mut all = Vec::new();
-    let (row_tensors, scalars) = layout(program, spec, table);
+    let (row_tensors, scalars) = layout(program.slots(spec.update), table);
     for (name, k) in scalars {
         all.push((name, LazyTensor::f32(vec![1], table.slot(k))));
     }
@@ -113,17 +116,23 @@ struct Found {
 }
 
 /// The rows of a table that a rank owns (`None`: all), from files that [`tensors`] wrote, each
-/// beside the part of the table that it is. Rows are numbered by ascending id.
+/// beside the part of the table that it is. Rows are numbered by ascending id. For inference, only
+/// the weights are read.
 pub fn restore(
     program: &Program,
     spec: &schema::TableSpec,
     parts: &[(Tensors<'_>, Option<Sharding>)],
     seed: u64,
     shard: Option<Sharding>,
+    purpose: LoadPurpose,
     folder: &Path,
 ) -> Result<Table> {
     let machine = |e: TableError| Error::machine(e.to_string());
-    let mut table = Table::blank(spec, program.slots(spec.update), seed, shard).map_err(machine)?;
+    let slots = match purpose {
+        LoadPurpose::Training => program.slots(spec.update),
+        LoadPurpose::Inference(_) => &[],
+    };
+    let mut table = Table::blank(spec, slots, seed, shard, purpose.precision()).map_err(machine)?;
     let mut found = Vec::new();
     let mut rows_of = Vec::new();
     for (part, (tensors, of)) in parts.iter().enumerate() {
@@ -142,16 +151,19 @@ pub fn restore(
         let (folder, name, expected, found) = (folder.display(), &spec.name, table.rows(), found.len());
         return Err(Error::input(format!("{folder}: table `{name}`: expected rows of {expected} ids, found {found}")));
     }
-    let (row_tensors, scalars) = layout(program, spec, &table);
-    for tensor in row_tensors {
+    let (mut row_tensors, scalars) = layout(slots, &table);
+    row_tensors.retain(|tensor| purpose == LoadPurpose::Training || tensor.field == RowField::Weights);
+    for tensor in &row_tensors {
         let width = tensor.width;
         let values =
             parts.iter().zip(&rows_of).map(|((part, _), &rows)| part.floats(&tensor.name, &tensor.shape(rows)));
         let values = values.collect::<Result<Vec<_>>>()?;
-        let rows = table.field_mut(tensor.field)[first * width..].chunks_exact_mut(width);
-        for (row, found) in rows.zip(&found) {
-            let values = &values[usize::from(found.part)][found.at as usize * width..];
-            row.iter_mut().zip(values).for_each(|(target, &bytes)| *target = f32::from_le_bytes(bytes));
+        for (row, found) in (first..).zip(&found) {
+            if row.is_multiple_of(RELEASED) {
+                parts.iter().for_each(|(part, _)| part.release());
+            }
+            let values = &values[usize::from(found.part)][found.at as usize * width..][..width];
+            set_row(&mut table, tensor, row, values.iter().map(|&bytes| f32::from_le_bytes(bytes)));
         }
     }
     // Every file has what a table has only once.
@@ -160,12 +172,23 @@ pub fn restore(
         table.slot_mut(k).copy_from_slice(&any.f32(&name, &[1])?);
     }
     if table.is_dynamic() {
-        for tensor in layout(program, spec, &table).0 {
+        for tensor in &row_tensors {
             let oov = any.f32(&tensor.oov_name(), &tensor.shape(1))?;
-            table.field_mut(tensor.field)[..tensor.width].copy_from_slice(&oov);
+            set_row(&mut table, tensor, 0, oov.into_iter());
         }
     }
     Ok(table)
+}
+
+/// Writes what a tensor has of a row into the table.
+fn set_row(table: &mut Table, tensor: &RowTensor, row: usize, values: impl Iterator<Item = f32>) {
+    match tensor.field {
+        RowField::Weights => table.set_row(row, values),
+        field @ (RowField::Frequency | RowField::Updates | RowField::Slot(_)) => {
+            let to = &mut table.field_mut(field)[row * tensor.width..][..tensor.width];
+            to.iter_mut().zip(values).for_each(|(to, value)| *to = value);
+        }
+    }
 }
 
 /// Adds the ids of a file that a rank owns; gives how many the file has. `of`: the part of the

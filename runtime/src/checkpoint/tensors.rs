@@ -2,7 +2,7 @@
 //! refused unless its SHA-256 is the expected one.
 
 use crate::comm;
-use crate::fs::{sha256, sha256_file};
+use crate::fs::{sha256_file, sha256_mapped};
 use crate::{Error, Result};
 use memmap2::Mmap;
 use safetensors::tensor::{Dtype, SafeTensors, View};
@@ -115,7 +115,8 @@ impl Mapped {
         // once and never changed in place (checkpoints are new folders), and their hash is verified
         // through this same map before use.
         let map = unsafe { Mmap::map(&file) }.map_err(|e| Error::file("map", path, &e))?;
-        let found = sha256(&map);
+        let mapped = Self { map, path: path.to_path_buf() };
+        let found = sha256_mapped(&mapped.map, || mapped.release());
         if found != expected {
             return Err(Error::input(format!(
                 "{}: the file was altered: expected SHA-256 {expected}, found {found}",
@@ -123,29 +124,44 @@ impl Mapped {
             ))
             .help("use another checkpoint of the run"));
         }
-        Ok(Self { map, path: path.to_path_buf() })
+        Ok(mapped)
+    }
+
+    /// Gives back the memory of what was read so far; it is read again where it is looked at again.
+    pub fn release(&self) {
+        #[cfg(target_os = "linux")]
+        if !self.map.is_empty() {
+            // SAFETY: the map is of a file and was never written to, so the pages that come back
+            // are those that go. That they could stay is no error.
+            let _ = unsafe { self.map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
+        }
     }
 
     pub fn tensors(&self) -> Result<Tensors<'_>> {
         let inner = SafeTensors::deserialize(&self.map)
             .map_err(|e| Error::input(format!("{}: not a safetensors file: {e}", self.path.display())))?;
-        Ok(Tensors { inner, path: &self.path })
+        Ok(Tensors { inner, mapped: self })
     }
 }
 
 /// The tensors of a file, by name.
 pub struct Tensors<'a> {
     inner: SafeTensors<'a>,
-    path: &'a Path,
+    mapped: &'a Mapped,
 }
 
 impl Tensors<'_> {
     pub fn path(&self) -> &Path {
-        self.path
+        &self.mapped.path
+    }
+
+    /// See [`Mapped::release`].
+    pub fn release(&self) {
+        self.mapped.release();
     }
 
     fn data(&self, name: &str, dtype: Dtype, shape: &[usize]) -> Result<&[u8]> {
-        let at = self.path.display();
+        let at = self.mapped.path.display();
         let tensor = self
             .inner
             .tensor(name)
@@ -162,7 +178,7 @@ impl Tensors<'_> {
 
     /// Length of the first dimension.
     pub fn rows(&self, name: &str) -> Result<usize> {
-        let at = self.path.display();
+        let at = self.mapped.path.display();
         match self.inner.tensor(name) {
             Ok(tensor) => tensor.shape().first().copied().ok_or_else(|| {
                 Error::input(format!("{at}: tensor `{name}`: expected a list of values, found a single one"))

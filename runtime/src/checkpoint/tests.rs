@@ -1,10 +1,10 @@
 use super::*;
 use crate::comm::LocalCommunicator;
 use crate::exec::Backend;
-use crate::table::Table;
+use crate::table::{RowValues, Table};
 use din_program::schedule::Schedule;
 use din_program::schema::{self, Init, KeyType, Parameter, Schema, TableKind, Training, UpdateRule};
-use din_program::{FORMAT, Isa, SlotScope, Update, UpdateSlot};
+use din_program::{FORMAT, Isa, SlotScope, TablePrecision, Update, UpdateSlot};
 use std::collections::BTreeMap;
 
 mod parts;
@@ -65,7 +65,8 @@ pub(crate) fn program() -> Arc<Program> {
             schedule: empty.clone(),
         }],
         train: empty.clone(),
-        infer: empty,
+        infer: empty.clone(),
+        infer_bf16: empty,
         kernels: vec![],
         code: vec![],
     })
@@ -147,7 +148,7 @@ fn everything_comes_back_bit_for_bit_id_for_id() {
     let model = filled(&program);
     let path = save(folder.path(), &model, &manifest(&program, 41), &LocalCommunicator).unwrap();
     assert_eq!(list(folder.path()).unwrap(), ["step-0000000041"]);
-    let loaded = load(&path, &program, &whole(&program)).unwrap();
+    let loaded = load(&path, &program, &whole(&program), LoadPurpose::Training).unwrap();
     assert_eq!(loaded.model.dense, model.dense);
     assert_eq!(loaded.manifest.position, manifest(&program, 41).position);
     for (a, b) in model.tables.iter().zip(&loaded.model.tables) {
@@ -159,6 +160,31 @@ fn everything_comes_back_bit_for_bit_id_for_id() {
     let again = save(folder.path(), &loaded.model, &manifest(&program, 41), &LocalCommunicator);
     assert_eq!(read_manifest(&again.unwrap()).unwrap().files, loaded.manifest.files);
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing but the checkpoint is left");
+}
+
+/// For inference, neither optimizer states nor counts are read, and weights are rounded as asked.
+#[test]
+fn inference_reads_weights_alone() {
+    let program = program();
+    let folder = tempfile::tempdir().unwrap();
+    let model = filled(&program);
+    let path = save(folder.path(), &model, &manifest(&program, 41), &LocalCommunicator).unwrap();
+    let read = |precision| load(&path, &program, &whole(&program), LoadPurpose::Inference(precision)).unwrap().model;
+    let (trained, rounded) = (read(TablePrecision::F32), read(TablePrecision::Bf16));
+    let training = load(&path, &program, &whole(&program), LoadPurpose::Training).unwrap().model;
+    for ((trained, rounded), table) in trained.tables.iter().zip(&rounded.tables).zip(&training.tables) {
+        assert_eq!((trained.slot_count(), rounded.slot_count(), table.slot_count()), (0, 0, 3));
+        assert!(trained.frequency().iter().chain(trained.updates()).all(|&count| count == 0.0));
+        assert_eq!(trained.weights(), table.weights());
+        assert_eq!((trained.precision(), rounded.precision()), (TablePrecision::F32, TablePrecision::Bf16));
+        assert_eq!(trained.in_key_order(), rounded.in_key_order());
+        let mut rows = RowValues::default();
+        rows.clear(TablePrecision::Bf16);
+        rows.append_rows(rounded, &(0..rounded.rows() as u32).collect::<Vec<_>>());
+        let expected: Vec<half::bf16> = table.weights().iter().map(|&x| half::bf16::from_f32(x)).collect();
+        assert!(rows.are(expected.len(), TablePrecision::Bf16) && rows == RowValues::Bf16(expected));
+        assert_eq!(trained.bytes() - rounded.bytes(), 2 * trained.weights().len() as u64);
+    }
 }
 
 #[test]
@@ -173,16 +199,16 @@ fn every_altered_file_is_named_and_refused() {
             let mut bytes = written.clone();
             bytes[at] ^= 4;
             fs::write(path.join(file), &bytes).unwrap();
-            let error = load(&path, &program, &whole(&program)).unwrap_err();
+            let error = load(&path, &program, &whole(&program), LoadPurpose::Training).unwrap_err();
             assert!(error.message.contains(file) && error.message.contains("SHA-256"), "{error}");
             assert_eq!(error.exit_code(), 1);
         }
         fs::write(path.join(file), &written).unwrap();
         fs::rename(path.join(file), path.join("gone")).unwrap();
-        assert!(load(&path, &program, &whole(&program)).unwrap_err().message.contains(file));
+        assert!(load(&path, &program, &whole(&program), LoadPurpose::Training).unwrap_err().message.contains(file));
         fs::rename(path.join("gone"), path.join(file)).unwrap();
     }
-    load(&path, &program, &whole(&program)).unwrap();
+    load(&path, &program, &whole(&program), LoadPurpose::Training).unwrap();
 }
 
 #[test]
@@ -194,7 +220,7 @@ fn another_models_checkpoint_is_refused_with_the_difference() {
     let mut other = Program::clone(&program);
     other.tables[0].width = 8;
     other.parameters[0].name = "hidden.0.kernel".into();
-    let message = load(&path, &Arc::new(other), &whole(&program)).unwrap_err().message;
+    let message = load(&path, &Arc::new(other), &whole(&program), LoadPurpose::Training).unwrap_err().message;
     for part in [
         "only in the checkpoint: table good [3] of int64 ids with m per weight, s per row, t per tensor",
         "only in the model: table good [8] of int64 ids",
@@ -227,7 +253,10 @@ fn saving_the_same_step_again_replaces_the_manifest_alone() {
     let before = places();
     assert_eq!(save(&model, &ends).unwrap(), path);
     assert_eq!(places(), before, "nothing was moved");
-    assert_eq!(load(&path, &program, &whole(&program)).unwrap().manifest.position, ends.position);
+    assert_eq!(
+        load(&path, &program, &whole(&program), LoadPurpose::Training).unwrap().manifest.position,
+        ends.position
+    );
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing but the checkpoint is left");
     // What a kill before the rename leaves: the checkpoint as it was, and a hidden folder that goes
     // when the run is resumed.
@@ -242,6 +271,6 @@ fn saving_the_same_step_again_replaces_the_manifest_alone() {
     other.dense.params[0][0] += 1.0;
     let error = save(&other, &inside).unwrap_err();
     assert_eq!(error.exit_code(), 3, "{error}");
-    assert_eq!(load(&path, &program, &whole(&program)).unwrap().model.dense, model.dense);
+    assert_eq!(load(&path, &program, &whole(&program), LoadPurpose::Training).unwrap().model.dense, model.dense);
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
 }

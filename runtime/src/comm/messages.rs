@@ -1,5 +1,7 @@
 //! Messages: one per rank, in one piece of memory.
 
+use half::bf16;
+
 /// Words of 32 bits, a message per rank one after the other. An id is two words, the lower half
 /// first; a float is the word of its bits.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -64,6 +66,18 @@ pub fn ids(words: &[u32]) -> impl ExactSizeIterator<Item = u64> {
 pub fn floats_as_words(floats: &[f32]) -> &[u32] {
     // SAFETY: both types have four bytes, the same alignment, and no invalid values.
     unsafe { std::slice::from_raw_parts(floats.as_ptr().cast(), floats.len()) }
+}
+
+/// Two numbers in BF16 for each word.
+pub fn words_as_bf16(words: &[u32]) -> &[bf16] {
+    // SAFETY: a word has the bytes of two numbers and is more aligned; no bits are invalid.
+    unsafe { std::slice::from_raw_parts(words.as_ptr().cast(), 2 * words.len()) }
+}
+
+/// The same, to write.
+pub fn words_as_bf16_mut(words: &mut [u32]) -> &mut [bf16] {
+    // SAFETY: a word has the bytes of two numbers and is more aligned; no bits are invalid.
+    unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast(), 2 * words.len()) }
 }
 
 /// Words as floats.

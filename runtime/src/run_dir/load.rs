@@ -4,6 +4,7 @@ use super::{Best, RunDirectory, RunRecord};
 use crate::checkpoint::{self, LoadedCheckpoint, Manifest};
 use crate::error::{Error, Result};
 use crate::fs::metadata;
+use crate::session::LoadPurpose;
 use crate::table::ShardPlan;
 use din_program::Program;
 use std::path::Path;
@@ -33,8 +34,9 @@ impl RunDirectory {
         program: &Arc<Program>,
         record: &RunRecord,
         plan: &ShardPlan,
+        purpose: LoadPurpose,
     ) -> Result<(String, LoadedCheckpoint)> {
-        self.load_with(wanted, program, record, plan, |_| {})
+        self.load_with(wanted, program, record, plan, purpose, |_| {})
     }
 
     /// `before_reading` is called with the folder of each checkpoint that was looked up.
@@ -44,6 +46,7 @@ impl RunDirectory {
         program: &Arc<Program>,
         record: &RunRecord,
         plan: &ShardPlan,
+        purpose: LoadPurpose,
         mut before_reading: impl FnMut(&Path),
     ) -> Result<(String, LoadedCheckpoint)> {
         /// A run would have to write so many checkpoints while one is looked up.
@@ -68,7 +71,7 @@ impl RunDirectory {
                 .help("name one of them by --checkpoint"));
             }
             before_reading(&folder);
-            match checkpoint::load(&folder, program, plan) {
+            match checkpoint::load(&folder, program, plan, purpose) {
                 Ok(loaded) => {
                     self.check_own(&loaded.manifest, record, &folder)?;
                     return Ok((name, loaded));

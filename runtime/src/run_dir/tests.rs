@@ -4,6 +4,7 @@ use crate::checkpoint::tests::{filled, manifest, program, whole};
 use crate::checkpoint::{self, LoadedCheckpoint, Manifest};
 use crate::checkpoint::{MANIFEST_FORMAT, save};
 use crate::comm::{Channel, Communicator, LocalCommunicator, in_process};
+use crate::session::LoadPurpose;
 use tempfile::TempDir;
 
 fn record(program: &Program) -> RunRecord {
@@ -61,7 +62,7 @@ impl Made {
     }
 
     fn load(&self, wanted: &str) -> Result<(String, LoadedCheckpoint)> {
-        self.run.load(wanted, &self.program, &self.record, &whole(&self.program))
+        self.run.load(wanted, &self.program, &self.record, &whole(&self.program), LoadPurpose::Training)
     }
 }
 
@@ -168,13 +169,17 @@ fn a_checkpoint_that_is_removed_before_it_is_read_is_looked_up_again() {
                 checkpoint::remove(folder).unwrap();
             }
         };
-        let (name, loaded) = made.run.load_with(wanted, &made.program, &made.record, &plan, train_on).unwrap();
+        let (name, loaded) =
+            made.run.load_with(wanted, &made.program, &made.record, &plan, LoadPurpose::Training, train_on).unwrap();
         assert_eq!((name.as_str(), loaded.manifest.position.step), ("step-0000000004", 4));
     }
     // One that was asked for by name is gone.
     let made = Made::new();
     let gone = |folder: &Path| checkpoint::remove(folder).unwrap();
-    let error = made.run.load_with("step-0000000001", &made.program, &made.record, &plan, gone).unwrap_err();
+    let error = made
+        .run
+        .load_with("step-0000000001", &made.program, &made.record, &plan, LoadPurpose::Training, gone)
+        .unwrap_err();
     assert!(error.message.contains("step-0000000001"), "{error}");
     // And the looking ends.
     let made = Made::new();
@@ -183,7 +188,8 @@ fn a_checkpoint_that_is_removed_before_it_is_read_is_looked_up_again() {
         step += 1;
         fs::rename(folder, folder.with_file_name(checkpoint::name(step))).unwrap();
     };
-    let error = made.run.load_with("last", &made.program, &made.record, &plan, on_and_on).unwrap_err();
+    let error =
+        made.run.load_with("last", &made.program, &made.record, &plan, LoadPurpose::Training, on_and_on).unwrap_err();
     assert_eq!(error.exit_code(), 3);
     assert!(error.message.contains("100 checkpoints were removed by the training"), "{error}");
 }

@@ -14,7 +14,7 @@ pub(crate) mod undefined;
 pub use device::{CpuOptions, Device};
 pub use inference::{DataPass, OnSignal, PassEvent};
 pub(crate) use inference::{InferenceOptions, Inferred, PassPosition, infer_all};
-pub use model::ModelState;
+pub use model::{LoadPurpose, ModelState};
 pub use ranks::{AskedRows, RowAsker};
 
 use crate::batch::Batch;
@@ -390,10 +390,23 @@ impl Session {
 
     /// Takes the OOV rows back before training.
     fn clear_oov_rows(&mut self) -> Result<()> {
+        self.model.get().check_trainable()?;
         if self.model.get_mut()?.clear_oov_rows() {
             self.uploaded = false;
         }
         Ok(())
+    }
+
+    /// Rounds the tables to BF16: what follows is inference on a CPU. Of a run of several ranks,
+    /// every rank calls it.
+    ///
+    /// # Errors
+    /// There is no memory for a table in both forms, or the model is shared.
+    pub fn round_tables(&mut self) -> Result<()> {
+        self.fill_oov_rows()?;
+        self.download()?;
+        self.uploaded = false;
+        self.model.get_mut()?.round_tables()
     }
 
     /// Predictions without training: see [`Session::predicted`].

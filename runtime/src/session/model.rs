@@ -1,6 +1,5 @@
 //! The values of a model in memory, apart from the executor that runs its steps.
 
-use crate::Result;
 use crate::batch::Batch;
 use crate::comm::{Communicator, LongOperation};
 use crate::exec::DenseState;
@@ -8,7 +7,8 @@ use crate::leaves::default_leaves;
 use crate::random::Stream;
 use crate::table::{self, FrequencyCounter, IdFrequencies, Resolved, ShardPlan, Sharding, Table};
 use crate::threads::Threads;
-use din_program::Program;
+use crate::{Error, Result};
+use din_program::{Program, TablePrecision};
 use std::sync::Arc;
 
 /// Dense parameters, states, tables and the optimizer's state. Reading needs no exclusive access,
@@ -21,6 +21,27 @@ pub struct ModelState {
     pub tables: Vec<Table>,
     /// Whether the OOV rows are those of evaluation: see [`Table::fill_oov_row`].
     oov_filled: bool,
+    /// What it was loaded for.
+    purpose: LoadPurpose,
+}
+
+/// What a model is loaded for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoadPurpose {
+    /// Training: everything.
+    Training,
+    /// Inference alone: of tables only the weights, in this precision.
+    Inference(TablePrecision),
+}
+
+impl LoadPurpose {
+    /// What tables are stored as.
+    pub fn precision(self) -> TablePrecision {
+        match self {
+            Self::Training => TablePrecision::F32,
+            Self::Inference(precision) => precision,
+        }
+    }
 }
 
 impl ModelState {
@@ -54,13 +75,43 @@ impl ModelState {
             tables.push(Table::of_shard(spec, program.slots(spec.update), seed, plan.shard(t), threads)?);
         }
         keep_ids(&program, &mut tables, plan);
-        Ok(Self { program, dense, tables, oov_filled: false })
+        Ok(Self { program, dense, tables, oov_filled: false, purpose: LoadPurpose::Training })
     }
 
-    /// A model as a checkpoint holds it, OOV rows included.
-    pub fn restored(program: Arc<Program>, dense: DenseState, mut tables: Vec<Table>, plan: &ShardPlan) -> Self {
-        keep_ids(&program, &mut tables, plan);
-        Self { program, dense, tables, oov_filled: true }
+    /// A model as a checkpoint holds it, OOV rows included, its tables loaded for `purpose`.
+    pub fn restored(
+        program: Arc<Program>,
+        dense: DenseState,
+        mut tables: Vec<Table>,
+        plan: &ShardPlan,
+        purpose: LoadPurpose,
+    ) -> Self {
+        if purpose == LoadPurpose::Training {
+            keep_ids(&program, &mut tables, plan);
+        }
+        Self { program, dense, tables, oov_filled: true, purpose }
+    }
+
+    /// Rounds the tables to BF16; the model is from then on for inference on a CPU alone.
+    ///
+    /// # Errors
+    /// There is no memory for a table in both forms.
+    pub(super) fn round_tables(&mut self) -> Result<()> {
+        self.purpose = LoadPurpose::Inference(TablePrecision::Bf16);
+        for table in &mut self.tables {
+            table.round_to_bf16()?;
+        }
+        Ok(())
+    }
+
+    /// Refuses training of a model that was loaded for inference.
+    pub(super) fn check_trainable(&self) -> Result<()> {
+        match self.purpose {
+            LoadPurpose::Training => Ok(()),
+            LoadPurpose::Inference(_) => {
+                Err(Error::input("a model that was loaded for inference can be read only, not trained"))
+            }
+        }
     }
 
     pub fn program(&self) -> &Arc<Program> {
@@ -146,9 +197,13 @@ impl ModelState {
         let parameters = program.parameters.iter().map(|p| &p.name).zip(&self.dense.params);
         let states = program.states.iter().map(|s| &s.name).zip(&self.dense.states);
         let dense = parameters.chain(states).map(|(name, values)| (name, &values[..]));
-        let tables = program.tables.iter().map(|t| &t.name).zip(self.tables.iter().map(Table::weights));
-        let diverged = |x: &f32| !x.is_finite() || x.abs() >= TOO_LARGE;
-        dense.chain(tables).find_map(|(name, values)| Some((name.clone(), values.iter().copied().find(diverged)?)))
+        let mut tables = program.tables.iter().zip(&self.tables);
+        let diverged = |x: f32| !x.is_finite() || x.abs() >= TOO_LARGE;
+        let found = dense.map(|(name, values)| (name, values.iter().copied().find(|&x| diverged(x))));
+        let (name, weight) = found
+            .chain(tables.by_ref().map(|(spec, table)| (&spec.name, table.find_weight(diverged))))
+            .find(|(_, weight)| weight.is_some())?;
+        Some((name.clone(), weight?))
     }
 }
 

@@ -5,6 +5,7 @@ use crate::batch::Batch;
 use crate::data::{Batches, Dataset, OpenOptions, Order, ReadMode, StreamOptions};
 use crate::placement::{IdDistribution, TableIds};
 use crate::run_dir::{RunDirectory, RunRecord};
+use crate::session::LoadPurpose;
 use crate::table::{IdFrequencies, ShardPlan, Table};
 use din_program::Program;
 use din_program::schema::TableSpec;
@@ -42,7 +43,8 @@ impl LogSurvey {
         let run = RunDirectory::open(path)?;
         let record = run.record()?;
         let program = Arc::new(run.program(&record)?);
-        let (_, loaded) = run.load("last", &program, &record, &ShardPlan::whole(program.tables.len()))?;
+        let plan = ShardPlan::whole(program.tables.len());
+        let (_, loaded) = run.load("last", &program, &record, &plan, LoadPurpose::Training)?;
         let steps = loaded.manifest.position.step;
         let (sample, unread) = match Sample::read(&program, &record) {
             Ok(sample) => (sample, None),

@@ -38,6 +38,7 @@
 //! - `resolve`: the row numbers of a whole batch.
 //! - `shard`: which rank has a row.
 //! - `size`: the memory that it takes.
+//! - `weights`: what its rows are stored as.
 
 mod error;
 mod field;
@@ -51,6 +52,7 @@ mod region;
 mod resolve;
 mod shard;
 mod size;
+mod weights;
 
 pub use error::TableError;
 pub use field::RowField;
@@ -59,17 +61,19 @@ pub use occurrences::{Occurrences, RowReads};
 pub use oov::{OovSums, fill_oov_rows};
 pub use resolve::{Resolved, resolve_read, resolve_train};
 pub use shard::{Placement, ShardPlan, Sharding};
+pub use weights::{RowValues, row_words};
 
 use crate::column_loops;
 use crate::random::Stream;
 use crate::threads::Threads;
 use din_program::schema::{self, TableKind};
-use din_program::{SlotScope, UpdateSlot};
+use din_program::{SlotScope, TablePrecision, UpdateSlot};
 use index::{Index, Mark};
 use order::KeptIds;
 use owned::OwnedIds;
 use region::Slab;
 use std::sync::{Mutex, PoisonError};
+use weights::Weights;
 
 /// For an id that training has not seen; no row, of which there are fewer.
 const OTHER: u32 = u32::MAX;
@@ -89,7 +93,7 @@ pub struct Table {
     /// Of which ids it has the rows, where it is a part.
     shard: Option<Sharding>,
     rows: usize,
-    weights: Slab,
+    weights: Weights,
     slots: Vec<TableSlot>,
     frequency: Slab,
     updates: Slab,
@@ -141,10 +145,10 @@ impl Table {
         shard: Option<Sharding>,
         threads: &Threads,
     ) -> Result<Table, TableError> {
-        let mut table = Self::blank(spec, slots, seed, shard)?;
+        let mut table = Self::blank(spec, slots, seed, shard, TablePrecision::F32)?;
         if let Kind::Fixed { owned, .. } = &table.kind {
             let (key, init, width) = (table.stream, table.init, table.width.max(1));
-            let weights = table.weights.values.as_mut_slice();
+            let weights = table.weights.trained_mut().values.as_mut_slice();
             let parts: Vec<Mutex<&mut [f32]>> = weights.chunks_mut(PART * width).map(Mutex::new).collect();
             threads.parallel_for(parts.len(), &|part| {
                 let mut rows = parts[part].lock().unwrap_or_else(PoisonError::into_inner);
@@ -165,6 +169,7 @@ impl Table {
         slots: &[UpdateSlot],
         seed: u64,
         shard: Option<Sharding>,
+        precision: TablePrecision,
     ) -> Result<Table, TableError> {
         let width = spec.width as usize;
         let kind = match spec.kind {
@@ -189,7 +194,7 @@ impl Table {
             kind,
             shard,
             rows: 0,
-            weights: Slab::new(width),
+            weights: Weights::new(precision, width),
             slots: slots
                 .iter()
                 .map(|slot| TableSlot {
@@ -266,7 +271,10 @@ impl Table {
             return Err(TableError::Full { table: self.name.clone() });
         }
         self.extend_to(row + 1)?;
-        Stream::keyed(self.stream, id).fill(self.init, self.weights.row_mut(row));
+        // One in BF16 is read from a checkpoint.
+        if let Weights::F32(weights) = &mut self.weights {
+            Stream::keyed(self.stream, id).fill(self.init, weights.row_mut(row));
+        }
         if let Kind::Dynamic { index } = &mut self.kind {
             index.insert(id, row as u32, mark)?;
             if let Some(kept) = &mut self.kept_ids {
@@ -367,12 +375,12 @@ impl Table {
         }
     }
 
-    /// `rows x width`.
+    /// `rows x width`, of a table in f32.
     pub fn weights(&self) -> &[f32] {
-        self.weights.values.as_slice()
+        self.weights.trained().values.as_slice()
     }
     pub fn weights_mut(&mut self) -> &mut [f32] {
-        self.weights.values.as_mut_slice()
+        self.weights.trained_mut().values.as_mut_slice()
     }
     /// Optimizer state `k`: `rows x width`, `rows`, or one value, by its scope.
     pub fn slot(&self, k: usize) -> &[f32] {
@@ -410,7 +418,7 @@ impl Table {
     // Base addresses for generated code. Writing through them is for whoever has exclusive use of
     // the table.
     pub fn weights_ptr(&self) -> *mut f32 {
-        self.weights.values.pointer()
+        self.weights.trained().values.pointer()
     }
     pub fn slot_ptr(&self, k: usize) -> *mut f32 {
         self.slots[k].slab.values.pointer()

@@ -107,7 +107,7 @@ impl Table {
     /// optimizer state made anew.
     pub fn set_oov_row(&mut self, sums: &OovSums) {
         debug_assert!(self.is_dynamic(), "a fixed table has no OOV row");
-        for (weight, &sum) in self.weights.row_mut(0).iter_mut().zip(&sums.sums) {
+        for (weight, &sum) in self.weights_mut()[..sums.sums.len()].iter_mut().zip(&sums.sums) {
             *weight = (sum as f64 / sums.ids.max(1) as f64 / UNIT) as f32;
         }
         for slot in self.slots.iter_mut().filter(|s| s.scope != SlotScope::Tensor) {
@@ -129,7 +129,7 @@ impl Table {
     /// all rows must not see whether, or when, the table was evaluated or saved.
     pub fn clear_oov_row(&mut self) {
         if self.is_dynamic() {
-            self.weights.row_mut(0).fill(0.0);
+            self.weights.trained_mut().row_mut(0).fill(0.0);
         }
     }
 }

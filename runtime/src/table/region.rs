@@ -5,6 +5,8 @@
 //! written take no memory. Growing may move the base address; nothing else does.
 
 use super::TableError;
+use din_program::BF16_PADDING;
+use half::bf16;
 use memmap2::{MmapMut, MmapOptions};
 
 /// From this size on huge pages are asked for.
@@ -69,9 +71,18 @@ fn grow(map: MmapMut, bytes: usize) -> std::io::Result<MmapMut> {
 ///
 /// # Safety
 /// Any zeroed bytes must be a valid value, and alignment at most a page.
-pub(super) unsafe trait Zeroed: Copy {}
+pub(super) unsafe trait Zeroed: Copy {
+    /// Bytes behind the last value that may be read.
+    const PADDING: usize;
+}
 // SAFETY: 0.0.
-unsafe impl Zeroed for f32 {}
+unsafe impl Zeroed for f32 {
+    const PADDING: usize = 0;
+}
+// SAFETY: 0.0 in 16 bits.
+unsafe impl Zeroed for bf16 {
+    const PADDING: usize = BF16_PADDING;
+}
 
 /// An array in a region.
 #[derive(Debug)]
@@ -89,7 +100,7 @@ impl<T: Zeroed> ZeroedVec<T> {
     /// Lengthens it with zeroes; may move it.
     pub fn extend_to(&mut self, length: usize) -> Result<(), TableError> {
         let bytes = length.checked_mul(size_of::<T>()).ok_or(TableError::Memory { bytes: u64::MAX })?;
-        self.region.reserve(bytes)?;
+        self.region.reserve(bytes.saturating_add(T::PADDING))?;
         self.length = self.length.max(length);
         Ok(())
     }
@@ -113,14 +124,14 @@ impl<T: Zeroed> ZeroedVec<T> {
     }
 }
 
-/// Rows of `width` f32 values, contiguous: row `r` begins at `pointer() + r * width`.
+/// Rows of `width` values, contiguous: row `r` begins at `pointer() + r * width`.
 #[derive(Debug)]
-pub(super) struct Slab {
-    pub values: ZeroedVec<f32>,
+pub(super) struct Slab<T = f32> {
+    pub values: ZeroedVec<T>,
     pub width: usize,
 }
 
-impl Slab {
+impl<T: Zeroed> Slab<T> {
     pub fn new(width: usize) -> Self {
         Self { values: ZeroedVec::new(), width }
     }
@@ -130,7 +141,7 @@ impl Slab {
     }
 
     #[inline]
-    pub fn row_mut(&mut self, row: usize) -> &mut [f32] {
+    pub fn row_mut(&mut self, row: usize) -> &mut [T] {
         &mut self.values.as_mut_slice()[row * self.width..(row + 1) * self.width]
     }
 }

@@ -53,6 +53,7 @@ impl Table {
             Kind::Fixed { owned, .. } => owned.as_ref().map_or(0, OwnedIds::bytes),
             Kind::Dynamic { index } => index.bytes(),
         };
-        ((numbers + self.rows * (self.width + 2)) * 4 + index) as u64
+        let row = self.width * self.precision().bytes() + 8;
+        (numbers * 4 + self.rows * row) as u64 + index
     }
 }

@@ -15,7 +15,7 @@ use crate::run_dir::{
     DataRecord, EpochLine, FORMAT, FileRecord, METRICS_HELP, OpenedRun, RunDirectory, RunRecord, open_as_rank,
     same_spec,
 };
-use crate::session::{CpuOptions, Device, ModelState, Session};
+use crate::session::{CpuOptions, Device, LoadPurpose, ModelState, Session};
 use crate::table::{Placement, ShardPlan};
 use crate::threads::Threads;
 use crate::{Error, Result};
@@ -308,7 +308,7 @@ fn resume(
     on_first_rank(&*options.ranks, Channel::Step, || directory.clean())?;
     let (model, position, fresh) = match checkpoint::list(&directory.checkpoints())?.last() {
         Some(name) => {
-            let loaded = directory.load(name, program, record, &plan);
+            let loaded = directory.load(name, program, record, &plan, LoadPurpose::Training);
             // A rank reads files that the others do not look at.
             let outcome = loaded.as_ref().map(|_| String::new()).map_err(Error::clone);
             share_outcomes(&*options.ranks, Channel::Step, outcome)?;

@@ -7,6 +7,7 @@ use din_runtime::comm::LocalCommunicator;
 use din_runtime::cpu;
 use din_runtime::exec::{BatchCut, CheckError, ExecError, FetchedRows, StepInputs};
 use din_runtime::leaves::{DEFAULT_LEAVES, LeafRange};
+use din_runtime::table::RowValues;
 use std::sync::Arc;
 
 /// The rows that a batch reads, copied from a table, and the batch with numbers of those.
@@ -19,7 +20,7 @@ fn fetch(batch: &Columns, weights: &[f32]) -> (FetchedRows, Vec<Vec<Vec<u32>>>) 
     let renumbered = batch.row_numbers[0].iter().map(|rows| rows.iter().map(place).collect()).collect();
     let count = numbers.len();
     let owned_by = std::iter::once(0..count as u32).collect();
-    (FetchedRows { count, values, owned_by, served: vec![numbers] }, vec![renumbered])
+    (FetchedRows { count, values: RowValues::F32(values), owned_by, served: vec![numbers] }, vec![renumbered])
 }
 
 /// Steps of the only rank, which read copies of their rows, have the bits of steps that read the
@@ -90,12 +91,16 @@ fn parts_that_do_not_fit_are_errors() {
         [rows]
     };
     assert!(refused(Some(&spoiled(|rows| rows.served[0][0] = ROWS as u32)), whole));
-    assert!(refused(Some(&spoiled(|rows| rows.values.truncate(5))), whole));
+    assert!(refused(Some(&spoiled(|rows| truncate(rows, 5))), whole));
     assert!(refused(Some(&spoiled(|rows| rows.owned_by[0].end += 1)), whole));
     let short = spoiled(|rows| {
         rows.count -= 1;
         rows.owned_by[0].end -= 1;
-        rows.values.truncate(rows.count * D);
+        truncate(rows, rows.count * D);
     });
     assert!(refused(Some(&short), whole), "a batch names a row that was not fetched");
+}
+
+fn truncate(rows: &mut FetchedRows, numbers: usize) {
+    rows.values = RowValues::F32(rows.values.trained()[..numbers].to_vec());
 }

@@ -5,10 +5,12 @@ use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Float32Type;
 use arrow_select::concat::concat_batches;
+use din_program::TablePrecision;
 use din_program::schema::{Feature, FeatureKind, Schema};
 use din_runtime::comm::{Communicator, LocalCommunicator};
 use din_runtime::data::{Dataset, Order, ReadMode, StreamOptions};
 use din_runtime::predict::{self, OutputFormat, OutputOptions, PredictionSummary};
+use din_runtime::table::Placement;
 use din_runtime::{Error, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -241,4 +243,32 @@ fn a_folder_of_other_files_and_inputs_are_not_replaced() {
     let missing = folder.path().join("missing/out.parquet");
     let error: Error = predict(&trained, &[file], &output(missing), 2).remove(0).unwrap_err();
     assert!(error.exit_code() == 1 && error.message.contains("missing/out.parquet: cannot write"), "{error}");
+}
+
+/// On tables in BF16 too: of which a rank has some rows, and gets others, or has all.
+#[test]
+fn ranks_on_tables_in_bf16_write_what_one_rank_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let (trained, files) = clicks(folder.path(), &[300, 400]);
+    let checkpoint = trained.save(folder.path());
+    let run = |comm: &Arc<dyn Communicator>, name: &str, placement, tables| {
+        let data = predict::open(&trained.program, &files, b'|', &output(folder.path().join(name))).unwrap();
+        let mut session = rank_of(&trained.program, &checkpoint, comm, placement, tables);
+        let out = output(folder.path().join(name));
+        predict::predict(&mut session, &data, &out, 64, comm, &mut |_| {}).unwrap();
+    };
+    let alone = Arc::new(LocalCommunicator) as Arc<dyn Communicator>;
+    for tables in [TablePrecision::F32, TablePrecision::Bf16] {
+        run(&alone, &format!("{tables}.csv"), Placement::Replicated, tables);
+    }
+    let text = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
+    let expected = text("bf16.csv");
+    assert!(expected.lines().count() == 2001 && expected != text("f32.csv"));
+    for (ranks, placement) in [(2, Placement::Sharded), (3, Placement::Sharded), (3, Placement::Replicated)] {
+        let name = format!("{ranks}-{placement:?}.csv");
+        on_ranks(ranks, |comm| run(comm, &name, placement, TablePrecision::Bf16));
+        let parts = names(&folder.path().join(&name));
+        let text: String = parts.iter().map(|part| text(&format!("{name}/{part}"))).collect();
+        assert!(text == expected, "{name}");
+    }
 }

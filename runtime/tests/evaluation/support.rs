@@ -4,14 +4,19 @@ use arrow_array::{ArrayRef, Float32Array, Int64Array, RecordBatch, StringArray};
 use arrow_select::concat::concat_batches;
 use din_compiler::front::{CheckOptions, NoFiles, check};
 use din_compiler::{CompileOptions, compile};
-use din_program::Program;
-use din_runtime::comm::{Communicator, in_process};
+use din_program::{Program, TablePrecision};
+use din_runtime::checkpoint::{MANIFEST_FORMAT, Manifest, Position, describe, load, save};
+use din_runtime::comm::{Communicator, LocalCommunicator, in_process};
+use din_runtime::cpu;
 use din_runtime::data::{Dataset, Order, ReadMode, StreamOptions};
-use din_runtime::session::{CpuOptions, Device, ModelState, Session};
+use din_runtime::exec::Backend;
+use din_runtime::session::{CpuOptions, Device, LoadPurpose, ModelState, Session};
 use din_runtime::synth::{SynthOptions, generate};
+use din_runtime::table::{Placement, ShardPlan, Sharding};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::properties::WriterProperties;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -107,6 +112,48 @@ impl Trained {
         let executor = Device::Cpu.executor(&self.program, &options, &threads).unwrap();
         Session::reader(executor, threads, self.model.clone())
     }
+
+    /// Writes the model as a checkpoint; gives its folder.
+    pub fn save(&self, folder: &Path) -> PathBuf {
+        let manifest = Manifest {
+            format: MANIFEST_FORMAT,
+            din: "test".into(),
+            model: self.program.model.clone(),
+            program: self.program.hash(),
+            backend: Backend::Cpu(cpu::detect()),
+            seed: 3,
+            batch: 64,
+            leaves: 16,
+            ranks: 1,
+            position: Position::default(),
+            train_loss: 0.0,
+            metrics: vec![],
+            structure: describe(&self.program),
+            files: BTreeMap::new(),
+        };
+        save(folder, &self.model, &manifest, &LocalCommunicator).unwrap()
+    }
+}
+
+/// A session of one of several ranks, with its rows of a checkpoint in a precision.
+pub fn rank_of(
+    program: &Arc<Program>,
+    checkpoint: &Path,
+    ranks: &Arc<dyn Communicator>,
+    placement: Placement,
+    tables: TablePrecision,
+) -> Session {
+    let options = CpuOptions { threads: Some(1), ..CpuOptions::default() };
+    let threads = options.start_threads().unwrap();
+    let executor = Device::Cpu.executor(program, &options, &threads).unwrap();
+    let sharding = Sharding { buckets: 16, rank: ranks.rank(), ranks: ranks.size() };
+    let plan = ShardPlan { sharding, placements: vec![placement; program.tables.len()] };
+    let loaded = load(checkpoint, program, &plan, LoadPurpose::Inference(tables)).unwrap();
+    let mut session = Session::with_model(executor, threads, loaded.model);
+    if ranks.size() > 1 {
+        session.join_ranks(ranks.clone(), plan).unwrap();
+    }
+    session
 }
 
 /// A model of clicks after an epoch, and 2000 rows that it has not seen: files of row groups of so

@@ -11,6 +11,7 @@ use super::encode::{Conversion, FusedForm, LiveLanes, MaskRegister, VectorEncodi
 use super::frame::{AddressLocation, Frame, OutOfRegisters, RowResult, SpillCount, SumLocation};
 use super::program::{Id, VectorOperation, VectorOperator};
 use crate::plan::region::OutputMode;
+use din_program::TablePrecision::{Bf16, F32};
 use std::marker::PhantomData;
 
 /// Why the operands of a fused multiply-add can be encoded.
@@ -192,6 +193,20 @@ impl<T: VectorEncoding> BlockWriter<'_, '_, T> {
         Address { base, index: self.index.map(|i| (i, 1)), displacement: column + self.offset }
     }
 
+    /// The same in a row of BF16, in which columns are half as far from each other. Overwrites
+    /// `rax`.
+    fn bf16_address(&mut self, slot: u32, column: i32, moves: bool) -> Address {
+        let first = self.address(slot, column, false);
+        if !moves {
+            return first;
+        }
+        if let Some(index) = self.index {
+            self.asm.move_register(Gpr::RAX, index);
+            self.asm.shift_right(Gpr::RAX, 1);
+        }
+        Address { index: self.index.map(|_| (Gpr::RAX, 1)), displacement: column + self.offset / 2, ..first }
+    }
+
     /// The register that holds a value now.
     fn held(&self, id: Id) -> Option<VectorRegister> {
         if let VectorOperation::Constant(bits) = self.operation_of(id)
@@ -212,10 +227,12 @@ impl<T: VectorEncoding> BlockWriter<'_, '_, T> {
             let once = self.readers(k).len() == 1;
             match self.operation_of(id) {
                 VectorOperation::Constant(bits) => return Ok(VectorOperand::Constant(bits)),
-                VectorOperation::Load { slot, column, one: true } if once && T::BROADCASTS => {
+                VectorOperation::Load { slot, column, one: true, precision: F32 } if once && T::BROADCASTS => {
                     return Ok(VectorOperand::Broadcast(self.address(slot, column, false)));
                 }
-                VectorOperation::Load { slot, column, one: false } if once && T::reads_vectors(self.lanes) => {
+                VectorOperation::Load { slot, column, one: false, precision: F32 }
+                    if once && T::reads_vectors(self.lanes) =>
+                {
                     return Ok(VectorOperand::Vector(self.address(slot, column, true)));
                 }
                 VectorOperation::Load { .. }
@@ -249,11 +266,19 @@ impl<T: VectorEncoding> BlockWriter<'_, '_, T> {
             VectorOperation::Constant(bits) => {
                 T::broadcast(self.asm, r, VectorOperand::Constant(bits), self.lanes);
             }
-            VectorOperation::Load { slot, column, one: true } => {
+            VectorOperation::Load { slot, column, one, precision: Bf16 } => {
+                let from = self.bf16_address(slot, column, !one);
+                match one {
+                    true => T::broadcast_bf16(self.asm, r, from, self.lanes),
+                    false => T::load_bf16(self.asm, r, from, self.lanes),
+                }
+                T::shift(self.asm, r, r, true, 16, self.lanes);
+            }
+            VectorOperation::Load { slot, column, one: true, precision: F32 } => {
                 let from = self.address(slot, column, false);
                 T::broadcast(self.asm, r, VectorOperand::Broadcast(from), self.lanes);
             }
-            VectorOperation::Load { slot, column, one: false } => {
+            VectorOperation::Load { slot, column, one: false, precision: F32 } => {
                 let from = self.address(slot, column, true);
                 T::load(self.asm, r, from, self.lanes);
             }

@@ -147,7 +147,7 @@ impl<T: VectorEncoding> LoopWriter<'_, '_, T> {
             match slot.access {
                 Access::Once => self.set(k, |me, to| me.asm.load(to, argument(slot.argument))),
                 Access::Row => self.set(k, |me, to| {
-                    me.asm.multiply(to, Gpr::RSI, 4 * slot.stride as i32);
+                    me.asm.multiply(to, Gpr::RSI, slot.row_bytes());
                     me.asm.add_memory(to, argument(slot.argument));
                 }),
                 // Anew for each element.
@@ -201,7 +201,7 @@ impl<T: VectorEncoding> LoopWriter<'_, '_, T> {
         }
         self.row_sums()?;
         for (k, slot) in slots.iter().enumerate().filter(|(_, s)| s.access == Access::Row) {
-            let by = 4 * slot.stride as i32;
+            let by = slot.row_bytes();
             match self.frame.addresses[k] {
                 AddressLocation::Register(r) => self.asm.add_number(r, by),
                 AddressLocation::Stack(at) => {
@@ -293,7 +293,7 @@ impl<T: VectorEncoding> LoopWriter<'_, '_, T> {
             }
             Access::Row | Access::Once => at,
         };
-        self.asm.multiply(to, index, 4 * slot.stride as i32);
+        self.asm.multiply(to, index, slot.row_bytes());
         self.asm.add_memory(to, argument(slot.argument));
     }
 
@@ -319,7 +319,7 @@ impl<T: VectorEncoding> LoopWriter<'_, '_, T> {
         self.asm.move_if_not_below(Gpr::RCX, Gpr::RAX);
         for slot in rows {
             self.indexed(&slot, Gpr::RAX, Gpr::RCX);
-            for line in (0..4 * slot.stride as i32).step_by(LINE as usize).take(4) {
+            for line in (0..slot.row_bytes()).step_by(LINE as usize).take(4) {
                 self.asm.prefetch(Address::at(Gpr::RAX, line));
             }
         }

@@ -21,8 +21,8 @@ mod tests;
 use super::math::{Arithmetic, Repr};
 use crate::plan::region::{Access, Instruction, OutputMode, Region, StridedView};
 use assembler::{Assembler, Gpr};
-use din_program::Isa;
 use din_program::schedule::KernelArg;
+use din_program::{Isa, TablePrecision};
 use encode::{Evex, LiveLanes, MaskRegister, VectorEncoding, VectorOperand, VectorRegister, Vex};
 use frame::{AddressLocation, Frame, KeptResult, OutOfRegisters, RowResult, SpillCount, SumLocation};
 use loops::LoopWriter;
@@ -57,6 +57,14 @@ struct Slot {
     argument: u32,
     access: Access,
     stride: u32,
+    precision: TablePrecision,
+}
+
+impl Slot {
+    /// From one row to the next.
+    fn row_bytes(&self) -> i32 {
+        self.precision.bytes() as i32 * self.stride as i32
+    }
 }
 
 /// The code of a region at a level, or `None` for what Cranelift serves better: level v2, narrow
@@ -129,7 +137,7 @@ impl Lowered {
     fn new(region: &Region, flat: bool) -> Option<Lowered> {
         let mut slots: Vec<Slot> = Vec::new();
         let mut slot = |p: &StridedView| {
-            let s = Slot { argument: p.argument, access: p.access, stride: p.stride };
+            let s = Slot { argument: p.argument, access: p.access, stride: p.stride, precision: p.precision };
             let found = slots.iter().position(|o| *o == s);
             found.unwrap_or_else(|| {
                 slots.push(s);
@@ -143,8 +151,8 @@ impl Lowered {
                 Instruction::Const(c) => Repr::Number(program.constant(*c)),
                 Instruction::Load(p) => {
                     let one = if flat { p.access == Access::Once } else { p.width != region.width };
-                    let column = 4 * p.column as i32;
-                    Repr::Number(program.emit(VectorOperation::Load { slot: slot(p), column, one }))
+                    let (precision, column) = (p.precision, p.precision.bytes() as i32 * p.column as i32);
+                    Repr::Number(program.emit(VectorOperation::Load { slot: slot(p), column, one, precision }))
                 }
                 Instruction::Unary(op, a) => {
                     let a = program.of_repr(values[a.0 as usize]);

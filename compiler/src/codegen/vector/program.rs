@@ -2,6 +2,7 @@
 //! operations, equal ones once.
 
 use crate::codegen::math::{Arithmetic, Comparison};
+use din_program::TablePrecision;
 use rustc_hash::FxHashMap;
 
 /// Index into [`VectorProgram::operations`].
@@ -34,11 +35,12 @@ pub enum VectorOperation {
     /// The same bits in every lane.
     Constant(u32),
     /// `column` bytes into the row at address `slot`; one number for all lanes, or one for
-    /// each that move with the columns.
+    /// each that move with the columns. A number in BF16 becomes an f32.
     Load {
         slot: u32,
         column: i32,
         one: bool,
+        precision: TablePrecision,
     },
     Binary(VectorOperator, Id, Id),
     /// `a * b + c`

@@ -8,7 +8,7 @@ use din_program::Isa;
 use din_program::schedule::{AxisId, BufferId, KernelArg};
 
 fn view(argument: u32, width: u32) -> StridedView {
-    StridedView { argument, access: Access::Row, stride: width + 3, column: 1, width }
+    StridedView { argument, access: Access::Row, stride: width + 3, column: 1, width, precision: TablePrecision::F32 }
 }
 
 /// A region that reads `width` columns and writes what `body` makes of them.
@@ -125,7 +125,14 @@ fn shared_sums_are_kept_in_registers() {
         let x = region.argument(KernelArg::Buffer(BufferId(0)));
         let value = region.emit(Instruction::Load(view(x, width)));
         let (sum, index) = (region.argument(KernelArg::Buffer(BufferId(1))), index(&mut region));
-        let place = StridedView { argument: sum, access: Access::Indexed { index }, stride: width, column: 0, width };
+        let place = StridedView {
+            argument: sum,
+            access: Access::Indexed { index },
+            stride: width,
+            column: 0,
+            width,
+            precision: TablePrecision::F32,
+        };
         region.outputs.push(RegionOutput { value, place, mode: OutputMode::Add });
         let text = text(&region, isa);
         // Two blocks, stored where the row changes and behind the loop.

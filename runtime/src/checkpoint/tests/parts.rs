@@ -102,7 +102,7 @@ proptest! {
         let again = tempfile::tempdir().unwrap();
         on_ranks(readers, |comm| {
             let plan = plan(comm, buckets, &placed_then);
-            let loaded = load(&path, &program, &plan).unwrap();
+            let loaded = load(&path, &program, &plan, LoadPurpose::Training).unwrap();
             let expected = part(&program, &ids, &plan);
             assert_eq!(loaded.model.dense, expected.dense);
             for (loaded, expected) in loaded.model.tables.iter().zip(&expected.tables) {
@@ -144,18 +144,19 @@ fn a_damaged_or_missing_part_is_named_and_refused() {
             let mut altered = bytes.clone();
             altered[bytes.len() / 2] ^= 4;
             fs::write(path.join(&file), altered).unwrap();
-            let error = load(&path, &program, &whole(&program)).unwrap_err();
+            let error = load(&path, &program, &whole(&program), LoadPurpose::Training).unwrap_err();
             assert!(error.message.contains(&file) && error.message.contains("SHA-256"), "{error}");
             // On several ranks it is refused by those whose rows it has.
-            let loaded = on_ranks(3, |comm| load(&path, &program, &plan(comm, 16, &SHARDED)).is_ok());
+            let loaded =
+                on_ranks(3, |comm| load(&path, &program, &plan(comm, 16, &SHARDED), LoadPurpose::Training).is_ok());
             assert_eq!(loaded, [0, 1, 2].map(|reader| reader != rank));
             fs::remove_file(path.join(&file)).unwrap();
-            let error = load(&path, &program, &whole(&program)).unwrap_err();
+            let error = load(&path, &program, &whole(&program), LoadPurpose::Training).unwrap_err();
             assert!(error.message.contains(&file) && error.exit_code() == 1, "{error}");
             fs::write(path.join(&file), bytes).unwrap();
         }
     }
-    load(&path, &program, &whole(&program)).unwrap();
+    load(&path, &program, &whole(&program), LoadPurpose::Training).unwrap();
 }
 
 /// Files under right hashes that are not what the manifest says: exchanged parts, a part too few.
@@ -168,7 +169,7 @@ fn parts_that_do_not_make_a_table_are_refused() {
     let written = read_manifest(&path).unwrap();
     let refused = |manifest: &Manifest| {
         fs::write(path.join(MANIFEST), manifest.to_text().unwrap()).unwrap();
-        load(&path, &program, &whole(&program)).unwrap_err().message
+        load(&path, &program, &whole(&program), LoadPurpose::Training).unwrap_err().message
     };
     for table in ["good", "pid"] {
         let (one, two) = (part_file(table, 0, 2), part_file(table, 1, 2));
@@ -190,7 +191,7 @@ fn parts_that_do_not_make_a_table_are_refused() {
         assert!(message.contains("manifest.json: leaves and ranks: expected a power of two"), "{message}");
     }
     fs::write(path.join(MANIFEST), written.to_text().unwrap()).unwrap();
-    load(&path, &program, &whole(&program)).unwrap();
+    load(&path, &program, &whole(&program), LoadPurpose::Training).unwrap();
 }
 
 #[test]
@@ -239,7 +240,7 @@ fn a_step_saved_again_by_another_number_of_ranks_keeps_its_files() {
         let found = read_manifest(&path).unwrap();
         assert_eq!((found.ranks, &found.files, found.train_loss), (2, &written.files, ends.train_loss));
         assert_eq!(names(folder.path()), ["step-0000000041"]);
-        let loaded = load(&path, &program, &whole(&program)).unwrap();
+        let loaded = load(&path, &program, &whole(&program), LoadPurpose::Training).unwrap();
         assert_eq!(loaded.model.tables[0].ids(), 50);
     }
 }

@@ -7,7 +7,7 @@ use crate::leaves::MAX_LEAVES;
 use crate::table::Table;
 use din_program::axes::AxisKind;
 use din_program::schema::{Feature, FeatureKind};
-use din_program::{Program, SlotScope};
+use din_program::{Program, SlotScope, TablePrecision};
 
 fn ensure(holds: bool, why: impl FnOnce() -> String) -> Result<(), CheckError> {
     if holds { Ok(()) } else { Err(CheckError::Input(why())) }
@@ -72,7 +72,7 @@ pub fn check_batch_except(
     labels: bool,
     excepted: &dyn Fn(usize, usize) -> bool,
 ) -> Result<(), CheckError> {
-    check_tables(program, tables)?;
+    check_tables(program, tables, if labels { TableUse::Training } else { TableUse::Inference })?;
     let schema = &program.schema;
     let rows = inputs.rows;
     let part = matches!(inputs.cut, BatchCut::Part(_));
@@ -161,7 +161,9 @@ pub fn check_batch_except(
 /// Rows that were fetched from a table and served from it.
 fn check_fetched(table: &Table, fetched: &FetchedRows) -> Result<(), CheckError> {
     let (name, FetchedRows { count, values, owned_by, served }) = (table.name(), fetched);
-    expect(|| format!("fetched values of table `{name}`"), values.len(), count * table.width())?;
+    ensure(values.are(count * table.width(), table.precision()), || {
+        format!("fetched values of table `{name}`: expected {count} rows in {}", table.precision())
+    })?;
     ensure(owned_by.iter().all(|rows| rows.start <= rows.end && rows.end as usize <= *count), || {
         format!("owners of the fetched rows of table `{name}`: expected ranges below {count}")
     })?;
@@ -204,7 +206,7 @@ pub fn check_fetched_rows(inputs: &StepInputs<'_>) -> Result<(), CheckError> {
 /// The model values and the tables.
 pub fn check_model(program: &Program, state: &DenseState, tables: &[Table]) -> Result<(), CheckError> {
     values(program, state)?;
-    check_tables(program, tables)
+    check_tables(program, tables, TableUse::Training)
 }
 
 fn values(program: &Program, state: &DenseState) -> Result<(), CheckError> {
@@ -227,16 +229,31 @@ fn values(program: &Program, state: &DenseState) -> Result<(), CheckError> {
     ensure(fits, || "the model's values have other shapes than the program's parameters and states".into())
 }
 
-pub fn check_tables(program: &Program, tables: &[Table]) -> Result<(), CheckError> {
+/// What a step does with tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TableUse {
+    /// Reads and updates them: they are in f32, with the state of their optimizers.
+    Training,
+    /// Reads them, in any one precision.
+    Inference,
+}
+
+pub fn check_tables(program: &Program, tables: &[Table], used: TableUse) -> Result<(), CheckError> {
     ensure(tables.len() == program.tables.len(), || {
         format!("expected {} tables, found {}", program.tables.len(), tables.len())
     })?;
     for (spec, table) in program.tables.iter().zip(tables) {
         let update = program.updates.get(spec.update as usize).expect("the description was checked: updates exist");
         let slots = &update.slots;
-        let fits = table.width() == spec.width as usize
-            && table.slot_count() == slots.len()
+        ensure(used == TableUse::Inference || table.precision() == TablePrecision::F32, || {
+            format!("table `{}` is in {}, for inference on a CPU alone: expected f32", spec.name, table.precision())
+        })?;
+        let (one, other) = (tables[0].precision(), table.precision());
+        ensure(one == other, || format!("tables in {one} and in {other}: expected one of these for all"))?;
+        let without = used == TableUse::Inference && table.slot_count() == 0;
+        let states = table.slot_count() == slots.len()
             && slots.iter().enumerate().all(|(k, slot)| table.slot_scope(k) == slot.per);
+        let fits = table.width() == spec.width as usize && (states || without);
         ensure(fits, || {
             format!("table `{}` has another width or other optimizer states than the program's", spec.name)
         })?;

@@ -35,8 +35,8 @@ pub fn check_launches(program: &Program, cuda: &Cuda) -> Result<(), CheckError> 
         validator.check()?;
         of_schedule(&validator, launches).map_err(|why| refused(name, why))
     };
-    one(&program.train, &cuda.schedules[0], "train", ScheduleRole::Step)?;
-    one(&program.infer, &cuda.schedules[1], "infer", ScheduleRole::Step)?;
+    one(&program.train, &cuda.schedules[0], "train", ScheduleRole::F32_STEP)?;
+    one(&program.infer, &cuda.schedules[1], "infer", ScheduleRole::F32_STEP)?;
     let update = |index: u32, of: &str, rows: bool| -> Result<(&Update, &Launches, String), CheckError> {
         let name = format!("update of {of}");
         match program.updates.get(index as usize).zip(cuda.schedules.get(2 + index as usize)) {

@@ -22,7 +22,7 @@ mod unique;
 mod validate;
 
 pub(super) use check::{
-    check_batch, check_batch_except, check_fetched_rows, check_model, check_step, check_tables, check_whole,
+    TableUse, check_batch, check_batch_except, check_fetched_rows, check_model, check_step, check_tables, check_whole,
 };
 pub(super) use combine::{combine, components};
 pub(super) use description::check_description;

@@ -1,7 +1,7 @@
 //! What a step reads and writes: model values and a batch's columns. Tables are `crate::table`.
 
 use crate::leaves::LeafRange;
-use crate::table::Table;
+use crate::table::{RowValues, Table};
 use din_program::schema::Init;
 use din_program::{Program, SlotScope};
 use std::ops::Range;
@@ -124,8 +124,8 @@ impl<'a> StepInputs<'a> {
 pub struct FetchedRows {
     /// Rows.
     pub count: usize,
-    /// The table's width of floats per row.
-    pub values: Vec<f32>,
+    /// The table's width of numbers per row.
+    pub values: RowValues,
     /// By rank: which of the rows it owns, and gets gradients for. Of a replicated table, all.
     pub owned_by: Vec<Range<u32>>,
     /// By rank: the rows that it has fetched from this one, by their numbers in this rank's table.
@@ -160,10 +160,10 @@ impl RowSource<'_> {
     }
 
     /// The first row.
-    pub fn base(&self, table: &Table) -> *const f32 {
+    pub fn base(&self, table: &Table) -> *const u8 {
         match self.rows {
-            RowBuffer::Table => table.weights_ptr(),
-            RowBuffer::Fetched(fetched) => fetched.values.as_ptr(),
+            RowBuffer::Table => table.first_row(),
+            RowBuffer::Fetched(fetched) => fetched.values.first_row(),
         }
     }
 }

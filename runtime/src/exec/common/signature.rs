@@ -3,7 +3,7 @@
 
 use super::validate::{ScheduleRole, Validator, Validity, ensure};
 use din_program::schedule::{AxisId, BATCH, Buffer, Call, GLOBAL, KernelArg, Storage};
-use din_program::{Access, ArrayUse, Signature};
+use din_program::{Access, ArrayUse, Signature, TablePrecision};
 
 /// The array whose rows an access numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,9 +45,15 @@ impl Validator<'_> {
                 )
             })
         };
+        let precise = |what: &str, precision: TablePrecision| {
+            ensure(array.precision == precision, || {
+                format!("argument {number}, {what}, is in {precision}, the kernel takes it for {}", array.precision)
+            })
+        };
         let source = args.get(number as usize).ok_or_else(|| format!("argument {number} of {}", args.len()))?;
         match *source {
             KernelArg::Buffer(id) => {
+                precise("a buffer", TablePrecision::F32)?;
                 let b = self.buffer(id)?;
                 let reached = match rows {
                     Rows::Of(axis) => b.axis == self.axes.first_name(axis) && !self.by_row_number(b),
@@ -66,6 +72,10 @@ impl Validator<'_> {
                 ensure(rows == Rows::Table(table) && !array.writes, || {
                     format!("argument {number}, table {table}, is reached by {rows:?}")
                 })?;
+                let ScheduleRole::Step { tables } = self.role else {
+                    return Err(format!("argument {number}, table {table}, outside of a step"));
+                };
+                precise(&format!("table {table}"), tables)?;
                 let found = self.program.tables.get(table as usize).ok_or_else(|| format!("table {table}"))?;
                 wide(&format!("table {table}"), found.width)
             }
@@ -131,7 +141,7 @@ impl Validator<'_> {
     fn kernel_writes(&self, b: &Buffer) -> bool {
         match b.place {
             Storage::Arena(_) | Storage::Tile(_) | Storage::Partial => true,
-            Storage::Weight | Storage::UpdateSlot(_) => !matches!(self.role, ScheduleRole::Step),
+            Storage::Weight | Storage::UpdateSlot(_) => !matches!(self.role, ScheduleRole::Step { .. }),
             Storage::Param(_)
             | Storage::State(_)
             | Storage::Dense(_)

@@ -10,17 +10,22 @@ use din_program::schedule::{
     KernelArg, MAX_WIDTH, Operation, Phase, Schedule, ScheduleRoot, Storage, View,
 };
 use din_program::schema::FeatureKind;
-use din_program::{Program, SlotScope, UpdateSlot};
+use din_program::{Program, SlotScope, TablePrecision, UpdateSlot};
 
 /// What the schedule is for: it decides which places it may name.
 #[derive(Clone, Copy, Debug)]
 pub enum ScheduleRole<'a> {
-    /// Training or inference of the model.
-    Step,
+    /// Training or inference of the model, on tables of a precision.
+    Step { tables: TablePrecision },
     /// An update of rows of `width` weights.
     Rows { width: u32, slots: &'a [UpdateSlot] },
     /// An update of a tensor, over its elements.
     Tensor { slots: &'a [UpdateSlot] },
+}
+
+impl ScheduleRole<'_> {
+    /// Training or inference on tables as they are trained.
+    pub const F32_STEP: Self = Self::Step { tables: TablePrecision::F32 };
 }
 
 pub struct Validator<'a> {
@@ -66,7 +71,7 @@ impl Validator<'_> {
         axes.check()?;
         // The model's own axes, then pairs of entries and unique ones.
         let mut expected = match self.role {
-            ScheduleRole::Step => AxisTree::of_schema(&self.program.schema),
+            ScheduleRole::Step { .. } => AxisTree::of_schema(&self.program.schema),
             ScheduleRole::Rows { .. } | ScheduleRole::Tensor { .. } => AxisTree::rows(),
         };
         for (_, axis) in axes.iter().skip(expected.count()) {
@@ -74,7 +79,7 @@ impl Validator<'_> {
                 AxisKind::Second { .. } | AxisKind::Pairs { .. } | AxisKind::Unique(_) => true,
                 AxisKind::Global | AxisKind::Batch { .. } | AxisKind::Request | AxisKind::Sequence { .. } => false,
             };
-            if matches!(self.role, ScheduleRole::Step) && added {
+            if matches!(self.role, ScheduleRole::Step { .. }) && added {
                 expected.push(axis.clone());
             }
         }
@@ -103,7 +108,7 @@ impl Validator<'_> {
         let found = self.program.schema.features.get(feature as usize);
         let categorical = found.is_some_and(|f| !matches!(f.kind, FeatureKind::Dense { .. }));
         let served = self.program.tables.get(table as usize).is_some_and(|t| t.features.contains(&feature));
-        ensure(categorical && served && matches!(self.role, ScheduleRole::Step), || {
+        ensure(categorical && served && matches!(self.role, ScheduleRole::Step { .. }), || {
             format!("row numbers of feature {feature} in table {table}, which does not resolve it here")
         })
     }
@@ -190,7 +195,7 @@ impl Validator<'_> {
         }
         let foreign = || Err(format!("buffer {} is {:?}, which this schedule cannot have", id.0, b.place));
         match self.role {
-            ScheduleRole::Step => self.step_place(b, &is).unwrap_or_else(foreign),
+            ScheduleRole::Step { .. } => self.step_place(b, &is).unwrap_or_else(foreign),
             ScheduleRole::Rows { width, slots } => match b.place {
                 Storage::Weight | Storage::Gradient => is(BATCH, width),
                 Storage::Frequency | Storage::UpdateCount | Storage::InBatch => is(BATCH, 1),
@@ -433,11 +438,10 @@ impl Validator<'_> {
                 let found = self.axes.unique(axis).is_some_and(|unique| (key as usize) < unique.keys.len());
                 ensure(found, || format!("key {key} of axis {}", axis.0))
             }
-            KernelArg::Table(t) => {
-                ensure((t as usize) < self.program.tables.len() && matches!(self.role, ScheduleRole::Step), || {
-                    format!("table {t} of {}", self.program.tables.len())
-                })
-            }
+            KernelArg::Table(t) => ensure(
+                (t as usize) < self.program.tables.len() && matches!(self.role, ScheduleRole::Step { .. }),
+                || format!("table {t} of {}", self.program.tables.len()),
+            ),
             KernelArg::RowIndex => ensure(matches!(self.role, ScheduleRole::Rows { .. }), || {
                 "a row index outside of an update of rows".into()
             }),

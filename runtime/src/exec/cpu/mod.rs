@@ -36,7 +36,7 @@ use crate::table::{Occurrences, RowReads, Table};
 use crate::threads::Threads;
 use bound_schedule::{BoundSchedule, RowUpdate};
 use din_program::schedule::ScheduleRoot;
-use din_program::{Isa, Program};
+use din_program::{Isa, Program, TablePrecision};
 use exchange::ExchangeBuffers;
 use phase::ThreadScratch;
 use prepare::PreparedSchedule;
@@ -44,11 +44,12 @@ use reduce::Reducer;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Schedules: the training schedule, the inference schedule, then the updates of tables, then those
-/// of parameters.
+/// Schedules: the training schedule, the inference schedules on tables in f32 and in BF16, then the
+/// updates of tables, then those of parameters.
 const TRAIN: usize = 0;
 const INFER: usize = 1;
-const UPDATES: usize = 2;
+const INFER_BF16: usize = 2;
+const UPDATES: usize = 3;
 
 /// Runs one program.
 #[derive(Debug)]
@@ -60,6 +61,8 @@ pub struct CpuExecutor {
     /// Keeps the code that the schedules' kernels point into.
     _image: Option<CodeImage>,
     schedules: Vec<BoundSchedule>,
+    /// The inference schedule that ran last.
+    inferred: usize,
     scratch: Vec<ThreadScratch>,
     /// By table.
     occurrences: Vec<Occurrences>,
@@ -126,8 +129,13 @@ impl CpuExecutor {
         common::check_description(&program)?;
         let prepare = |schedule, name: &str, role| PreparedSchedule::new(&program, schedule, name, role, kernels);
         let mut schedules = vec![
-            BoundSchedule::new(prepare(&program.train, "train", ScheduleRole::Step)?),
-            BoundSchedule::new(prepare(&program.infer, "infer", ScheduleRole::Step)?),
+            BoundSchedule::new(prepare(&program.train, "train", ScheduleRole::F32_STEP)?),
+            BoundSchedule::new(prepare(&program.infer, "infer", ScheduleRole::F32_STEP)?),
+            BoundSchedule::new(prepare(
+                &program.infer_bf16,
+                "infer_bf16",
+                ScheduleRole::Step { tables: TablePrecision::Bf16 },
+            )?),
         ];
         let update = |index: u32, of: &str, rows: bool| match program.updates.get(index as usize) {
             Some(u) if u.rows == rows && u.slots.len() <= MAX_SLOTS => Ok(u),
@@ -167,6 +175,7 @@ impl CpuExecutor {
             scratch: (0..threads.count()).map(|_| ThreadScratch::default()).collect(),
             threads,
             schedules,
+            inferred: INFER,
             occurrences: program.tables.iter().map(|_| Occurrences::new()).collect(),
             reads: lookups.iter().map(|_| Vec::new()).collect(),
             row_leaves: vec![LeafRange::default(); program.tables.len()],
@@ -199,7 +208,7 @@ impl CpuExecutor {
 
     /// Values of prediction `index` from the last [`CpuExecutor::infer`], one per sample.
     pub fn predicted(&self, index: usize) -> &[f32] {
-        self.prediction(INFER, index)
+        self.prediction(self.inferred, index)
     }
 
     /// Values of prediction `index` from the last training step, before its updates; empty where
@@ -244,7 +253,7 @@ impl CpuExecutor {
 
     /// Results of the last inference.
     pub fn infer_results(&self) -> impl Iterator<Item = (&ScheduleRoot, &[f32])> {
-        self.results(INFER)
+        self.results(self.inferred)
     }
 
     fn results(&self, schedule: usize) -> impl Iterator<Item = (&ScheduleRoot, &[f32])> {

@@ -7,11 +7,12 @@
 
 use super::bound_schedule::BatchShape;
 use super::phase::PhaseRunner;
-use super::{CpuExecutor, INFER, TRAIN, UPDATES};
+use super::{CpuExecutor, INFER, INFER_BF16, TRAIN, UPDATES};
 use crate::exec::ExecError;
 use crate::exec::common::{self, BatchCut, DenseState, MAX_SLOTS, StepInputs, StepNumbers};
 use crate::leaves::DEFAULT_LEAVES;
 use crate::table::Table;
+use din_program::TablePrecision;
 use din_program::schedule::{KernelArg, ScheduleRoot, Storage};
 
 impl CpuExecutor {
@@ -59,8 +60,13 @@ impl CpuExecutor {
         inputs: &StepInputs<'_>,
     ) -> Result<Option<f32>, ExecError> {
         common::check_step(&self.program, state, tables, inputs, false)?;
-        self.fetch(INFER, state, tables, inputs)?;
-        self.run(INFER)
+        // All tables are in one precision: that was checked.
+        self.inferred = match tables.first().map(Table::precision) {
+            None | Some(TablePrecision::F32) => INFER,
+            Some(TablePrecision::Bf16) => INFER_BF16,
+        };
+        self.fetch(self.inferred, state, tables, inputs)?;
+        self.run(self.inferred)
     }
 
     /// From ids to rows: binds the training or inference schedule to a checked batch and to the
@@ -102,7 +108,7 @@ impl CpuExecutor {
         };
         let source = |source: KernelArg| match source {
             KernelArg::Rows { table, feature } => rows(table, feature).as_ptr().cast_mut().cast(),
-            KernelArg::Table(t) => inputs.row_source(t as usize).base(&tables[t as usize]).cast_mut().cast(),
+            KernelArg::Table(t) => inputs.row_source(t as usize).base(&tables[t as usize]).cast_mut(),
             other => unreachable!("validated: a step's schedule has no {other:?}"),
         };
         let schedule = &mut self.schedules[which];

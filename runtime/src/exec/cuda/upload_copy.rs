@@ -155,7 +155,7 @@ impl UploadCopy<'_> {
             ArraySource::OrderedRows(table) => to.copy_from_slice(&self.order(table).rows()[first..end]),
             ArraySource::Fetched(table) => {
                 let fetched = inputs.fetched.expect("fetched rows are staged where there are some");
-                to.copy_from_slice(&words_of(&fetched[table].values)[first..end]);
+                to.copy_from_slice(&words_of(fetched[table].values.trained())[first..end]);
             }
             ArraySource::Dense(k) => to.copy_from_slice(&words_of(&inputs.dense[k])[first..end]),
             ArraySource::Label(k) => to.copy_from_slice(&words_of(&inputs.labels[k])[first..end]),

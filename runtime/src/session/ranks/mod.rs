@@ -9,10 +9,9 @@
 mod distinct;
 
 use crate::batch::Batch;
-use crate::comm::{Channel, Communicator, Messages, floats_as_words, ids, push_id, words_as_floats};
+use crate::comm::{Channel, Communicator, Messages, ids, push_id};
 use crate::exec::FetchedRows;
-use crate::prefetch::prefetch;
-use crate::table::{Placement, Resolved, ShardPlan, Table, TableError};
+use crate::table::{Placement, Resolved, ShardPlan, Table, TableError, row_words};
 use crate::threads::Threads;
 use crate::{Error, Result};
 use din_program::Program;
@@ -175,7 +174,7 @@ impl RowFetcher {
                 message = &message[1 + 2 * count..];
                 rows_of(table, &self.ids, served).map_err(Error::from)?;
                 if self.plan.shard(t).is_some() {
-                    append_rows(table, served, &mut self.send.words);
+                    table.append_row_words(served, &mut self.send.words);
                 }
             }
             self.send.end_message();
@@ -185,7 +184,7 @@ impl RowFetcher {
             let distinct = lock(&asked.distinct[t]);
             let fetched = &mut self.fetched[t];
             fetched.count = distinct.ids.len();
-            fetched.values.clear();
+            fetched.values.clear(table.precision());
             fetched.owned_by.clear();
             match self.plan.placements[t] {
                 Placement::Sharded => fetched.owned_by.extend((0..ranks).map(|rank| distinct.range(rank))),
@@ -196,10 +195,7 @@ impl RowFetcher {
                     if own.len() != distinct.ids.len() {
                         rows_of(table, &distinct.ids, &mut own).map_err(Error::from)?;
                     }
-                    let width = table.width();
-                    own.iter().for_each(|&row| {
-                        fetched.values.extend_from_slice(&table.weights()[row as usize * width..][..width]);
-                    });
+                    fetched.values.append_rows(table, &own);
                     fetched.served[self.ranks.rank()] = own;
                 }
             }
@@ -210,28 +206,14 @@ impl RowFetcher {
             stop |= *word != 0;
             for (t, fetched) in self.fetched.iter_mut().enumerate() {
                 if self.plan.shard(t).is_some() {
-                    let width = self.program.tables[t].width as usize;
-                    let (own, rest) = message.split_at(fetched.owned_by[from].len() * width);
-                    fetched.values.extend_from_slice(words_as_floats(own));
+                    let numbers = fetched.owned_by[from].len() * self.program.tables[t].width as usize;
+                    let (own, rest) = message.split_at(row_words(tables[t].precision(), numbers));
+                    fetched.values.append_words(own, numbers);
                     message = rest;
                 }
             }
         }
         Ok(stop)
-    }
-}
-
-/// Appends the weights of rows.
-fn append_rows(table: &Table, rows: &[u32], words: &mut Vec<u32>) {
-    /// Rows between the one that is asked for and the one that is copied.
-    const AHEAD: usize = 16;
-    let width = table.width();
-    words.reserve(rows.len() * width);
-    for (i, &row) in rows.iter().enumerate() {
-        if let Some(&later) = rows.get(i + AHEAD) {
-            prefetch(table.weights()[later as usize * width..].as_ptr(), width * size_of::<f32>());
-        }
-        words.extend_from_slice(floats_as_words(&table.weights()[row as usize * width..][..width]));
     }
 }
 

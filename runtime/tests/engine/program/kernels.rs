@@ -1,7 +1,7 @@
 //! The kernels of the model of `program`, in Rust.
 
 use super::{D, H, RATE};
-use din_program::{Access, ArrayUse, Signature};
+use din_program::{Access, ArrayUse, Signature, TablePrecision};
 use din_runtime::jit::KernelFn;
 
 fn at(args: *const *mut u8, k: usize) -> *mut f32 {
@@ -121,6 +121,7 @@ pub fn signatures() -> [Signature; 7] {
         stride: width as u32,
         columns: width as u32,
         writes,
+        precision: TablePrecision::F32,
     };
     let signature =
         |arguments, arrays: &[ArrayUse]| Signature { arguments, arrays: arrays.to_vec(), functions: vec![] };

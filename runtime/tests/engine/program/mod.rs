@@ -300,6 +300,8 @@ pub fn program() -> Program {
         updates: vec![rows_update(), tensor_update()],
         train: step(true),
         infer: step(false),
+        // The kernels are for tables in f32.
+        infer_bf16: Schedule { phases: vec![], roots: vec![], ..step(false) },
         kernels: signatures()
             .into_iter()
             .enumerate()

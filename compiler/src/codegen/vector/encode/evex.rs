@@ -4,9 +4,9 @@
 use super::super::assembler::{Address, Assembler, place};
 use super::super::program::VectorOperator;
 use super::{
-    ADD, BROADCAST, COMPARE, Conversion, FusedForm, LOAD, LiveLanes, MaskRegister, ODD, Opcode, SHIFT, STORE,
-    STORE_ONE, UPPER_PAIR, VectorEncoding, VectorOperand, VectorRegister, arithmetic, conversion, fused, opcode,
-    predicate, shift_extension, shift_name,
+    ADD, BROADCAST, BROADCAST_WORD, COMPARE, Conversion, FusedForm, LOAD, LiveLanes, MaskRegister, ODD, Opcode, SHIFT,
+    STORE, STORE_ONE, UPPER_PAIR, VectorEncoding, VectorOperand, VectorRegister, WIDEN, arithmetic, conversion, fused,
+    opcode, predicate, shift_extension, shift_name,
 };
 use crate::codegen::math::Comparison;
 
@@ -54,6 +54,14 @@ fn kept(lanes: LiveLanes) -> Masking {
         LiveLanes::All => Masking::All,
         LiveLanes::Half => unreachable!("{NO_HALVES}"),
         LiveLanes::First { mask, .. } | LiveLanes::Masked(mask) => Masking::Kept(mask),
+    }
+}
+
+fn zeroed(lanes: LiveLanes) -> Masking {
+    match lanes {
+        LiveLanes::All => Masking::All,
+        LiveLanes::Half => unreachable!("{NO_HALVES}"),
+        LiveLanes::First { mask, .. } | LiveLanes::Masked(mask) => Masking::Zeroed(mask),
     }
 }
 
@@ -153,12 +161,15 @@ impl VectorEncoding for Evex {
     }
 
     fn load(asm: &mut Assembler, to: VectorRegister, from: Address, lanes: LiveLanes) {
-        let masking = match lanes {
-            LiveLanes::All => Masking::All,
-            LiveLanes::Half => unreachable!("{NO_HALVES}"),
-            LiveLanes::First { mask, .. } | LiveLanes::Masked(mask) => Masking::Zeroed(mask),
-        };
-        two(asm, LOAD, to, VectorOperand::Vector(from), masking);
+        two(asm, LOAD, to, VectorOperand::Vector(from), zeroed(lanes));
+    }
+
+    fn load_bf16(asm: &mut Assembler, to: VectorRegister, from: Address, lanes: LiveLanes) {
+        two(asm, WIDEN, to, VectorOperand::Vector(from), zeroed(lanes));
+    }
+
+    fn broadcast_bf16(asm: &mut Assembler, to: VectorRegister, from: Address, _: LiveLanes) {
+        two(asm, BROADCAST_WORD, to, VectorOperand::Vector(from), Masking::All);
     }
 
     fn broadcast(asm: &mut Assembler, to: VectorRegister, from: VectorOperand, _: LiveLanes) {

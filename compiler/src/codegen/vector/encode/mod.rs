@@ -101,6 +101,12 @@ pub trait VectorEncoding {
 
     /// A vector from memory; lanes that do not exist are 0.
     fn load(asm: &mut Assembler, to: VectorRegister, from: Address, lanes: LiveLanes);
+    /// A vector of BF16 from memory, each in the lower half of its lane: shifted by 16 it is an
+    /// f32. Lanes that do not exist are 0. May read up to [`din_program::BF16_PADDING`] bytes behind
+    /// those that do.
+    fn load_bf16(asm: &mut Assembler, to: VectorRegister, from: Address, lanes: LiveLanes);
+    /// One BF16 for all lanes, in the lower half of each.
+    fn broadcast_bf16(asm: &mut Assembler, to: VectorRegister, from: Address, lanes: LiveLanes);
     /// One f32 for all lanes: a broadcast or a constant.
     fn broadcast(asm: &mut Assembler, to: VectorRegister, from: VectorOperand, lanes: LiveLanes);
     fn copy(asm: &mut Assembler, to: VectorRegister, from: VectorRegister, lanes: LiveLanes);
@@ -180,6 +186,8 @@ const ADD: Opcode = opcode("vaddps", 1, 0, 0x58);
 const SHIFT: Opcode = opcode("vpshiftd", 1, 1, 0x72);
 const COMPARE: Opcode = opcode("vcmpps", 1, 0, 0xc2);
 const BROADCAST: Opcode = opcode("vbroadcastss", 2, 1, 0x18);
+const BROADCAST_WORD: Opcode = opcode("vpbroadcastw", 2, 1, 0x79);
+const WIDEN: Opcode = opcode("vpmovzxwd", 2, 1, 0x33);
 const LOAD: Opcode = opcode("vmovups", 1, 0, 0x10);
 const STORE: Opcode = opcode("vmovups", 1, 0, 0x11);
 const STORE_ONE: Opcode = opcode("vmovss", 1, 2, 0x11);

@@ -8,9 +8,9 @@
 use super::super::assembler::{Address, Assembler, place};
 use super::super::program::VectorOperator;
 use super::{
-    ADD, BROADCAST, COMPARE, Conversion, FusedForm, LOAD, LiveLanes, MaskRegister, ODD, Opcode, SHIFT, STORE,
-    STORE_ONE, UPPER_PAIR, VectorEncoding, VectorOperand, VectorRegister, arithmetic, conversion, fused, opcode,
-    predicate, shift_extension, shift_name,
+    ADD, BROADCAST, BROADCAST_WORD, COMPARE, Conversion, FusedForm, LOAD, LiveLanes, MaskRegister, ODD, Opcode, SHIFT,
+    STORE, STORE_ONE, UPPER_PAIR, VectorEncoding, VectorOperand, VectorRegister, WIDEN, arithmetic, conversion, fused,
+    opcode, predicate, shift_extension, shift_name,
 };
 use crate::codegen::math::Comparison;
 
@@ -190,6 +190,21 @@ impl VectorEncoding for Vex {
                 three(asm, MASKED_LOAD, to, VectorRegister(mask.0), VectorOperand::Vector(from), lanes);
             }
         }
+    }
+
+    fn load_bf16(asm: &mut Assembler, to: VectorRegister, from: Address, lanes: LiveLanes) {
+        two(asm, WIDEN, to, VectorOperand::Vector(from), length(lanes));
+        match lanes {
+            LiveLanes::All | LiveLanes::Half => {}
+            // There is no masked load of 16 bits.
+            LiveLanes::First { mask, .. } | LiveLanes::Masked(mask) => {
+                three(asm, AND, to, VectorRegister(mask.0), VectorOperand::Register(to), lanes);
+            }
+        }
+    }
+
+    fn broadcast_bf16(asm: &mut Assembler, to: VectorRegister, from: Address, lanes: LiveLanes) {
+        two(asm, BROADCAST_WORD, to, VectorOperand::Vector(from), length(lanes));
     }
 
     fn broadcast(asm: &mut Assembler, to: VectorRegister, from: VectorOperand, lanes: LiveLanes) {

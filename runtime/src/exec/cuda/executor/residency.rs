@@ -8,7 +8,7 @@ use super::super::device_model::DeviceTable;
 use super::super::driver::{DeviceError, Driver};
 use super::super::table_cache::{RowMoves, TableCache};
 use super::{CudaExecutor, TRAIN};
-use crate::exec::common::{self, StepInputs};
+use crate::exec::common::{self, StepInputs, TableUse};
 use crate::table::Table;
 use din_program::Program;
 use din_program::schema::UpdateRule;
@@ -132,7 +132,7 @@ impl<D: Driver> CudaExecutor<D> {
             return Ok(());
         }
         self.check_uploaded()?;
-        common::check_tables(&self.program, tables.get())?;
+        common::check_tables(&self.program, tables.get(), TableUse::Training)?;
         self.model.tables.iter().zip(tables.get()).try_for_each(|(held, table)| held.fits(table))?;
         self.model.rows_moving = false;
         self.model.uploaded = false;
