@@ -142,7 +142,7 @@ pub fn compile_observed(
         graphs.push(graph);
     }
     // Behind all others, whose kernels keep their numbers.
-    let bf16 = PlanOptions { tables: TablePrecision::Bf16, ..plain };
+    let bf16 = PlanOptions { inference: true, tables: TablePrecision::Bf16, ..plain };
     let infer_bf16 = scheduled(&infer, "infer_bf16", &bf16)?;
     let mut code = Vec::new();
     for &isa in &options.levels {
