@@ -99,7 +99,7 @@ pub struct Buffer {
 }
 
 /// Where a buffer lives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Storage {
     /// The step's arena.
     Arena(SlotId),

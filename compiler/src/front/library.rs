@@ -124,7 +124,7 @@ impl<'a> Elaborator<'a> {
         let kind = InputKind::Dense { feature: 0 };
         let axis = if matrix { crate::graph::GLOBAL } else { axis };
         let key = InputKey::Sample(self.walk.graph.inputs.len());
-        let input = self.input(key, p.name.name.clone(), kind, axis, Shape(shape));
+        let input = self.input(key, p.name.name.clone(), kind, axis, Shape(shape.into()));
         ExprValue::Tensor(Tensor { node: self.walk.graph.input(input, p.span), fields: None })
     }
 

@@ -51,7 +51,7 @@ impl<'a> Elaborator<'a> {
                 }
             });
         }
-        let shape = Shape(sizes);
+        let shape = Shape(sizes.into());
         if shape.width() > MAX_WIDTH as usize {
             let found = format!("{} has {} values", shape_text(&shape), shape.width());
             self.report(

@@ -31,8 +31,8 @@ pub enum TypeError {
 type Built = Result<NodeId, TypeError>;
 
 impl Graph {
-    fn make(&mut self, op: Op, operands: Vec<NodeId>, axis: AxisId, shape: Shape, span: Span) -> NodeId {
-        self.push(Node { op, operands, axis, shape, span })
+    fn make(&mut self, op: Op, operands: &[NodeId], axis: AxisId, shape: Shape, span: Span) -> NodeId {
+        self.push(Node { op, operands: operands.into(), axis, shape, span })
     }
 
     fn join_all(&self, operands: &[NodeId]) -> Result<AxisId, TypeError> {
@@ -45,12 +45,12 @@ impl Graph {
     }
 
     pub fn constant(&mut self, value: f64, span: Span) -> NodeId {
-        self.make(Op::Const(value), vec![], GLOBAL, Shape::scalar(), span)
+        self.make(Op::Const(value), &[], GLOBAL, Shape::scalar(), span)
     }
 
     /// `value` at every element of `axis` and every component of `shape`.
     pub fn constant_of(&mut self, value: f64, axis: AxisId, shape: Shape, span: Span) -> NodeId {
-        self.make(Op::Const(value), vec![], axis, shape, span)
+        self.make(Op::Const(value), &[], axis, shape, span)
     }
 
     /// `x` at every element of `axis` and, where it is a scalar, in every component of `shape`; `x`
@@ -67,7 +67,7 @@ impl Graph {
             return Err(TypeError::Shapes { left: found, right: shape.clone() });
         }
         Self::matrices_are_once(axis, shape)?;
-        Ok(self.make(Op::Broadcast, vec![x], axis, shape.clone(), span))
+        Ok(self.make(Op::Broadcast, &[x], axis, shape.clone(), span))
     }
 
     /// What a [`Op::Broadcast`] broadcasts; `None` for any other node.
@@ -85,7 +85,7 @@ impl Graph {
         if self.axes.first_name(axis) != self.axes.first_name(to) {
             return Err(TypeError::AxisTree { left: axis, right: to });
         }
-        Ok(self.make(Op::Rename { to }, vec![x], to, shape, span))
+        Ok(self.make(Op::Rename { to }, &[x], to, shape, span))
     }
 
     /// A value that is the same for all samples of a request, once for each of them (and each
@@ -102,34 +102,34 @@ impl Graph {
     pub fn input(&mut self, input: InputId, span: Span) -> NodeId {
         let i = &self.inputs[input.index()];
         let (axis, shape) = (i.axis, i.shape.clone());
-        self.make(Op::Input(input), vec![], axis, shape, span)
+        self.make(Op::Input(input), &[], axis, shape, span)
     }
 
     pub fn param(&mut self, param: ParamId, span: Span) -> NodeId {
         let shape = self.params[param.index()].clone();
-        self.make(Op::Param(param), vec![], GLOBAL, shape, span)
+        self.make(Op::Param(param), &[], GLOBAL, shape, span)
     }
 
     pub fn state(&mut self, state: StateId, span: Span) -> NodeId {
         let shape = self.states[state.index()].clone();
-        self.make(Op::State(state), vec![], GLOBAL, shape, span)
+        self.make(Op::State(state), &[], GLOBAL, shape, span)
     }
 
     pub fn lookup(&mut self, table: TableId, input: InputId, span: Span) -> NodeId {
         let axis = self.inputs[input.index()].axis;
         let shape = Shape::vector(self.tables[table.index()]);
-        self.make(Op::Lookup { table, input }, vec![], axis, shape, span)
+        self.make(Op::Lookup { table, input }, &[], axis, shape, span)
     }
 
     pub fn length(&mut self, axis: AxisId, span: Span) -> NodeId {
         let axis = self.axes.first_name(axis);
         let parent = self.axes.parent(axis).expect("lengths are of ragged axes, which have a parent");
-        self.make(Op::Length(axis), vec![], parent, Shape::scalar(), span)
+        self.make(Op::Length(axis), &[], parent, Shape::scalar(), span)
     }
 
     /// Of each entry of a sequence, its place in its list, from 0.
     pub fn position(&mut self, axis: AxisId, span: Span) -> NodeId {
-        self.make(Op::Position(axis), vec![], axis, Shape::scalar(), span)
+        self.make(Op::Position(axis), &[], axis, Shape::scalar(), span)
     }
 
     /// Of each sample, its place in the global batch, from 0; of each request, that of its first
@@ -166,19 +166,19 @@ impl Graph {
 
     pub fn count(&mut self, axis: AxisId, span: Span) -> NodeId {
         let axis = self.axes.first_name(axis);
-        self.make(Op::Count(axis), vec![], GLOBAL, Shape::scalar(), span)
+        self.make(Op::Count(axis), &[], GLOBAL, Shape::scalar(), span)
     }
 
     pub fn unary(&mut self, op: UnaryOp, x: NodeId, span: Span) -> NodeId {
         let Node { axis, shape, .. } = self.node(x).clone();
-        self.make(Op::Unary(op), vec![x], axis, shape, span)
+        self.make(Op::Unary(op), &[x], axis, shape, span)
     }
 
     pub fn binary(&mut self, op: BinaryOp, a: NodeId, b: NodeId, span: Span) -> Built {
         let axis = self.join_all(&[a, b])?;
         let shape = self.elementwise(&[a, b])?;
         Self::matrices_are_once(axis, &shape)?;
-        Ok(self.make(Op::Binary(op), vec![a, b], axis, shape, span))
+        Ok(self.make(Op::Binary(op), &[a, b], axis, shape, span))
     }
 
     pub fn select(&mut self, condition: NodeId, a: NodeId, b: NodeId, span: Span) -> Built {
@@ -212,7 +212,7 @@ impl Graph {
 
     pub fn stop_gradient(&mut self, x: NodeId, span: Span) -> NodeId {
         let Node { axis, shape, .. } = self.node(x).clone();
-        self.make(Op::StopGradient, vec![x], axis, shape, span)
+        self.make(Op::StopGradient, &[x], axis, shape, span)
     }
 
     pub fn concat(&mut self, operands: Vec<NodeId>, span: Span) -> Built {
@@ -228,7 +228,7 @@ impl Graph {
             }
             width += s.width();
         }
-        Ok(self.make(Op::Concat, operands, axis, Shape::vector(width), span))
+        Ok(self.make(Op::Concat, &operands, axis, Shape::vector(width), span))
     }
 
     /// Positions `start..start + shape.width()` of the operand, row-major, as `shape`.
@@ -238,7 +238,7 @@ impl Graph {
         if end > width {
             return Err(TypeError::OutOfRange { width, end });
         }
-        Ok(self.make(Op::Slice { start }, vec![x], axis, shape, span))
+        Ok(self.make(Op::Slice { start }, &[x], axis, shape, span))
     }
 
     pub fn reshape(&mut self, x: NodeId, shape: Shape, span: Span) -> Built {
@@ -246,7 +246,7 @@ impl Graph {
         if from.width() != shape.width() {
             return Err(TypeError::Shapes { left: from, right: shape });
         }
-        Ok(self.make(Op::Reshape, vec![x], axis, shape, span))
+        Ok(self.make(Op::Reshape, &[x], axis, shape, span))
     }
 
     fn matrix(&self, w: NodeId) -> Result<(usize, usize), TypeError> {
@@ -263,7 +263,7 @@ impl Graph {
         if shape != Shape::vector(k) {
             return Err(TypeError::Shapes { left: shape, right: Shape::matrix(k, n) });
         }
-        Ok(self.make(Op::MatMul, vec![x, w], axis, Shape::vector(n), span))
+        Ok(self.make(Op::MatMul, &[x, w], axis, Shape::vector(n), span))
     }
 
     pub fn matmul_t(&mut self, x: NodeId, w: NodeId, span: Span) -> Built {
@@ -272,7 +272,7 @@ impl Graph {
         if shape != Shape::vector(n) {
             return Err(TypeError::Shapes { left: shape, right: Shape::matrix(n, k) });
         }
-        Ok(self.make(Op::MatMulT, vec![x, w], axis, Shape::vector(k), span))
+        Ok(self.make(Op::MatMulT, &[x, w], axis, Shape::vector(k), span))
     }
 
     pub fn outer(&mut self, x: NodeId, g: NodeId, span: Span) -> Built {
@@ -283,7 +283,7 @@ impl Graph {
             }
         }
         let shape = Shape::matrix(self.node(x).width(), self.node(g).width());
-        Ok(self.make(Op::Outer, vec![x, g], GLOBAL, shape, span))
+        Ok(self.make(Op::Outer, &[x, g], GLOBAL, shape, span))
     }
 
     /// See [`Absorbed`]; `verify` checks the operands.
@@ -296,7 +296,7 @@ impl Graph {
             Absorbed::Outer => (GLOBAL, Shape::matrix(2 * a.width(), c.width())),
             Absorbed::Sum => (BATCH, Shape::vector(a.width())),
         };
-        self.make(Op::Absorbed(form), operands.to_vec(), axis, shape, span)
+        self.make(Op::Absorbed(form), &operands, axis, shape, span)
     }
 
     pub fn sum(&mut self, x: NodeId, to: AxisId, span: Span) -> Built {
@@ -312,12 +312,12 @@ impl Graph {
         if !self.axes.is_ancestor(to, axis) || to == axis {
             return Err(TypeError::NotAnAncestor { of: axis, to });
         }
-        Ok(self.make(op, vec![x], to, shape, span))
+        Ok(self.make(op, &[x], to, shape, span))
     }
 
     pub fn sum_value(&mut self, x: NodeId, span: Span) -> NodeId {
         let axis = self.node(x).axis;
-        self.make(Op::SumValue, vec![x], axis, Shape::scalar(), span)
+        self.make(Op::SumValue, &[x], axis, Shape::scalar(), span)
     }
 
     pub fn statistic(&mut self, statistic: Statistic, x: NodeId, span: Span) -> Built {
@@ -326,7 +326,7 @@ impl Graph {
             return Err(TypeError::NotAVector { found: shape });
         }
         let results = statistic.description().results as usize;
-        Ok(self.make(Op::Statistic(statistic), vec![x], GLOBAL, Shape::vector(results * shape.width()), span))
+        Ok(self.make(Op::Statistic(statistic), &[x], GLOBAL, Shape::vector(results * shape.width()), span))
     }
 
     /// `sum(x to batch or once) / count`: the mean over all elements of the operand's axis.

@@ -73,9 +73,13 @@ use din_grammar::Span;
 use petgraph::stable_graph::NodeIndex;
 use petgraph::stable_graph::StableDiGraph;
 use serde::{Deserialize, Serialize};
+use smallvec::{SmallVec, smallvec};
 
 /// A node of a [`Graph`].
 pub type NodeId = NodeIndex<u32>;
+
+/// The operands of a node, in order; few of them are stored in the node itself.
+pub type Operands = SmallVec<[NodeId; 4]>;
 
 macro_rules! id {
     ($($(#[$doc:meta])* $name:ident),*) => { $(
@@ -104,17 +108,17 @@ pub use din_program::axes::{Axis, AxisId, AxisKind, AxisTree, BATCH, GLOBAL, Uni
 /// Shape of the value at one element: rank 1, or rank 2 for a matrix (which lives on the global
 /// axis).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Shape(pub Vec<usize>);
+pub struct Shape(pub SmallVec<[usize; 2]>);
 
 impl Shape {
     pub fn scalar() -> Self {
-        Shape(vec![1])
+        Shape(smallvec![1])
     }
     pub fn vector(n: usize) -> Self {
-        Shape(vec![n])
+        Shape(smallvec![n])
     }
     pub fn matrix(k: usize, n: usize) -> Self {
-        Shape(vec![k, n])
+        Shape(smallvec![k, n])
     }
     /// Number of components.
     pub fn width(&self) -> usize {
@@ -165,7 +169,7 @@ pub struct Input {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
     pub op: Op,
-    pub operands: Vec<NodeId>,
+    pub operands: Operands,
     pub axis: AxisId,
     pub shape: Shape,
     /// The text that asked for it; derivatives carry the span of what they differentiate.

@@ -72,7 +72,11 @@ pub enum Attribute {
 }
 
 /// An operation without operands, exactly: equal keys, equal operations.
-pub type OpKey = (&'static str, Vec<u64>);
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct OpKey {
+    name: &'static str,
+    attributes: [Option<u64>; 2],
+}
 
 /// The operations without attributes, but for the element-wise ones and the statistics.
 const PLAIN: [Op; 13] = [
@@ -157,13 +161,13 @@ impl Op {
     }
 
     /// What it holds, in the order of the textual form.
-    pub fn attributes(&self) -> Vec<Attribute> {
+    pub fn attributes(&self) -> [Option<Attribute>; 2] {
         match self {
-            Op::Const(c) => vec![Attribute::Number(*c)],
-            Op::Input(k) => vec![Attribute::Index(k.index())],
-            Op::Param(k) => vec![Attribute::Index(k.index())],
-            Op::State(k) => vec![Attribute::Index(k.index())],
-            Op::Lookup { table, input } => vec![Attribute::Index(table.index()), Attribute::Index(input.index())],
+            Op::Const(c) => [Some(Attribute::Number(*c)), None],
+            Op::Input(k) => [Some(Attribute::Index(k.index())), None],
+            Op::Param(k) => [Some(Attribute::Index(k.index())), None],
+            Op::State(k) => [Some(Attribute::Index(k.index())), None],
+            Op::Lookup { table, input } => [Some(Attribute::Index(table.index())), Some(Attribute::Index(input.index()))],
             Op::Length(axis)
             | Op::Position(axis)
             | Op::SampleNumber(axis)
@@ -171,10 +175,10 @@ impl Op {
             | Op::Rename { to: axis }
             | Op::Sum { to: axis }
             | Op::Max { to: axis } => {
-                vec![Attribute::Axis(*axis)]
+                [Some(Attribute::Axis(*axis)), None]
             }
-            Op::Slice { start } => vec![Attribute::Index(*start)],
-            Op::DropoutMask { site, rate } => vec![Attribute::Index(*site), Attribute::Number(*rate)],
+            Op::Slice { start } => [Some(Attribute::Index(*start)), None],
+            Op::DropoutMask { site, rate } => [Some(Attribute::Index(*site)), Some(Attribute::Number(*rate))],
             Op::Unary(_)
             | Op::Binary(_)
             | Op::Select
@@ -187,7 +191,7 @@ impl Op {
             | Op::Outer
             | Op::Absorbed(_)
             | Op::SumValue
-            | Op::Statistic(_) => vec![],
+            | Op::Statistic(_) => [None, None],
         }
     }
 
@@ -206,7 +210,7 @@ impl Op {
             Attribute::Index(k) => k as u64,
             Attribute::Axis(axis) => u64::from(axis.0),
         };
-        (self.name(), self.attributes().into_iter().map(bits).collect())
+        OpKey { name: self.name(), attributes: self.attributes().map(|attribute| attribute.map(bits)) }
     }
 
     /// Whether each element of the value is computed from its operands at that element alone.

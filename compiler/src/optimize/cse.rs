@@ -3,7 +3,7 @@
 //! alike).
 
 use super::rewrite::rebuild;
-use crate::graph::{AxisId, Graph, Node, NodeId, Op, OpKey, Shape};
+use crate::graph::{AxisId, Graph, Node, NodeId, Op, OpKey, Operands, Shape};
 use rustc_hash::FxHashMap;
 
 /// Whether the two operands may be exchanged.
@@ -12,7 +12,7 @@ pub(super) fn commutes(op: &Op) -> bool {
 }
 
 pub(super) fn run(graph: &mut Graph) {
-    let mut known: FxHashMap<(OpKey, Vec<NodeId>, AxisId, Shape), NodeId> = FxHashMap::default();
+    let mut known: FxHashMap<(OpKey, Operands, AxisId, Shape), NodeId> = FxHashMap::default();
     rebuild(graph, |new, node: Node| {
         let mut operands = node.operands.clone();
         if commutes(&node.op) {

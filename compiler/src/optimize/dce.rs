@@ -4,5 +4,7 @@ use super::rewrite::rebuild;
 use crate::graph::Graph;
 
 pub(super) fn run(graph: &mut Graph) {
-    rebuild(graph, |new, node| new.push(node));
+    if graph.order().len() < graph.len() {
+        rebuild(graph, |new, node| new.push(node));
+    }
 }

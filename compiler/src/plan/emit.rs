@@ -31,6 +31,8 @@ pub struct Emitter<'a> {
     /// Gradients of absorbed products whose call is made.
     absorbed: FxHashSet<WorkItemId>,
     phase_of: FxHashMap<WorkItemId, usize>,
+    /// By phase: the items, of any phase, that read one of its items.
+    users: Vec<Vec<WorkItemId>>,
     phases: Vec<Phase>,
     name: &'a str,
 }
@@ -57,6 +59,7 @@ pub fn emit(
             phase_of.insert(i, p);
         }
     }
+    let users = users_by_phase(all, &phase_of, groups.len());
     let mut e = Emitter {
         all,
         options,
@@ -67,6 +70,7 @@ pub fn emit(
         transposed: FxHashMap::default(),
         absorbed: FxHashSet::default(),
         phase_of,
+        users,
         phases: Vec::new(),
         name,
     };
@@ -85,6 +89,25 @@ pub fn emit(
     let (buffers, slots, tile_slots) = e.storage.finish();
     let schedule = Schedule { axes: all.axes.clone(), buffers, slots, tile_slots, phases: e.phases, roots: vec![] };
     (schedule, roots)
+}
+
+/// By phase: the items, of any phase, that read one of its items.
+fn users_by_phase(all: &WorkList, phase_of: &FxHashMap<WorkItemId, usize>, phases: usize) -> Vec<Vec<WorkItemId>> {
+    let mut users = vec![Vec::new(); phases];
+    for (k, user) in all.items.iter().enumerate() {
+        let user_id = WorkItemId(k);
+        if !phase_of.contains_key(&user_id) {
+            continue;
+        }
+        for need in user.operands.iter().filter_map(WorkOperand::item) {
+            if let Some(&p) = phase_of.get(&need)
+                && users[p].last() != Some(&user_id)
+            {
+                users[p].push(user_id);
+            }
+        }
+    }
+    users
 }
 
 impl Emitter<'_> {
@@ -112,11 +135,15 @@ impl Emitter<'_> {
             reductions: Vec::new(),
         };
         let mut late: Vec<WorkItemId> = Vec::new();
-        let last = levels.values().copied().max().expect("`prune` drops phases without items") + 1;
-        for level in 0..=last {
-            let members: Vec<WorkItemId> = group.items.iter().copied().filter(|i| levels[i] == level).collect();
-            self.regions(&mut phase, &members);
-            for &i in &members {
+        let last = levels.values().copied().max().expect("`prune` drops phases without items") as usize;
+        // One more level than there are items of: the maxima of the last one are put right there.
+        let mut members_of: Vec<Vec<WorkItemId>> = vec![Vec::new(); last + 2];
+        for &i in &group.items {
+            members_of[levels[&i] as usize].push(i);
+        }
+        for (level, members) in members_of.iter().enumerate() {
+            self.regions(&mut phase, members);
+            for &i in members {
                 if let WorkKind::Absorbed { form: Absorbed::Outer | Absorbed::Sum, .. } = self.item(i).kind {
                     self.absorbed_gradients(&mut phase, i, group);
                 } else {
@@ -131,10 +158,9 @@ impl Emitter<'_> {
                 }
             }
             // Maxima of the level before: what nothing was joined to becomes 0.
-            for &i in &group.items {
-                if let WorkKind::Max { to } = self.item(i).kind
-                    && levels[&i] + 1 == level
-                {
+            let before = level.checked_sub(1).map_or(&[] as &[WorkItemId], |before| &members_of[before]);
+            for &i in before {
+                if let WorkKind::Max { to } = self.item(i).kind {
                     if to == GLOBAL {
                         late.push(i);
                     } else {
@@ -163,18 +189,14 @@ impl Emitter<'_> {
     /// Decides which results get a buffer, and whether it outlives the tile.
     fn place(&mut self, number: usize, group: &PhaseItems, levels: &FxHashMap<WorkItemId, u32>) {
         let mut stored: FxHashMap<WorkItemId, bool> = FxHashMap::default();
-        for (k, user) in self.all.items.iter().enumerate() {
-            let Some(&p) = self.phase_of.get(&WorkItemId(k)) else { continue };
+        for &id in &self.users[number] {
+            let (user, inside) = (self.item(id), self.phase_of[&id] == number);
             for o in &user.operands {
-                let OperandSource::Item(need) = o.src else { continue };
-                if self.phase_of.get(&need) != Some(&number) {
-                    continue;
-                }
-                let fused = p == number
-                    && phase::fuses(self.item(need), o, user)
-                    && levels.get(&need) == levels.get(&WorkItemId(k));
+                let Some(need) = o.item().filter(|need| self.phase_of.get(need) == Some(&number)) else { continue };
+                let fused =
+                    inside && phase::fuses(self.item(need), o, user) && levels.get(&need) == levels.get(&id);
                 if !fused {
-                    *stored.entry(need).or_default() |= p != number;
+                    *stored.entry(need).or_default() |= !inside;
                 }
             }
         }

@@ -41,6 +41,16 @@ pub struct WorkOperand {
     pub second: bool,
 }
 
+impl WorkOperand {
+    /// The item whose result it is a view of.
+    pub fn item(&self) -> Option<WorkItemId> {
+        match self.src {
+            OperandSource::Item(i) => Some(i),
+            OperandSource::Const(_) | OperandSource::External { .. } | OperandSource::Gather { .. } => None,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum ElementwiseOp {
     Copy,
@@ -121,11 +131,7 @@ pub struct WorkItem {
 impl WorkItem {
     /// Items whose results it needs.
     pub fn needs(&self) -> impl Iterator<Item = WorkItemId> + '_ {
-        let operands = self.operands.iter().filter_map(|o| match o.src {
-            OperandSource::Item(i) => Some(i),
-            OperandSource::Const(_) | OperandSource::External { .. } | OperandSource::Gather { .. } => None,
-        });
-        operands.chain(self.after.iter().copied())
+        self.operands.iter().filter_map(WorkOperand::item).chain(self.after.iter().copied())
     }
 
     /// Whether a region computes it, or reads it to reduce it.

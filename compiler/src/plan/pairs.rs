@@ -9,6 +9,7 @@
 
 use crate::graph::{AxisId, AxisKind, GLOBAL, Graph, Node, NodeId, Op, Root};
 use rustc_hash::FxHashMap;
+use smallvec::smallvec;
 
 /// The graph in this form; `None` where it has no pairs. `order` lists operands first.
 pub(super) fn by_first_entry(graph: &Graph, order: &[NodeId]) -> Option<Graph> {
@@ -88,13 +89,13 @@ impl Rows {
             other => unreachable!("{} is no reduction", other.name()),
         };
         let x = if to == second { self.turn(node.operands[0]) } else { node.operands[0] };
-        let half = Node { op: by_first(&node.op), operands: vec![x], axis: first, ..node.clone() };
+        let half = Node { op: by_first(&node.op), operands: smallvec![x], axis: first, ..node.clone() };
         let half = self.new.push(half);
         if to == second {
-            return self.new.push(Node { op: Op::Rename { to }, operands: vec![half], ..node });
+            return self.new.push(Node { op: Op::Rename { to }, operands: smallvec![half], ..node });
         }
         // Every entry has a pair, so no maximum of an empty set (which is 0) is among these.
-        self.new.push(Node { operands: vec![half], ..node })
+        self.new.push(Node { operands: smallvec![half], ..node })
     }
 
     fn spread(&mut self, x: NodeId, to: AxisId) -> NodeId {

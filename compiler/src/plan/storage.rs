@@ -2,6 +2,7 @@
 //! shared by a linear scan.
 
 use din_program::schedule::{AxisId, Buffer, BufferId, Slot, SlotId, Storage};
+use rustc_hash::FxHashMap;
 
 /// A point in the schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,7 +22,7 @@ struct Lifetime {
 pub struct BufferPlan {
     buffers: Vec<Buffer>,
     lives: Vec<Option<Lifetime>>,
-    external: Vec<BufferId>,
+    external: FxHashMap<Storage, BufferId>,
 }
 
 impl BufferPlan {
@@ -33,11 +34,11 @@ impl BufferPlan {
 
     /// A buffer that the runtime provides; one for each place.
     pub fn external(&mut self, place: Storage, axis: AxisId, width: u32) -> BufferId {
-        if let Some(&id) = self.external.iter().find(|id| self.buffers[id.index()].place == place) {
+        if let Some(&id) = self.external.get(&place) {
             return id;
         }
         let id = self.add(axis, width, place);
-        self.external.push(id);
+        self.external.insert(place, id);
         id
     }
 

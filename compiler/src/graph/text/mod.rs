@@ -77,7 +77,7 @@ impl Display for Shape {
 
 fn arguments(graph: &Graph, node: &Node, number: &[usize]) -> String {
     let mut all: Vec<String> = node.operands.iter().map(|o| format!("%{}", number[o.index()])).collect();
-    all.extend(node.op.attributes().into_iter().map(|attribute| match attribute {
+    all.extend(node.op.attributes().into_iter().flatten().map(|attribute| match attribute {
         Attribute::Number(x) => format!("{x:?}"),
         Attribute::Index(k) => k.to_string(),
         Attribute::Axis(axis) => label(&graph.axes, axis),

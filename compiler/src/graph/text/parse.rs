@@ -6,6 +6,7 @@ use crate::graph::{
 };
 use din_grammar::Span;
 use din_grammar::span::FileId;
+use smallvec::smallvec;
 use std::fmt;
 use std::str::FromStr;
 
@@ -126,7 +127,7 @@ impl Tokens {
 
     fn shape(&mut self) -> Parsed<Shape> {
         self.expect("[")?;
-        let mut axes = vec![self.value()?];
+        let mut axes = smallvec![self.value()?];
         while self.peek() == "," {
             self.expect(",")?;
             axes.push(self.value()?);

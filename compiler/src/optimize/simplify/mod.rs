@@ -36,7 +36,9 @@ pub(super) fn run(graph: &mut Graph) {
 
 /// `stop_gradient` is the identity where nothing is to be differentiated any more.
 pub(super) fn erase_stops(graph: &mut Graph) {
-    rebuild(graph, |new, node| if node.op == Op::StopGradient { node.operands[0] } else { new.push(node) });
+    if graph.ids().any(|id| graph.node(id).op == Op::StopGradient) {
+        rebuild(graph, |new, node| if node.op == Op::StopGradient { node.operands[0] } else { new.push(node) });
+    }
 }
 
 /// How deeply rules may apply to what rules made; a later round goes on.
