@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 use std::path::Path;
 
 /// The standard library, by module name.
-pub(super) const LIBRARY: [(&str, &str); 9] = [
+pub(super) const LIBRARY: [(&str, &str); 10] = [
     ("std.activation", include_str!("../../../stdlib/activation.din")),
     ("std.attention", include_str!("../../../stdlib/attention.din")),
     ("std.interaction", include_str!("../../../stdlib/interaction.din")),

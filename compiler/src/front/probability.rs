@@ -67,7 +67,7 @@ impl Structure {
             Self::Sigmoid(_) | Self::Constant(_) | Self::Unknown => Vec::new(),
             Self::Complement(a) => vec![*a],
             Self::Product(a, b) | Self::Least(a, b) | Self::Largest(a, b) | Self::Select(_, a, b) => vec![*a, *b],
-            Self::Moved => node.operands.clone(),
+            Self::Moved => node.operands.to_vec(),
             Self::Between { weight, a, b } => vec![*weight, *a, *b],
             Self::Mean(terms) => terms.iter().map(|(_, p)| *p).collect(),
         }
@@ -146,6 +146,8 @@ fn structure(graph: &Graph, id: NodeId) -> Structure {
         | Op::Length(_)
         | Op::Position(_)
         | Op::Count(_)
+        | Op::SampleNumber(_)
+        | Op::DropoutMask { .. }
         | Op::MatMul
         | Op::MatMulT
         | Op::Outer
@@ -309,7 +311,7 @@ impl Builder<'_> {
     /// The operation of a node on another operand.
     fn moved(&mut self, id: NodeId, operands: Vec<NodeId>) -> NodeId {
         let node = self.graph.node(id).clone();
-        self.graph.push(Node { operands, ..node })
+        self.graph.push(Node { operands: operands.into(), ..node })
     }
 
     /// The logarithm of a weight above 0.

@@ -4,7 +4,7 @@ use super::elaborator::Elaborator;
 use super::load::listed;
 use super::report::same_metric;
 use super::rule::RuleCall;
-use super::scope::{NameScope, Referent};
+use super::scope::NameScope;
 use super::update::{Before, Updates};
 use super::value::{counted, nearest, number_text};
 use super::walk::Context;

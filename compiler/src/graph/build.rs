@@ -135,7 +135,7 @@ impl Graph {
     /// Of each sample, its place in the global batch, from 0; of each request, that of its first
     /// sample.
     pub fn sample_number(&mut self, axis: AxisId, span: Span) -> NodeId {
-        self.make(Op::SampleNumber(axis), vec![], axis, Shape::scalar(), span)
+        self.make(Op::SampleNumber(axis), &[], axis, Shape::scalar(), span)
     }
 
     /// What a value of `shape` on `axis` is multiplied by in dropout `site`. Not on the global
@@ -160,8 +160,8 @@ impl Graph {
                 if name == entries { Ok(place) } else { self.rename(place, entries, span) }
             }
         };
-        let operands = vec![sample, place(first)?, place(second)?];
-        Ok(self.make(Op::DropoutMask { site, rate }, operands, axis, shape, span))
+        let operands = [sample, place(first)?, place(second)?];
+        Ok(self.make(Op::DropoutMask { site, rate }, &operands, axis, shape, span))
     }
 
     pub fn count(&mut self, axis: AxisId, span: Span) -> NodeId {
@@ -182,11 +182,11 @@ impl Graph {
     }
 
     pub fn select(&mut self, condition: NodeId, a: NodeId, b: NodeId, span: Span) -> Built {
-        let operands = vec![condition, a, b];
+        let operands = [condition, a, b];
         let axis = self.join_all(&operands)?;
         let shape = self.elementwise(&operands)?;
         Self::matrices_are_once(axis, &shape)?;
-        Ok(self.make(Op::Select, operands, axis, shape, span))
+        Ok(self.make(Op::Select, &operands, axis, shape, span))
     }
 
     fn matrices_are_once(axis: AxisId, shape: &Shape) -> Result<(), TypeError> {

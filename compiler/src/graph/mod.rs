@@ -107,7 +107,7 @@ pub use din_program::axes::{Axis, AxisId, AxisKind, AxisTree, BATCH, GLOBAL, Uni
 
 /// Shape of the value at one element: rank 1, or rank 2 for a matrix (which lives on the global
 /// axis).
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Shape(pub SmallVec<[usize; 2]>);
 
 impl Shape {

@@ -155,7 +155,7 @@ fn at_wide(x: &ops::Operands, scales: &[&[f64]], k: usize, d: AxisId, i: usize, 
 
 fn is_max_of(graph: &Graph, max: NodeId, x: NodeId) -> bool {
     let node = graph.node(max);
-    matches!(node.op, Op::Max { .. }) && node.operands == [x]
+    matches!(node.op, Op::Max { .. }) && *node.operands == [x]
 }
 
 /// `Equal(x, max of x)`: whoever attains the maximum does so exactly in f32 too, unless another

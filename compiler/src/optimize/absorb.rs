@@ -113,7 +113,7 @@ fn pair(graph: &Graph, x: NodeId) -> Option<Pair> {
     let (&last, parts) = node.operands.split_last()?;
     let pair = factors(graph, last)?;
     let k = graph.node(pair.k);
-    let same = parts == [pair.k] || (k.op == Op::Concat && k.operands == parts);
+    let same = parts == [pair.k] || (k.op == Op::Concat && *k.operands == *parts);
     (same && k.width() >= LEAST && k.shape.0.len() == 1).then_some(pair)
 }
 

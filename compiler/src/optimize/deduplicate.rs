@@ -14,7 +14,9 @@
 
 use super::cost::element_flops;
 use super::rewrite::rebuild_by_id;
-use crate::graph::{AxisId, GLOBAL, Graph, GroupId, InputId, InputKind, Node, NodeId, Op, Root, TableId, UniqueKeys};
+use crate::graph::{
+    AxisId, GLOBAL, Graph, GroupId, InputId, InputKind, Node, NodeId, Op, Operands, Root, TableId, UniqueKeys,
+};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::BTreeSet;
 
@@ -103,7 +105,7 @@ pub fn deduplicate(graph: &mut Graph, thresholds: Thresholds) {
     for grouping in added {
         graph.axes.add_unique(grouping);
     }
-    let original: FxHashMap<NodeId, Vec<NodeId>> =
+    let original: FxHashMap<NodeId, Operands> =
         needed.iter().map(|&id| (id, graph.node(id).operands.clone())).collect();
     let mut made: FxHashMap<NodeId, NodeId> = FxHashMap::default();
     rebuild_by_id(graph, |new, id, node, map| {

@@ -338,7 +338,7 @@ impl Parser {
         let ends = range.split_once("..").and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
         let (start, end) = ends.ok_or_else(|| format!("`{range}` is no range"))?;
         let span = Span { file, start, end };
-        let id = self.graph.push(Node { op, operands, axis, shape, span });
+        let id = self.graph.push(Node { op, operands: operands.into(), axis, shape, span });
         self.nodes.push(id);
         Ok(())
     }
