@@ -148,9 +148,10 @@ pub trait Arithmetic {
         self.divide(one, d)
     }
 
-    /// `p` and `2^n` whose product is `exp(sign * x)`, by fewer operations than [`Self::exp_clamped`];
-    /// `mul_add` must be fused. `x` is clamped first: to bounds between which `n` is at least -127,
-    /// for which 0 stands in the place of `2^n`, and at most 128, for which it is infinity.
+    /// `p` and `2^n` whose product is `exp(sign * x)`, by fewer operations than
+    /// [`Self::exp_clamped`]; `mul_add` must be fused. `x` is clamped first: to bounds between
+    /// which `n` is at least -127, for which 0 stands in the place of `2^n`, and at most 128, for
+    /// which it is infinity.
     ///
     /// The remainder is taken in one step. Its polynomial, of degree 5, is that of least relative
     /// error which begins with `1 + r`.
@@ -174,15 +175,15 @@ pub trait Arithmetic {
         (p, self.float(exponent))
     }
 
-    /// [`Self::exp`] by 12 operations; `mul_add` must be fused. Within 3 ulp for `x` between -20 and
-    /// 20, within 6 ulp beyond; 0 below `2^-126.5`, infinite above `2^127.5`.
+    /// [`Self::exp`] by 12 operations; `mul_add` must be fused. Within 3 ulp for `x` between -20
+    /// and 20, within 6 ulp beyond; 0 below `2^-126.5`, infinite above `2^127.5`.
     fn short_exp(&mut self, x: Self::Value) -> Self::Value {
         let (p, scale) = self.exp_factors(x, 1.0, [-88.3, 88.9]);
         self.multiply(p, scale)
     }
 
-    /// [`Self::sigmoid`] by 13 operations instead of 19; `mul_add` must be fused. Within 3.3 ulp for
-    /// `x` between -20 and 20, within 6 ulp beyond.
+    /// [`Self::sigmoid`] by 13 operations instead of 19; `mul_add` must be fused. Within 3.3 ulp
+    /// for `x` between -20 and 20, within 6 ulp beyond.
     fn short_sigmoid(&mut self, x: Self::Value) -> Self::Value {
         let (p, scale) = self.exp_factors(x, -1.0, [-88.3, 87.3]);
         let one = self.constant(1.0);

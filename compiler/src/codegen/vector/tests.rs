@@ -104,13 +104,13 @@ fn functions_of_inference_are_short() {
             let operations = |region: &Region| {
                 let text = text(region, isa);
                 let arithmetic =
-                    ["vmaxps", "vminps", "vfm", "vaddps", "vsubps", "vmulps", "vdivps", "vps", "vpa", "vxor"];
+                    ["vmaxps", "vminps", "vfm", "vaddps", "vsubps", "vmulps", "vdivps", "vps", "vpa", "vxor", "vpx"];
                 text.lines().filter(|line| arithmetic.iter().any(|name| line.contains(name))).count()
             };
             let long = operations(&region);
             region.short_functions = true;
             let short = operations(&region);
-            assert!(short <= most && short + 5 < long, "{op:?}, {isa:?}: {short} of {long}");
+            assert!(short <= most && short + 5 <= long, "{op:?}, {isa:?}: {short} of {long}");
         }
     }
 }
