@@ -98,8 +98,9 @@ impl PrecisionReport {
 /// A table: what a metric is on tables in f32, in BF16, and the difference.
 impl fmt::Display for PrecisionReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let longest = self.trained.values.iter().map(|value| value.name.chars().count()).max().unwrap_or(0);
-        write!(f, "{:longest$} {:>10} {:>10} {:>11}", "tables in", "f32", "bf16", "difference")?;
+        const HEAD: &str = "tables in";
+        let longest = self.trained.values.iter().map(|value| value.name.chars().count()).fold(HEAD.len(), usize::max);
+        write!(f, "{HEAD:longest$} {:>10} {:>10} {:>11}", "f32", "bf16", "difference")?;
         for (trained, rounded, difference) in self.lines() {
             write!(f, "\n{:longest$}", trained.name)?;
             for value in [trained, rounded] {

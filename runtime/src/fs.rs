@@ -273,7 +273,7 @@ pub fn sha256(bytes: &[u8]) -> String {
 /// The same of mapped bytes; `done` is called now and then, when those so far are not looked at
 /// again.
 pub fn sha256_mapped(bytes: &[u8], mut done: impl FnMut()) -> String {
-    const PIECE: usize = 64 << 20;
+    const PIECE: usize = 4 << 20;
     let mut digest = Sha256::new();
     for piece in bytes.chunks(PIECE) {
         digest.update(piece);

@@ -3,6 +3,8 @@
 
 use crate::bundle::ranker;
 use crate::support::*;
+use din_runtime::checkpoint::Manifest;
+use din_runtime::document::{JsonLayout, to_text};
 use din_runtime::fs::sha256_file;
 use safetensors::SafeTensors;
 use serde_json::Value;
@@ -16,7 +18,7 @@ fn rounded_run(to: &Path) {
     copy_folder(trained(), to);
     for name in names(&to.join("checkpoints")) {
         let folder = to.join("checkpoints").join(name);
-        let mut manifest = json(&folder.join("manifest.json"));
+        let mut manifest = Manifest::read(&folder.join("manifest.json")).unwrap();
         for table in names(&folder).iter().filter(|name| name.starts_with("table.")) {
             let path = folder.join(table);
             let mut bytes = fs::read(&path).unwrap();
@@ -35,9 +37,9 @@ fn rounded_run(to: &Path) {
                 }
             }
             fs::write(&path, &bytes).unwrap();
-            manifest["files"][table] = sha256_file(&path).unwrap().into();
+            manifest.files.insert(table.clone(), sha256_file(&path).unwrap());
         }
-        fs::write(folder.join("manifest.json"), manifest.to_string()).unwrap();
+        fs::write(folder.join("manifest.json"), to_text(&manifest, JsonLayout::File).unwrap()).unwrap();
     }
 }
 
@@ -110,7 +112,7 @@ fn evaluation_prints_both_and_the_difference() {
     let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(lines[0], ["tables", "in", "f32", "bf16", "difference"]);
     let names: Vec<&str> = lines[1..].iter().map(|line| line[0]).collect();
-    assert_eq!(names, ["auc(click)", "gauc(click,", "log_loss(click)"], "{text}");
+    assert_eq!(names, ["auc(click)", "gauc(click)", "log_loss(click)"], "{text}");
     let auc: Vec<f64> = lines[1][1..].iter().map(|word| word.parse().unwrap()).collect();
     assert!((auc[0] - values(&stored, "value")[0]).abs() < 1e-6 && (auc[1] - values(&both, "value")[0]).abs() < 1e-6);
     // A metric of each, as ever, where tables are in f32.

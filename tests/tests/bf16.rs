@@ -132,7 +132,7 @@ fn compare(case: &Case, what: &str) -> bool {
 #[test]
 fn random_graphs() {
     let mut read = 0;
-    for seed in 0..240 {
+    for seed in 0..90 {
         let widest = if seed % 3 == 0 { 170 } else { 0 };
         let mut case = case(seed, &Options { draws: 10, focus: Some("lookup"), widest });
         // A schedule for inference has no gradients; a sum over a whole matrix has one long chain.
@@ -146,7 +146,7 @@ fn random_graphs() {
         }
         read += usize::from(compare(&case, &format!("seed {seed}")));
     }
-    assert!(read >= 150, "{read} graphs read a table");
+    assert!(read >= 60, "{read} graphs read a table");
 }
 
 /// Rows that end in every number of lanes and such that loops go over: of the ids of samples and of

@@ -127,7 +127,7 @@ pub(crate) fn filled(program: &Arc<Program>) -> ModelState {
     }
     number(&mut state.states[0]);
     (state.step, state.seed) = (41, 7);
-    ModelState::restored(program.clone(), state, tables, &whole(program))
+    ModelState::restored(program.clone(), state, tables, &whole(program), LoadPurpose::Training)
 }
 
 /// What a table has for each id: whether training has seen it, and its values. The OOV row comes

@@ -28,7 +28,9 @@ struct Bucket {
     marks: [u32; WAYS],
 }
 // SAFETY: integers only, no padding (4 x 8 + 4 x 4 + 4 x 4).
-unsafe impl Zeroed for Bucket {}
+unsafe impl Zeroed for Bucket {
+    const PADDING: usize = 0;
+}
 
 #[derive(Debug)]
 pub(super) struct Index {

@@ -54,6 +54,6 @@ impl Table {
             Kind::Dynamic { index } => index.bytes(),
         };
         let row = self.width * self.precision().bytes() + 8;
-        (numbers * 4 + self.rows * row) as u64 + index
+        (numbers * 4 + self.rows * row + index) as u64
     }
 }

@@ -76,7 +76,7 @@ impl Table {
     /// There is no memory for both.
     pub fn round_to_bf16(&mut self) -> Result<(), TableError> {
         let Weights::F32(trained) = &self.weights else { return Ok(()) };
-        let mut rounded = Slab::new(self.width);
+        let mut rounded = Slab::<bf16>::new(self.width);
         rounded.extend_to(self.rows)?;
         for (to, &from) in rounded.values.as_mut_slice().iter_mut().zip(trained.values.as_slice()) {
             *to = bf16::from_f32(from);

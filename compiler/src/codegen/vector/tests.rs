@@ -4,8 +4,8 @@
 use super::build;
 use crate::graph::{BATCH, BinaryOp, UnaryOp};
 use crate::plan::region::{Access, Instruction, OutputMode, Region, RegionOutput, StridedView, ValueId};
-use din_program::Isa;
 use din_program::schedule::{AxisId, BufferId, KernelArg};
+use din_program::{Isa, TablePrecision};
 
 fn view(argument: u32, width: u32) -> StridedView {
     StridedView { argument, access: Access::Row, stride: width + 3, column: 1, width, precision: TablePrecision::F32 }
@@ -150,5 +150,42 @@ fn ends_of_rows() {
         let text = text(&region(width, sigmoid, OutputMode::Store), Isa::V3);
         assert_eq!(text.contains("vmaskmovps ymm") || text.contains("vmaskmovps xmm"), masked, "{width}");
         assert!(!text.contains("vmaskmovps ["), "{width}");
+    }
+}
+
+/// Numbers in BF16 are widened and shifted. LLVM's disassembler reads the bytes as `vpmovzxwd`, at
+/// AVX-512 `{k7}{z}` at the end of a row, and `vpbroadcastw`.
+#[test]
+fn rows_in_bf16_are_widened() {
+    let evex = |masking: u8, opcode: u8| [0x62, 0xf2, 0x7d, masking, opcode];
+    for (isa, whole, end, one) in [
+        (Isa::V3, vec![0xc4, 0xe2, 0x7d, 0x33], vec![0xc4, 0xe2, 0x79, 0x33], vec![0xc4, 0xe2, 0x7d, 0x79]),
+        (Isa::V4, evex(0x48, 0x33).to_vec(), evex(0xcf, 0x33).to_vec(), evex(0x48, 0x79).to_vec()),
+    ] {
+        let width = if isa == Isa::V3 { 12 } else { 20 };
+        let mut region = Region::new(BATCH, width, false);
+        let index = region.argument(KernelArg::Rows { table: 0, feature: 0 });
+        let load = |region: &mut Region, table: u32, width: u32| {
+            let argument = region.argument(KernelArg::Table(table));
+            let access = Access::Indexed { index };
+            let place =
+                StridedView { argument, access, stride: width, column: 0, width, precision: TablePrecision::Bf16 };
+            region.emit(Instruction::Load(place))
+        };
+        let (row, scale) = (load(&mut region, 0, width), load(&mut region, 1, 1));
+        let value = region.emit(Instruction::Binary(BinaryOp::Multiply, row, scale));
+        let out = region.argument(KernelArg::Buffer(BufferId(0)));
+        let place = StridedView { stride: width, column: 0, ..view(out, width) };
+        region.outputs.push(RegionOutput { value, place, mode: OutputMode::Store });
+        let made = build(&region, isa, true).unwrap();
+        // Which registers they name is in the rest of the second byte, and behind.
+        let found = |bytes: &[u8]| {
+            let alike = |window: &&[u8]| {
+                window.iter().zip(bytes).enumerate().all(|(k, (a, b))| if k == 1 { a & 7 == b & 7 } else { a == b })
+            };
+            made.bytes.windows(bytes.len()).filter(alike).count()
+        };
+        assert_eq!((found(&whole), found(&end)), (1, 1), "{isa:?}: {}", made.text);
+        assert!(found(&one) >= 1 && made.text.contains("vpslld"), "{isa:?}: {}", made.text);
     }
 }

@@ -102,8 +102,8 @@ pub trait VectorEncoding {
     /// A vector from memory; lanes that do not exist are 0.
     fn load(asm: &mut Assembler, to: VectorRegister, from: Address, lanes: LiveLanes);
     /// A vector of BF16 from memory, each in the lower half of its lane: shifted by 16 it is an
-    /// f32. Lanes that do not exist are 0. May read up to [`din_program::BF16_PADDING`] bytes behind
-    /// those that do.
+    /// f32. Lanes that do not exist are 0. May read up to [`din_program::BF16_PADDING`] bytes
+    /// behind those that do.
     fn load_bf16(asm: &mut Assembler, to: VectorRegister, from: Address, lanes: LiveLanes);
     /// One BF16 for all lanes, in the lower half of each.
     fn broadcast_bf16(asm: &mut Assembler, to: VectorRegister, from: Address, lanes: LiveLanes);
