@@ -456,7 +456,8 @@ pub enum UnaryOperator {
     Not,
 }
 
-/// By precedence, loosest first: `or`, `and`, comparisons, `..`, `+ -`, `* / @`, unary `-`, `^` (right).
+/// By precedence, loosest first: `or`, `and`, comparisons, `..`, `+ -`, `* / @`, unary `-`, `^`
+/// (right).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BinaryOperator {
     Or,

@@ -49,7 +49,7 @@ const UNITS: &[(&str, &str)] = &[
     ("layer.linear", "max([linear(q * i, 3) for i in 1..3]) * min([sum(q) * i for i in 3..5])"),
     ("interaction.fm|layer.linear", "fm(split(linear(concat(q, q * q), 6), 3))"),
     ("interaction.inner_products|layer.linear", "inner_products(split(linear(q, 6), 3))"),
-    ("interaction.attentional_pairs|layer.linear", "attentional_pairs(split(linear(q, 6), 3), 2)"),
+    ("interaction.attentional_pairs", "attentional_pairs(split(concat(q, sum(q * q)), 3), 2)"),
     ("pooling.sum_pool", "sum_pool(k)"),
     ("pooling.mean_pool", "mean_pool(k)"),
     ("pooling.max_pool", "max_pool(k)"),

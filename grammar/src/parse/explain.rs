@@ -103,6 +103,10 @@ pub(super) fn explain(cutter: &Cutter, refusal: &ParseRefusal) -> Diagnostic {
         .note("an expression ends with its line, unless an operator ends the line or a bracket is open")
         .help(format!("move `{}` to the end of the line before", place.found));
     }
+    if place.found == "for" && place.previous == "[" && !place.line_ended {
+        let error = Diagnostic::error("E0101", "expected an expression, found `for`", place.span, "no item before it");
+        return error.help("write what an item is before its loop: `[f(x) for x in xs]`");
+    }
     let names = [Rule::identifier, Rule::pattern, Rule::parameter, Rule::variable, Rule::import_name, Rule::expression];
     if place.reserved() && names.into_iter().any(wants) && !place.begins_statement(refusal) {
         let error = reserved_name(place.found, place.span);
