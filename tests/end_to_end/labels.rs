@@ -109,7 +109,7 @@ fn labels_of_all_kinds_are_trained_reported_and_predicted() {
     let clicks = (0..400).filter(|k| row(*k).split(',').nth(4) == Some("1")).count() as u64;
     let bought = found("auc(bought) where click.label");
     assert_eq!(bought["positives"].as_u64().unwrap() + bought["negatives"].as_u64().unwrap(), clicks);
-    assert_eq!(found("mae(late) where user.age > 1")["undefined"], "no labelled rows");
+    assert_eq!(found("mae(late) where (user.age > 1)")["undefined"], "no labelled rows");
     assert!(metric("rmse(time)").0 < 2.0 && metric("mae(late)").0 < 4.0);
     assert!((0.0..=1.0).contains(&metric("xauc(time)").0));
 

@@ -44,7 +44,7 @@ model clicks {
     output vector = concat(score, embed(ad))
     predict click ~ bernoulli(logit = score)
     predict age ~ normal(mean = linear(all, 1))
-    train { loss cross_entropy(click) + squared_error(age)  optimizer adam(lr = 0.01)  batch 64  epochs 1 }
+    train { loss cross_entropy(click) + 0.001 * squared_error(age)  optimizer adam(lr = 0.01)  batch 64  epochs 1 }
     report auc(click), gauc(click, by = user_id), gauc(click, by = scene.pid, weight = none), log_loss(click),
         rmse(age), mae(age), xauc(age)
 }";
