@@ -205,7 +205,7 @@ fn logits(session: &mut Session, batches: &[Batch]) -> Vec<u32> {
     let mut all = Vec::new();
     for batch in batches {
         session.infer(batch).unwrap();
-        all.extend(session.logits(0).iter().map(|x| x.to_bits()));
+        all.extend(session.predicted(0).iter().map(|x| x.to_bits()));
     }
     all
 }

@@ -144,7 +144,7 @@ fn logits_do_not_depend_on_the_batch() {
             session.train(&logs[0].batch(common)).unwrap();
             let mut logits = |log: &Log| -> Vec<u32> {
                 session.infer(&log.batch(common)).unwrap();
-                session.logits(0).iter().map(|x| x.to_bits()).collect()
+                session.predicted(0).iter().map(|x| x.to_bits()).collect()
             };
             for log in &logs {
                 let together = logits(log);

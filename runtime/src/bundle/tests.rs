@@ -25,6 +25,7 @@ fn program(model: &str) -> Program {
         parameters: vec![],
         states: vec![],
         predictions: vec![],
+        outputs: vec![],
         metrics: vec![],
         training: Training { batch: 1, epochs: 1, seed: 0, select: 0, patience: None },
         updates: vec![],

@@ -56,6 +56,7 @@ pub(crate) fn program() -> Arc<Program> {
             location: String::new(),
         }],
         predictions: vec![],
+        outputs: vec![],
         metrics: vec![],
         training: Training { batch: 1, epochs: 1, seed: 0, select: 0, patience: None },
         updates: vec![Update {

@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn too_much_is_an_error() {
-        assert!(Slab::new(1 << 20).extend_to(1 << 60).is_err());
-        assert!(Slab::new(1 << 10).extend_to(1 << 45).is_err());
+        assert!(Slab::<f32>::new(1 << 20).extend_to(1 << 60).is_err());
+        assert!(Slab::<f32>::new(1 << 10).extend_to(1 << 45).is_err());
     }
 }
