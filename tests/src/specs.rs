@@ -65,7 +65,7 @@ const DROPOUT: &str = "edition 2026\nuse std.activation.{prelu, relu}\nuse std.l
     use std.loss.cross_entropy\nuse std.metric.log_loss\nuse std.optimizer.momentum\nuse std.pooling.mean_pool\n\
     fn mixed(x: s => [d]) -> s => [d] {\nlet other = dropout(x, 0.2) as t\n\
     let weight = softmax(sum(x * other) / sqrt(d) over t)\nsum(dropout(weight, 0.3) * dropout(other, 0.1) over t)\n}\n\
-    model dropout {\nfeatures user { e: category from user_e  n: number[2] from user_n }\n\
+    model dropped {\nfeatures user { e: category from user_e  n: number[2] from user_n }\n\
     features one { e: category from one_e  n: number from one_n }\n\
     sequence many { e: category from many_e  n: number from many_n }\nsequence own { e: category from own_e }\nlabel y: binary\n\
     key request: int64\ncommon user, many by request\n\

@@ -27,7 +27,10 @@ const UNITS: &[(&str, &str)] = &[
     ("layer.{linear, mlp}|activation.prelu", "mlp(q, [4, 3], prelu)"),
     ("layer.{linear, mlp}|activation.dice", "mlp(concat(q, sum(k over many)), [4, 3], dice)"),
     ("layer.{linear, mlp}|activation.prelu", "mlp(dropout(q, 0.3), [4, 3], prelu, dropout_rate = 0.5)"),
-    ("layer.linear", "sum(dropout(linear(k, 3), 0.4) * dropout(softmax(sum(k * (k as t)) over t), 0.5) over many)"),
+    (
+        "layer.linear",
+        "sum(dropout(linear(k, 3), 0.4) * sum(dropout(softmax(sum(k * (k as t)) over t), 0.5) over t) over many)",
+    ),
     ("attention.interest|activation.prelu", "interest(k, q, hidden = [4, 3], activation = prelu)"),
     ("attention.interest|activation.dice", "interest(k, q, hidden = [4, 3], activation = dice)"),
     ("attention.interest|activation.sigmoid", "interest(k, q, hidden = [4], activation = sigmoid)"),
