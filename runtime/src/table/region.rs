@@ -154,7 +154,7 @@ mod tests {
     fn growth_keeps_values_and_adds_zeroes() {
         let sizes: [usize; 7] =
             if cfg!(miri) { [1, 2, 10, 100, 101, 1_000, 9_000] } else { [1, 2, 100, 5_000, 5_001, 400_000, 1_000_000] };
-        let mut slab = Slab::new(3);
+        let mut slab = Slab::<f32>::new(3);
         for rows in sizes {
             slab.extend_to(rows).unwrap();
             assert!(slab.row_mut(rows - 1).iter().all(|&v| v == 0.0));

@@ -96,7 +96,8 @@ fn parts_that_do_not_fit_are_errors() {
     let short = spoiled(|rows| {
         rows.count -= 1;
         rows.owned_by[0].end -= 1;
-        truncate(rows, rows.count * D);
+        let numbers = rows.count * D;
+        truncate(rows, numbers);
     });
     assert!(refused(Some(&short), whole), "a batch names a row that was not fetched");
 }
