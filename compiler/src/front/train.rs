@@ -1,6 +1,7 @@
 //! `predict`, `train`, `report` and `assert`: from the network to what is trained and measured.
 
 use super::elaborator::Elaborator;
+use super::foreign;
 use super::load::listed;
 use super::report::same_metric;
 use super::rule::RuleCall;
@@ -15,7 +16,7 @@ use din_grammar::{Diagnostic, Span};
 use din_program::schema::{Direction, Metric, Prediction, Training, UpdateRule};
 use rustc_hash::FxHashSet;
 
-const SETTINGS: [&str; 7] = ["loss", "optimizer", "regularize", "batch", "epochs", "seed", "select"];
+pub(super) const SETTINGS: [&str; 7] = ["loss", "optimizer", "regularize", "batch", "epochs", "seed", "select"];
 
 /// An optimizer and which rows of a table its steps update.
 type TableOptimizer<'a> = (RuleCall<'a, ast::Optimizer>, UpdateRule);
@@ -228,7 +229,7 @@ impl<'a> Elaborator<'a> {
             ] {
                 // A misspelled word has been reported already.
                 let slip = |s: &&ast::Setting| {
-                    !SETTINGS.contains(&s.word.name.as_str()) && nearest(&s.word.name, SETTINGS) == Some(word)
+                    !SETTINGS.contains(&s.word.name.as_str()) && foreign::word(&s.word.name, &SETTINGS) == Some(word)
                 };
                 let there = train.settings.iter().any(|s| s.word.name == word);
                 if !there && !train.settings.iter().any(|s| slip(&s)) {
