@@ -13,6 +13,7 @@ pub use run::{
     TrainedArgs,
 };
 
+use crate::codes::CodePage;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -67,6 +68,9 @@ pub enum Verb {
     /// Check specs: names, types, shapes, tables, training; no data are read
     #[command(after_help = "Example:\n  din check models/din.din\n  din check --format json models/*.din")]
     Check(CheckArgs),
+    /// Say what a code of an error or warning means, with a failing and a corrected example
+    #[command(after_help = "Example:\n  din explain E0302\n  din explain   # lists all codes")]
+    Explain(ExplainArgs),
     /// Write specs in the one standard layout
     #[command(
         after_help = "Example:\n  din fmt models/*.din\n  din fmt --check models/*.din   # exit code 1 if any would change\n  \
@@ -141,6 +145,16 @@ pub struct CheckArgs {
     /// Treat warnings as errors
     #[arg(long)]
     pub deny_warnings: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// Codes, such as E0302 [default: a list of all]
+    #[arg(value_name = "CODE", value_parser = CodePage::of)]
+    pub codes: Vec<CodePage>,
+    /// Print JSON: one object per code, with its page in Markdown
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod codes;
 mod commands;
 mod compile;
 mod device;

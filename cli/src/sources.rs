@@ -147,6 +147,7 @@ pub fn checked(console: &Console, path: &Path, sets: &[(String, String)]) -> Res
     let options = front::CheckOptions { sets: sets.to_vec() };
     let checked = front::check(&path.display().to_string(), &text, &Beside::of(path), &options);
     console.diagnostics(&checked.diagnostics, &checked.sources);
+    console.more_about(&checked.diagnostics);
     match checked.model {
         Some(model) if !checked.diagnostics.iter().any(|d| d.is_error()) => Ok(model),
         _ => Err(Failure::reported(crate::failure::USER_ERROR)),

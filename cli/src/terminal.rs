@@ -87,6 +87,28 @@ impl Console {
         }
     }
 
+    /// Where to read more about what was shown; for people, after the last diagnostic.
+    pub fn more_about(&self, diagnostics: &[Diagnostic]) {
+        /// A longer line is not read.
+        const CODES: usize = 5;
+        if !self.human() || diagnostics.is_empty() {
+            return;
+        }
+        let mut codes: Vec<&str> = Vec::new();
+        for diagnostic in diagnostics {
+            if !codes.contains(&diagnostic.code) {
+                codes.push(diagnostic.code);
+            }
+        }
+        let what = match (codes.len(), diagnostics[0].is_error()) {
+            (1, true) => "this error",
+            (1, false) => "this warning",
+            _ => "these codes",
+        };
+        codes.truncate(CODES);
+        self.remark(format!("for more about {what}: din explain {}", codes.join(" ")));
+    }
+
     pub fn human(&self) -> bool {
         self.format == DiagnosticFormat::Human
     }

@@ -1,5 +1,5 @@
-//! The examples of docs/reference are right: `din` blocks are files, `din expression` blocks are
-//! expressions; and the page lists exactly the reserved words and the codes that the crate has.
+//! The examples of docs/reference/syntax.md are right: `din` blocks are files, `din expression`
+//! blocks are expressions; and the page lists exactly the reserved words that the crate has.
 #![allow(clippy::unwrap_used)]
 
 use din_grammar::parse::RESERVED;
@@ -29,7 +29,7 @@ fn examples_parse_and_are_laid_out() {
     let mut count = 0;
     for (kind, text) in blocks(&page("syntax.md")) {
         match kind.as_str() {
-            "din" => assert_eq!(format(&text).unwrap_or_else(|e| panic!("{e:?}\n{text}")), text),
+            "din" | "din fragment" => assert_eq!(format(&text).unwrap_or_else(|e| panic!("{e:?}\n{text}")), text),
             "din expression" => drop(parse(&format!("regularizer r() = {text}"), FileId(0)).unwrap()),
             _ => continue,
         }
@@ -39,60 +39,119 @@ fn examples_parse_and_are_laid_out() {
 }
 
 #[test]
-fn reserved_words_and_codes_are_listed() {
+fn reserved_words_are_listed() {
     let page = page("syntax.md");
     assert!(page.contains(&format!("`{}`", RESERVED.join(" "))));
     for word in RESERVED {
         assert_eq!(parse(&format!("fn {word}(x) {{ x }}"), FileId(0)).unwrap_err()[0].code, "E0103", "{word}");
     }
-    let source = [
-        "scan/mod.rs",
-        "scan/brackets.rs",
-        "parse/build.rs",
-        "parse/expression.rs",
-        "parse/explain.rs",
-        "parse/recover.rs",
-    ]
-    .map(|f| std::fs::read_to_string(format!("{}/src/{f}", env!("CARGO_MANIFEST_DIR"))).unwrap())
-    .concat();
-    for number in 101..=120 {
-        let code = format!("E0{number}");
-        assert_eq!(source.contains(&format!("\"{code}\"")), page.contains(&format!("| {code} |")), "{code}");
-    }
 }
 
-/// Every code that the compiler gives is listed, and no other.
+/// Rules of `din.pest` that are part of a production of another name on the page.
+const PART_OF: [(&str, &str); 39] = [
+    ("import_path", "import"),
+    ("import_group", "import"),
+    ("import_name", "import"),
+    ("alias", "import"),
+    ("scope", "optimizer"),
+    ("result", "function"),
+    ("ty", "type"),
+    ("fn_type", "type"),
+    ("ragged", "type"),
+    ("dimension", "shape"),
+    ("let_", "statement"),
+    ("pattern", "statement"),
+    ("layer", "statement"),
+    ("parameter_list", "statement"),
+    ("state_list", "statement"),
+    ("update", "statement"),
+    ("assign", "statement"),
+    ("for_loop", "statement"),
+    ("prefix", "operand"),
+    ("infix", "expression"),
+    ("call", "operand"),
+    ("second_name", "operand"),
+    ("argument_name", "argument"),
+    ("list", "primary"),
+    ("group", "primary"),
+    ("if_", "primary"),
+    ("keep", "sequence"),
+    ("fields", "features"),
+    ("feature_field", "field"),
+    ("feature_body", "field"),
+    ("category", "kind"),
+    ("category_size", "kind"),
+    ("numeric", "kind"),
+    ("column", "field"),
+    ("assertion", "assert"),
+    ("each_of", "embedding"),
+    ("field_paths", "embedding"),
+    ("field_path", "path"),
+    ("setting", "settings"),
+];
+
+/// Rules that say how a text is read, described under *Text*, and those that only divide others.
+const WITHOUT_PRODUCTION: [&str; 24] = [
+    "WHITESPACE",
+    "nl",
+    "heading",
+    "letter",
+    "reserved",
+    "identifier",
+    "any_word",
+    "digits",
+    "count",
+    "number",
+    "string",
+    "hole",
+    "file_doc",
+    "doc",
+    "end_of_statement",
+    "statement_word",
+    "end_of_member",
+    "member_word",
+    "end_of_setting",
+    "setting_word",
+    "embedding_head",
+    "width",
+    "setting_body",
+    "updates",
+];
+
+/// What a user can write is on the page: each rule of the grammar has its production, and each of
+/// its words stands there.
 #[test]
-fn diagnostics_are_listed() {
-    let mut used = std::collections::BTreeSet::new();
-    let mut folders = vec![std::path::PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../compiler/src"))];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|e| e == "rs") {
-                let text = std::fs::read_to_string(path).unwrap();
-                used.extend(text.split('"').filter(|t| is_code(t)).map(str::to_owned));
+fn the_grammar_is_on_the_page() {
+    let page = page("syntax.md");
+    let productions: String =
+        blocks(&page).into_iter().filter(|(kind, _)| kind == "text").map(|(_, text)| text).collect();
+    let produced = |name: &str| productions.lines().any(|l| l.split_once('=').is_some_and(|(n, _)| n.trim() == name));
+    let grammar = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/src/din.pest")).unwrap();
+    let (mut rules, mut words, mut wrong) = (0, 0, Vec::new());
+    for line in grammar.lines().filter(|line| !line.starts_with("//")) {
+        let rule = line.split_once(" = ").or(line.split_once("= ")).map(|(name, _)| name.trim());
+        let rule = rule.filter(|name| !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || c == '_'));
+        if let Some(rule) = rule.filter(|rule| !["k_", "p_", "lone_"].iter().any(|prefix| rule.starts_with(prefix))) {
+            rules += 1;
+            let part = PART_OF.iter().find(|(part, _)| *part == rule).map(|(_, whole)| *whole);
+            if !WITHOUT_PRODUCTION.contains(&rule) && !produced(part.unwrap_or(rule)) {
+                wrong.push(format!("the rule `{rule}` has no production on the page"));
+            }
+        }
+        // A word of the grammar is written in quotes there too; those of settings and operators
+        // stand in the text.
+        let words_of_line = line.split('"').skip(1).step_by(2);
+        for word in words_of_line.filter(|w| w.len() > 1 && w.chars().all(|c| c.is_ascii_lowercase() || c == '_')) {
+            words += 1;
+            let there = match rule.is_some_and(|rule| rule.starts_with("k_")) {
+                true => productions.contains(&format!("'{word}'")),
+                false => page.split(['`', '\'', ' ', '|']).any(|part| part == word),
+            };
+            if !there {
+                wrong.push(format!("the word `{word}` is not on the page"));
             }
         }
     }
-    let page = page("diagnostics.md");
-    let cells = page.lines().filter_map(|l| l.strip_prefix("| ")?.split(' ').next());
-    let listed: std::collections::BTreeSet<String> = cells.filter(|t| is_code(t)).map(str::to_owned).collect();
-    // Codes of syntax are on their own page.
-    used.retain(|code| !code.starts_with("E01"));
-    let missing: Vec<_> = used.difference(&listed).collect();
-    let stale: Vec<_> = listed.difference(&used).collect();
-    assert!(
-        missing.is_empty() && stale.is_empty(),
-        "docs/reference/diagnostics.md lacks {missing:?}, and lists {stale:?}"
-    );
-}
-
-fn is_code(text: &str) -> bool {
-    text.len() == 5
-        && text.starts_with(['E', 'W'])
-        && text[1..].starts_with('0')
-        && text[1..].bytes().all(|b| b.is_ascii_digit())
+    assert!(rules > 60 && words > 100, "only {rules} rules and {words} words were found");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

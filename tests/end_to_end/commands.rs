@@ -33,7 +33,7 @@ fn a_folder_stands_for_the_specs_below_it() {
 
 #[test]
 fn what_is_no_regular_file_is_no_spec() {
-    for verb in ["check", "fmt", "emit"] {
+    for verb in ["check", "explain", "fmt", "emit"] {
         din(&format!("{verb} /dev/zero"), &[]).expect(1).says("/dev/zero: expected a spec, a regular file");
     }
     let mut command = std::process::Command::new(din_path());
@@ -96,6 +96,53 @@ fn check_renders_diagnostics_in_three_forms() {
     for line in check("json").out.lines() {
         serde_json::from_str::<serde_json::Value>(line).unwrap();
     }
+}
+
+#[test]
+fn explain_prints_pages_of_codes() {
+    let one = din("explain e0302", &[]).expect(0).out;
+    assert!(one.starts_with("E0302: ") && one.contains("    model ranker {"), "{one}");
+    let two = din("explain E0302 W0203", &[]).expect(0).out;
+    assert!(two.starts_with(&one) && two.contains("\nW0203: "), "{two}");
+    din("explain E0300", &[]).expect(2).says("there is no such code; near it are E0301, E0302, E0303");
+    din("explain shapes", &[]).expect(2).says("such as E0302");
+    // The binary has the pages of the repository, all of them.
+    let parsed = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap();
+    let listed: Vec<serde_json::Value> = din("explain --json", &[]).expect(0).out.lines().map(parsed).collect();
+    let codes: Vec<String> = listed.iter().map(|page| format!("{}.md", page["code"].as_str().unwrap())).collect();
+    assert_eq!(codes, names(&root().join("docs/reference/codes")));
+    let list = din("explain", &[]).expect(0).out;
+    for (line, page) in list.lines().zip(&listed) {
+        assert_eq!(line, format!("{}  {}", page["code"].as_str().unwrap(), page["title"].as_str().unwrap()));
+    }
+    let page = parsed(&din("explain --json E0302", &[]).expect(0).out);
+    assert_eq!(page["page"], fs::read_to_string(root().join("docs/reference/codes/E0302.md")).unwrap());
+}
+
+/// After the last diagnostic, once, and for people only.
+#[test]
+fn diagnostics_name_the_pages_of_their_codes() {
+    let folder = TempDir::new().unwrap();
+    let here = [("here", folder.path())];
+    for (name, from, to) in [("a", "embed(visited)", "embed(visits)"), ("b", "batch", "bach")] {
+        let text = fs::read_to_string(small()).unwrap().replace(from, to);
+        fs::write(folder.path().join(name).with_extension("din"), text).unwrap();
+    }
+    let more = |line: &str| {
+        let ran = din(line, &here).expect(1);
+        assert_eq!(ran.err.matches("din explain").count(), 1, "{}", ran.err);
+        ran.err.lines().find(|line| line.contains("din explain")).unwrap().to_string()
+    };
+    assert_eq!(more("check {here}/a.din"), "for more about this error: din explain E0204");
+    assert_eq!(more("emit {here}/a.din --stage graph"), "for more about this error: din explain E0204");
+    let both = more("check {here}");
+    assert_eq!(both, "for more about these codes: din explain E0204 E0606");
+    for form in ["--format concise", "--format json", "--quiet"] {
+        let ran = din(&format!("check {{here}} {form}"), &here).expect(1);
+        assert!(!ran.err.contains("din explain") && !ran.out.contains("din explain"), "{form}: {}", ran.err);
+    }
+    // What it names can be asked for.
+    din("explain E0204 E0606", &[]).expect(0);
 }
 
 #[test]

@@ -4,6 +4,7 @@ pub mod agreement;
 pub mod batches;
 pub mod cuda;
 pub mod differences;
+pub mod documents;
 pub mod fuzz;
 pub mod machine;
 pub mod mutations;

@@ -9,6 +9,7 @@
 
 use din_compiler::front::{CheckOptions, check, check_library};
 use din_grammar::{Style, render};
+use din_tests::documents::codes_of_page;
 use din_tests::specs::{self, Beside, shown};
 use std::path::Path;
 
@@ -73,15 +74,11 @@ fn every_code_is_shown() {
     if std::env::var_os("DIN_BLESS").is_some() {
         return;
     }
-    let page = std::fs::read_to_string(specs::root().join("docs/reference/diagnostics.md")).unwrap();
-    let codes = page
-        .lines()
-        .filter_map(|l| l.strip_prefix("| ")?.split(' ').next())
-        .filter(|c| c.len() == 5 && c[1..].parse::<u32>().is_ok());
+    let codes = codes_of_page("docs/reference/diagnostics.md");
     let mut shown = String::new();
     for path in specs::inside("tests/ui") {
         shown += &std::fs::read_to_string(path.with_extension("stderr")).unwrap_or_default();
     }
-    let missing: Vec<&str> = codes.filter(|c| *c != "E0704" && !shown.contains(&format!("[{c}]"))).collect();
+    let missing: Vec<&String> = codes.iter().filter(|c| *c != "E0704" && !shown.contains(&format!("[{c}]"))).collect();
     assert!(missing.is_empty(), "no spec in tests/ui shows {missing:?}");
 }

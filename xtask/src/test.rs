@@ -39,10 +39,11 @@ pub fn soak(kills: u32) -> Outcome {
 pub fn bless(options: &BlessOptions) -> Outcome {
     let blessed = |arguments: &[&str]| run(cargo(arguments).env("DIN_BLESS", "1"));
     blessed(&["test", "--locked", "-p", "din-tests", "--test", "ui"])?;
+    blessed(&["test", "--locked", "-p", "din-tests", "--test", "codes", "every_code"])?;
     blessed(&["test", "--locked", "-p", "din-tests", "--test", "cuda", "snapshots::"])?;
     if options.nvrtc {
         blessed(&NVRTC)?;
     }
-    println!("read the difference before you commit it: git diff tests/");
+    println!("read the difference before you commit it: git diff");
     Ok(())
 }

@@ -8,7 +8,7 @@ use din_compiler::front;
 
 pub fn check(console: &Console, args: &CheckArgs) -> Outcome {
     let (mut errors, mut warnings) = (0, 0);
-    let mut unread = Vec::new();
+    let (mut unread, mut shown) = (Vec::new(), Vec::new());
     for path in &sources::expanded(&args.files)? {
         let text = match sources::read(path) {
             Ok(text) => text,
@@ -31,6 +31,7 @@ pub fn check(console: &Console, args: &CheckArgs) -> Outcome {
         let wrong = diagnostics.iter().filter(|d| d.is_error()).count();
         errors += wrong;
         warnings += diagnostics.len() - wrong;
+        shown.extend(diagnostics);
         if wrong == 0 && console.human() && !console.quiet {
             match model {
                 Some(model) => {
@@ -53,6 +54,7 @@ pub fn check(console: &Console, args: &CheckArgs) -> Outcome {
     if errors > 0 || (warnings > 0 && args.deny_warnings) {
         code = code.max(USER_ERROR);
     }
+    console.more_about(&shown);
     if errors + warnings > 0 && console.human() {
         console.remark(format!("{}, {}", count(errors, "error"), count(warnings, "warning")));
     }

@@ -30,6 +30,7 @@ pub fn emit(console: &Console, args: &EmitArgs) -> Outcome {
                 Ok(tree) => console.result(format!("{tree:#?}")),
                 Err(diagnostics) => {
                     console.diagnostics(&diagnostics, &map);
+                    console.more_about(&diagnostics);
                     return Err(Failure::reported(USER_ERROR));
                 }
             }

@@ -4,15 +4,16 @@ use crate::args::FmtArgs;
 use crate::failure::{Failure, Outcome, USER_ERROR};
 use crate::sources;
 use crate::terminal::Console;
-use din_grammar::{SourceMap, format};
+use din_grammar::{Diagnostic, SourceMap, format};
 use din_runtime::fs::rewrite_atomically;
 use std::path::Path;
 
 pub fn fmt(console: &Console, args: &FmtArgs) -> Outcome {
     let mut code = 0;
     let mut would_change = 0;
+    let mut shown = Vec::new();
     for path in &args.files {
-        match one(console, path, args.check) {
+        match one(console, path, args.check, &mut shown) {
             Ok(false) => {}
             Ok(true) if args.check => {
                 console.result(format!("{}: would change", path.display()));
@@ -27,6 +28,7 @@ pub fn fmt(console: &Console, args: &FmtArgs) -> Outcome {
             }
         }
     }
+    console.more_about(&shown);
     if would_change > 0 {
         console.remark("help: run `din fmt` on the files above");
         code = code.max(USER_ERROR);
@@ -37,8 +39,9 @@ pub fn fmt(console: &Console, args: &FmtArgs) -> Outcome {
     }
 }
 
-/// Whether the file is, or would be, another one afterwards.
-fn one(console: &Console, path: &Path, check: bool) -> Result<bool, Failure> {
+/// Whether the file is, or would be, another one afterwards; what is wrong with it is added to
+/// `shown`.
+fn one(console: &Console, path: &Path, check: bool, shown: &mut Vec<Diagnostic>) -> Result<bool, Failure> {
     let standard_input = path == Path::new("-");
     let text = if standard_input { sources::standard_input()? } else { sources::read(path)? };
     let mut map = SourceMap::default();
@@ -47,6 +50,7 @@ fn one(console: &Console, path: &Path, check: bool) -> Result<bool, Failure> {
         Ok(formatted) => formatted,
         Err(diagnostics) => {
             console.diagnostics(&diagnostics, &map);
+            shown.extend(diagnostics);
             return Err(Failure::reported(USER_ERROR));
         }
     };

@@ -5,6 +5,7 @@ mod check;
 mod demo;
 mod description;
 mod emit;
+mod explain;
 mod fmt;
 mod info;
 mod plan;
@@ -21,6 +22,10 @@ use din_runtime::bundle::Bundle;
 pub fn din(console: &Console, verb: Verb) -> Outcome {
     match verb {
         Verb::Check(args) => check::check(console, &args),
+        Verb::Explain(args) => {
+            explain::explain(console, &args);
+            Ok(())
+        }
         Verb::Fmt(args) => fmt::fmt(console, &args),
         Verb::Info(args) => info::info(console, &args),
         Verb::Emit(args) => emit::emit(console, &args),

@@ -11,6 +11,15 @@ use std::rc::Rc;
 /// Most fields of one record.
 const MAX_FIELDS: usize = 4096;
 
+/// Whether it reduces over the entries of a sequence: `sum(x over s)`.
+pub(super) fn reduces(builtin: Builtin) -> bool {
+    use Builtin::*;
+    match builtin {
+        Sum | Mean | Max | Softmax | First | Last => true,
+        Unary(_) | Min | StopGradient | Select | Position | Statistic(_) | Concat | Embed | Length | Size => false,
+    }
+}
+
 impl<'a> Elaborator<'a> {
     pub fn builtin(&mut self, builtin: Builtin, given: Vec<ArgumentValue<'a>>, span: Span) -> ExprValue<'a> {
         let name = builtin.name();
@@ -22,15 +31,17 @@ impl<'a> Elaborator<'a> {
                 Some(most) => format!("{least} to {most}"),
                 None => format!("at least {least}"),
             };
-            return self.fault(
-                Diagnostic::error(
-                    code,
-                    format!("{few} arguments for `{name}`"),
-                    span,
-                    counted(given.len(), "argument"),
-                )
-                .note(format!("expected {wanted}\nfound {}", given.len())),
+            let d = Diagnostic::error(
+                code,
+                format!("{few} arguments for `{name}`"),
+                span,
+                counted(given.len(), "argument"),
             );
+            let d = d.note(format!("expected {wanted}\nfound {}", given.len()));
+            return self.fault(match reduces(builtin) && code == "E0210" {
+                true => d.help(format!("over the entries of a sequence `s`, write `{name}(x over s)`")),
+                false => d,
+            });
         }
         for g in &given {
             if let Some(n) = g.name {
@@ -44,11 +55,7 @@ impl<'a> Elaborator<'a> {
                     .help("builtin functions take their arguments by position"),
                 );
             }
-            let reduces = matches!(
-                builtin,
-                Builtin::Sum | Builtin::Mean | Builtin::Max | Builtin::Softmax | Builtin::First | Builtin::Last
-            );
-            let reduces = reduces && given.len() == 1;
+            let reduces = reduces(builtin) && given.len() == 1;
             let of_axis = matches!(builtin, Builtin::Length | Builtin::Position);
             if g.over.is_some() && !reduces && !of_axis {
                 return self.fault(
@@ -312,6 +319,14 @@ impl<'a> Elaborator<'a> {
                         "no such parameter",
                     )
                     .help("builtin functions take their arguments by position"),
+                );
+                poison = true;
+                continue;
+            }
+            if over.is_some() {
+                self.report(
+                    Diagnostic::error("E0314", "`concat` takes no axis", g.span, "`over` is not possible here")
+                        .help("join the values, or reduce them first: `concat(sum(x over s), y)`"),
                 );
                 poison = true;
                 continue;

@@ -2,6 +2,7 @@
 //! under their path.
 
 use super::elaborator::{Elaborator, MAX_CALLS};
+use super::foreign;
 use super::scope::{NameScope, NamedAxis};
 use super::value::{
     ArgumentValue, Builtin, Callee, ExprValue, Over, PartialApplication, PartialArgument, counted, nearest,
@@ -140,10 +141,7 @@ impl<'a> Elaborator<'a> {
             "no such parameter",
         )
         .label(function.name.span, "defined here");
-        d.help = Some(match nearest(&name.name, known.iter().copied()) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => format!("it takes {}", super::load::listed(&known)),
-        });
+        d.help = Some(foreign::argument(&name.name, &known));
         self.fault(d)
     }
 
@@ -345,10 +343,7 @@ impl<'a> Elaborator<'a> {
                             "no such parameter",
                         )
                         .label(name.span, "defined here");
-                        d.help = Some(match nearest(&n.name, known.iter().copied()) {
-                            Some(near) => format!("did you mean `{near}`?"),
-                            None => format!("it takes {}", super::load::listed(&known)),
-                        });
+                        d.help = Some(foreign::argument(&n.name, &known));
                         self.report(d);
                         fine = false;
                         continue;

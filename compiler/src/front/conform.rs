@@ -3,7 +3,7 @@
 use super::distribution::DistributionName;
 use super::elaborator::Elaborator;
 use super::scope::{NameScope, NamedAxis, SizeBinding};
-use super::value::{ExprValue, Tensor};
+use super::value::{ExprValue, Tensor, fields_text};
 use din_grammar::ast::{self, ExprKind};
 use din_grammar::{Diagnostic, Span};
 
@@ -32,7 +32,7 @@ pub(super) enum TypeWord {
 }
 
 impl TypeWord {
-    const ALL: [(&'static str, TypeWord); 17] = [
+    pub const ALL: [(&'static str, TypeWord); 17] = [
         ("int", TypeWord::Int),
         ("number", TypeWord::Number),
         ("float", TypeWord::Number),
@@ -334,15 +334,21 @@ impl<'a> Elaborator<'a> {
             return false;
         }
         for (dimension, &size) in dimensions.iter().zip(&shape) {
+            let mut record = None;
             let (wanted, origin) = match dimension {
                 ast::Dimension::Size { value, span } => (*value as usize, Some((span, "the size is fixed here"))),
                 ast::Dimension::Name(n) => match scope.dimensions.iter().find(|d| d.name == n.name) {
                     Some(SizeBinding { size: None, .. }) => continue,
-                    Some(SizeBinding { size: Some(s), span, .. }) => (*s, Some((span, "the size comes from here"))),
+                    Some(SizeBinding { size: Some(s), span, fields, .. }) => {
+                        record = fields.as_deref();
+                        (*s, Some((span, "the size comes from here")))
+                    }
                     None => match scope.find(&n.name).map(|b| b.referent.clone()) {
                         Some(super::scope::Referent::Value(ExprValue::Number(s))) => (s as usize, None),
                         _ => {
-                            scope.dimensions.push(SizeBinding { name: &n.name, size: Some(size), span: at });
+                            let fields = t.fields.clone();
+                            let bound = SizeBinding { name: &n.name, size: Some(size), fields, span: at };
+                            scope.dimensions.push(bound);
                             continue;
                         }
                     },
@@ -355,7 +361,10 @@ impl<'a> Elaborator<'a> {
                     at,
                     found.clone(),
                 )
-                .note(format!("expected [{wanted}]\nfound {found}"));
+                .note(match record {
+                    Some(fields) if t.fields.is_some() => format!("expected {}\nfound {found}", fields_text(fields)),
+                    Some(_) | None => format!("expected [{wanted}]\nfound {found}"),
+                });
                 if let Some((span, text)) = origin {
                     d = d.label(*span, format!("{text}: {wanted}"));
                 }
@@ -513,7 +522,7 @@ fn lost_sizes<'a>(scope: &mut NameScope<'a>, dimensions: &'a [ast::Dimension], a
         if let ast::Dimension::Name(n) = d
             && !scope.dimensions.iter().any(|k| k.name == n.name)
         {
-            scope.dimensions.push(SizeBinding { name: &n.name, size: None, span: at });
+            scope.dimensions.push(SizeBinding { name: &n.name, size: None, fields: None, span: at });
         }
     }
 }

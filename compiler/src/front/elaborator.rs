@@ -3,6 +3,7 @@
 
 use super::declarations::Declarations;
 use super::distribution::DistributionName;
+use super::foreign;
 use super::load::{Definition, DefinitionId, Module, listed};
 use super::scope::{NameScope, Referent};
 use super::value::{Builtin, Callee, ExprValue, Tensor, nearest, reserved};
@@ -336,10 +337,33 @@ impl<'a> Elaborator<'a> {
             Some(format!("write `{now}`, as `{name}` is called now"))
         } else if let Some(module) = library_home(name) {
             Some(format!("add `use {module}.{name}`"))
+        } else if let Some(path) = self.path_of_field(name) {
+            Some(format!("did you mean `{path}`?"))
+        } else if let Some(near) = nearest(name, known.iter().copied()) {
+            Some(format!("did you mean `{near}`?"))
+        } else if let Some(help) = foreign::name(name) {
+            Some(help.to_owned())
         } else {
-            nearest(name, known.iter().copied()).map(|near| format!("did you mean `{near}`?"))
+            // `ReLU`, `Adam`
+            let lower = name.to_ascii_lowercase();
+            library_home(&lower).map(|module| format!("did you mean `{lower}`, of `{module}`?"))
         };
         self.fault(d)
+    }
+
+    /// Whether the name stands for something here, or would if it were imported or built.
+    pub fn has_meaning(&self, scope: &NameScope<'a>, name: &str) -> bool {
+        let defined = scope.find(name).is_some() || self.modules[scope.module].names.contains_key(name);
+        let size = scope.dimensions.iter().any(|d| d.name == name);
+        let known = name == "training" || Builtin::by_name(name).is_some() || reserved(name).is_some();
+        defined || size || known || library_home(name).is_some()
+    }
+
+    /// In a model, the only field of this name, with its group: `user.age`.
+    fn path_of_field(&self, name: &str) -> Option<String> {
+        let features = &self.declarations.schema.features;
+        let mut named = features.iter().filter(|feature| self.walk.frames.is_empty() && feature.name == name);
+        named.next().filter(|_| named.next().is_none()).map(|feature| feature.path())
     }
 
     /// E0790: a word that is kept for something not there yet.
@@ -360,7 +384,7 @@ impl<'a> Elaborator<'a> {
     /// An unknown word among `known`.
     pub fn unknown_word(&mut self, code: &'static str, what: &str, word: &ast::Ident, known: &[&str]) -> ExprValue<'a> {
         let mut d = Diagnostic::error(code, format!("unknown {what} `{}`", word.name), word.span, "not known here");
-        d.help = Some(match nearest(&word.name, known.iter().copied()) {
+        d.help = Some(match foreign::word(&word.name, known) {
             Some(near) => format!("did you mean `{near}`?"),
             None if known.len() == 1 => format!("the only one is {}", listed(known)),
             None => format!("known are {}", listed(known)),

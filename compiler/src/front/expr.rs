@@ -3,7 +3,7 @@
 
 use super::elaborator::Elaborator;
 use super::scope::NameScope;
-use super::value::{ExprValue, Tensor, fields_text, nearest};
+use super::value::{Builtin, ExprValue, Tensor, fields_text, nearest};
 use super::walk::{Context, InputKey};
 use crate::graph::{BATCH, Shape};
 use din_grammar::ast::{self, BinaryOperator, Expr, ExprKind, UnaryOperator};
@@ -132,10 +132,12 @@ impl<'a> Elaborator<'a> {
             ExprValue::Tensor(t) => match &t.fields {
                 None => {
                     let found = self.describe_tensor(&t);
+                    let none = || "fields come from `embed(group)`; a matrix product has none".into();
+                    let help = self.as_function(&t, &name.name).unwrap_or_else(none);
                     self.fault(
                         Diagnostic::error("E0213", format!("no field `{}`", name.name), name.span, "no such field")
                             .label(base_span, found)
-                            .help("fields come from `embed(group)`; a matrix product has none"),
+                            .help(help),
                     )
                 }
                 Some(fields) => {
@@ -164,8 +166,10 @@ impl<'a> Elaborator<'a> {
                                 "no such field",
                             )
                             .label(base_span, fields_text(fields));
-                            d.help = nearest(&name.name, fields.iter().map(|f| &*f.name))
-                                .map(|near| format!("did you mean `{near}`?"));
+                            d.help = match nearest(&name.name, fields.iter().map(|f| &*f.name)) {
+                                Some(near) => Some(format!("did you mean `{near}`?")),
+                                None => self.as_function(&t, &name.name),
+                            };
                             self.fault(d)
                         }
                     }
@@ -188,6 +192,16 @@ impl<'a> Elaborator<'a> {
                 )
             }
         }
+    }
+
+    /// Help for `x.mean()`: how the builtin function of this name is called.
+    fn as_function(&self, t: &Tensor, name: &str) -> Option<String> {
+        let builtin = Builtin::by_name(name)?;
+        let axis = self.walk.graph.node(t.node).axis;
+        Some(match super::builtin::reduces(builtin) && self.walk.graph.axes.is_ragged(axis) {
+            true => format!("`{name}` is a function: `{name}(x over {})`", self.axis_text(axis).trim_matches('`')),
+            false => format!("`{name}` is a function: `{name}(x)`"),
+        })
     }
 
     /// `value where condition`: 0 for samples that do not count.

@@ -41,6 +41,7 @@ mod distribution;
 mod elaborator;
 mod embed;
 mod expr;
+mod foreign;
 mod library;
 mod list;
 mod load;
@@ -293,15 +294,13 @@ impl<'a> Elaborator<'a> {
             }
             match &member.kind {
                 MemberKind::Let(l) => {
-                    if let Some(first) = l.names.iter().find_map(|n| self.taken(&scope, n)) {
-                        self.report(first);
+                    if l.names.iter().any(|n| self.taken(&scope, n)) {
                         continue;
                     }
                     self.let_(&mut scope, l);
                 }
                 MemberKind::Layer(l) => {
-                    if let Some(first) = self.taken(&scope, &l.name) {
-                        self.report(first);
+                    if self.taken(&scope, &l.name) {
                         continue;
                     }
                     self.layer(&mut scope, l);
@@ -332,11 +331,13 @@ impl<'a> Elaborator<'a> {
         self.compute_conditions(&mut scope);
     }
 
-    /// A `let` of the model may not hide an import.
-    fn taken(&self, scope: &NameScope<'a>, name: &ast::Ident) -> Option<Diagnostic> {
-        let first = self.modules[scope.module].names.get(&name.name)?;
+    /// Reports a `let` of the model that hides an import or a definition. Whether the name goes on
+    /// to stand for that: a model is no value, so that its name is free for one.
+    fn taken(&mut self, scope: &NameScope<'a>, name: &ast::Ident) -> bool {
+        let Some(&first) = self.modules[scope.module].names.get(&name.name) else { return false };
         let d = Diagnostic::error("E0203", format!("`{}` is defined twice", name.name), name.span, "again here");
-        Some(d.label(first.span, "first here").help("rename one of them"))
+        self.report(d.label(first.span, "first here").help("rename one of them"));
+        first.item.is_none_or(|id| !matches!(self.item(id), ast::Item::Model(_)))
     }
 
     /// Axes and sizes that the declarations give.

@@ -70,14 +70,16 @@ impl<'a> Elaborator<'a> {
             return axes.parent(varies);
         }
         let entries = |id: AxisId| axes.on_samples(axes.first_name(id));
-        let help = if !axes.is_ragged(varies) {
-            "a sum of equal values is the value times `length(…)`"
-        } else if entries(varies) == entries(axis) {
-            "these are the same entries under another name: reduce over that"
-        } else {
-            "reduce over an axis over which the value varies"
-        };
+        let same_entries = entries(varies) == entries(axis);
+        let ragged = axes.is_ragged(varies);
         let (axis, over) = (self.axis_text(axis), self.axis_text(varies));
+        let help = if !ragged {
+            "a sum of equal values is the value times `length(…)`".to_owned()
+        } else if same_entries {
+            "these are the same entries under another name: reduce over that".to_owned()
+        } else {
+            format!("it has one value for each entry of {over}: reduce it over that")
+        };
         self.report(
             Diagnostic::error("E0314", "the value does not vary over this axis", at, format!("varies over {over}"))
                 .note(format!("expected a value over {axis}"))

@@ -2,6 +2,7 @@
 
 use super::conform::TypeWord;
 use super::elaborator::Elaborator;
+use super::foreign;
 use super::load::listed;
 use super::scope::{NameScope, Referent};
 use super::value::{ExprValue, number_text};
@@ -86,6 +87,11 @@ impl<'a> Elaborator<'a> {
             return None;
         };
         let Some(&definition) = self.modules[scope.module].names.get(name.as_str()) else {
+            if !self.has_meaning(scope, name) {
+                let names: Vec<&str> = MetricName::ALL.iter().map(|metric| metric.text()).collect();
+                self.unknown_word("E0204", "metric", &ast::Ident { name: name.clone(), span: callee.span }, &names);
+                return None;
+            }
             let value = self.resolve(scope, name, callee.span);
             if !matches!(value, ExprValue::Poison) {
                 let found = self.describe(&value);
@@ -124,7 +130,11 @@ impl<'a> Elaborator<'a> {
             let Some((index, parameter)) = index.and_then(|i| Some((i, metric.parameters.get(i)?))) else {
                 let known: Vec<&str> = metric.parameters.iter().map(|p| p.name.name.as_str()).collect();
                 match &a.name {
-                    Some(n) => self.unknown_word("E0208", "argument", n, &known),
+                    Some(n) => {
+                        let message = format!("unknown argument `{}`", n.name);
+                        let d = Diagnostic::error("E0208", message, n.span, "not known here");
+                        self.fault(d.help(foreign::argument(&n.name, &known)))
+                    }
                     None => self.fault(
                         Diagnostic::error("E0210", format!("too many arguments for `{name}`"), a.span, "one too many")
                             .help(format!("it takes {}", listed(&known))),

@@ -1,8 +1,9 @@
 //! Names in scope in one body, and what they stand for.
 
-use super::value::{ExprValue, Tensor};
+use super::value::{ExprValue, RecordField, Tensor};
 use crate::graph::{AxisId, StateId};
 use din_grammar::Span;
+use std::rc::Rc;
 
 /// What a name in scope stands for.
 #[derive(Clone, Debug)]
@@ -32,6 +33,8 @@ pub(super) struct SizeBinding<'a> {
     pub name: &'a str,
     /// `None` where the argument was faulty.
     pub size: Option<usize>,
+    /// The fields of the argument that bound it, if it is a record.
+    pub fields: Option<Rc<[RecordField]>>,
     pub span: Span,
 }
 

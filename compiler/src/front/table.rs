@@ -11,19 +11,21 @@ use din_grammar::{Diagnostic, Span};
 use din_program::schema::{FeatureKind, Init, KeyType, TableKind, TableSpec, UpdateRule};
 use std::rc::Rc;
 
+/// What a table may be given in braces.
+pub(super) const OPTIONS: [&str; 4] = ["init", "regularize", "optimizer", "dropout"];
+
 impl<'a> Elaborator<'a> {
     pub fn embedding(&mut self, scope: &mut NameScope<'a>, e: &'a ast::Embedding, span: Span) {
         let value = self.expr(scope, &e.width);
         let width = self.size(value, "the width of a table", e.width.span);
         let mut options: Vec<&'a ast::Setting> = Vec::new();
-        let known = ["init", "regularize", "optimizer", "dropout"];
         for option in &e.options {
             let word = option.word.name.as_str();
             self.updates_elsewhere(option);
-            if !known.contains(&word) {
+            if !OPTIONS.contains(&word) {
                 match super::value::reserved(word) {
                     Some(r) => self.not_built(r.what, r.instead, option.word.span),
-                    None => self.unknown_word("E0409", "option of a table", &option.word, &known),
+                    None => self.unknown_word("E0409", "option of a table", &option.word, &OPTIONS),
                 };
                 continue;
             }

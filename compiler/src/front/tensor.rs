@@ -3,7 +3,7 @@
 use super::compile_time::symbol;
 use super::distribution::DistributionName;
 use super::elaborator::Elaborator;
-use super::value::{ExprValue, RecordField, Tensor, fields_text, shape_text};
+use super::value::{Callee, ExprValue, RecordField, Tensor, fields_text, shape_text};
 use super::walk::{Context, InputKey};
 use crate::graph::{self, AxisId, InputKind, NodeId, Shape, TypeError};
 use din_grammar::ast::BinaryOperator;
@@ -15,6 +15,7 @@ impl<'a> Elaborator<'a> {
     /// A value as a tensor: numbers become constants, numeric features become inputs. Reports any
     /// other value.
     pub fn tensor(&mut self, value: ExprValue<'a>, span: Span) -> Option<Tensor> {
+        let help;
         let found = match value {
             ExprValue::Tensor(t) => return Some(t),
             ExprValue::Poison => return None,
@@ -67,12 +68,15 @@ impl<'a> Elaborator<'a> {
                 );
                 return None;
             }
-            other => self.describe(&other),
+            other => {
+                help = instead(&other);
+                self.describe(&other)
+            }
         };
-        self.report(
-            Diagnostic::error("E0307", "a number or a tensor is needed here", span, found.clone())
-                .note(format!("expected a number or a tensor\nfound {found}")),
-        );
+        let mut d = Diagnostic::error("E0307", "a number or a tensor is needed here", span, found.clone())
+            .note(format!("expected a number or a tensor\nfound {found}"));
+        d.help = help;
+        self.report(d);
         None
     }
 
@@ -236,7 +240,11 @@ impl<'a> Elaborator<'a> {
                 v.sort();
                 v
             };
-            d = if sorted(a) == sorted(b) {
+            let nameless = a.iter().chain(b.iter()).find(|f| f.name.starts_with("_"));
+            d = if let Some(field) = nameless {
+                let name = &field.name;
+                d.help(format!("`{name}` is an operand of `concat` without a name: give it one with `let` before"))
+            } else if sorted(a) == sorted(b) {
                 d.help("declare the fields of both groups in the same order")
             } else {
                 d.help("give both groups the same fields, or take single fields: `x.field`")
@@ -282,5 +290,28 @@ impl<'a> Elaborator<'a> {
     /// In an update the reductions of a whole tensor run over its rows too.
     pub fn reduces_rows(&self) -> bool {
         matches!(self.walk.context, Context::Update(din_grammar::ast::OptimizerScope::Tensor))
+    }
+}
+
+/// What to write instead of something that is no value of the network.
+fn instead(value: &ExprValue<'_>) -> Option<String> {
+    match value {
+        ExprValue::List(_) | ExprValue::Tuple(_) => Some("a list is no vector: `concat(a, b)` joins vectors".into()),
+        ExprValue::Function(callee) => Some(match &**callee {
+            Callee::Table(_) | Callee::Family(_) => "a table is a function of its features: call it with one".into(),
+            Callee::Defined { .. } | Callee::Builtin(_) | Callee::Partial(_) | Callee::Layer { .. } => {
+                format!("call it: `{}(…)`", callee.name())
+            }
+        }),
+        ExprValue::Number(_)
+        | ExprValue::Bool(_)
+        | ExprValue::Text(_)
+        | ExprValue::Tensor(_)
+        | ExprValue::Group(_)
+        | ExprValue::Feature(_)
+        | ExprValue::Prediction { .. }
+        | ExprValue::Quantity(_)
+        | ExprValue::Nothing
+        | ExprValue::Poison => None,
     }
 }

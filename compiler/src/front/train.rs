@@ -1,6 +1,7 @@
 //! `train`: the loss, the optimizers and the settings.
 
 use super::elaborator::Elaborator;
+use super::foreign;
 use super::load::listed;
 use super::report::same_metric;
 use super::rule::RuleCall;
@@ -14,7 +15,7 @@ use din_grammar::ast::{self, ExprKind, MemberKind};
 use din_grammar::{Diagnostic, Span};
 use din_program::schema::{Direction, Metric, Training, UpdateRule};
 
-const SETTINGS: [&str; 9] =
+pub(super) const SETTINGS: [&str; 9] =
     ["loss", "optimizer", "regularize", "clip", "batch", "epochs", "seed", "select", "patience"];
 
 /// An optimizer and which rows of a table its steps update.
@@ -81,7 +82,7 @@ impl<'a> Elaborator<'a> {
             ] {
                 // A misspelled word has been reported already.
                 let slip = |s: &&ast::Setting| {
-                    !SETTINGS.contains(&s.word.name.as_str()) && nearest(&s.word.name, SETTINGS) == Some(word)
+                    !SETTINGS.contains(&s.word.name.as_str()) && foreign::word(&s.word.name, &SETTINGS) == Some(word)
                 };
                 let there = train.settings.iter().any(|s| s.word.name == word);
                 if !there && !train.settings.iter().any(|s| slip(&s)) {

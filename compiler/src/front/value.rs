@@ -241,7 +241,7 @@ const fn reserve(word: &'static str, what: &'static str, instead: &'static str) 
 
 pub(super) const LEAVE_OUT: &str = "leave it out for now";
 
-const RESERVED: [Reserved; 14] = [
+pub(super) const RESERVED: [Reserved; 14] = [
     reserve("scan", "a recurrence over a sequence", LEAVE_OUT),
     reserve("shift", "a shifted sequence", LEAVE_OUT),
     reserve("negatives", "sampled negatives", "prepare them as rows or columns of the data"),

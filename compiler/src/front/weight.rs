@@ -395,6 +395,16 @@ impl<'a> Elaborator<'a> {
             }
             return Some(if name == "normal" { Init::Normal(n) } else { Init::Uniform(n) });
         }
+        let word = if let ExprKind::Call { callee, .. } = &init.kind { callee } else { init };
+        if let ExprKind::Name(name) = &word.kind
+            && !self.has_meaning(scope, name)
+        {
+            self.report(
+                Diagnostic::error("E0410", format!("unknown initialiser `{name}`"), word.span, "not known here")
+                    .help("initialisers are `normal(std)`, `uniform(limit)`, `glorot()`, `fan_in()` and numbers"),
+            );
+            return None;
+        }
         let value = self.expr(scope, init);
         if let ExprValue::Tensor(_) = value {
             let found = self.describe(&value);

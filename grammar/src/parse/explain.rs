@@ -85,6 +85,23 @@ pub(super) fn unknown_member(cutter: &Cutter, i: usize, word: &str, span: Span) 
     error.help(help)
 }
 
+/// `model shop` and then a member; `first` is the word `model`.
+pub(super) fn model_without_brace(cutter: &Cutter, first: usize) -> Diagnostic {
+    let name = shortened(cutter.word(first + 1));
+    let end = cutter.span(first + 1).end as usize;
+    let found = shortened(cutter.word(first + 2));
+    let place = Span::new(cutter.file, end, end);
+    Diagnostic::error("E0101", format!("expected `{{`, found `{found}`"), place, "expected `{`")
+        .note("the form is `model name { … }`")
+        .help(format!("the members of a model stand in braces: write `model {name} {{` here and `}}` at its end"))
+}
+
+/// The reserved word at which the parse stopped, if it did at one.
+pub(super) fn reserved_word(cutter: &Cutter, refusal: &ParseRefusal) -> Option<String> {
+    let place = Place::of(cutter, refusal);
+    place.reserved().then(|| place.found.to_owned())
+}
+
 pub(super) fn explain(cutter: &Cutter, refusal: &ParseRefusal) -> Diagnostic {
     let place = Place::of(cutter, refusal);
     let expected = phrases(refusal);
@@ -196,6 +213,9 @@ impl<'c> Place<'c> {
     }
 }
 
+const LIST_COLUMN: &str =
+    "a list column is a field of a `sequence`: `sequence tags { tag: category of string from tags }`";
+
 const OPERATORS: [&str; 16] =
     ["+", "*", "/", "@", "^", "==", "!=", "<", "<=", ">", ">=", "..", "and", "or", "where", "~"];
 
@@ -231,8 +251,29 @@ fn slip(cutter: &Cutter, refusal: &ParseRefusal, place: &Place) -> Option<String
         "," if here && refusal.rule == lone_setting && place.depth == 0 => {
             "settings are separated by lines: remove `,`".to_owned()
         }
+        "," if here && refusal.rule == lone_field && wants(p_colon) => {
+            format!("a field is a name and its kind, without a comma: `{}: category`", shortened(previous))
+        }
+        "[" if here && refusal.rule == lone_field && previous == ":" => LIST_COLUMN.to_owned(),
+        "of" if here && refusal.rule == lone_field && matches!(previous, "list" | "array" | "set") => {
+            LIST_COLUMN.to_owned()
+        }
         "," if here && refusal.rule == lone_field && place.depth == 0 => {
             "fields are separated by blanks or lines: remove `,`".to_owned()
+        }
+        "." if here && construct == "embedding" && !wants(p_dot) && after_each(cutter, refusal, place) => {
+            let (owner, name) = (shortened(previous), shortened(place.next));
+            format!(
+                "`each of` takes whole groups, `for each of {owner}`; a table for one field has a name: \
+                 `embedding {name} [8] for {owner}.{name}`"
+            )
+        }
+        "+" | "-" | "*" | "/" if here && wants(p_rbrack) && !after_value => {
+            "a size is a name or a number: give the function a parameter such as `m: int`, and write `m` here"
+                .to_owned()
+        }
+        "->" | "=>" if here && after_value => {
+            "functions have names: define `fn name(x: [n]) -> [n] { … }`, and write `name` here".to_owned()
         }
         "over" if here && previous == "," => "write the axis without a comma: `sum(x over s)`".to_owned(),
         "[" if here && wants(p_colon) => "write `:` before the type".to_owned(),
@@ -271,6 +312,11 @@ fn slip(cutter: &Cutter, refusal: &ParseRefusal, place: &Place) -> Option<String
         _ => return None,
     };
     Some(help)
+}
+
+/// `each` stands between the word of the construct and here.
+fn after_each(cutter: &Cutter, refusal: &ParseRefusal, place: &Place) -> bool {
+    (refusal.first..place.index).any(|i| cutter.word(i) == "each")
 }
 
 /// How a construct is written.

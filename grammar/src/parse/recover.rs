@@ -35,6 +35,10 @@ pub(super) struct Cutter<'t> {
     pub cooked: String,
     pub tokens: Vec<SeenToken>,
     errors: Vec<Diagnostic>,
+    /// Reserved words that were used as names; each is reported once.
+    reserved_names: Vec<String>,
+    /// A model has no `{`, so that nothing behind it has a place.
+    open_model: bool,
 }
 
 /// What the pieces of a body are.
@@ -49,20 +53,25 @@ enum Body {
 pub(super) fn errors(text: &str, file: FileId, scanned: Scan) -> Vec<Diagnostic> {
     let Scan { tokens, cooked, errors, .. } = scanned;
     let lexical = errors.len();
-    let mut cutter = Cutter { file, text, tokens: seen(&tokens, &cooked), cooked, errors };
+    let tokens = seen(&tokens, &cooked);
+    let mut cutter = Cutter { file, text, tokens, cooked, errors, reserved_names: Vec::new(), open_model: false };
     let mut head = true;
     for chunk in cutter.definitions() {
-        if cutter.errors.len() >= MAX_ERRORS {
+        if cutter.errors.len() >= MAX_ERRORS || cutter.open_model {
             break;
         }
         let is_head = cutter.is_head(chunk.start);
         if is_head && !head {
             cutter.late_head(chunk.start);
         }
-        head &= is_head;
+        // An import in the words of another language comes before definitions too.
+        head &= is_head || matches!(cutter.word(chunk.start), "import" | "from" | "include");
         cutter.definition(chunk);
     }
     let mut errors = cutter.reported_once(lexical);
+    if cutter.open_model {
+        errors.retain(|error| error.code != "E0108" || !error.message.starts_with("`}`"));
+    }
     if errors.is_empty() {
         // Every piece parses and the whole does not: report what pest says of the whole.
         if let Some(refusal) = cutter.refused(Rule::file, 0..cutter.tokens.len(), 0) {
@@ -214,7 +223,14 @@ impl Cutter<'_> {
     }
 
     fn explain(&mut self, refusal: &ParseRefusal) {
+        let reserved = explain::reserved_word(self, refusal);
+        if reserved.as_ref().is_some_and(|word| self.reserved_names.contains(word)) {
+            return;
+        }
         let error = explain::explain(self, refusal);
+        if error.code == "E0103" {
+            self.reserved_names.extend(reserved);
+        }
         self.errors.push(error);
     }
 
@@ -234,6 +250,12 @@ impl Cutter<'_> {
         if !ITEM_WORDS.contains(&self.word(first)) {
             let error = explain::unknown_item(self.word(first), self.span(first));
             self.errors.push(error);
+            return;
+        }
+        if self.word(first) == "model" && MEMBER_WORDS.contains(&self.word(first + 2)) {
+            let error = explain::model_without_brace(self, first);
+            self.errors.push(error);
+            self.open_model = true;
             return;
         }
         let Some(refusal) = self.refused(Rule::lone_item, range.clone(), first) else { return };

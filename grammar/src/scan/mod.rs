@@ -278,7 +278,17 @@ impl<'t> Scanner<'t> {
                 self.span(self.at, self.at + length),
                 if c.is_ascii() { "unknown character" } else { "names are ASCII letters, digits and `_`" },
             )
-            .help("outside of strings and comments, use ASCII letters, digits and the marks of the language");
+            .help(match c {
+                '“' | '”' | '„' | '«' | '»' | '‘' | '’' => {
+                    "strings are written with the straight quote `\"`"
+                }
+                '−' | '–' | '—' => "write the ASCII `-`",
+                '×' | '·' => "write `*`",
+                '÷' => "write `/`",
+                '→' => "write `->` or `=>`",
+                '?' => "to choose, write `if c { a } else { b }` at compile time, or `select(c, a, b)`",
+                _ => "outside of strings and comments, use ASCII letters, digits and the marks of the language",
+            });
             self.errors.push(error);
             if c.is_alphabetic() {
                 self.neutral(length);
