@@ -16,7 +16,8 @@ pub(super) fn reduces(builtin: Builtin) -> bool {
     use Builtin::*;
     match builtin {
         Sum | Mean | Max | Softmax | First | Last => true,
-        Unary(_) | Min | StopGradient | Select | Position | Statistic(_) | Concat | Embed | Length | Size => false,
+        Unary(_) | Min | StopGradient | Select | Position | Statistic(_) | Concat | Embed | Length | Size | Dropout
+        | Fields | Split | Zip | Pairs | Enumerate => false,
     }
 }
 
@@ -323,7 +324,7 @@ impl<'a> Elaborator<'a> {
                 poison = true;
                 continue;
             }
-            if over.is_some() {
+            if g.over.is_some() {
                 self.report(
                     Diagnostic::error("E0314", "`concat` takes no axis", g.span, "`over` is not possible here")
                         .help("join the values, or reduce them first: `concat(sum(x over s), y)`"),

@@ -307,8 +307,7 @@ impl<'a> Elaborator<'a> {
                 }
                 MemberKind::Predict { target, distribution } => self.predict(&mut scope, target, distribution),
                 MemberKind::Output { name, value } => {
-                    if let Some(first) = self.taken(&scope, name) {
-                        self.report(first);
+                    if self.taken(&scope, name) {
                         continue;
                     }
                     self.output(&mut scope, name, value);

@@ -310,6 +310,7 @@ fn instead(value: &ExprValue<'_>) -> Option<String> {
         | ExprValue::Group(_)
         | ExprValue::Feature(_)
         | ExprValue::Prediction { .. }
+        | ExprValue::Label { .. }
         | ExprValue::Quantity(_)
         | ExprValue::Nothing
         | ExprValue::Poison => None,

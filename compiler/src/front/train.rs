@@ -7,7 +7,7 @@ use super::report::same_metric;
 use super::rule::RuleCall;
 use super::scope::NameScope;
 use super::update::{Before, Updates};
-use super::value::{counted, nearest, number_text};
+use super::value::{counted, number_text};
 use super::walk::Context;
 use crate::graph::BATCH;
 use crate::model::UpdateScope;

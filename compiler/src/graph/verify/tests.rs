@@ -65,7 +65,7 @@ fn types_that_the_operands_do_not_give() {
     assert_eq!(planted(8, |n| n.axis = AxisId(7)), "axis 7 does not exist");
     assert_eq!(planted(10, |n| n.axis = BATCH), "has axis 1, its operands give 0");
     assert_eq!(planted(13, |n| n.shape = Shape::matrix(2, 4)), "has shape [2, 4], its operands give [4, 2]");
-    assert_eq!(planted(14, |n| n.shape = Shape(vec![])), "shape [] is not of rank 1 or 2");
+    assert_eq!(planted(14, |n| n.shape = Shape(Default::default())), "shape [] is not of rank 1 or 2");
     assert_eq!(planted(14, |n| n.shape = Shape::vector(0)), "shape [0] has an empty axis");
     assert_eq!(planted(3, |n| n.shape = Shape::matrix(1, 2)), "a matrix [1, 2] must live on the global axis");
 }
