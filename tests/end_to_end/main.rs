@@ -5,6 +5,7 @@
 mod bundle;
 mod commands;
 mod faults;
+mod features;
 mod gpu;
 mod injection;
 mod outputs;

@@ -249,6 +249,7 @@ pub fn eval(console: &Console, own: Option<&Bundle>, args: &EvalArgs, ranks: &Ar
     let mut opened = open(console, own, &args.trained, &args.device, &cpu_options(&args.cpu), ranks)?;
     let options = OpenOptions {
         list_separator: opened.list_separator(console, args.input.list_separator),
+        statistics: opened.session.statistics().clone(),
         ..OpenOptions::new(ReadMode::Evaluate)
     };
     let data =
@@ -327,7 +328,7 @@ pub fn predict(console: &Console, own: Option<&Bundle>, args: &PredictArgs, rank
     let program = opened.session.program().clone();
     let output = OutputOptions { path: args.out.clone(), format, logits: args.logits };
     let separator = opened.list_separator(console, args.input.list_separator);
-    let data = predict::open(&program, &args.data, separator, &output)?;
+    let data = predict::open(&program, &args.data, separator, opened.session.statistics(), &output)?;
     not_an_input(&args.out, data.files())?;
     let logits = if args.logits { "logits" } else { "no logits" };
     opened.check_agreement(

@@ -84,6 +84,10 @@ impl<'a> Elaborator<'a> {
             Builtin::Sum | Builtin::Mean => self.total(builtin == Builtin::Mean, value, first.over, at, span),
             Builtin::Statistic(statistic) => self.statistic(statistic, value, at, span),
             Builtin::Embed => self.embed(value, at, span),
+            Builtin::Overlap => {
+                let other = rest.into_iter().next().expect("`overlap` takes two arguments");
+                self.overlap((value, at), other, span)
+            }
             Builtin::Length | Builtin::Position => self.of_axis(builtin, (value, at), first.over, span),
             Builtin::Size => match self.tensor(value, at) {
                 Some(t) => ExprValue::Number(self.walk.graph.node(t.node).width() as f64),

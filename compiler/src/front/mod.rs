@@ -9,10 +9,11 @@
 //! | --- | --- |
 //! | `load` | modules, imports, top-level names |
 //! | `declarations`, `declare`, `columns`, `table` | features, sequences, labels, keys, hyper-parameters; tables |
+//! | `field`, `computed` | fields of groups; functions of columns |
 //! | `elaborator`, `scope`, `walk`, `value` | resolution, reporting, limits; names in scope; the graph and the path; values |
 //! | `expr`, `compile_time`, `tensor`, `block` | expressions, arithmetic of numbers and of tensors, statements |
 //! | `call`, `conform` | calls; types of parameters and results |
-//! | `builtin`, `embed` | functions of the language; vectors of features |
+//! | `builtin`, `embed`, `ids` | functions of the language; vectors of features; ids without a table |
 //! | `weight` | weights and states by path name |
 //! | `train`, `report`, `assertion`, `rule`, `update` | predictions, loss, settings; metrics; assertions; optimizers and regularizers |
 //! | `usage`, `names` | what is unused |
@@ -30,12 +31,15 @@ mod builtin;
 mod call;
 mod columns;
 mod compile_time;
+mod computed;
 mod conform;
 mod declarations;
 mod declare;
 mod elaborator;
 mod embed;
 mod expr;
+mod field;
+mod ids;
 mod library;
 mod load;
 mod names;

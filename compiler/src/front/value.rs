@@ -138,6 +138,7 @@ pub(super) enum Builtin {
     First,
     Last,
     Position,
+    Overlap,
     /// One that is a function of the language.
     Statistic(Statistic),
     Concat,
@@ -147,7 +148,7 @@ pub(super) enum Builtin {
 }
 
 impl Builtin {
-    const OTHERS: [(&'static str, Builtin); 14] = [
+    const OTHERS: [(&'static str, Builtin); 15] = [
         ("min", Builtin::Min),
         ("max", Builtin::Max),
         ("stop_gradient", Builtin::StopGradient),
@@ -158,6 +159,7 @@ impl Builtin {
         ("first", Builtin::First),
         ("last", Builtin::Last),
         ("position", Builtin::Position),
+        ("overlap", Builtin::Overlap),
         ("concat", Builtin::Concat),
         ("embed", Builtin::Embed),
         ("length", Builtin::Length),
@@ -183,7 +185,7 @@ impl Builtin {
     pub fn arity(self) -> (usize, Option<usize>) {
         match self {
             Builtin::Select => (3, Some(3)),
-            Builtin::Min => (2, Some(2)),
+            Builtin::Min | Builtin::Overlap => (2, Some(2)),
             Builtin::Max => (1, Some(2)),
             Builtin::Concat => (1, None),
             Builtin::Unary(_)

@@ -99,6 +99,7 @@ fn is_mark(rule: Rule) -> bool {
             | k_keep
             | k_key
             | k_label
+            | k_mark
             | k_metric
             | k_missing
             | k_model
@@ -106,12 +107,14 @@ fn is_mark(rule: Rule) -> bool {
             | k_of
             | k_optimizer
             | k_per
+            | k_pooled
             | k_predict
             | k_regularizer
             | k_report
             | k_sequence
             | k_train
             | k_updates
+            | k_weighted
             | k_where
             | k_with
             | statement_word

@@ -126,7 +126,7 @@ pub(crate) fn filled(program: &Arc<Program>) -> ModelState {
     }
     number(&mut state.states[0]);
     state.step = 41;
-    ModelState::restored(program.clone(), state, tables, &whole(program))
+    ModelState::restored(program.clone(), state, tables, Statistics::default(), &whole(program))
 }
 
 /// What a table has for each id: whether training has seen it, and its values. The OOV row comes

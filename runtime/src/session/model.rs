@@ -6,6 +6,7 @@ use crate::comm::{Communicator, LongOperation};
 use crate::exec::DenseState;
 use crate::leaves::default_leaves;
 use crate::random::Stream;
+use crate::statistics::Statistics;
 use crate::table::{self, FrequencyCounter, IdFrequencies, Resolved, ShardPlan, Sharding, Table};
 use crate::threads::Threads;
 use din_program::Program;
@@ -19,6 +20,8 @@ pub struct ModelState {
     pub dense: DenseState,
     /// By table of the program.
     pub tables: Vec<Table>,
+    /// What the training data decide of features.
+    pub statistics: Statistics,
     /// Whether the OOV rows are those of evaluation: see [`Table::fill_oov_row`].
     oov_filled: bool,
 }
@@ -53,13 +56,19 @@ impl ModelState {
             tables.push(Table::of_shard(spec, program.slots(spec.update), seed, plan.shard(t), threads)?);
         }
         keep_ids(&program, &mut tables, plan);
-        Ok(Self { program, dense, tables, oov_filled: false })
+        Ok(Self { program, dense, tables, statistics: Statistics::default(), oov_filled: false })
     }
 
     /// A model as a checkpoint holds it, OOV rows included.
-    pub fn restored(program: Arc<Program>, dense: DenseState, mut tables: Vec<Table>, plan: &ShardPlan) -> Self {
+    pub fn restored(
+        program: Arc<Program>,
+        dense: DenseState,
+        mut tables: Vec<Table>,
+        statistics: Statistics,
+        plan: &ShardPlan,
+    ) -> Self {
         keep_ids(&program, &mut tables, plan);
-        Self { program, dense, tables, oov_filled: true }
+        Self { program, dense, tables, statistics, oov_filled: true }
     }
 
     pub fn program(&self) -> &Arc<Program> {

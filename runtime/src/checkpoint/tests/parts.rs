@@ -57,7 +57,7 @@ fn part(program: &Arc<Program>, ids: &[u64], plan: &ShardPlan) -> ModelState {
     let mut dense = DenseState::new(program);
     dense.step = 41;
     dense.params[0].iter_mut().zip(1..).for_each(|(x, k)| *x = k as f32);
-    ModelState::restored(program.clone(), dense, tables, plan)
+    ModelState::restored(program.clone(), dense, tables, Statistics::default(), plan)
 }
 
 /// Saves as so many ranks; what each of them was told.

@@ -13,9 +13,7 @@ mod reference;
 pub use reference::*;
 
 use din_program::schedule::*;
-use din_program::schema::{
-    self, Feature, FeatureKind, Init, Label, Parameter, Prediction, Schema, Sequence, Training, UpdateRule,
-};
+use din_program::schema::{Feature, FeatureKind, FeatureSource, Init, Label, Parameter, Prediction, Schema, Sequence, Training, UpdateRule, self};
 use din_program::{FORMAT, Isa, Program, SlotScope, Update, UpdateSlot};
 use din_runtime::exec::cpu::CpuExecutor;
 use din_runtime::exec::{DenseState, ExecError};
@@ -237,7 +235,7 @@ pub fn program() -> Program {
     let feature = |group: &str, name: &str, kind, sequence| Feature {
         group: group.into(),
         name: name.into(),
-        column: name.into(),
+        source: FeatureSource::column(name),
         kind,
         sequence,
         common: false,
@@ -252,13 +250,14 @@ pub fn program() -> Program {
         sources: vec![],
         hypers: vec![],
         schema: Schema {
+            statistics: Vec::new(),
             requests: None,
             features: vec![
                 feature("visited", "item", item.clone(), Some(0)),
                 feature("ad", "item", item, None),
                 feature("ad", "price", FeatureKind::Dense { width: 1 }, None),
             ],
-            sequences: vec![Sequence { name: "visited".into(), keep: None, common: false, location: location() }],
+            sequences: vec![Sequence { name: "visited".into(), keep: None, missing: false, common: false, location: location() }],
             labels: vec![Label { name: "click".into(), column: "click".into(), missing: None, location: location() }],
             keys: vec![],
         },
