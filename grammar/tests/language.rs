@@ -314,7 +314,11 @@ fn field(f: &FeatureField) -> String {
         Some(FieldSource::Computed(e)) => format!(" from {}", show(e)),
     };
     let pooled = f.pooled.as_ref().map(|p| {
-        format!(" pooled {}{}", p.by.name, p.weights.as_ref().map(|w| format!(" weighted {}", w.name)).unwrap_or_default())
+        format!(
+            " pooled {}{}",
+            p.by.name,
+            p.weights.as_ref().map(|w| format!(" weighted {}", w.name)).unwrap_or_default()
+        )
     });
     let missing = f.missing.as_ref().map(missing).unwrap_or_default();
     format!("{}: {kind}{source}{}{missing}", f.name.name, pooled.unwrap_or_default())

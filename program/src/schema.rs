@@ -95,9 +95,9 @@ impl Feature {
     /// Column of the data, where it has one.
     pub fn column(&self) -> Option<&str> {
         match &self.source {
-            FeatureSource::Column(column)
-            | FeatureSource::Rule { column, .. }
-            | FeatureSource::ListMark { column } => Some(column),
+            FeatureSource::Column(column) | FeatureSource::Rule { column, .. } | FeatureSource::ListMark { column } => {
+                Some(column)
+            }
             FeatureSource::Features(_) => None,
         }
     }

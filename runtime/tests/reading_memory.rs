@@ -67,7 +67,13 @@ fn two_windows_of_a_large_row_group_are_held() {
             common: false,
             location: "m.din:3:5".into(),
         }],
-        sequences: vec![Sequence { name: "visited".into(), keep: None, missing: false, common: false, location: "m.din:2:5".into() }],
+        sequences: vec![Sequence {
+            name: "visited".into(),
+            keep: None,
+            missing: false,
+            common: false,
+            location: "m.din:2:5".into(),
+        }],
         ..Schema::default()
     };
     let data = Dataset::open(&[&path], &schema, ReadMode::Train).unwrap();

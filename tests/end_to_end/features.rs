@@ -53,7 +53,12 @@ fn faults_of_values_have_their_places_and_a_way_out() {
         ("x: number from standard(x)  g: category(2)", "x,g,y\n1,0,0\nnan,1,1\n", "line 3", "finite"),
         ("x: number missing as 0  g: category(2)", "x,g,y\n1,0,0\ninf,1,1\n", "line 3", "finite"),
         ("x: category missing -1  g: category(2)", "x,g,y\n-1,0,0\na,1,1\n", "line 3", "an integer"),
-        ("x: number from standard(x) missing as 0  g: category(2)", "x,g,y\n,0,0\n,1,1\n", "m.din:7:17", "expected a value"),
+        (
+            "x: number from standard(x) missing as 0  g: category(2)",
+            "x,g,y\n,0,0\n,1,1\n",
+            "m.din:7:17",
+            "expected a value",
+        ),
     ] {
         fs::write(&model, SPEC.replace("FIELD", field)).unwrap();
         fs::write(&data, text).unwrap();

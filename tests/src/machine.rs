@@ -7,7 +7,10 @@ use din_compiler::graph::{self, AxisId, AxisKind, AxisTree, BATCH, Graph, InputK
 use din_compiler::plan::{Kernels, PlanOptions, plan};
 use din_grammar::SourceMap;
 use din_program::schedule::{Schedule, ScheduleRoot};
-use din_program::schema::{Feature, FeatureKind, FeatureSource, Init, Key, KeyType, Label, Parameter, Requests, Schema, Sequence, TableKind, Training, UpdateRule, self};
+use din_program::schema::{
+    self, Feature, FeatureKind, FeatureSource, Init, Key, KeyType, Label, Parameter, Requests, Schema, Sequence,
+    TableKind, Training, UpdateRule,
+};
 use din_program::{FORMAT, Isa, Program, Update};
 use din_runtime::exec::cpu::CpuExecutor;
 use din_runtime::exec::{BatchCut, CheckError, DenseState, ExecError, StepInputs};

@@ -210,7 +210,8 @@ fn combinations_respect_requests() {
     let mut text = String::from("u,w,a,x,seen_s,own_o,y,request\n");
     for row in 0..24u32 {
         let request = row / 2;
-        let list = |seed: u32| (0..seed % 4).map(|k| ((seed * 5 + k * 3) % 7).to_string()).collect::<Vec<_>>().join("|");
+        let list =
+            |seed: u32| (0..seed % 4).map(|k| ((seed * 5 + k * 3) % 7).to_string()).collect::<Vec<_>>().join("|");
         let (u, w, a) = (request % 5, ["a", "b", "c"][request as usize % 3], (row * 3) % 7);
         text += &format!("{u},{w},{a},{row},{},{},{},{request}\n", list(request), list(row), row % 2);
     }
@@ -243,7 +244,8 @@ fn combinations_respect_requests() {
                         }
                         None => unit..unit + 1,
                     };
-                    let bits = batch.dense[f].get(range.clone()).map(|x| x.iter().map(|x| u64::from(x.to_bits())).collect());
+                    let bits =
+                        batch.dense[f].get(range.clone()).map(|x| x.iter().map(|x| u64::from(x.to_bits())).collect());
                     rows[f].push(batch.ids[f].get(range).map_or_else(|| bits.unwrap(), <[u64]>::to_vec));
                 }
             }

@@ -1,7 +1,9 @@
 //! What a program holds: described once, printed as text or as JSON.
 
 use crate::failure::Failure;
-use din_program::schema::{Boundaries, ColumnValues, Combination, FeatureKind, FeatureSource, KeyType, Made, TableKind, ValueRule};
+use din_program::schema::{
+    Boundaries, ColumnValues, Combination, FeatureKind, FeatureSource, KeyType, Made, TableKind, ValueRule,
+};
 use din_program::{Program, SlotScope, Update};
 use din_runtime::bundle::GpuKernels;
 use din_runtime::table::Table;

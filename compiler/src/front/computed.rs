@@ -20,7 +20,10 @@ pub(super) enum ComputedResult {
     Number,
     /// Ascending boundaries.
     Buckets(Vec<f32>),
-    Quantiles { buckets: u32, span: Span },
+    Quantiles {
+        buckets: u32,
+        span: Span,
+    },
     Calendar(CalendarPart),
 }
 
@@ -31,8 +34,7 @@ const CALENDAR: [(&str, CalendarPart); 4] = [
     ("month", CalendarPart::Month),
 ];
 
-const FUNCTIONS: [&str; 9] =
-    ["log", "clip", "standard", "buckets", "quantiles", "hour", "weekday", "day", "month"];
+const FUNCTIONS: [&str; 9] = ["log", "clip", "standard", "buckets", "quantiles", "hour", "weekday", "day", "month"];
 /// Buckets of quantiles, at most.
 const MOST_BUCKETS: f64 = 65_536.0;
 
@@ -80,12 +82,7 @@ impl<'a> Elaborator<'a> {
     }
 
     /// The column that an expression is of; its steps are appended.
-    fn column_value(
-        &mut self,
-        scope: &mut NameScope<'a>,
-        e: &'a Expr,
-        steps: &mut Vec<Step>,
-    ) -> Option<ast::Ident> {
+    fn column_value(&mut self, scope: &mut NameScope<'a>, e: &'a Expr, steps: &mut Vec<Step>) -> Option<ast::Ident> {
         match &e.kind {
             ExprKind::Unary { op: UnaryOperator::Negate, value } => {
                 let column = self.column_value(scope, value, steps)?;

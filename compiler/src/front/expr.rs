@@ -401,9 +401,8 @@ impl<'a> Elaborator<'a> {
                 }
                 let path = feature.path();
                 return self.fault(
-                    Diagnostic::error("E0320", "ids cannot be compared", *at, format!("`{path}` holds ids")).help(
-                        "compare fields with ids with each other: `visited.cate_id == ad.cate_id`",
-                    ),
+                    Diagnostic::error("E0320", "ids cannot be compared", *at, format!("`{path}` holds ids"))
+                        .help("compare fields with ids with each other: `visited.cate_id == ad.cate_id`"),
                 );
             }
         }

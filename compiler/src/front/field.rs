@@ -119,7 +119,8 @@ impl<'a> Elaborator<'a> {
         group: FieldGroup<'a>,
         field: &'a ast::FeatureField,
     ) -> Option<(FeatureKind, FeatureSource)> {
-        if let FeatureKindName::Category { size, outside, of: Some(IdsDecl::Tuple { fields, span }) } = &field.kind.kind {
+        if let FeatureKindName::Category { size, outside, of: Some(IdsDecl::Tuple { fields, span }) } = &field.kind.kind
+        {
             return self.cross(scope, field, size.as_ref(), *outside, (fields, *span));
         }
         let (column, computed) = match &field.source {
@@ -184,7 +185,8 @@ impl<'a> Elaborator<'a> {
         let becomes = match (&missing.replacement, &mut *kind, makes) {
             (None, FeatureKind::Dense { .. }, _) => {
                 let (name, mark) = (&field.name.name, missing.mark.is_none());
-                let more = if mark { format!(", and `mark no_{name}` for a 0/1 field beside it") } else { String::new() };
+                let more =
+                    if mark { format!(", and `mark no_{name}` for a 0/1 field beside it") } else { String::new() };
                 self.report(
                     Diagnostic::error("E0416", "a missing number needs a value", missing.span, "which number?")
                         .help(format!("write `missing as 0`{more}")),
@@ -385,13 +387,15 @@ impl<'a> Elaborator<'a> {
                     statistic: Some(DataStatisticKind::Quantiles { buckets }),
                 })
             }
-            (FeatureKindName::Category { size: None, of: None, .. }, ComputedResult::Calendar(part)) => Some(Declared {
-                kind: FeatureKind::Fixed { size: part.size(), clip: false },
-                holds,
-                makes: Made::Calendar { steps, part },
-                as_is: false,
-                statistic: moments.then_some(DataStatisticKind::Moments),
-            }),
+            (FeatureKindName::Category { size: None, of: None, .. }, ComputedResult::Calendar(part)) => {
+                Some(Declared {
+                    kind: FeatureKind::Fixed { size: part.size(), clip: false },
+                    holds,
+                    makes: Made::Calendar { steps, part },
+                    as_is: false,
+                    statistic: moments.then_some(DataStatisticKind::Moments),
+                })
+            }
             (FeatureKindName::Other(_), _) => {
                 self.feature_kind(scope, &field.kind);
                 None
@@ -426,8 +430,7 @@ impl<'a> Elaborator<'a> {
             ) => {
                 let message = "how many categories there are follows from the function";
                 self.report(
-                    Diagnostic::error("E0417", message, field.kind.span, "again here")
-                        .help("write `category` alone"),
+                    Diagnostic::error("E0417", message, field.kind.span, "again here").help("write `category` alone"),
                 );
                 None
             }
@@ -483,8 +486,13 @@ impl<'a> Elaborator<'a> {
                 let n = self.size(value, "the number of categories", e.span)?;
                 if outside != OutsideDecl::Hashed {
                     self.report(
-                        Diagnostic::error("E0419", "a cross with a fixed number of ids is hashed", e.span, "not hashed")
-                            .help(format!("write `category({n}, hash) of (…)`, or leave the size out for a growing table")),
+                        Diagnostic::error(
+                            "E0419",
+                            "a cross with a fixed number of ids is hashed",
+                            e.span,
+                            "not hashed",
+                        )
+                        .help(format!("write `category({n}, hash) of (…)`, or leave the size out for a growing table")),
                     );
                     return None;
                 }
@@ -524,7 +532,13 @@ impl<'a> Elaborator<'a> {
         Some(number)
     }
 
-    fn pooling(&mut self, group: FieldGroup<'a>, field: &'a ast::FeatureField, pooled: &'a ast::PooledDecl, feature: u32) {
+    fn pooling(
+        &mut self,
+        group: FieldGroup<'a>,
+        field: &'a ast::FeatureField,
+        pooled: &'a ast::PooledDecl,
+        feature: u32,
+    ) {
         let by = match pooled.by.name.as_str() {
             "sum" => Pooling::Sum,
             "mean" => Pooling::Mean,

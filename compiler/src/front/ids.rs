@@ -48,18 +48,15 @@ impl<'a> Elaborator<'a> {
         let name = format!("{} == {}", a.name, b.path());
         let equal = self.combined(Combination::Equal { of }, name, (sequence, common), span);
         match not {
-            true => ExprValue::Tensor(Tensor { node: self.walk.graph.unary(UnaryOp::Not, equal.node, span), fields: None }),
+            true => {
+                ExprValue::Tensor(Tensor { node: self.walk.graph.unary(UnaryOp::Not, equal.node, span), fields: None })
+            }
             false => ExprValue::Tensor(equal),
         }
     }
 
     /// `overlap(a, b)`: how many entries of the list `a` have an id that `b` has, too.
-    pub(super) fn overlap(
-        &mut self,
-        l: (ExprValue<'a>, Span),
-        r: (ExprValue<'a>, Span),
-        span: Span,
-    ) -> ExprValue<'a> {
+    pub(super) fn overlap(&mut self, l: (ExprValue<'a>, Span), r: (ExprValue<'a>, Span), span: Span) -> ExprValue<'a> {
         let mut sides = [0; 2];
         for (side, (value, at)) in sides.iter_mut().zip([l.clone(), r.clone()]) {
             *side = match value {
@@ -81,10 +78,10 @@ impl<'a> Elaborator<'a> {
         let (x, y) = (&self.declarations.schema.features[a], &self.declarations.schema.features[b]);
         if x.sequence.is_none() {
             let path = x.path();
-            return self.fault(
-                Diagnostic::error("E0323", format!("`{path}` is no list"), l.1, "one id")
-                    .help("the first field is the list whose entries are counted; two single ids are compared by `==`"),
-            );
+            return self
+                .fault(Diagnostic::error("E0323", format!("`{path}` is no list"), l.1, "one id").help(
+                    "the first field is the list whose entries are counted; two single ids are compared by `==`",
+                ));
         }
         let name = format!("{} in {}", x.name, y.path());
         let common = x.common && y.common;

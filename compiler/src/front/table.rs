@@ -8,7 +8,9 @@ use super::value::{Callee, ExprValue, nearest};
 use crate::graph::Shape;
 use din_grammar::ast::{self, EmbeddingTarget};
 use din_grammar::{Diagnostic, Span};
-use din_program::schema::{ColumnValues, Feature, FeatureKind, FeatureSource, Init, KeyType, Made, TableKind, TableSpec, UpdateRule};
+use din_program::schema::{
+    ColumnValues, Feature, FeatureKind, FeatureSource, Init, KeyType, Made, TableKind, TableSpec, UpdateRule,
+};
 use std::rc::Rc;
 
 impl<'a> Elaborator<'a> {

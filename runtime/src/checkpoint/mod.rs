@@ -114,7 +114,8 @@ fn statistic_name(program: &Program, statistic: usize) -> String {
 fn dense<'a>(program: &Program, model: &'a ModelState) -> Vec<(String, LazyTensor<'a>)> {
     let state = &model.dense;
     let statistic = |k: usize| {
-        let known = model.statistics.values().expect("a model that is saved was trained, with the statistics of its data");
+        let known =
+            model.statistics.values().expect("a model that is saved was trained, with the statistics of its data");
         &known[k]
     };
     dense_layout(program)
@@ -174,7 +175,10 @@ pub fn load(folder: &Path, program: &Arc<Program>, plan: &ShardPlan) -> Result<L
         }
         tables.push(table::restore(program, spec, &parts, manifest.seed, shard, folder)?);
     }
-    Ok(LoadedCheckpoint { manifest, model: ModelState::restored(program.clone(), state, tables, Statistics::new(statistics), plan) })
+    Ok(LoadedCheckpoint {
+        manifest,
+        model: ModelState::restored(program.clone(), state, tables, Statistics::new(statistics), plan),
+    })
 }
 
 /// The files of a table that may have rows of a rank's part (`None`: all rows), each with the part

@@ -25,9 +25,16 @@ pub(crate) enum BatchColumn {
 pub(crate) enum ColumnType {
     IntegerIds,
     StringIds,
-    FixedIds { size: u64, clip: bool },
-    Numbers { width: usize },
-    Label { missing: Option<f64> },
+    FixedIds {
+        size: u64,
+        clip: bool,
+    },
+    Numbers {
+        width: usize,
+    },
+    Label {
+        missing: Option<f64>,
+    },
     IntegerKeys,
     StringKeys,
     /// Lists of any entries: whether they are missing.

@@ -27,10 +27,17 @@ pub(crate) enum RawValue<'a> {
 pub(crate) enum Refused {
     Null,
     /// Not one of so many ids.
-    Range { size: u64, found: String },
-    NotFinite { found: String },
+    Range {
+        size: u64,
+        found: String,
+    },
+    NotFinite {
+        found: String,
+    },
     /// The logarithm of a number that is not above 0.
-    Logarithm { found: String },
+    Logarithm {
+        found: String,
+    },
 }
 
 /// A rule, and where the statistics of the training data are or will be.

@@ -99,8 +99,7 @@ pub fn open(
             .help("give the key's column another name, in the data and after `from` in the spec"));
         }
     }
-    let options =
-        OpenOptions { list_separator, statistics: statistics.clone(), ..OpenOptions::new(ReadMode::Predict) };
+    let options = OpenOptions { list_separator, statistics: statistics.clone(), ..OpenOptions::new(ReadMode::Predict) };
     Ok(Dataset::open_with(paths, &program.schema, &options)?)
 }
 

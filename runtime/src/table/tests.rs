@@ -173,7 +173,13 @@ fn two_fields() -> Schema {
     };
     Schema {
         features: vec![feature("ad", None), feature("visited", Some(0))],
-        sequences: vec![Sequence { name: "s".into(), keep: None, missing: false, common: false, location: "t.din:1:1".into() }],
+        sequences: vec![Sequence {
+            name: "s".into(),
+            keep: None,
+            missing: false,
+            common: false,
+            location: "t.din:1:1".into(),
+        }],
         ..Schema::default()
     }
 }

@@ -8,8 +8,8 @@ use crate::batch::Batch;
 use crate::comm::{Channel, Communicator, Messages, ids, push_id};
 use crate::{Error, Result};
 use din_program::schema::{
-    Boundaries, DataStatisticKind, Feature, FeatureKind, FeatureSource, Made, Missing, Replacement, Schema, Step,
-    ValueRule,
+    Boundaries, DataStatisticKind, Feature, FeatureKind, FeatureSource, Made, Missing, Replacement, Schema, Sequence,
+    Step, ValueRule,
 };
 use num_bigint::{BigInt, BigUint, Sign};
 use rustc_hash::FxHashMap;
@@ -37,12 +37,23 @@ impl Gathering {
         if schema.statistics.is_empty() {
             return None;
         }
-        let mut read = Schema { sequences: schema.sequences.clone(), ..Schema::default() };
-        read.sequences.iter_mut().for_each(|sequence| sequence.common = false);
+        let mut read = Schema::default();
+        // Of the sequences those whose fields are read.
+        let mut sequences: Vec<u32> = Vec::new();
         let mut gathered = Vec::new();
         for (number, statistic) in schema.statistics.iter().enumerate() {
             let feature = &schema.features[statistic.feature as usize];
-            read.features.push(before(feature, number as u32));
+            let mut of = before(feature, number as u32);
+            of.sequence = feature.sequence.map(|sequence| {
+                let known = sequences.iter().position(|&s| s == sequence);
+                known.unwrap_or_else(|| {
+                    sequences.push(sequence);
+                    let declared = schema.sequences[sequence as usize].clone();
+                    read.sequences.push(Sequence { common: false, ..declared });
+                    sequences.len() - 1
+                }) as u32
+            });
+            read.features.push(of);
             gathered.push(match statistic.kind {
                 DataStatisticKind::Moments => Gathered::Moments(Box::default()),
                 DataStatisticKind::Quantiles { buckets } => {

@@ -127,9 +127,7 @@ fn raw_value<'a>(required: &RequiredColumn, path: &Path, text: &'a [u8]) -> Resu
 pub(super) fn value(required: &RequiredColumn, path: &Path, text: &[u8], out: &mut Batch) -> Result<(), DataError> {
     if let (Some(rule), BatchColumn::Feature(f)) = (&required.rule, required.target) {
         let raw = raw_value(required, path, text)?;
-        return rule
-            .append(raw, &mut out.ids[f], &mut out.dense[f])
-            .map_err(|refused| required.refused(path, refused));
+        return rule.append(raw, &mut out.ids[f], &mut out.dense[f]).map_err(|refused| required.refused(path, refused));
     }
     if let (ColumnType::Lists, BatchColumn::Feature(f), true) = (required.values, required.target, text.is_empty()) {
         out.dense[f].push(1.0);

@@ -1,9 +1,9 @@
 //! Columns that have a rule: value by value, nulls among them.
 
 use super::{Bad, Spans, list, plain};
+use crate::batch::Batch;
 use crate::data::bind::{BatchColumn, ColumnType, RequiredColumn};
 use crate::data::rule::{BoundRule, RawValue, Refused};
-use crate::batch::Batch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
     ArrowPrimitiveType, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type,
@@ -39,7 +39,8 @@ fn vectors(
     numbers: &mut Vec<f32>,
 ) -> Result<(), Bad> {
     let absent = |i: usize, ids: &mut Vec<u64>, numbers: &mut Vec<f32>| {
-        (0..width).try_for_each(|_| rule.append(RawValue::Null, ids, numbers).map_err(|refused| Bad::Refused(i, refused)))
+        (0..width)
+            .try_for_each(|_| rule.append(RawValue::Null, ids, numbers).map_err(|refused| Bad::Refused(i, refused)))
     };
     let elements = spans.iter().flat_map(|&(begin, end)| begin..end);
     if *array.data_type() == DataType::Null {
@@ -71,11 +72,7 @@ fn vectors(
 }
 
 /// Calls `f` with the values of the spans, in order.
-fn each_value(
-    array: &ArrayRef,
-    spans: Spans,
-    mut f: impl FnMut(RawValue) -> Result<(), Refused>,
-) -> Result<(), Bad> {
+fn each_value(array: &ArrayRef, spans: Spans, mut f: impl FnMut(RawValue) -> Result<(), Refused>) -> Result<(), Bad> {
     let mut elements = spans.iter().flat_map(|&(begin, end)| begin..end);
     let nulls = array.nulls().filter(|nulls| nulls.null_count() > 0);
     let is_null = |i: usize| nulls.is_some_and(|nulls| nulls.is_null(i));

@@ -289,7 +289,8 @@ mod tests {
             common: false,
             location: "m.din:3:5".into(),
         };
-        let sequence = Sequence { name: "h".into(), keep: None, missing: false, common: false, location: "m.din:2:5".into() };
+        let sequence =
+            Sequence { name: "h".into(), keep: None, missing: false, common: false, location: "m.din:2:5".into() };
         let schema = Schema { features: vec![feature], sequences: vec![sequence], ..Schema::default() };
         Binding::new(&schema, &OpenOptions::new(ReadMode::Train))
     }

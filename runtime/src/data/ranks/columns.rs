@@ -297,7 +297,13 @@ mod tests {
                 feature("a", None),
                 feature("b", None),
             ],
-            sequences: vec![Sequence { name: "s".into(), keep, missing: false, common: false, location: "m.din:2:5".into() }],
+            sequences: vec![Sequence {
+                name: "s".into(),
+                keep,
+                missing: false,
+                common: false,
+                location: "m.din:2:5".into(),
+            }],
             labels: vec![Label { name: "l".into(), column: "l".into(), missing: None, location: "m.din:8:5".into() }],
             ..Schema::default()
         };

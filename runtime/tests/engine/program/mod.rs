@@ -13,7 +13,10 @@ mod reference;
 pub use reference::*;
 
 use din_program::schedule::*;
-use din_program::schema::{Feature, FeatureKind, FeatureSource, Init, Label, Parameter, Prediction, Schema, Sequence, Training, UpdateRule, self};
+use din_program::schema::{
+    self, Feature, FeatureKind, FeatureSource, Init, Label, Parameter, Prediction, Schema, Sequence, Training,
+    UpdateRule,
+};
 use din_program::{FORMAT, Isa, Program, SlotScope, Update, UpdateSlot};
 use din_runtime::exec::cpu::CpuExecutor;
 use din_runtime::exec::{DenseState, ExecError};
@@ -257,7 +260,13 @@ pub fn program() -> Program {
                 feature("ad", "item", item, None),
                 feature("ad", "price", FeatureKind::Dense { width: 1 }, None),
             ],
-            sequences: vec![Sequence { name: "visited".into(), keep: None, missing: false, common: false, location: location() }],
+            sequences: vec![Sequence {
+                name: "visited".into(),
+                keep: None,
+                missing: false,
+                common: false,
+                location: location(),
+            }],
             labels: vec![Label { name: "click".into(), column: "click".into(), missing: None, location: location() }],
             keys: vec![],
         },
