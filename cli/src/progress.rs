@@ -28,6 +28,7 @@ impl<'c> Progress<'c> {
             PassEvent::Begin { pass, rows, done } => {
                 let name = match pass {
                     DataPass::Counting => "counting".to_string(),
+                    DataPass::Gathering => "statistics".to_string(),
                     DataPass::Training { epoch, epochs } => format!("{}epoch {epoch}/{epochs}", self.prefix),
                     DataPass::Checking => "checking --valid".to_string(),
                     DataPass::Searching => "looking for the row".to_string(),

@@ -303,18 +303,56 @@ fn the_standard_library_of_the_language_page() {
 
 fn field(f: &FeatureField) -> String {
     let kind = match &f.kind.kind {
-        FeatureKindName::Category { size, clip, key } => {
+        FeatureKindName::Category { size, outside, of } => {
             let size = size.as_ref().map(|s| format!("({})", show(s))).unwrap_or_default();
-            let key = key.as_ref().map(|k| format!(" of {}", k.name)).unwrap_or_default();
-            format!("category{size}{}{key}", if *clip { " clip" } else { "" })
+            let outside = match outside {
+                OutsideDecl::Refused => "",
+                OutsideDecl::Clipped => " clip",
+                OutsideDecl::Hashed => " hash",
+            };
+            let path = |p: &FieldPath| format!("{}.{}", p.group.name, p.field.name);
+            let of = match of {
+                None => String::new(),
+                Some(IdsDecl::Type(key)) => format!(" of {}", key.name),
+                Some(IdsDecl::Tuple { fields, .. }) => {
+                    format!(" of ({})", fields.iter().map(path).collect::<Vec<_>>().join(" "))
+                }
+            };
+            format!("category{size}{outside}{of}")
         }
         FeatureKindName::Number { width } => {
             format!("number{}", width.as_ref().map(|w| format!("[{}]", show(w))).unwrap_or_default())
         }
         FeatureKindName::Other(name) => format!("?{}", name.name),
     };
-    let column = f.column.as_ref().map(|c| format!(" from {}", c.name)).unwrap_or_default();
-    format!("{}: {kind}{column}", f.name.name)
+    let source = match &f.source {
+        None => String::new(),
+        Some(FieldSource::Column(column)) => format!(" from {}", column.name),
+        Some(FieldSource::Computed(e)) => format!(" from {}", show(e)),
+    };
+    let pooled = f.pooled.as_ref().map(|p| {
+        format!(
+            " pooled {}{}",
+            p.by.name,
+            p.weights.as_ref().map(|w| format!(" weighted {}", w.name)).unwrap_or_default()
+        )
+    });
+    let missing = f.missing.as_ref().map(missing).unwrap_or_default();
+    format!("{}: {kind}{source}{}{missing}", f.name.name, pooled.unwrap_or_default())
+}
+
+fn column_of(f: &FeatureField) -> &Ident {
+    match f.source.as_ref().unwrap() {
+        FieldSource::Column(column) => column,
+        FieldSource::Computed(_) => panic!("a function of a column"),
+    }
+}
+
+fn missing(m: &MissingDecl) -> String {
+    let value = m.value.as_ref().map(|e| format!(" {}", show(e))).unwrap_or_default();
+    let replacement = m.replacement.as_ref().map(|e| format!(" as {}", show(e))).unwrap_or_default();
+    let mark = m.mark.as_ref().map(|name| format!(" mark {}", name.name)).unwrap_or_default();
+    format!(" missing{value}{replacement}{mark}")
 }
 
 fn setting(s: &Setting) -> String {
@@ -328,10 +366,11 @@ fn member(m: &Member) -> String {
         MemberKind::Features { name, fields } => {
             format!("features {} {{{}}}", name.name, list(fields.iter().map(field).collect()))
         }
-        MemberKind::Sequence { name, keep, fields } => {
+        MemberKind::Sequence { name, keep, missing: lists, fields } => {
             let keep = keep.as_ref().map(|k| format!(" {}{}", if k.last { "last" } else { "first" }, k.count));
             let fields = list(fields.iter().map(field).collect());
-            format!("sequence {}{} {{{fields}}}", name.name, keep.unwrap_or_default())
+            let lists = lists.as_ref().map(missing).unwrap_or_default();
+            format!("sequence {}{}{lists} {{{fields}}}", name.name, keep.unwrap_or_default())
         }
         MemberKind::Label { name, kind, column, missing } => {
             let column = column.as_ref().map(|c| format!(" from {}", c.name)).unwrap_or_default();
@@ -483,7 +522,7 @@ fn spans_are_the_text_of_their_nodes() {
     let MemberKind::Features { fields, .. } = &model(&tree).members[0].kind else { panic!() };
     assert_eq!(sources.text(fields[1].span), "tags: category of string from \"tag list\"");
     assert_eq!(sources.text(fields[0].kind.span), "category(2, clip)");
-    assert_eq!(sources.text(fields[1].column.as_ref().unwrap().span), "\"tag list\"");
+    assert_eq!(sources.text(column_of(&fields[1]).span), "\"tag list\"");
     let MemberKind::Assert { condition } = &model(&tree).members[12].kind else { panic!() };
     let ExprKind::Binary { right, .. } = &condition.kind else { panic!() };
     let ExprKind::Quantity { unit, .. } = &right.kind else { panic!() };

@@ -3,8 +3,14 @@
 //! `file:line:column` text).
 
 mod metric;
+mod source;
 
 pub use metric::{Direction, GroupBy, GroupWeight, Metric, MetricKind, MetricName, RankedMeasure};
+
+pub use source::{
+    Boundaries, CalendarPart, ColumnValue, ColumnValues, Combination, DataStatistic, DataStatisticKind, FeatureSource,
+    Made, Missing, Replacement, Step, ValueRule,
+};
 
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -14,6 +20,8 @@ use std::path::Path;
 pub struct Schema {
     /// In the order in which the spec declares them; other parts name them by index.
     pub features: Vec<Feature>,
+    /// What the training data decide of features.
+    pub statistics: Vec<DataStatistic>,
     /// Ragged axes; axis `2 + index` of the schedule.
     pub sequences: Vec<Sequence>,
     /// What is known in training and evaluation: to predict, or for the loss to read.
@@ -28,7 +36,7 @@ impl Schema {
     /// The same with every location as [`seen_from`] gives it.
     pub fn seen_from(&self, folder: &Path) -> Self {
         let mut schema = self.clone();
-        let Self { features, sequences, labels, keys, requests } = &mut schema;
+        let Self { features, statistics: _, sequences, labels, keys, requests } = &mut schema;
         let all = features.iter_mut().map(|f| &mut f.location);
         let all = all.chain(sequences.iter_mut().map(|s| &mut s.location));
         let all = all.chain(labels.iter_mut().map(|l| &mut l.location));
@@ -66,9 +74,9 @@ pub struct Feature {
     pub group: String,
     /// `good_id`
     pub name: String,
-    /// Column of the data.
-    pub column: String,
-    /// What its column holds.
+    /// Where its values come from.
+    pub source: FeatureSource,
+    /// What its values are.
     pub kind: FeatureKind,
     /// `Some(k)`: a list column, one entry per element of sequence `k`.
     pub sequence: Option<u32>,
@@ -82,6 +90,24 @@ impl Feature {
     /// `ad.good_id`
     pub fn path(&self) -> String {
         format!("{}.{}", self.group, self.name)
+    }
+
+    /// Column of the data, where it has one.
+    pub fn column(&self) -> Option<&str> {
+        match &self.source {
+            FeatureSource::Column(column) | FeatureSource::Rule { column, .. } | FeatureSource::ListMark { column } => {
+                Some(column)
+            }
+            FeatureSource::Features(_) => None,
+        }
+    }
+
+    /// What it is made of other features by.
+    pub fn combination(&self) -> Option<&Combination> {
+        match &self.source {
+            FeatureSource::Features(combination) => Some(combination),
+            FeatureSource::Column(_) | FeatureSource::Rule { .. } | FeatureSource::ListMark { .. } => None,
+        }
     }
 }
 
@@ -123,6 +149,8 @@ pub struct Sequence {
     pub name: String,
     /// At most so many entries of each list are read: the last (or first) ones.
     pub keep: Option<Keep>,
+    /// Whether a missing list is an empty one; otherwise it is a located error.
+    pub missing: bool,
     /// The same for all samples of a request.
     pub common: bool,
     /// `models/din.din:21:5`: where the spec declares it.

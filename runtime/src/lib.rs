@@ -80,6 +80,7 @@ pub mod random;
 pub mod run_dir;
 pub mod session;
 pub mod signal;
+pub mod statistics;
 pub mod survey;
 pub mod synth;
 pub mod table;

@@ -4,7 +4,7 @@
 
 use arrow_array::types::Int64Type;
 use arrow_array::{ArrayRef, ListArray, RecordBatch};
-use din_program::schema::{Feature, FeatureKind, KeyType, Schema, Sequence};
+use din_program::schema::{Feature, FeatureKind, FeatureSource, KeyType, Schema, Sequence};
 use din_runtime::data::{Dataset, Order, ReadMode, StreamOptions};
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
@@ -61,13 +61,19 @@ fn two_windows_of_a_large_row_group_are_held() {
         features: vec![Feature {
             group: "visited".into(),
             name: "items".into(),
-            column: "items".into(),
+            source: FeatureSource::column("items"),
             kind: FeatureKind::Dynamic { key: KeyType::Int64 },
             sequence: Some(0),
             common: false,
             location: "m.din:3:5".into(),
         }],
-        sequences: vec![Sequence { name: "visited".into(), keep: None, common: false, location: "m.din:2:5".into() }],
+        sequences: vec![Sequence {
+            name: "visited".into(),
+            keep: None,
+            missing: false,
+            common: false,
+            location: "m.din:2:5".into(),
+        }],
         ..Schema::default()
     };
     let data = Dataset::open(&[&path], &schema, ReadMode::Train).unwrap();

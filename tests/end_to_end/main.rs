@@ -7,6 +7,7 @@ mod bundle;
 mod commands;
 mod controls;
 mod faults;
+mod features;
 mod gpu;
 mod injection;
 mod labels;

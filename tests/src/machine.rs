@@ -8,8 +8,8 @@ use din_compiler::plan::{Kernels, PlanOptions, plan};
 use din_grammar::SourceMap;
 use din_program::schedule::{Schedule, ScheduleRoot};
 use din_program::schema::{
-    self, Distribution, Feature, FeatureKind, Init, Key, KeyType, Label, LabelKind, Parameter, Requests, Schema,
-    Sequence, TableKind, Training, UpdateRule,
+    self, Distribution, Feature, FeatureKind, FeatureSource, Init, Key, KeyType, Label, LabelKind, Parameter, Requests,
+    Schema, Sequence, TableKind, Training, UpdateRule,
 };
 use din_program::{FORMAT, Isa, Program, Update};
 use din_runtime::exec::cpu::CpuExecutor;
@@ -271,7 +271,7 @@ pub fn schema_of(graph: &Graph) -> Schema {
     let mut schema = Schema::default();
     for (id, axis) in sequences(graph) {
         let (name, common) = (axis.name.clone(), graph.axes.shared(id).is_some());
-        schema.sequences.push(Sequence { name, keep: None, common, location: String::new() });
+        schema.sequences.push(Sequence { name, keep: None, missing: false, common, location: String::new() });
     }
     if graph.axes.request().is_some() {
         schema.requests = Some(Requests { key: 0, location: String::new() });
@@ -292,7 +292,7 @@ pub fn schema_of(graph: &Graph) -> Schema {
             Feature {
                 group: "g".into(),
                 name: input.name.clone(),
-                column: input.name.clone(),
+                source: FeatureSource::column(input.name.clone()),
                 kind,
                 sequence: if request { None } else { axis.checked_sub(2) },
                 common: request || axis != input.axis.0,

@@ -91,6 +91,25 @@ pub const LISTS: &str = "edition 2026\nuse std.attention.multi_head_attention\n\
     predict y ~ bernoulli(logit = linear(hidden, 1))\n\
     train { loss cross_entropy(y)  optimizer momentum(lr = 0.1)  batch 5  epochs 1 }\nreport log_loss(y)\n}\n";
 
+/// Pooled lists, and numbers that are made of ids.
+const FEATURES: &str = "edition 2026\nuse std.layer.linear\nuse std.loss.cross_entropy\nuse std.metric.log_loss\n\
+    use std.optimizer.momentum\n\
+    model features {\nfeatures one { e: category from one_e\n\
+    a: category from tags pooled by sum\nb: category from tags pooled by mean\n\
+    c: category from tags pooled by sqrt_n\nd: category from tags pooled by max missing mark none\n\
+    f: category from tags pooled by sum weighted by weights\ng: category from tags pooled by mean weighted by weights\n\
+    h: category from tags pooled by sqrt_n weighted by weights }\n\
+    features both { x: category(9, hash) of (one.e, two.k)  y: category of (two.k, one.e) }\n\
+    features two { k: category(4)  n: number from standard(log(1 + n)) }\n\
+    sequence many { e: category from many_e  n: number from many_n  x: category of (many.e, two.k) }\nlabel y: binary\n\
+    embedding own [3] for one.e, many.e\nembedding tags [3] for one.a, one.b, one.c, one.d, one.f, one.g, one.h\n\
+    embedding [3] for each of both, two\nembedding crossed [3] for many.x\n\
+    let same = many.e == one.e\n\
+    let value = concat(embed(one), embed(both), embed(two), sum(own(many.e) * crossed(many.x) over many where same), \
+    mean(many.n over many where many.e != one.e), overlap(many.e, one.e), overlap(one.a, many.e))\n\
+    predict y ~ bernoulli(logit = linear(value, 1))\n\
+    train { loss cross_entropy(y)  optimizer momentum(lr = 0.1)  batch 5  epochs 1 }\nreport log_loss(y)\n}\n";
+
 /// The repository: `DIN_ROOT`, or where this was built.
 pub fn root() -> PathBuf {
     let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
@@ -129,6 +148,7 @@ pub fn unit_texts() -> Vec<(String, &'static str, String)> {
     all.push(("watch_time".into(), "watch_time.din", include_str!("../models/watch_time.din").into()));
     all.push(("products".into(), "products.din", include_str!("../models/products.din").into()));
     all.push(("two_towers".into(), "two_towers.din", include_str!("../models/two_towers.din").into()));
+    all.push(("features".into(), "features.din", FEATURES.into()));
     all
 }
 

@@ -1,7 +1,9 @@
 //! What a program holds: described once, printed as text or as JSON.
 
 use crate::failure::Failure;
-use din_program::schema::{FeatureKind, KeyType, TableKind};
+use din_program::schema::{
+    Boundaries, ColumnValues, Combination, FeatureKind, FeatureSource, KeyType, Made, TableKind, ValueRule,
+};
 use din_program::{Program, SlotScope, Update};
 use din_runtime::bundle::GpuKernels;
 use din_runtime::table::Table;
@@ -114,7 +116,32 @@ impl Description {
             if let Some(sequence) = f.sequence {
                 kind += &format!(", list of sequence {}", part("sequence", &schema.sequences, sequence)?.name);
             }
-            columns.push(Column { column: f.column.clone(), feature: f.path(), kind });
+            let column = match &f.source {
+                FeatureSource::Column(column) => column.clone(),
+                FeatureSource::Rule { column, rule } => {
+                    kind += &ruled(rule);
+                    column.clone()
+                }
+                FeatureSource::ListMark { column } => {
+                    kind = "1 where the list is missing".into();
+                    column.clone()
+                }
+                FeatureSource::Features(combination) => {
+                    let parts: Vec<String> = combination
+                        .parts()
+                        .iter()
+                        .map(|&part_of| Ok(part("feature", &schema.features, part_of)?.path()))
+                        .collect::<Result<_, Failure>>()?;
+                    let made = match combination {
+                        Combination::Cross { .. } => "cross",
+                        Combination::Equal { .. } => "equality",
+                        Combination::Overlap { .. } => "overlap",
+                    };
+                    kind += &format!(", {made} of {}", parts.join(", "));
+                    f.path()
+                }
+            };
+            columns.push(Column { column, feature: f.path(), kind });
         }
         let mut tables = Vec::with_capacity(program.tables.len());
         for t in &program.tables {
@@ -216,6 +243,27 @@ fn kind_of(kind: &FeatureKind) -> String {
         FeatureKind::Dense { width: 1 } => "number".into(),
         FeatureKind::Dense { width } => format!("{width} numbers"),
     }
+}
+
+/// What a rule makes of a column's values.
+fn ruled(rule: &ValueRule) -> String {
+    let of = match rule.holds {
+        ColumnValues::Integers => "integers",
+        ColumnValues::Strings => "strings",
+        ColumnValues::Numbers { .. } => "numbers",
+    };
+    let made = match &rule.makes {
+        Made::Mark => ", 1 where missing".to_string(),
+        Made::Id | Made::FixedId { .. } => String::new(),
+        Made::HashedId { .. } => format!(", by a hash of {of}"),
+        Made::Number { steps } if steps.is_empty() => String::new(),
+        Made::Number { .. } => ", computed".to_string(),
+        Made::Calendar { .. } => ", a part of a date or time".to_string(),
+        Made::Bucket { boundaries: Boundaries::Given(_), .. } => ", buckets of numbers".to_string(),
+        Made::Bucket { boundaries: Boundaries::Quantiles { .. }, .. } => ", quantiles of numbers".to_string(),
+    };
+    let missing = if rule.missing.is_some() && rule.makes != Made::Mark { ", may be missing" } else { "" };
+    made + missing
 }
 
 impl fmt::Display for Description {

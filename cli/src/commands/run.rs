@@ -272,6 +272,7 @@ pub fn eval(console: &Console, own: Option<&Bundle>, args: &EvalArgs, ranks: &Ar
     let mut opened = open(console, own, &args.trained, &args.device, &cpu_options(&args.cpu), tables, ranks)?;
     let options = OpenOptions {
         list_separator: opened.list_separator(console, args.input.list_separator),
+        statistics: opened.session.statistics().clone(),
         ..OpenOptions::new(ReadMode::Evaluate)
     };
     let data =
@@ -378,7 +379,7 @@ pub fn predict(console: &Console, own: Option<&Bundle>, args: &PredictArgs, rank
     let program = opened.session.program().clone();
     let output = OutputOptions { path: args.out.clone(), format, logits: args.logits, outputs: args.outputs };
     let separator = opened.list_separator(console, args.input.list_separator);
-    let data = predict::open(&program, &args.data, separator, &output)?;
+    let data = predict::open(&program, &args.data, separator, opened.session.statistics(), &output)?;
     not_an_input(&args.out, data.files())?;
     let logits = if args.logits { "logits" } else { "no logits" };
     let outputs = if args.outputs { "outputs" } else { "no outputs" };

@@ -92,6 +92,10 @@ impl<'a> Elaborator<'a> {
             Builtin::Sum | Builtin::Mean => self.total(builtin == Builtin::Mean, value, first.over, at, span),
             Builtin::Statistic(statistic) => self.statistic(statistic, value, at, span),
             Builtin::Embed => self.embed(value, at, span),
+            Builtin::Overlap => {
+                let other = rest.into_iter().next().expect("`overlap` takes two arguments");
+                self.overlap((value, at), other, span)
+            }
             Builtin::Length | Builtin::Position => self.of_axis(builtin, (value, at), first.over, span),
             Builtin::Dropout => {
                 let rate = rest.into_iter().next().expect("`dropout` takes two arguments");

@@ -1,7 +1,7 @@
 //! The columns of the data that a model reads: each has one type, and a label is no input.
 
 use super::elaborator::Elaborator;
-use din_grammar::ast::{self, FeatureKindName, MemberKind};
+use din_grammar::ast::{self, ExprKind, FeatureKindName, FieldSource, IdsDecl, MemberKind};
 use din_grammar::{Diagnostic, Span};
 
 /// What kind of column a name is bound to.
@@ -23,23 +23,39 @@ impl<'a> Elaborator<'a> {
                 MemberKind::Features { fields, .. } | MemberKind::Sequence { fields, .. } => {
                     let list = matches!(member.kind, MemberKind::Sequence { .. });
                     for f in fields {
-                        let kind = match &f.kind.kind {
-                            FeatureKindName::Category { key: Some(k), .. } if k.name == "string" => ColumnKind::Strings,
-                            FeatureKindName::Category { .. } => ColumnKind::Integers,
-                            FeatureKindName::Number { width } => {
-                                let list = list || width.is_some();
-                                self.column(&mut seen, &f.column, &f.name, ColumnKind::Numbers, list);
-                                continue;
+                        let kind = match (&f.kind.kind, &f.source) {
+                            (FeatureKindName::Category { of: Some(IdsDecl::Tuple { .. }), .. }, _) => continue,
+                            (FeatureKindName::Other(_), _) => continue,
+                            (_, Some(FieldSource::Computed(_))) => ColumnKind::Numbers,
+                            (FeatureKindName::Category { of: Some(IdsDecl::Type(k)), .. }, _) if k.name == "string" => {
+                                ColumnKind::Strings
                             }
-                            FeatureKindName::Other(_) => continue,
+                            (FeatureKindName::Category { .. }, _) => ColumnKind::Integers,
+                            (FeatureKindName::Number { .. }, _) => ColumnKind::Numbers,
                         };
-                        self.column(&mut seen, &f.column, &f.name, kind, list);
+                        let vector = matches!(f.kind.kind, FeatureKindName::Number { width: Some(_) });
+                        let list = list || vector || f.pooled.is_some();
+                        match &f.source {
+                            Some(FieldSource::Computed(e)) => {
+                                for (name, span) in names_in(e) {
+                                    self.column(&mut seen, (name, span), kind, list);
+                                }
+                            }
+                            Some(FieldSource::Column(column)) => {
+                                self.column(&mut seen, (&column.name, column.span), kind, list);
+                            }
+                            None => self.column(&mut seen, (&f.name.name, f.name.span), kind, list),
+                        }
+                        if let Some(weights) = f.pooled.as_ref().and_then(|pooled| pooled.weights.as_ref()) {
+                            self.column(&mut seen, (&weights.name, weights.span), ColumnKind::Numbers, true);
+                        }
                     }
                 }
                 MemberKind::Key { name, kind, column } => {
                     let kind = if kind.name == "string" { ColumnKind::Strings } else { ColumnKind::Integers };
-                    keys.push(column.as_ref().unwrap_or(name).span);
-                    self.column(&mut seen, column, name, kind, false);
+                    let at = column.as_ref().unwrap_or(name);
+                    keys.push(at.span);
+                    self.column(&mut seen, (&at.name, at.span), kind, false);
                 }
                 MemberKind::Label { name, column, .. } => {
                     let at = column.as_ref().unwrap_or(name);
@@ -76,12 +92,10 @@ impl<'a> Elaborator<'a> {
     fn column(
         &mut self,
         seen: &mut Vec<(&'a str, ColumnKind, bool, Span)>,
-        column: &'a Option<ast::Ident>,
-        name: &'a ast::Ident,
+        (name, at): (&'a str, Span),
         kind: ColumnKind,
         list: bool,
     ) {
-        let at = column.as_ref().unwrap_or(name);
         let text = |kind: ColumnKind, list: bool| {
             let what = match kind {
                 ColumnKind::Integers => "int64 ids",
@@ -90,13 +104,13 @@ impl<'a> Elaborator<'a> {
             };
             if list { format!("lists of {what}") } else { what.to_string() }
         };
-        if let Some(&(_, k, l, first)) = seen.iter().find(|s| s.0 == at.name) {
+        if let Some(&(_, k, l, first)) = seen.iter().find(|s| s.0 == name) {
             if (k, l) != (kind, list) {
                 self.report(
                     Diagnostic::error(
                         "E0406",
-                        format!("the column `{}` is read in two ways", at.name),
-                        at.span,
+                        format!("the column `{name}` is read in two ways"),
+                        at,
                         format!("as {}", text(kind, list)),
                     )
                     .label(first, format!("as {}", text(k, l)))
@@ -105,6 +119,18 @@ impl<'a> Elaborator<'a> {
             }
             return;
         }
-        seen.push((&at.name, kind, list, at.span));
+        seen.push((name, kind, list, at));
+    }
+}
+
+/// The names and texts in a function of a column: its columns, and constants by name.
+fn names_in(e: &ast::Expr) -> Vec<(&str, Span)> {
+    match &e.kind {
+        ExprKind::Name(name) | ExprKind::Text(name) => vec![(name, e.span)],
+        ExprKind::Unary { value, .. } => names_in(value),
+        ExprKind::Binary { left, right, .. } => [names_in(left), names_in(right)].concat(),
+        // Columns are in the first argument.
+        ExprKind::Call { arguments, .. } => arguments.first().map(|a| names_in(&a.value)).unwrap_or_default(),
+        _ => Vec::new(),
     }
 }

@@ -1,9 +1,10 @@
 //! What the declarations of a model say: features, labels, keys, hyper-parameters and tables.
 
+use super::field::FieldGroup;
 use crate::graph::GroupId;
 use din_grammar::{Span, ast};
 use din_program::schema::{Schema, TableSpec};
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 #[derive(Clone, Debug)]
 pub(super) struct FeatureGroup<'a> {
@@ -33,12 +34,46 @@ pub(super) struct TableFamily<'a> {
     pub tables: Vec<(usize, usize)>,
 }
 
+/// `category of (user.gender, ad.cate_id)`, whose parts are not looked up yet.
+pub(super) struct PendingCross<'a> {
+    /// Index of the cross in the schema.
+    pub feature: usize,
+    pub fields: &'a [ast::FieldPath],
+    pub span: Span,
+}
+
+/// How the vectors of a list become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pooling {
+    Sum,
+    Mean,
+    /// Their sum divided by the square root of their number.
+    SquareRoot,
+    Max,
+}
+
+/// A list that is read as one vector.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PooledField {
+    pub by: Pooling,
+    /// Index of the weights in the schema.
+    pub weights: Option<usize>,
+}
+
+/// The weights of a pooled list: its group, its name, and their column.
+pub(super) type PendingWeights<'a> = (FieldGroup<'a>, &'a ast::Ident, &'a ast::Ident);
+
 /// What the walk knows before the first `let`.
 #[derive(Default)]
 pub(super) struct Declarations<'a> {
     pub schema: Schema,
     pub groups: Vec<FeatureGroup<'a>>,
     pub feature_spans: Vec<Span>,
+    /// Crosses, and the features whose lists have weights, until all groups are declared.
+    pub crosses: Vec<PendingCross<'a>>,
+    pub weights: Vec<(usize, PendingWeights<'a>)>,
+    /// By feature.
+    pub pooled: FxHashMap<usize, PooledField>,
     pub label_spans: Vec<Span>,
     pub tables: Vec<TableSpec>,
     pub table_spans: Vec<Span>,
@@ -59,6 +94,14 @@ pub(super) struct Declarations<'a> {
 }
 
 impl Declarations<'_> {
+    /// Notes that the network reads a feature, and so what that is made of.
+    pub fn use_feature(&mut self, feature: usize) {
+        self.used_features.insert(feature);
+        if let Some(combination) = self.schema.features[feature].combination() {
+            self.used_features.extend(combination.parts().iter().map(|&part| part as usize));
+        }
+    }
+
     /// The group that declares the feature.
     pub fn group_of(&self, feature: usize) -> GroupId {
         let group = self.groups.iter().position(|g| g.features.contains(&feature));

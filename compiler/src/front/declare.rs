@@ -3,13 +3,16 @@
 
 use super::declarations::FeatureGroup;
 use super::elaborator::Elaborator;
-use super::foreign;
+use super::field::FieldGroup;
 use super::load::listed;
 use super::scope::{NameScope, NamedAxis, Referent};
 use super::value::{ExprValue, nearest};
-use din_grammar::ast::{self, FeatureKindName, MemberKind};
+use din_grammar::ast::{self, MemberKind};
 use din_grammar::{Diagnostic, Span};
-use din_program::schema::{Feature, FeatureKind, Keep, Key, KeyType, Label, LabelKind, Requests, Sequence};
+use din_program::schema::{Feature, Keep, Key, KeyType, Label, LabelKind, Requests, Sequence};
+
+/// What is said of the lists of a sequence.
+type ListDecls<'a> = (Option<&'a ast::KeepDecl>, Option<&'a ast::MissingDecl>);
 
 impl<'a> Elaborator<'a> {
     /// Reads all declarations of the model into `declarations`, and binds their names.
@@ -19,10 +22,12 @@ impl<'a> Elaborator<'a> {
         for member in &model.members {
             match &member.kind {
                 MemberKind::Features { name, fields } => {
-                    self.group(scope, name, None, false, common.contains(&name.name.as_str()), fields);
+                    let common = common.contains(&name.name.as_str());
+                    self.group(scope, name, None, common, fields);
                 }
-                MemberKind::Sequence { name, keep, fields } => {
-                    self.group(scope, name, keep.as_ref(), true, common.contains(&name.name.as_str()), fields);
+                MemberKind::Sequence { name, keep, missing, fields } => {
+                    let common = common.contains(&name.name.as_str());
+                    self.group(scope, name, Some((keep.as_ref(), missing.as_ref())), common, fields);
                 }
                 MemberKind::Label { name, kind, column, missing } => {
                     self.label(scope, name, kind, column.as_ref(), missing.as_ref());
@@ -40,6 +45,7 @@ impl<'a> Elaborator<'a> {
                 | MemberKind::Common { .. } => {}
             }
         }
+        self.finish_fields(scope);
         self.requests(model);
         self.columns(model);
         self.output_columns(model);
@@ -224,11 +230,12 @@ impl<'a> Elaborator<'a> {
         &mut self,
         scope: &mut NameScope<'a>,
         name: &'a ast::Ident,
-        keep: Option<&'a ast::KeepDecl>,
-        sequence: bool,
+        sequence: Option<ListDecls<'a>>,
         common: bool,
         fields: &'a [ast::FeatureField],
     ) {
+        let (keep, missing) = sequence.unwrap_or_default();
+        let sequence = sequence.is_some();
         let index = self.declarations.groups.len();
         let fresh = self.claim(scope, name, Referent::Value(ExprValue::Group(index)));
         let axis = sequence.then_some(self.declarations.schema.sequences.len() as u32);
@@ -246,6 +253,7 @@ impl<'a> Elaborator<'a> {
             self.declarations.schema.sequences.push(Sequence {
                 name: name.name.clone(),
                 keep: keep.map(|k| Keep { last: k.last, count: k.count.clamp(1, u64::from(u32::MAX)) as u32 }),
+                missing: missing.is_some(),
                 common,
                 location,
             });
@@ -261,105 +269,17 @@ impl<'a> Elaborator<'a> {
             let d = Diagnostic::error("E0411", format!("group `{}` has no fields", name.name), name.span, "empty");
             self.report(d.help("add a field, or remove the group"));
         }
+        let group = FieldGroup { name, sequence: axis, common };
         let mut names: Vec<&'a ast::Ident> = Vec::new();
         for field in fields {
-            if let Some(first) = names.iter().find(|n| n.name == field.name.name) {
-                let d = Diagnostic::error(
-                    "E0203",
-                    format!("`{}.{}` is defined twice", name.name, field.name.name),
-                    field.name.span,
-                    "again here",
-                );
-                self.report(d.label(first.span, "first here").help("rename one of them"));
-                continue;
-            }
-            names.push(&field.name);
-            let kind = self.feature_kind(scope, &field.kind);
-            let kind = match kind {
-                Some(k) => k,
-                None => {
-                    self.declarations.poisoned_tables = true;
-                    FeatureKind::Dynamic { key: KeyType::Int64 }
-                }
-            };
-            let location = self.location(field.name.span);
-            self.declarations.schema.features.push(Feature {
-                group: name.name.clone(),
-                name: field.name.name.clone(),
-                column: field.column.as_ref().unwrap_or(&field.name).name.clone(),
-                kind,
-                sequence: axis,
-                common,
-                location,
-            });
-            self.declarations.feature_spans.push(field.name.span);
+            self.field_of(scope, group, field, &mut names);
         }
         self.declarations.groups[index].features.end = self.declarations.schema.features.len();
-    }
-
-    fn feature_kind(&mut self, scope: &mut NameScope<'a>, kind: &'a ast::FeatureKindDecl) -> Option<FeatureKind> {
-        match &kind.kind {
-            FeatureKindName::Category { size, clip, key } => {
-                let key_type = match key {
-                    None => KeyType::Int64,
-                    Some(k) => self.key_type(k)?,
-                };
-                let Some(size) = size else { return Some(FeatureKind::Dynamic { key: key_type }) };
-                let value = self.expr(scope, size);
-                let n = self.size(value, "the number of categories", size.span)?;
-                if let Some(k) = key
-                    && key_type == KeyType::String
-                {
-                    self.report(
-                        Diagnostic::error(
-                            "E0405",
-                            "a fixed number of categories needs integer ids",
-                            k.span,
-                            "string ids",
-                        )
-                        .label(size.span, format!("ids 0 to {}", n - 1))
-                        .help("leave the size out: `category of string`"),
-                    );
-                    return None;
-                }
-                Some(FeatureKind::Fixed { size: n as u64, clip: *clip })
-            }
-            FeatureKindName::Number { width } => {
-                let width = match width {
-                    None => 1,
-                    Some(w) => {
-                        let value = self.expr(scope, w);
-                        self.size(value, "the width of a number", w.span)?
-                    }
-                };
-                Some(FeatureKind::Dense { width: width as u32 })
-            }
-            FeatureKindName::Other(word) => {
-                if let Some(r) = super::value::reserved(&word.name) {
-                    self.not_built(r.what, r.instead, kind.span);
-                } else if let Some(help) = foreign::kind(&word.name) {
-                    let d = Diagnostic::error(
-                        "E0401",
-                        format!("unknown kind of feature `{}`", word.name),
-                        word.span,
-                        "not known here",
-                    );
-                    self.report(d.help(help));
-                } else {
-                    self.unknown_word("E0401", "kind of feature", word, &["category", "number"]);
-                }
-                None
-            }
-        }
-    }
-
-    fn key_type(&mut self, kind: &ast::Ident) -> Option<KeyType> {
-        match kind.name.as_str() {
-            "int64" => Some(KeyType::Int64),
-            "string" => Some(KeyType::String),
-            _ => {
-                self.unknown_word("E0401", "type of id", kind, &["int64", "string"]);
-                None
+        if let Some(mark) = missing.and_then(|missing| missing.mark.as_ref()) {
+            let of_list = |feature: &&Feature| feature.sequence == axis;
+            let column = self.declarations.schema.features[start..].iter().filter(of_list).find_map(Feature::column);
+            if let Some(column) = column.map(str::to_string) {
+                self.list_mark(scope, group, mark, column);
             }
         }
     }

@@ -1,11 +1,11 @@
 //! Vectors of features: `embed(group)`, `embed(group.field)` and tables called as functions.
 
-use super::declarations::{TableFamily, TableReader};
+use super::declarations::{PooledField, Pooling, TableFamily, TableReader};
 use super::elaborator::Elaborator;
 use super::load::listed;
 use super::value::{ArgumentValue, ExprValue, RecordField, Tensor, counted};
 use super::walk::InputKey;
-use crate::graph::{InputKind, Shape, TableId};
+use crate::graph::{BinaryOp, InputKind, NodeId, Shape, TableId, TypeError, UnaryOp};
 use din_grammar::{Diagnostic, Span};
 use din_program::schema::FeatureKind;
 use std::rc::Rc;
@@ -119,7 +119,7 @@ impl<'a> Elaborator<'a> {
     }
 
     pub fn lookup(&mut self, table: usize, feature: usize, span: Span) -> Tensor {
-        self.declarations.used_features.insert(feature);
+        self.declarations.use_feature(feature);
         self.declarations.used_tables.insert(table);
         let key = (table as u32, feature as u32);
         if let Some(&node) = self.walk.vectors.get(&key) {
@@ -129,12 +129,50 @@ impl<'a> Elaborator<'a> {
         let axis = self.feature_axis(feature);
         let kind = InputKind::Ids { feature: feature as u32, group: self.declarations.group_of(feature) };
         let input = self.input(InputKey::Feature(feature), path, kind, axis, Shape::scalar());
-        let node = self.walk.graph.lookup(TableId(table as u32), input, span);
+        let mut node = self.walk.graph.lookup(TableId(table as u32), input, span);
+        if let Some(pooled) = self.declarations.pooled.get(&feature).copied() {
+            node = self.pool(node, pooled, span).expect("a list of vectors is pooled over its own axis");
+        }
         self.walk.lookups.insert(key, node);
         let rate = self.declarations.table_dropouts[table];
         let node = self.dropped(node, Shape::scalar(), rate, span).expect("a mask of the look-up's own axis fits it");
         self.walk.vectors.insert(key, node);
         Tensor { node, fields: None }
+    }
+
+    /// The vectors of a list as one.
+    fn pool(&mut self, vectors: NodeId, pooled: PooledField, span: Span) -> Result<NodeId, TypeError> {
+        let entries = self.walk.graph.node(vectors).axis;
+        let to = self.walk.graph.axes.parent(entries).expect("entries have lists above them");
+        let one = self.walk.graph.constant(1.0, span);
+        let Some(weights) = pooled.weights else {
+            let number = self.length(entries, span);
+            let number = self.walk.graph.binary(BinaryOp::Max, number, one, span)?;
+            let divisor = match pooled.by {
+                Pooling::Max => return self.walk.graph.max(vectors, to, span),
+                Pooling::Sum => return self.walk.graph.sum(vectors, to, span),
+                Pooling::Mean => number,
+                Pooling::SquareRoot => self.walk.graph.unary(UnaryOp::Sqrt, number, span),
+            };
+            let sum = self.walk.graph.sum(vectors, to, span)?;
+            return self.walk.graph.binary(BinaryOp::Divide, sum, divisor, span);
+        };
+        let weights = self.dense_input(weights, 1, span).node;
+        let weighted = self.walk.graph.binary(BinaryOp::Multiply, vectors, weights, span)?;
+        let sum = self.walk.graph.sum(weighted, to, span)?;
+        let divisor = match pooled.by {
+            Pooling::Max => unreachable!("a maximum has no weights"),
+            Pooling::Sum => return Ok(sum),
+            Pooling::Mean => self.walk.graph.sum(weights, to, span)?,
+            Pooling::SquareRoot => {
+                let squares = self.walk.graph.binary(BinaryOp::Multiply, weights, weights, span)?;
+                let squares = self.walk.graph.sum(squares, to, span)?;
+                self.walk.graph.unary(UnaryOp::Sqrt, squares, span)
+            }
+        };
+        // Without an entry, or where all weights are 0, the sum is 0 and stays so.
+        let divisor = self.walk.graph.select(divisor, divisor, one, span)?;
+        self.walk.graph.binary(BinaryOp::Divide, sum, divisor, span)
     }
 
     /// What the network calls to read a table: its own name, or that of its family.

@@ -354,6 +354,11 @@ impl<'a> Elaborator<'a> {
             _ => {}
         }
         if matches!(op, BinaryOperator::Equal | BinaryOperator::NotEqual) {
+            if let (&ExprValue::Feature(a), &ExprValue::Feature(b)) = (&l.0, &r.0)
+                && (self.has_ids(a) || self.has_ids(b))
+            {
+                return self.ids_equal(op == BinaryOperator::NotEqual, (a, l.1), (b, r.1), span);
+            }
             for (value, at) in [&l, &r] {
                 let ExprValue::Feature(f) = value else { continue };
                 let feature = &self.declarations.schema.features[*f];
@@ -362,9 +367,8 @@ impl<'a> Elaborator<'a> {
                 }
                 let path = feature.path();
                 return self.fault(
-                    Diagnostic::error("E0320", "ids cannot be compared", *at, format!("`{path}` holds ids")).help(
-                        "prepare a column of the data that is 1 where they are equal, else 0, and declare it as a `number`",
-                    ),
+                    Diagnostic::error("E0320", "ids cannot be compared", *at, format!("`{path}` holds ids"))
+                        .help("compare fields with ids with each other: `visited.cate_id == ad.cate_id`"),
                 );
             }
         }

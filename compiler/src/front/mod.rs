@@ -9,10 +9,11 @@
 //! | --- | --- |
 //! | `load` | modules, imports, top-level names |
 //! | `declarations`, `declare`, `columns`, `table` | features, sequences, labels, keys, hyper-parameters; tables |
+//! | `field`, `computed` | fields of groups; functions of columns |
 //! | `elaborator`, `scope`, `walk`, `value` | resolution, reporting, limits; names in scope; the graph and the path; values |
 //! | `expr`, `compile_time`, `tensor`, `block` | expressions, arithmetic of numbers and of tensors, statements |
 //! | `call`, `conform` | calls; types of parameters and results |
-//! | `builtin`, `embed` | functions of the language; vectors of features |
+//! | `builtin`, `embed`, `ids` | functions of the language; vectors of features; ids without a table |
 //! | `weight` | weights and states by path name |
 //! | `predict`, `distribution`, `probability`, `output` | predictions; what the loss can read of them; logits of probabilities; outputs |
 //! | `train`, `report`, `condition`, `assertion`, `rule`, `update` | loss, settings; metrics and their conditions; assertions; optimizers and regularizers |
@@ -33,6 +34,7 @@ mod clip;
 mod columns;
 mod compile_time;
 mod condition;
+mod computed;
 mod conform;
 mod declarations;
 mod declare;
@@ -42,6 +44,8 @@ mod elaborator;
 mod embed;
 mod expr;
 mod foreign;
+mod field;
+mod ids;
 mod library;
 mod list;
 mod load;

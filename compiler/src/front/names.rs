@@ -137,6 +137,9 @@ pub(super) fn in_member<'a>(member: &'a ast::Member, out: &mut Names<'a>) {
     match &member.kind {
         M::Features { fields, .. } | M::Sequence { fields, .. } => {
             for f in fields {
+                if let Some(ast::FieldSource::Computed(e)) = &f.source {
+                    in_expr(e, out);
+                }
                 match &f.kind.kind {
                     ast::FeatureKindName::Category { size: Some(e), .. }
                     | ast::FeatureKindName::Number { width: Some(e) } => in_expr(e, out),

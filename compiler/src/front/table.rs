@@ -8,7 +8,9 @@ use super::value::{Callee, ExprValue, nearest};
 use crate::graph::Shape;
 use din_grammar::ast::{self, EmbeddingTarget};
 use din_grammar::{Diagnostic, Span};
-use din_program::schema::{FeatureKind, Init, KeyType, TableKind, TableSpec, UpdateRule};
+use din_program::schema::{
+    ColumnValues, Feature, FeatureKind, FeatureSource, Init, KeyType, Made, TableKind, TableSpec, UpdateRule,
+};
 use std::rc::Rc;
 
 /// What a table may be given in braces.
@@ -241,7 +243,8 @@ impl<'a> Elaborator<'a> {
         self.declarations.table_dropouts.push(dropout);
     }
 
-    pub fn table_feature(&mut self, scope: &NameScope<'a>, path: &'a ast::FieldPath) -> Option<usize> {
+    /// The feature that a path names; reports one that there is not.
+    pub fn path_feature(&mut self, scope: &NameScope<'a>, path: &'a ast::FieldPath) -> Option<usize> {
         let Some(Referent::Value(ExprValue::Group(g))) = scope.find(&path.group.name).map(|b| b.referent.clone())
         else {
             self.unknown_group(&path.group);
@@ -265,7 +268,13 @@ impl<'a> Elaborator<'a> {
             self.report(d);
             return None;
         };
-        if matches!(features[f].kind, FeatureKind::Dense { .. }) {
+        Some(f)
+    }
+
+    /// The same of a feature that tables may hold.
+    pub fn table_feature(&mut self, scope: &NameScope<'a>, path: &'a ast::FieldPath) -> Option<usize> {
+        let f = self.path_feature(scope, path)?;
+        if !self.has_ids(f) {
             let declared = self.declarations.feature_spans[f];
             self.report(
                 Diagnostic::error("E0408", "tables need ids", path.span, "a number")
@@ -279,35 +288,93 @@ impl<'a> Elaborator<'a> {
 
     /// All features of a table must hold ids of one kind.
     fn table_kind(&mut self, features: &[u32], spans: &[Span], name: &str) -> TableKind {
+        let origin = |f: u32, me: &Self| IdOrigin::of(&me.declarations.schema.features[f as usize]);
         let kind = |f: u32, me: &Self| match me.declarations.schema.features[f as usize].kind {
             FeatureKind::Fixed { size, .. } => TableKind::Fixed { size },
             FeatureKind::Dynamic { key } => TableKind::Dynamic { key },
             FeatureKind::Dense { .. } => unreachable!("a table is declared for categorical features alone"),
         };
-        let text = |k: TableKind| match k {
-            TableKind::Fixed { size } => format!("ids 0 to {}", size - 1),
-            TableKind::Dynamic { key: KeyType::Int64 } => "int64 ids".into(),
-            TableKind::Dynamic { key: KeyType::String } => "string ids".into(),
-        };
         let (&first, &first_at) = features.iter().zip(spans).next().expect("a table has features");
         let wanted = kind(first, self);
         for (&f, &span) in features.iter().zip(spans).skip(1) {
             let found = kind(f, self);
-            if found != wanted && !self.declarations.poisoned_tables {
+            let origins = (origin(first, self), origin(f, self));
+            let text = |f: u32, me: &Self| ids_text(&me.declarations.schema.features[f as usize]);
+            let (wanted_text, found_text) = (text(first, self), text(f, self));
+            if (found != wanted || origins.0 != origins.1) && !self.declarations.poisoned_tables {
                 let a = self.declarations.schema.features[first as usize].path();
                 self.report(
                     Diagnostic::error(
                         "E0405",
                         format!("the features of table `{name}` hold different ids"),
                         span,
-                        text(found),
+                        &found_text,
                     )
-                    .label(first_at, text(wanted))
-                    .note(format!("expected {}, as `{a}` has\nfound {}", text(wanted), text(found)))
+                    .label(first_at, &wanted_text)
+                    .note(format!("expected {wanted_text}, as `{a}` has\nfound {found_text}"))
                     .help("declare both as the same kind of `category`, or give each its own table"),
                 );
             }
         }
         wanted
+    }
+}
+
+/// `int64 ids`, `ids 0 to 9 of buckets`
+pub(super) fn ids_text(feature: &Feature) -> String {
+    let ids = match feature.kind {
+        FeatureKind::Fixed { size, .. } => format!("ids 0 to {}", size - 1),
+        FeatureKind::Dynamic { key: KeyType::Int64 } => "int64 ids".into(),
+        FeatureKind::Dynamic { key: KeyType::String } => "string ids".into(),
+        FeatureKind::Dense { .. } => "numbers".into(),
+    };
+    ids + IdOrigin::of(feature).said()
+}
+
+/// How the ids of a feature came about: ids of different origins mean different things, although
+/// they may be equal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum IdOrigin {
+    Column,
+    Hashed(ColumnIds),
+    Buckets,
+    Calendar,
+    Cross,
+}
+
+/// What was hashed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ColumnIds {
+    Integers,
+    Strings,
+}
+
+impl IdOrigin {
+    pub(super) fn of(feature: &Feature) -> Self {
+        match &feature.source {
+            FeatureSource::Features(_) => Self::Cross,
+            FeatureSource::Rule { rule, .. } => match (&rule.makes, rule.holds) {
+                (Made::HashedId { .. }, ColumnValues::Strings) => Self::Hashed(ColumnIds::Strings),
+                (Made::HashedId { .. }, ColumnValues::Integers | ColumnValues::Numbers { .. }) => {
+                    Self::Hashed(ColumnIds::Integers)
+                }
+                (Made::Bucket { .. }, _) => Self::Buckets,
+                (Made::Calendar { .. }, _) => Self::Calendar,
+                (Made::Id | Made::FixedId { .. } | Made::Number { .. } | Made::Mark, _) => Self::Column,
+            },
+            FeatureSource::Column(_) | FeatureSource::ListMark { .. } => Self::Column,
+        }
+    }
+
+    /// Behind what the ids are.
+    fn said(self) -> &'static str {
+        match self {
+            Self::Column => "",
+            Self::Hashed(ColumnIds::Integers) => " by a hash of integers",
+            Self::Hashed(ColumnIds::Strings) => " by a hash of strings",
+            Self::Buckets => " of buckets",
+            Self::Calendar => " of dates and times",
+            Self::Cross => " of a cross",
+        }
     }
 }

@@ -86,7 +86,7 @@ impl<'a> Elaborator<'a> {
         let axis = self.feature_axis(feature);
         let kind = InputKind::Dense { feature: feature as u32 };
         let input = self.input(InputKey::Feature(feature), path, kind, axis, Shape::vector(width as usize));
-        self.declarations.used_features.insert(feature);
+        self.declarations.use_feature(feature);
         Tensor { node: self.walk.graph.input(input, span), fields: None }
     }
 

@@ -147,6 +147,7 @@ pub(super) enum Builtin {
     First,
     Last,
     Position,
+    Overlap,
     /// One that is a function of the language.
     Statistic(Statistic),
     Concat,
@@ -162,7 +163,7 @@ pub(super) enum Builtin {
 }
 
 impl Builtin {
-    const OTHERS: [(&'static str, Builtin); 20] = [
+    const OTHERS: [(&'static str, Builtin); 21] = [
         ("min", Builtin::Min),
         ("max", Builtin::Max),
         ("stop_gradient", Builtin::StopGradient),
@@ -173,6 +174,7 @@ impl Builtin {
         ("first", Builtin::First),
         ("last", Builtin::Last),
         ("position", Builtin::Position),
+        ("overlap", Builtin::Overlap),
         ("concat", Builtin::Concat),
         ("embed", Builtin::Embed),
         ("length", Builtin::Length),
@@ -204,7 +206,7 @@ impl Builtin {
     pub fn arity(self) -> (usize, Option<usize>) {
         match self {
             Builtin::Select => (3, Some(3)),
-            Builtin::Dropout => (2, Some(2)),
+            Builtin::Dropout | Builtin::Overlap => (2, Some(2)),
             Builtin::Min | Builtin::Max | Builtin::Split => (1, Some(2)),
             Builtin::Concat | Builtin::Zip => (1, None),
             Builtin::Unary(_)

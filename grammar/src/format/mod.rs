@@ -160,6 +160,7 @@ impl Printer<'_> {
             | Rule::parameters
             | Rule::shape
             | Rule::category_size
+            | Rule::tuple
             | Rule::keep
             | Rule::import_group => vec![self.bracketed(pair)],
             Rule::report
@@ -296,7 +297,7 @@ impl Printer<'_> {
             Rule::let_ | Rule::layer | Rule::update | Rule::hyper | Rule::output => part.as_rule() == Rule::p_equals,
             Rule::predict => part.as_rule() == Rule::p_tilde,
             Rule::label | Rule::key | Rule::setting_body => index == 1,
-            Rule::feature_body => last == Rule::p_colon || part.as_rule() == Rule::column,
+            Rule::feature_body => last == Rule::p_colon || matches!(part.as_rule(), Rule::column | Rule::computed),
             Rule::embedding => part.as_rule() == Rule::p_lbrack || part.as_rule() == Rule::k_for,
             _ => false,
         }
@@ -506,7 +507,7 @@ fn blank_between(within: Rule, last: &Pair<Rule>, next: Rule) -> bool {
             | Rule::category_size
             | Rule::import_group
     );
-    let tight_after = matches!(last.as_rule(), Rule::p_dot | Rule::p_lparen | Rule::p_lbrack);
+    let tight_after = matches!(last.as_rule(), Rule::p_dot | Rule::p_lparen | Rule::p_lbrack | Rule::minus);
     let number = within == Rule::numeric && next == Rule::p_lbrack;
     !(tight_before || tight_after || number)
 }

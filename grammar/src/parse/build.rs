@@ -100,6 +100,7 @@ fn is_mark(rule: Rule) -> bool {
             | k_key
             | k_label
             | k_list
+            | k_mark
             | k_metric
             | k_missing
             | k_model
@@ -108,12 +109,14 @@ fn is_mark(rule: Rule) -> bool {
             | k_optimizer
             | k_output
             | k_per
+            | k_pooled
             | k_predict
             | k_regularizer
             | k_report
             | k_sequence
             | k_train
             | k_updates
+            | k_weighted
             | k_where
             | k_with
             | statement_word

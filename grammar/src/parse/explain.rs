@@ -292,6 +292,7 @@ fn slip(cutter: &Cutter, refusal: &ParseRefusal, place: &Place) -> Option<String
         "{" if here && construct == "metric" => {
             "a metric is a signature: the runtime computes it; remove the body".to_owned()
         }
+        "hash" if here && wants(p_comma) => "put a comma before `hash`".to_owned(),
         "keep" if here && construct == "sequence" => "write `(keep last 100)`".to_owned(),
         "]" if here && previous == "[" && wants(dimension) => "a scalar has the shape `[1]`".to_owned(),
         _ if wants(k_else) && !wants(k_if) => "an `if` is a value: give it an `else { … }`".to_owned(),
@@ -329,7 +330,7 @@ fn form(word: &str) -> Option<&'static str> {
         "optimizer" => "optimizer name(lr = 0.1) per weight { … }",
         "regularizer" => "regularizer name(lambda) = expression",
         "metric" => "metric name(target: prediction, option = value)",
-        "features" => "features group { field: kind from column }",
+        "features" => "features group { field: kind from column missing as value }",
         "sequence" => "sequence name (keep last 100) { field: kind from column }",
         "label" => "label name: binary from column missing -1",
         "key" => "key name: int64 from column",
@@ -450,8 +451,14 @@ fn phrase(rule: Rule, value: bool) -> Option<(u8, String)> {
         p_arrow => mark(2, "->"),
         p_fat => mark(2, "=>"),
         p_equals => mark(2, "="),
-        keep | category_size => mark(2, "("),
-        column | k_from => mark(2, "from"),
+        keep | category_size | tuple => mark(2, "("),
+        pooled | k_pooled => mark(2, "pooled by"),
+        missing | missing_list => mark(2, "missing"),
+        replacement => mark(2, "as"),
+        marked => mark(2, "mark"),
+        literal => words(1, "a number or a string"),
+        minus => None,
+        column | computed | k_from => mark(2, "from"),
         alias | k_as => mark(2, "as"),
         k_over => mark(2, "over"),
         end_of_statement | end_of_member | end_of_setting => words(4, "the end of the line"),

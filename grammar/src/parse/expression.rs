@@ -153,6 +153,28 @@ impl Builder<'_> {
         }
     }
 
+    /// `log(1 + price)` after the `from` of a field.
+    pub(super) fn computed(&mut self, node: PestNode) -> Expr {
+        let mut children = Children::new(node);
+        let callee = self.primary(children.need(), 1);
+        let call = children.need();
+        let span = callee.span.to(self.span(&call));
+        let arguments = Children::new(call).map(|argument| self.argument(argument, 1)).collect();
+        Expr { kind: ExprKind::Call { callee: Box::new(callee), arguments }, span }
+    }
+
+    /// A number, perhaps negative, or a text.
+    pub(super) fn literal(&mut self, node: PestNode) -> Expr {
+        let span = self.span(&node);
+        let mut children = Children::new(node);
+        let minus = children.given(Rule::minus).is_some();
+        let value = self.primary(children.need(), 1);
+        match minus {
+            true => Expr { kind: ExprKind::Unary { op: UnaryOperator::Negate, value: Box::new(value) }, span },
+            false => value,
+        }
+    }
+
     fn argument(&mut self, node: PestNode, height: usize) -> Argument {
         let span = self.span(&node);
         let mut children = Children::new(node);

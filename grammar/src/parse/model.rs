@@ -42,7 +42,8 @@ impl Builder<'_> {
             Rule::features => MemberKind::Features { name, fields: self.fields(children.need()) },
             Rule::sequence => {
                 let keep = children.given(Rule::keep).map(|keep| self.keep(keep));
-                MemberKind::Sequence { name, keep, fields: self.fields(children.need()) }
+                let missing = children.given(Rule::missing_list).map(|missing| self.missing(missing));
+                MemberKind::Sequence { name, keep, missing, fields: self.fields(children.need()) }
             }
             Rule::label => {
                 let kind = self.ident(&children.need());
@@ -75,10 +76,13 @@ impl Builder<'_> {
 
     /// A column of the data: a word, or a string where the data's name is no word.
     fn column(&mut self, node: PestNode) -> Ident {
-        let node = Children::new(node).need();
+        self.column_name(&Children::new(node).need())
+    }
+
+    fn column_name(&mut self, node: &PestNode) -> Ident {
         match node.as_rule() {
-            Rule::string => Ident { name: self.string(&node), span: self.span(&node) },
-            Rule::any_word => self.ident(&node),
+            Rule::string => Ident { name: self.string(node), span: self.span(node) },
+            Rule::any_word => self.ident(node),
             other => unexpected(other),
         }
     }
@@ -95,8 +99,41 @@ impl Builder<'_> {
         let mut children = Children::new(body);
         let name = self.ident(&children.need());
         let kind = self.kind(children.need());
-        let column = children.next().map(|column| self.column(column));
-        FeatureField { docs, name, kind, column, span }
+        let (mut source, mut pooled, mut missing) = (None, None, None);
+        for part in children {
+            match part.as_rule() {
+                Rule::column => source = Some(FieldSource::Column(self.column(part))),
+                Rule::computed => source = Some(FieldSource::Computed(self.computed(part))),
+                Rule::pooled => pooled = Some(self.pooled(part)),
+                Rule::missing => missing = Some(self.missing(part)),
+                other => unexpected(other),
+            }
+        }
+        FeatureField { docs, name, kind, source, pooled, missing, span }
+    }
+
+    /// `missing -1 as 0 mark no_income`
+    fn missing(&mut self, node: PestNode) -> MissingDecl {
+        let span = self.span(&node);
+        let (mut value, mut replacement, mut mark) = (None, None, None);
+        for part in Children::new(node) {
+            match part.as_rule() {
+                Rule::literal => value = Some(self.literal(part)),
+                Rule::replacement => replacement = Some(self.literal(Children::new(part).need())),
+                Rule::marked => mark = Some(self.ident(&Children::new(part).need())),
+                other => unexpected(other),
+            }
+        }
+        MissingDecl { value, replacement, mark, span }
+    }
+
+    /// `pooled by mean weighted by tag_weights`
+    fn pooled(&mut self, node: PestNode) -> PooledDecl {
+        let span = self.span(&node);
+        let mut children = Children::new(node);
+        let by = self.ident(&children.need());
+        let weights = children.next().map(|column| self.column_name(&column));
+        PooledDecl { by, weights, span }
     }
 
     fn kind(&mut self, node: PestNode) -> FeatureKindDecl {
@@ -104,17 +141,29 @@ impl Builder<'_> {
         let child = Children::new(node).need();
         let kind = match child.as_rule() {
             Rule::category => {
-                let (mut size, mut clip, mut key) = (None, false, None);
+                let (mut size, mut outside, mut of) = (None, OutsideDecl::Refused, None);
                 for part in Children::new(child) {
-                    if part.as_rule() == Rule::category_size {
-                        let mut parts = Children::new(part);
-                        size = Some(self.expression(parts.need(), 0));
-                        clip = parts.next().is_some();
-                    } else {
-                        key = Some(self.ident(&part));
+                    match part.as_rule() {
+                        Rule::category_size => {
+                            let mut parts = Children::new(part);
+                            size = Some(self.expression(parts.need(), 0));
+                            outside = match parts.next().map(|word| word.as_rule()) {
+                                None => OutsideDecl::Refused,
+                                Some(Rule::k_clip) => OutsideDecl::Clipped,
+                                Some(Rule::k_hash) => OutsideDecl::Hashed,
+                                Some(other) => unexpected(other),
+                            };
+                        }
+                        Rule::tuple => {
+                            let span = self.span(&part);
+                            let fields = Children::new(part).map(|path| self.field_path(path)).collect();
+                            of = Some(IdsDecl::Tuple { fields, span });
+                        }
+                        Rule::identifier => of = Some(IdsDecl::Type(self.ident(&part))),
+                        other => unexpected(other),
                     }
                 }
-                FeatureKindName::Category { size, clip, key }
+                FeatureKindName::Category { size, outside, of }
             }
             Rule::numeric => {
                 let width = Children::new(child).next().map(|width| self.expression(width, 0));

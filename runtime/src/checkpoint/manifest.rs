@@ -1,7 +1,7 @@
 //! `manifest.json`: what a checkpoint is of, its position in the data, and the hash of each of its
 //! files.
 
-use super::MANIFEST;
+use super::{MANIFEST, statistic_name};
 use crate::document::{self, JsonLayout};
 use crate::exec::Backend;
 use crate::leaves;
@@ -100,6 +100,9 @@ pub fn describe(program: &Program) -> Vec<String> {
     }
     for state in &program.states {
         lines.push(format!("state {} {:?}", state.name, state.shape));
+    }
+    for (k, statistic) in program.schema.statistics.iter().enumerate() {
+        lines.push(format!("statistic {} [{}]", statistic_name(program, k), statistic.kind.values()));
     }
     lines
 }

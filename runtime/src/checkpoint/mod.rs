@@ -4,7 +4,7 @@
 //! step-0000000938/
 //!   manifest.json              format, model, program, position in the data, what the tensors are, SHA-256 of
 //!                              each file
-//!   dense.safetensors          <parameter>, <parameter>.slot.<name>, state.<name>
+//!   dense.safetensors          <parameter>, <parameter>.slot.<name>, state.<name>, statistic.<feature>.<kind>
 //!   table.good.safetensors     keys, seen, weight, slot.<name>, frequency, updates (ascending by key),
 //!                              oov.* (row 0)
 //!   table.good.1-of-4.safetensors  the same of the ids that the first of 4 ranks owned
@@ -32,9 +32,11 @@ use crate::comm::LongOperation;
 use crate::exec::DenseState;
 use crate::fs::{parent, remove_folder};
 use crate::session::{LoadPurpose, ModelState};
+use crate::statistics::Statistics;
 use crate::table::{ShardPlan, Sharding};
 use crate::{Error, Result};
 use din_program::Program;
+use din_program::schema::DataStatisticKind;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -75,6 +77,7 @@ enum Dense {
     Parameter(usize),
     Slot(usize, usize),
     State(usize),
+    Statistic(usize),
 }
 
 fn dense_layout(program: &Program) -> Vec<(String, Vec<usize>, Dense)> {
@@ -91,10 +94,30 @@ fn dense_layout(program: &Program) -> Vec<(String, Vec<usize>, Dense)> {
         let shape = state.shape.iter().map(|&n| n as usize).collect();
         layout.push((format!("state.{}", state.name), shape, Dense::State(k)));
     }
+    for (k, statistic) in program.schema.statistics.iter().enumerate() {
+        let name = format!("statistic.{}", statistic_name(program, k));
+        layout.push((name, vec![statistic.kind.values()], Dense::Statistic(k)));
+    }
     layout
 }
 
-fn dense<'a>(program: &Program, state: &'a DenseState) -> Vec<(String, LazyTensor<'a>)> {
+/// `ad.price.moments`
+fn statistic_name(program: &Program, statistic: usize) -> String {
+    let statistic = program.schema.statistics[statistic];
+    let kind = match statistic.kind {
+        DataStatisticKind::Moments => "moments",
+        DataStatisticKind::Quantiles { .. } => "quantiles",
+    };
+    format!("{}.{kind}", program.schema.features[statistic.feature as usize].path())
+}
+
+fn dense<'a>(program: &Program, model: &'a ModelState) -> Vec<(String, LazyTensor<'a>)> {
+    let state = &model.dense;
+    let statistic = |k: usize| {
+        let known =
+            model.statistics.values().expect("a model that is saved was trained, with the statistics of its data");
+        &known[k]
+    };
     dense_layout(program)
         .into_iter()
         .map(|(name, shape, what)| {
@@ -102,6 +125,7 @@ fn dense<'a>(program: &Program, state: &'a DenseState) -> Vec<(String, LazyTenso
                 Dense::Parameter(k) => &state.params[k],
                 Dense::Slot(k, s) => &state.param_slots[k][s],
                 Dense::State(k) => &state.states[k],
+                Dense::Statistic(k) => statistic(k),
             };
             (name, LazyTensor::f32(shape, values))
         })
@@ -126,6 +150,7 @@ pub fn load(folder: &Path, program: &Arc<Program>, plan: &ShardPlan, purpose: Lo
     let open = |name: &str| Mapped::open(&folder.join(name), manifest.hash(name, folder)?);
     let mut state = DenseState::new(program);
     (state.step, state.seed) = (manifest.position.step, manifest.seed);
+    let mut statistics = vec![Vec::new(); program.schema.statistics.len()];
     let mapped = open(DENSE)?;
     let tensors = mapped.tensors()?;
     for (name, shape, what) in dense_layout(program) {
@@ -134,6 +159,7 @@ pub fn load(folder: &Path, program: &Arc<Program>, plan: &ShardPlan, purpose: Lo
             Dense::Parameter(k) => state.params[k] = values,
             Dense::Slot(k, s) => state.param_slots[k][s] = values,
             Dense::State(k) => state.states[k] = values,
+            Dense::Statistic(k) => statistics[k] = values,
         }
     }
     let mut tables = Vec::with_capacity(program.tables.len());
@@ -149,7 +175,9 @@ pub fn load(folder: &Path, program: &Arc<Program>, plan: &ShardPlan, purpose: Lo
         }
         tables.push(table::restore(program, spec, &parts, manifest.seed, shard, purpose, folder)?);
     }
-    Ok(LoadedCheckpoint { manifest, model: ModelState::restored(program.clone(), state, tables, plan, purpose) })
+    let statistics = Statistics::new(statistics);
+    let model = ModelState::restored(program.clone(), state, tables, statistics, plan, purpose);
+    Ok(LoadedCheckpoint { manifest, model })
 }
 
 /// The files of a table that may have rows of a rank's part (`None`: all rows), each with the part

@@ -65,7 +65,7 @@ pub(super) fn write_files(folder: &Path, model: &ModelState, ranks: &dyn Communi
     };
     let program = model.program();
     if first {
-        add(DENSE.into(), dense(program, &model.dense))?;
+        add(DENSE.into(), dense(program, model))?;
     }
     for (spec, held) in program.tables.iter().zip(&model.tables) {
         let file = match held.shard() {

@@ -128,7 +128,7 @@ pub(crate) fn filled(program: &Arc<Program>) -> ModelState {
     }
     number(&mut state.states[0]);
     (state.step, state.seed) = (41, 7);
-    ModelState::restored(program.clone(), state, tables, &whole(program), LoadPurpose::Training)
+    ModelState::restored(program.clone(), state, tables, Statistics::default(), &whole(program), LoadPurpose::Training)
 }
 
 /// What a table has for each id: whether training has seen it, and its values. The OOV row comes

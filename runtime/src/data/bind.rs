@@ -4,10 +4,12 @@
 use super::block::SomeColumns;
 use super::error::{DataError, FaultKind, nearest};
 use super::passthrough::PassthroughColumn;
+use super::rule::{BoundRule, column_type};
 use super::{OpenOptions, ReadMode};
-use din_program::schema::{FeatureKind, Keep, KeyType, LabelKind, Schema};
+use din_program::schema::{FeatureKind, FeatureSource, Keep, KeyType, LabelKind, Schema};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 /// What fills which column of a batch.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -23,11 +25,21 @@ pub(crate) enum BatchColumn {
 pub(crate) enum ColumnType {
     IntegerIds,
     StringIds,
-    FixedIds { size: u64, clip: bool },
-    Numbers { width: usize },
-    Label { kind: LabelKind, missing: Option<f64> },
+    FixedIds {
+        size: u64,
+        clip: bool,
+    },
+    Numbers {
+        width: usize,
+    },
+    Label {
+        kind: LabelKind,
+        missing: Option<f64>,
+    },
     IntegerKeys,
     StringKeys,
+    /// Lists of any entries: whether they are missing.
+    Lists,
 }
 
 /// Integers up to this, 2^24, are exact in f32.
@@ -39,6 +51,8 @@ pub(crate) struct RequiredColumn {
     pub target: BatchColumn,
     pub column: String,
     pub values: ColumnType,
+    /// What becomes of each value; without it, they are the feature's.
+    pub rule: Option<Arc<BoundRule>>,
     /// A list, one entry an element of this sequence.
     pub sequence: Option<usize>,
     /// `feature ad.good_id`
@@ -60,16 +74,29 @@ impl Binding {
     pub fn new(schema: &Schema, options: &OpenOptions) -> Self {
         let mut required = Vec::new();
         for (index, feature) in schema.features.iter().enumerate() {
-            let values = match feature.kind {
-                FeatureKind::Dynamic { key: KeyType::Int64 } => ColumnType::IntegerIds,
-                FeatureKind::Dynamic { key: KeyType::String } => ColumnType::StringIds,
-                FeatureKind::Fixed { size, clip } => ColumnType::FixedIds { size, clip },
-                FeatureKind::Dense { width } => ColumnType::Numbers { width: width as usize },
+            let mut rule = None;
+            let (column, values) = match &feature.source {
+                FeatureSource::Column(column) => {
+                    let values = match feature.kind {
+                        FeatureKind::Dynamic { key: KeyType::Int64 } => ColumnType::IntegerIds,
+                        FeatureKind::Dynamic { key: KeyType::String } => ColumnType::StringIds,
+                        FeatureKind::Fixed { size, clip } => ColumnType::FixedIds { size, clip },
+                        FeatureKind::Dense { width } => ColumnType::Numbers { width: width as usize },
+                    };
+                    (column, values)
+                }
+                FeatureSource::Rule { column, rule: of } => {
+                    rule = Some(Arc::new(BoundRule::new(of, &schema.statistics, &options.statistics)));
+                    (column, column_type(of))
+                }
+                FeatureSource::ListMark { column } => (column, ColumnType::Lists),
+                FeatureSource::Features(_) => continue,
             };
             required.push(RequiredColumn {
                 target: BatchColumn::Feature(index),
-                column: feature.column.clone(),
+                column: column.clone(),
                 values,
+                rule,
                 sequence: feature.sequence.map(|s| s as usize),
                 what: format!("feature {}", feature.path()),
                 location: feature.location.clone(),
@@ -79,6 +106,7 @@ impl Binding {
             target: BatchColumn::Label(index),
             column: label.column.clone(),
             values: ColumnType::Label { kind: label.kind, missing: label.missing },
+            rule: None,
             sequence: None,
             what: format!("label {}", label.name),
             location: label.location.clone(),
@@ -90,6 +118,7 @@ impl Binding {
                 KeyType::Int64 => ColumnType::IntegerKeys,
                 KeyType::String => ColumnType::StringKeys,
             },
+            rule: None,
             sequence: None,
             what: format!("key {}", key.name),
             location: key.location.clone(),
@@ -222,6 +251,7 @@ impl RequiredColumn {
                 ("booleans or numbers 0 and 1".to_string(), "labels".to_string())
             }
             ColumnType::Label { .. } => ("numbers".into(), "numbers".into()),
+            ColumnType::Lists => ("lists".to_string(), "lists".to_string()),
         };
         if self.sequence.is_some() { format!("lists of {many}") } else { one }
     }
@@ -246,6 +276,7 @@ impl RequiredColumn {
             (ColumnType::Numbers { .. }, _) => "cast the column to a number type",
             (ColumnType::Label { kind: LabelKind::Binary, .. }, _) => "write the label as 0 and 1",
             (ColumnType::Label { .. }, _) => "cast the column to a number type",
+            (ColumnType::Lists, _) => "the fields of a `sequence` are list columns",
         };
         error.help(help)
     }
@@ -260,16 +291,27 @@ impl RequiredColumn {
             (ColumnType::Label { .. }, _) => {
                 "drop the row, or declare the label with `missing` and a value that stands for it"
             }
-            (_, Some(_)) => "write an empty list for no entries, and no nulls inside lists",
-            (ColumnType::Numbers { .. }, None) => "fill in a number, such as 0",
+            (_, Some(_)) => {
+                "write an empty list for no entries, and no nulls inside lists, or declare what they are: `missing` after \
+                 the sequence's name, or after the field"
+            }
+            (ColumnType::Numbers { .. }, None) => {
+                "fill in a number, or declare what stands for it: `missing as 0`, and `mark name` for a 0/1 field beside it"
+            }
             (
                 ColumnType::IntegerIds
                 | ColumnType::StringIds
                 | ColumnType::FixedIds { .. }
                 | ColumnType::IntegerKeys
-                | ColumnType::StringKeys,
+                | ColumnType::StringKeys
+                | ColumnType::Lists,
                 None,
-            ) => "fill in a value that stands for \"unknown\"",
+            ) => match self.target {
+                BatchColumn::Feature(_) => {
+                    "fill in a value that stands for \"unknown\", or declare the field `missing`"
+                }
+                BatchColumn::Label(_) | BatchColumn::Key(_) => "fill in a value that stands for \"unknown\"",
+            },
         };
         let expected = match (self.values, self.sequence) {
             (ColumnType::Label { kind, .. }, _) => kind.expected(),

@@ -21,7 +21,7 @@ use fault::{changed, check_delimiter, failed, wrong_count};
 use std::fs::File;
 use std::io::{Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use value::{ENCODING_HELP, Rounded, numbers, scalar, shown, trimmed, value};
+use value::{ENCODING_HELP, Rounded, mark_vector, numbers, scalar, shown, trimmed, value};
 
 /// Records of a block.
 const BLOCK: u64 = 16_384;
@@ -228,7 +228,8 @@ impl CsvBlockReader {
                 | ColumnType::FixedIds { .. }
                 | ColumnType::Label { .. }
                 | ColumnType::IntegerKeys
-                | ColumnType::StringKeys => 1,
+                | ColumnType::StringKeys
+                | ColumnType::Lists => 1,
             };
             if length % width != 0 {
                 return Err(required.wrong_width(&self.path, width, length));
@@ -249,8 +250,11 @@ impl CsvBlockReader {
                 }
             }
             let items = field.split(|&b| b == self.separator).skip(begin * width).take((end - begin) * width);
-            for item in items.clone() {
+            for (number, item) in items.clone().enumerate() {
                 value(required, &self.path, trimmed(item), out)?;
+                if width > 1 && (number + 1) % width == 0 {
+                    mark_vector(required, width, out);
+                }
             }
             self.rounded[index].look(required, (&self.path, at), items, &numbers(required, out)[before..]);
         }

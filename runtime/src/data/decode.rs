@@ -10,6 +10,7 @@
 
 use super::bind::{BatchColumn, Binding, ColumnType, EXACT_INTEGERS, RequiredColumn};
 use super::error::{DataError, FaultKind, Location};
+use super::rule::Refused;
 use super::string_id;
 use crate::batch::{Batch, KeyColumn};
 use arrow_array::builder::StringBuilder;
@@ -43,6 +44,8 @@ macro_rules! integers {
     };
 }
 
+mod ruled;
+
 /// A value that may not be there, by its index in the array.
 enum Bad {
     Null(usize),
@@ -52,6 +55,8 @@ enum Bad {
     Width(usize, usize, usize),
     /// Bytes that are not UTF-8.
     Text(usize, Vec<u8>),
+    /// By the column's rule.
+    Refused(usize, Refused),
     /// A type that binding let through although no arm reads it.
     Type,
 }
@@ -103,13 +108,17 @@ impl Decoder {
         for (index, required) in binding.required.iter().enumerate() {
             let array = plain(&records[columns[index]]);
             let Some(sequence) = required.sequence else {
+                if let (ColumnType::Lists, BatchColumn::Feature(f)) = (required.values, required.target) {
+                    out.dense[f].extend((0..rows).map(|row| f32::from(u8::from(array.is_null(row)))));
+                    continue;
+                }
                 let dictionary = &mut self.dictionaries[index];
                 leaf(required, &array, &[(0, rows)], dictionary, out)
                     .map_err(|bad| located(bad, required, file, |element| first_row + element as u64))?;
                 self.warn(index, required, file, &array, &[(0, rows)], |element| first_row + element as u64);
                 continue;
             };
-            if array.null_count() > 0 {
+            if array.null_count() > 0 && !binding.schema.sequences[sequence].missing {
                 let row = (0..rows).find(|&r| array.is_null(r)).expect("nulls are counted");
                 return Err(required.null(file).at(Location::Row(first_row + row as u64)));
             }
@@ -168,7 +177,8 @@ impl Decoder {
         spans: Spans,
         row: impl Fn(usize) -> u64,
     ) {
-        if !matches!(required.values, ColumnType::Numbers { .. }) || self.rounded[index] {
+        let as_is = matches!(required.values, ColumnType::Numbers { .. }) && required.rule.is_none();
+        if !as_is || self.rounded[index] {
             return;
         }
         // Elements that are vectors: their numbers, and which vector a number is of.
@@ -239,9 +249,12 @@ pub(crate) fn accepts(required: &RequiredColumn, kind: &DataType) -> bool {
         (Some(_), DataType::List(f) | DataType::LargeList(f) | DataType::FixedSizeList(f, _)) => f.data_type(),
         (Some(_), _) => return false,
     };
+    if required.values == ColumnType::Lists {
+        return matches!(kind, DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..));
+    }
     if *item == DataType::Null {
-        // Only lists without an entry.
-        return required.sequence.is_some();
+        // Only lists without an entry, or nulls that become something.
+        return required.sequence.is_some() || required.rule.as_ref().is_some_and(|rule| rule.replaces_nulls());
     }
     let number =
         |t: &DataType| t.is_integer() || matches!(t, DataType::Float16 | DataType::Float32 | DataType::Float64);
@@ -256,6 +269,7 @@ pub(crate) fn accepts(required: &RequiredColumn, kind: &DataType) -> bool {
             DataType::List(f) | DataType::LargeList(f) | DataType::FixedSizeList(f, _) => number(f.data_type()),
             _ => false,
         },
+        ColumnType::Lists => unreachable!("any lists are accepted above"),
     }
 }
 
@@ -295,6 +309,7 @@ fn located(bad: Bad, required: &RequiredColumn, file: &Path, row: impl Fn(usize)
         Bad::NotFinite(i, found) => (i, required.not_finite(file, found)),
         Bad::Width(i, width, found) => (i, required.wrong_width(file, width, found)),
         Bad::Text(i, found) => (i, not_text(required, file, &found)),
+        Bad::Refused(i, refused) => (i, required.refused(file, refused)),
         Bad::Type => return required.wrong_type(file, "another type than the file's schema says", false, false),
     };
     error.at(Location::Row(row(element)))
@@ -360,6 +375,9 @@ fn leaf(
     dictionary: &mut Option<Dictionary>,
     out: &mut Batch,
 ) -> Result<(), Bad> {
+    if let Some(rule) = &required.rule {
+        return ruled::ruled(required, rule, array, spans, out);
+    }
     if *array.data_type() == DataType::Null {
         // Arrow counts no nulls in such an array: there is nothing else in it.
         return spans.iter().find(|(begin, end)| begin < end).map_or(Ok(()), |&(begin, _)| Err(Bad::Null(begin)));
@@ -389,6 +407,7 @@ fn leaf(
             KeyColumn::String(keys) => each_string(array, spans, |text| keys.push(text.to_string())),
             KeyColumn::Int64(_) => unreachable!("the batch was made for the schema of the binding"),
         },
+        (ColumnType::Lists, _) => unreachable!("whether lists are missing is seen without their values"),
         (
             ColumnType::IntegerIds | ColumnType::StringIds | ColumnType::FixedIds { .. } | ColumnType::Numbers { .. },
             BatchColumn::Label(_) | BatchColumn::Key(_),

@@ -8,7 +8,7 @@ use super::passthrough::append_rows;
 use crate::batch::{Batch, KeyColumn};
 use crate::leaves::LeafRange;
 use crate::prefetch::prefetch;
-use din_program::schema::{FeatureKind, KeyType, Schema};
+use din_program::schema::{Feature, FeatureKind, KeyType, Schema};
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -108,7 +108,9 @@ pub(super) fn gather_side(schema: &Schema, parts: &[Batch], common: bool, rows: 
         }
     }
     let features = schema.features.par_iter().zip(&mut to.ids).zip(&mut to.dense).enumerate();
-    features.filter(|(_, ((feature, _), _))| feature.common == common).for_each(|(f, ((feature, ids), dense))| {
+    // What is made of others is made of the whole batch.
+    let wanted = |feature: &Feature| feature.common == common && feature.combination().is_none();
+    features.filter(|(_, ((feature, _), _))| wanted(feature)).for_each(|(f, ((feature, ids), dense))| {
         // Of the sequence's entries, or of rows.
         let offsets = |part: usize| feature.sequence.map(|s| &parts[part].offsets[s as usize][..]);
         match feature.kind {

@@ -13,7 +13,8 @@
 //! - `files`: paths to files and their blocks (row groups, blocks of records).
 //! - `format`: Parquet, CSV, or neither.
 //! - `parquet`, `csv`: the two readers. - `records`: the records of a CSV file.
-//! - `decode`: Arrow arrays to batch columns.
+//! - `decode`: Arrow arrays to batch columns. - `rule`: from a column's value to a feature's.
+//! - `combine`: features that are made of others.
 //! - `gather`: copying rows between batches. - `requests`: from flat rows to requests.
 //! - `source`: rows in reading order. - `decoded`: how many. - `window`: rows that are permuted
 //!   together. - `spare`: their memory, from stream to stream.
@@ -27,19 +28,22 @@
 //! | `category of string` | text in UTF-8: strings, JSON, enums, unmarked bytes | any text | error |
 //! | `category(n)` | any integer or boolean, `0..n` | integer | error |
 //! | `number`, `number[k]` | integer or float; list of length `k` | number; list of `k` | error; NaN and infinities too |
+//! | with `missing` | the same | the same; an empty field is a null | what the spec says; NaN of a `number` too |
+//! | from a function of a column | integer or float | number | error |
 //! | in a sequence | list of the above | list, split at the separator | error; an empty list is fine |
 //! | `binary` label | 0 or 1: boolean, integer, float | 0, 1, true, false | missing if the label has `missing`, else error |
 //! | `number`, `count`, `weight` label | boolean, integer, float | a number, true, false | the same; a value that is none of the kind is an error |
 //! | `label`, to predict | anything | anything | passed through |
 //! | `key` | any integer or string | an integer from -2^63 to 2^64 - 1; text | error |
 //!
-//! A string id is the 64-bit XXH3 hash of its UTF-8 bytes: stable, and two strings with one hash
+//! Features that are made of others have no column. A string id is the 64-bit XXH3 hash of its UTF-8 bytes: stable, and two strings with one hash
 //! are one id (for ten million distinct strings the chance that any two collide is 3e-6). An empty
 //! CSV field is a null, in a list column the empty list.
 
 mod arrays;
 mod bind;
 mod block;
+mod combine;
 mod csv;
 mod decode;
 mod decoded;
@@ -52,6 +56,7 @@ mod passthrough;
 mod ranks;
 mod records;
 mod requests;
+mod rule;
 mod source;
 mod spare;
 mod stream;
@@ -65,6 +70,7 @@ pub use stream::{Batches, Order, StreamOptions};
 
 use crate::comm::{Channel, Communicator};
 use crate::identity::FileIdentity;
+use crate::statistics::Statistics;
 use arrow_schema::Field;
 use bind::Binding;
 use block::DataFile;
@@ -92,16 +98,18 @@ pub enum ReadMode {
 }
 
 /// How files are read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct OpenOptions {
     pub mode: ReadMode,
     /// Separates the entries of a list in a CSV field.
     pub list_separator: u8,
+    /// Those of the training data, where the schema has any.
+    pub statistics: Statistics,
 }
 
 impl OpenOptions {
     pub fn new(mode: ReadMode) -> Self {
-        Self { mode, list_separator: b'|' }
+        Self { mode, list_separator: b'|', statistics: Statistics::default() }
     }
 }
 
@@ -339,6 +347,11 @@ impl Dataset {
     pub fn left_out(&self) -> Option<String> {
         let names: Vec<String> = self.inner.left_out.iter().map(|path| path.display().to_string()).collect();
         (!names.is_empty()).then(|| format!("not read, as documentation or code by name: {}", names.join(", ")))
+    }
+
+    /// Separates the entries of a list in a CSV field.
+    pub fn list_separator(&self) -> u8 {
+        self.inner.binding.options.list_separator
     }
 
     pub fn schema(&self) -> &Schema {

@@ -220,7 +220,8 @@ impl Observed {
             | ColumnType::StringIds
             | ColumnType::FixedIds { .. }
             | ColumnType::Numbers { .. }
-            | ColumnType::Label { .. } => {}
+            | ColumnType::Label { .. }
+            | ColumnType::Lists => {}
         }
         let integers = self.negative || self.natural || self.large;
         match (self.texts, self.booleans, self.floats, integers) {

@@ -16,6 +16,7 @@
 //! is whole, so that steps wait for it.
 
 use super::block::RowBlock;
+use super::combine::combine;
 use super::error::{DataError, StreamError};
 use super::gather::{PartRange, gather};
 use super::ranks::{self, RankProducer, Readers};
@@ -327,7 +328,8 @@ impl Producer {
                 (at, due) = (std::mem::take(&mut self.order.begin), 0);
                 if at >= current.len() {
                     // The rows are at their end.
-                    if let Some(Filling { batch, .. }) = begun.filter(|_| self.order.discard == 0) {
+                    if let Some(Filling { mut batch, .. }) = begun.filter(|_| self.order.discard == 0) {
+                        combine(schema, &mut batch);
                         let _ = ready.send(Ok(self.finished(batch)));
                     }
                     return Ok(());
@@ -353,8 +355,12 @@ impl Producer {
                 filling.push(one);
             }
             let goal = due.min(self.order.window);
-            let fill =
-                |one: &mut Filling| gather(schema, &current.parts, &std::mem::take(&mut one.runs), &mut one.batch);
+            let fill = |one: &mut Filling| {
+                gather(schema, &current.parts, &std::mem::take(&mut one.runs), &mut one.batch);
+                if one.full {
+                    combine(schema, &mut one.batch);
+                }
+            };
             let ((), read) = rayon::join(
                 || filling.par_iter_mut().for_each(fill),
                 || if goal >= next.rows + CHUNK { self.source.read(goal, &mut next) } else { Ok(()) },

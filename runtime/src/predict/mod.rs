@@ -16,6 +16,7 @@ use crate::batch::Batch;
 use crate::comm::Communicator;
 use crate::data::{Dataset, OpenOptions, ReadMode, RowDivision};
 use crate::session::{DataPass, InferenceOptions, Inferred, OnSignal, PassEvent, Session, infer_all};
+use crate::statistics::Statistics;
 use arrow_array::{Array, ArrayRef, FixedSizeListArray, Float32Array, RecordBatch};
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 use arrow_select::concat::concat;
@@ -87,7 +88,7 @@ struct OutputColumn {
     contents: ColumnContents,
 }
 
-/// Opens data for prediction.
+/// Opens data for prediction by a model with these statistics of its training data.
 ///
 /// # Errors
 /// Two columns of the output would have one name; or the data are at fault.
@@ -95,6 +96,7 @@ pub fn open(
     program: &Program,
     paths: &[PathBuf],
     list_separator: u8,
+    statistics: &Statistics,
     output: &OutputOptions,
 ) -> Result<Dataset, Error> {
     if output.outputs && written_outputs(program).next().is_none() {
@@ -118,7 +120,7 @@ pub fn open(
             .help("give the key's column another name, in the data and after `from` in the spec"));
         }
     }
-    let options = OpenOptions { list_separator, ..OpenOptions::new(ReadMode::Predict) };
+    let options = OpenOptions { list_separator, statistics: statistics.clone(), ..OpenOptions::new(ReadMode::Predict) };
     Ok(Dataset::open_with(paths, &program.schema, &options)?)
 }
 

@@ -24,6 +24,8 @@ pub enum PassEvent {
 pub enum DataPass {
     /// Counting how many samples contain each id (Eq. 9).
     Counting,
+    /// Gathering the statistics of the training data that features are made by.
+    Gathering,
     /// Reading the validation data once, to find what is wrong with them before training.
     Checking,
     /// Looking for the row of the training data that made the loss infinite or not a number.

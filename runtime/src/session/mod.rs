@@ -21,6 +21,7 @@ use crate::batch::Batch;
 use crate::comm::{Channel, Communicator, LocalCommunicator};
 use crate::exec::{Backend, BatchCut, CallSpan, Executor, FetchedRows, ProfileRow, Roofline, StepInputs};
 use crate::leaves::default_leaves;
+use crate::statistics::Statistics;
 use crate::table::{self, FrequencyCounter, IdFrequencies, Resolved, ShardPlan, Table};
 use crate::threads::Threads;
 use crate::{Error, Result};
@@ -231,6 +232,11 @@ impl Session {
     /// The tables in the host's memory.
     pub fn tables(&self) -> &[Table] {
         &self.model.get().tables
+    }
+
+    /// What the training data decide of features: the place that the model has for it.
+    pub fn statistics(&self) -> &Statistics {
+        &self.model.get().statistics
     }
 
     /// See [`ModelState::frequency_counters`].

@@ -5,6 +5,7 @@ use crate::comm::{Communicator, LongOperation};
 use crate::exec::DenseState;
 use crate::leaves::default_leaves;
 use crate::random::Stream;
+use crate::statistics::Statistics;
 use crate::table::{self, FrequencyCounter, IdFrequencies, Resolved, ShardPlan, Sharding, Table};
 use crate::threads::Threads;
 use crate::{Error, Result};
@@ -19,6 +20,8 @@ pub struct ModelState {
     pub dense: DenseState,
     /// By table of the program.
     pub tables: Vec<Table>,
+    /// What the training data decide of features.
+    pub statistics: Statistics,
     /// Whether the OOV rows are those of evaluation: see [`Table::fill_oov_row`].
     oov_filled: bool,
     /// What it was loaded for.
@@ -75,7 +78,8 @@ impl ModelState {
             tables.push(Table::of_shard(spec, program.slots(spec.update), seed, plan.shard(t), threads)?);
         }
         keep_ids(&program, &mut tables, plan);
-        Ok(Self { program, dense, tables, oov_filled: false, purpose: LoadPurpose::Training })
+        let statistics = Statistics::default();
+        Ok(Self { program, dense, tables, statistics, oov_filled: false, purpose: LoadPurpose::Training })
     }
 
     /// A model as a checkpoint holds it, OOV rows included, its tables loaded for `purpose`.
@@ -83,13 +87,14 @@ impl ModelState {
         program: Arc<Program>,
         dense: DenseState,
         mut tables: Vec<Table>,
+        statistics: Statistics,
         plan: &ShardPlan,
         purpose: LoadPurpose,
     ) -> Self {
         if purpose == LoadPurpose::Training {
             keep_ids(&program, &mut tables, plan);
         }
-        Self { program, dense, tables, oov_filled: true, purpose }
+        Self { program, dense, tables, statistics, oov_filled: true, purpose }
     }
 
     /// Rounds the tables to BF16; the model is from then on for inference on a CPU alone.

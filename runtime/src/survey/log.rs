@@ -6,6 +6,7 @@ use crate::data::{Batches, Dataset, OpenOptions, Order, ReadMode, StreamOptions}
 use crate::placement::{IdDistribution, TableIds};
 use crate::run_dir::{RunDirectory, RunRecord};
 use crate::session::LoadPurpose;
+use crate::statistics::Statistics;
 use crate::table::{IdFrequencies, ShardPlan, Table};
 use din_program::Program;
 use din_program::schema::TableSpec;
@@ -46,7 +47,7 @@ impl LogSurvey {
         let plan = ShardPlan::whole(program.tables.len());
         let (_, loaded) = run.load("last", &program, &record, &plan, LoadPurpose::Training)?;
         let steps = loaded.manifest.position.step;
-        let (sample, unread) = match Sample::read(&program, &record) {
+        let (sample, unread) = match Sample::read(&program, &record, &loaded.model.statistics) {
             Ok(sample) => (sample, None),
             Err(error) => (Sample::new(&program), Some(error.to_string())),
         };
@@ -71,11 +72,15 @@ impl LogSurvey {
 pub fn measure_reading(path: &Path) -> Result<f64> {
     let run = RunDirectory::open(path)?;
     let record = run.record()?;
-    let program = run.program(&record)?;
+    let program = Arc::new(run.program(&record)?);
+    let statistics = match program.schema.statistics.is_empty() {
+        true => Statistics::default(),
+        false => run.load("last", &program, &record, &ShardPlan::whole(program.tables.len()))?.1.model.statistics,
+    };
     let mut best = 0.0;
     for _ in 0..2 {
         let begin = Instant::now();
-        let (mut batches, mut samples) = (open(&program, &record)?, 0);
+        let (mut batches, mut samples) = (open(&program, &record, &statistics)?, 0);
         while samples < SAMPLES
             && let Some(batch) = batches.next()?
         {
@@ -88,9 +93,10 @@ pub fn measure_reading(path: &Path) -> Result<f64> {
 }
 
 /// A run's training data in the order of training, by one thread.
-fn open(program: &Program, record: &RunRecord) -> Result<Batches> {
+fn open(program: &Program, record: &RunRecord, statistics: &Statistics) -> Result<Batches> {
     let mut options = OpenOptions::new(ReadMode::Train);
     options.list_separator = record.list_separator;
+    options.statistics = statistics.clone();
     let data = Dataset::open_with(&record.train.paths(), &program.schema, &options)?;
     let mut stream = StreamOptions::new(BATCH, Order::Shuffled { seed: record.seed, epoch: 0 });
     stream.window_rows = SAMPLES;
@@ -163,8 +169,8 @@ impl Sample {
     }
 
     /// Up to [`SAMPLES`] samples.
-    fn read(program: &Program, record: &RunRecord) -> Result<Self> {
-        let mut batches = open(program, record)?;
+    fn read(program: &Program, record: &RunRecord, statistics: &Statistics) -> Result<Self> {
+        let mut batches = open(program, record, statistics)?;
         let mut sample = Self::new(program);
         while sample.samples < SAMPLES as u64
             && let Some(batch) = batches.next()?

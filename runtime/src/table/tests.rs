@@ -2,7 +2,7 @@
 use super::*;
 use crate::batch::Batch;
 use crate::threads::Threads;
-use din_program::schema::{Feature, FeatureKind, Init, KeyType, Schema, Sequence, UpdateRule};
+use din_program::schema::{Feature, FeatureKind, FeatureSource, Init, KeyType, Schema, Sequence, UpdateRule};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -165,7 +165,7 @@ fn two_fields() -> Schema {
     let feature = |name: &str, sequence| Feature {
         group: "g".into(),
         name: name.into(),
-        column: name.into(),
+        source: FeatureSource::column(name),
         kind: FeatureKind::Dynamic { key: KeyType::Int64 },
         sequence,
         common: false,
@@ -173,7 +173,13 @@ fn two_fields() -> Schema {
     };
     Schema {
         features: vec![feature("ad", None), feature("visited", Some(0))],
-        sequences: vec![Sequence { name: "s".into(), keep: None, common: false, location: "t.din:1:1".into() }],
+        sequences: vec![Sequence {
+            name: "s".into(),
+            keep: None,
+            missing: false,
+            common: false,
+            location: "t.din:1:1".into(),
+        }],
         ..Schema::default()
     }
 }

@@ -8,6 +8,7 @@
 mod ahead;
 mod choose;
 mod diverged;
+mod gather;
 mod profile;
 mod setup;
 mod watch;
@@ -19,7 +20,7 @@ use crate::allocator::give_back_freed_memory;
 use crate::batch::Batch;
 use crate::checkpoint::{self, Manifest, Position, describe};
 use crate::comm::{self, MeasuredCommunicator, RankWarning};
-use crate::data::{Batches, Dataset, Order, StreamOptions};
+use crate::data::{Batches, Dataset, OpenOptions, Order, ReadMode, StreamOptions};
 use crate::evaluate::{Report, evaluate};
 use crate::run_dir::{Best, EpochLine};
 use crate::session::{DataPass, OnSignal, PassEvent};
@@ -27,8 +28,10 @@ use crate::signal;
 use crate::{Error, Result};
 use ahead::{StepBatch, StepBatches};
 use din_program::Program;
+use gather::Gathering;
 use setup::TrainingRun;
 use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -97,11 +100,12 @@ fn only_warnings(event: Event, observe: &mut dyn FnMut(Event)) {
 }
 
 fn drive(run: &mut TrainingRun, options: &TrainingOptions, observe: &mut dyn FnMut(Event)) -> Result<Summary> {
-    if run.fresh && run.position.epoch < run.epochs {
+    let begun = !run.fresh || gather(run, options, observe)?;
+    if begun && run.fresh && run.position.epoch < run.epochs {
         // The first window is read while these passes go on.
         run.ahead = Some(first_stream(run)?);
     }
-    let mut stopped = run.fresh && !(check(run, observe)? && count(run, observe)?);
+    let mut stopped = !begun || run.fresh && !(check(run, observe)? && count(run, observe)?);
     run.session.set_profile(options.profile)?;
     while run.position.epoch < run.epochs && !stopped && !ends_early(run, observe)? {
         if run.any_rank(signal::asked())? {
@@ -150,6 +154,23 @@ fn check(run: &mut TrainingRun, observe: &mut dyn FnMut(Event)) -> Result<bool> 
     let Some(valid) = run.valid.clone() else { return Ok(true) };
     let whole = read_once(run, &valid, DataPass::Checking, observe, |_, _| Ok(()))?;
     run.watch.columns(&valid, observe);
+    Ok(whole)
+}
+
+/// The pass for the statistics of the training data, where features are made by them; false where
+/// Ctrl-C came between.
+fn gather(run: &mut TrainingRun, options: &TrainingOptions, observe: &mut dyn FnMut(Event)) -> Result<bool> {
+    let Some(mut gathering) = Gathering::new(run.train.schema()) else { return Ok(true) };
+    let paths: Vec<PathBuf> = run.train.files().map(Path::to_path_buf).collect();
+    let open = OpenOptions { list_separator: run.train.list_separator(), ..OpenOptions::new(ReadMode::Train) };
+    let data = Dataset::open_with(&paths, &gathering.schema, &open)?;
+    let whole = read_once(run, &data, DataPass::Gathering, observe, |_, batch| {
+        gathering.add(batch);
+        Ok(())
+    })?;
+    if whole {
+        run.session.statistics().set(gathering.finish(&*options.ranks)?);
+    }
     Ok(whole)
 }
 

@@ -16,6 +16,7 @@ use crate::run_dir::{
     same_spec,
 };
 use crate::session::{CpuOptions, Device, LoadPurpose, ModelState, Session};
+use crate::statistics::Statistics;
 use crate::table::{Placement, ShardPlan};
 use crate::threads::Threads;
 use crate::{Error, Result};
@@ -102,10 +103,10 @@ fn open(
     paths: &[PathBuf],
     schema: &Schema,
     mode: ReadMode,
-    separator: u8,
+    (list_separator, statistics): (u8, &Statistics),
     observe: &mut dyn FnMut(Event),
 ) -> Result<Dataset> {
-    let options = OpenOptions { list_separator: separator, ..OpenOptions::new(mode) };
+    let options = OpenOptions { list_separator, statistics: statistics.clone(), ..OpenOptions::new(mode) };
     let data = Dataset::open_with(paths, schema, &options)?;
     if let Some(left_out) = data.left_out() {
         observe(Event::Note(left_out));
@@ -167,10 +168,11 @@ fn begin(program: &Arc<Program>, options: &TrainingOptions, observe: &mut dyn Fn
     }
     let separator = options.list_separator.unwrap_or(b'|');
     let schema = program.schema.seen_from(&options.spec_folder);
-    let train = open(&options.train, &schema, ReadMode::Train, separator, observe)?;
+    let statistics = Statistics::default();
+    let train = open(&options.train, &schema, ReadMode::Train, (separator, &statistics), observe)?;
     let valid = match options.valid.is_empty() {
         true => None,
-        false => Some(open(&options.valid, &schema, ReadMode::Evaluate, separator, observe)?),
+        false => Some(open(&options.valid, &schema, ReadMode::Evaluate, (separator, &statistics), observe)?),
     };
     check_apart(&train, valid.as_ref())?;
     check_patience(program, valid.is_some())?;
@@ -183,7 +185,8 @@ fn begin(program: &Arc<Program>, options: &TrainingOptions, observe: &mut dyn Fn
     let threads = options.cpu.start_threads()?;
     let executor = options.device.executor(program, &options.cpu, &threads)?;
     let plan = shard_plan(program, leaves, &*options.ranks, &options.placements)?;
-    let model = ModelState::of_shard(program.clone(), &threads, seed, &plan)?;
+    let mut model = ModelState::of_shard(program.clone(), &threads, seed, &plan)?;
+    model.statistics = statistics;
     let session = session(executor, &threads, model, plan.clone(), options, leaves)?;
     check_alike(&session, (&train, valid.as_ref()), (seed, batch, leaves), &plan, options)?;
     let program_hash = program.hash();
@@ -280,6 +283,7 @@ fn resume(
     }
     let threads = options.cpu.start_threads()?;
     let schema = program.schema.seen_from(&options.spec_folder);
+    let statistics = Statistics::default();
     let mut data =
         |asked: &[PathBuf], had: Option<&DataRecord>, mode: ReadMode, what: &str| -> Result<Option<Dataset>> {
             let paths = match (asked.is_empty(), had) {
@@ -287,7 +291,7 @@ fn resume(
                 (true, Some(had)) => had.paths(),
                 (true, None) => return Ok(None),
             };
-            let data = open(&paths, &schema, mode, record.list_separator, observe)?;
+            let data = open(&paths, &schema, mode, (record.list_separator, &statistics), observe)?;
             match had {
                 // Rank 0 looks at the contents; `check_alike` sees to it that all have the same.
                 Some(had) => {
@@ -306,7 +310,7 @@ fn resume(
     let executor = options.device.executor(program, &options.cpu, &threads)?;
     let plan = shard_plan(program, record.leaves, &*options.ranks, &options.placements)?;
     on_first_rank(&*options.ranks, Channel::Step, || directory.clean())?;
-    let (model, position, fresh) = match checkpoint::list(&directory.checkpoints())?.last() {
+    let (mut model, position, fresh) = match checkpoint::list(&directory.checkpoints())?.last() {
         Some(name) => {
             let loaded = directory.load(name, program, record, &plan, LoadPurpose::Training);
             // A rank reads files that the others do not look at.
@@ -320,6 +324,10 @@ fn resume(
             (ModelState::of_shard(program.clone(), &threads, record.seed, &plan)?, Position::default(), true)
         }
     };
+    if let Some(values) = model.statistics.values() {
+        statistics.set(values.to_vec());
+    }
+    model.statistics = statistics;
     let session = session(executor, &threads, model, plan.clone(), options, record.leaves)?;
     let settings = (record.seed, record.batch, record.leaves);
     check_alike(&session, (&train, valid.as_ref()), settings, &plan, options)?;

@@ -1,7 +1,7 @@
 //! CSV as text: quotes, line ends, line numbers, and what is no CSV.
 
 use crate::support::*;
-use din_program::schema::{KeyType, Schema};
+use din_program::schema::{FeatureSource, KeyType, Schema};
 use din_runtime::data::{DataError, Dataset, FaultKind, Location, Order, ReadMode, StreamOptions, string_id};
 use std::path::PathBuf;
 
@@ -211,7 +211,7 @@ fn another_delimiter() {
     // A column may have such a name.
     let (_directory, path) = written("a.csv", "a;b\n7\n");
     let mut schema = Schema { features: vec![feature("x", INT, None)], ..Schema::default() };
-    schema.features[0].column = "a;b".into();
+    schema.features[0].source = FeatureSource::column("a;b");
     assert_eq!(whole(&path, &schema).unwrap().ids[0], [7]);
 }
 

@@ -3,7 +3,7 @@
 use crate::support::*;
 use arrow_array::types::{Float64Type, Int64Type};
 use arrow_array::*;
-use din_program::schema::{FeatureKind, KeyType, Schema};
+use din_program::schema::{FeatureKind, FeatureSource, KeyType, Schema};
 use din_runtime::data::{DataError, Dataset, FaultKind, Location, ReadMode};
 use std::sync::Arc;
 
@@ -41,7 +41,7 @@ fn lists(values: &[Option<Vec<Option<i64>>>]) -> ArrayRef {
 #[test]
 fn columns_missing_twice_or_of_the_wrong_type() {
     let mut schema = one(INT, None);
-    schema.features[0].column = "good_id".into();
+    schema.features[0].source = FeatureSource::column("good_id");
     assert_eq!(
         fault(vec![("goods_id", ints(&[1])), ("y", ints(&[1]))], &schema).2,
         "train.parquet: column \"good_id\": expected a column of this name, found none (feature ad.x, m.din:3:5); \

@@ -71,6 +71,7 @@ fn every_integer_width_is_one_id() {
         ("h", column::<UInt64Type>([u64::MAX - 2, 5])),
     ];
     let schema = Schema {
+        statistics: Vec::new(),
         requests: None,
         features: columns.iter().map(|(n, _)| feature(n, INT, None)).collect(),
         keys: columns.iter().map(|(n, _)| key(n, KeyType::Int64)).collect(),
@@ -108,6 +109,7 @@ fn every_string_encoding_is_one_id() {
         ("m", list(true)),
     ];
     let schema = Schema {
+        statistics: Vec::new(),
         requests: None,
         features: ["a", "b", "c", "d"]
             .map(|n| feature(n, STRING, None))
@@ -152,6 +154,7 @@ fn numbers_vectors_labels_and_fixed_ids() {
         ("like", Arc::new(Float32Array::from(vec![Some(1.0), None, Some(-1.0)]))),
     ];
     let schema = Schema {
+        statistics: Vec::new(),
         requests: None,
         features: vec![
             feature("price", FeatureKind::Dense { width: 1 }, None),
@@ -280,6 +283,7 @@ fn csv_separators_vectors_and_missing_labels() {
     std::fs::write(&path, "\u{feff}item\tvec\titems\tlike\n1\t1;2\t 4; 5\ttrue\n18446744073709551615\t3;4.5\t\t\n")
         .unwrap();
     let schema = Schema {
+        statistics: Vec::new(),
         requests: None,
         features: vec![
             feature("item", INT, None),

@@ -2,7 +2,9 @@
 
 use arrow_array::types::Int64Type;
 use arrow_array::{ArrayRef, Int64Array, ListArray, RecordBatch, StringArray};
-use din_program::schema::{Feature, FeatureKind, Keep, Key, KeyType, Label, LabelKind, Schema, Sequence};
+use din_program::schema::{
+    Feature, FeatureKind, FeatureSource, Keep, Key, KeyType, Label, LabelKind, Schema, Sequence,
+};
 use din_runtime::batch::{Batch, KeyColumn};
 use din_runtime::data::{DataError, Dataset, Order, ReadMode, StreamError, StreamOptions};
 use parquet::arrow::ArrowWriter;
@@ -18,7 +20,7 @@ pub fn feature(name: &str, kind: FeatureKind, sequence: Option<u32>) -> Feature 
     Feature {
         group: sequence.map_or("ad".into(), |s| format!("s{s}")),
         name: name.into(),
-        column: name.into(),
+        source: FeatureSource::column(name),
         kind,
         sequence,
         common: false,
@@ -35,12 +37,13 @@ pub fn key(name: &str, kind: KeyType) -> Key {
 }
 
 pub fn sequence(name: &str, keep: Option<Keep>) -> Sequence {
-    Sequence { name: name.into(), keep, common: false, location: "m.din:5:5".into() }
+    Sequence { name: name.into(), keep, missing: false, common: false, location: "m.din:5:5".into() }
 }
 
 /// item, tag, aligned lists items and tags, label click, key user.
 pub fn schema() -> Schema {
     Schema {
+        statistics: Vec::new(),
         requests: None,
         features: vec![
             feature("item", INT, None),

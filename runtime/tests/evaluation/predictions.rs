@@ -6,10 +6,11 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::Float32Type;
 use arrow_select::concat::concat_batches;
 use din_program::TablePrecision;
-use din_program::schema::{Feature, FeatureKind, Schema};
+use din_program::schema::{Feature, FeatureKind, FeatureSource, Schema};
 use din_runtime::comm::{Communicator, LocalCommunicator};
 use din_runtime::data::{Dataset, Order, ReadMode, StreamOptions};
 use din_runtime::predict::{self, OutputFormat, OutputOptions, PredictionSummary};
+use din_runtime::statistics::Statistics;
 use din_runtime::table::Placement;
 use din_runtime::{Error, Result};
 use std::fs;
@@ -35,7 +36,7 @@ fn predict(
     ranks: usize,
 ) -> Vec<Result<PredictionSummary>> {
     let run = |comm: &Arc<dyn Communicator>| {
-        let data = predict::open(&trained.program, files, b'|', output).unwrap();
+        let data = predict::open(&trained.program, files, b'|', &Statistics::default(), output).unwrap();
         predict::predict(&mut trained.session(), &data, output, 64, comm, &mut |_| {})
     };
     if ranks == 1 { vec![run(&(Arc::new(LocalCommunicator) as Arc<dyn Communicator>))] } else { on_ranks(ranks, run) }
@@ -153,7 +154,7 @@ fn a_folder_of_parts_is_one_data_set() {
     let probability = Feature {
         group: "p".into(),
         name: "click".into(),
-        column: "click_probability".into(),
+        source: FeatureSource::column("click_probability"),
         kind: FeatureKind::Dense { width: 1 },
         sequence: None,
         common: false,

@@ -90,7 +90,7 @@ fn independent_lists_are_three_axes() {
 fn columns_and_keys_are_bound() {
     let m = shipped("kuairand");
     let features: Vec<(String, &str, Option<u32>)> =
-        m.schema.features.iter().map(|f| (f.path(), f.column.as_str(), f.sequence)).collect();
+        m.schema.features.iter().map(|f| (f.path(), f.column().unwrap(), f.sequence)).collect();
     assert_eq!(
         features,
         [

@@ -57,7 +57,7 @@ fn part(program: &Arc<Program>, ids: &[u64], plan: &ShardPlan) -> ModelState {
     let mut dense = DenseState::new(program);
     (dense.step, dense.seed) = (41, 7);
     dense.params[0].iter_mut().zip(1..).for_each(|(x, k)| *x = k as f32);
-    ModelState::restored(program.clone(), dense, tables, plan, LoadPurpose::Training)
+    ModelState::restored(program.clone(), dense, tables, Statistics::default(), plan, LoadPurpose::Training)
 }
 
 /// Saves as so many ranks; what each of them was told.

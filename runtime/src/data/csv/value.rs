@@ -4,6 +4,7 @@ use crate::batch::{Batch, KeyColumn};
 use crate::data::bind::{BatchColumn, ColumnType, EXACT_INTEGERS, RequiredColumn};
 use crate::data::decode::label_value;
 use crate::data::error::{DataError, FaultKind, Location};
+use crate::data::rule::RawValue;
 use crate::data::string_id;
 use std::path::Path;
 
@@ -27,7 +28,7 @@ impl Rounded {
         numbers: &[f32],
     ) {
         // Smaller integers are all exact.
-        if !matches!(self, Self::No) || !numbers.iter().any(|x| x.abs() >= EXACT_INTEGERS) {
+        if !matches!(self, Self::No) || required.rule.is_some() || !numbers.iter().any(|x| x.abs() >= EXACT_INTEGERS) {
             return;
         }
         let integer = |text: &[u8]| std::str::from_utf8(trimmed(text)).ok()?.parse::<i128>().ok();
@@ -75,17 +76,63 @@ pub(super) fn scalar(
     if let ColumnType::Numbers { width } = required.values
         && width > 1
     {
+        if field.is_empty() && required.rule.as_ref().is_some_and(|rule| rule.replaces_nulls()) {
+            (0..width).try_for_each(|_| value(required, path, b"", out))?;
+            mark_vector(required, width, out);
+            return Ok(());
+        }
         let found = if field.is_empty() { 0 } else { field.split(|&b| b == separator).count() };
         if found != width {
             return Err(required.wrong_width(path, width, found));
         }
-        return field.split(|&b| b == separator).try_for_each(|item| value(required, path, trimmed(item), out));
+        field.split(|&b| b == separator).try_for_each(|item| value(required, path, trimmed(item), out))?;
+        mark_vector(required, width, out);
+        return Ok(());
     }
     value(required, path, field, out)
 }
 
+/// Makes the mark of a vector from those of its components, where the column is one of marks.
+pub(super) fn mark_vector(required: &RequiredColumn, width: usize, out: &mut Batch) {
+    if let (Some(rule), BatchColumn::Feature(f)) = (&required.rule, required.target) {
+        rule.mark_vector(width, &mut out.dense[f]);
+    }
+}
+
+/// What a rule sees of a value. An empty one is a null.
+fn raw_value<'a>(required: &RequiredColumn, path: &Path, text: &'a [u8]) -> Result<RawValue<'a>, DataError> {
+    if text.is_empty() {
+        return Ok(RawValue::Null);
+    }
+    let found = |expected: &str| required.bad_value(path, expected, shown(text));
+    let text = std::str::from_utf8(text)
+        .map_err(|_| required.fault(FaultKind::BadValue, path, "text in UTF-8", shown(text)).help(ENCODING_HELP))?;
+    match required.values {
+        ColumnType::IntegerIds => {
+            let id = text.parse::<i64>().map(i128::from).or_else(|_| text.parse::<u64>().map(i128::from));
+            Ok(RawValue::Integer(id.map_err(|_| {
+                found("an integer").help("declare the feature `category of string`, or correct the value")
+            })?))
+        }
+        ColumnType::FixedIds { .. } => Ok(RawValue::Integer(text.parse().map_err(|_| found("an integer"))?)),
+        ColumnType::StringIds => Ok(RawValue::Text(text)),
+        ColumnType::Numbers { .. } => Ok(RawValue::Number(text.parse().map_err(|_| found("a number"))?)),
+        ColumnType::Label { .. } | ColumnType::IntegerKeys | ColumnType::StringKeys | ColumnType::Lists => {
+            unreachable!("features of other types have no rules")
+        }
+    }
+}
+
 /// Appends one value. An empty one is a null.
 pub(super) fn value(required: &RequiredColumn, path: &Path, text: &[u8], out: &mut Batch) -> Result<(), DataError> {
+    if let (Some(rule), BatchColumn::Feature(f)) = (&required.rule, required.target) {
+        let raw = raw_value(required, path, text)?;
+        return rule.append(raw, &mut out.ids[f], &mut out.dense[f]).map_err(|refused| required.refused(path, refused));
+    }
+    if let (ColumnType::Lists, BatchColumn::Feature(f), true) = (required.values, required.target, text.is_empty()) {
+        out.dense[f].push(1.0);
+        return Ok(());
+    }
     if text.is_empty() && !matches!(required.values, ColumnType::Label { missing: Some(_), .. }) {
         return Err(required.null(path));
     }
@@ -151,8 +198,13 @@ pub(super) fn value(required: &RequiredColumn, path: &Path, text: &[u8], out: &m
                 KeyColumn::Int64(_) => unreachable!("the batch was made for the schema of the binding"),
             }
         }
+        (ColumnType::Lists, BatchColumn::Feature(f)) => out.dense[f].push(0.0),
         (
-            ColumnType::IntegerIds | ColumnType::StringIds | ColumnType::FixedIds { .. } | ColumnType::Numbers { .. },
+            ColumnType::IntegerIds
+            | ColumnType::StringIds
+            | ColumnType::FixedIds { .. }
+            | ColumnType::Numbers { .. }
+            | ColumnType::Lists,
             BatchColumn::Label(_) | BatchColumn::Key(_),
         )
         | (ColumnType::Label { .. }, BatchColumn::Feature(_) | BatchColumn::Key(_))

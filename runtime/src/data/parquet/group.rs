@@ -253,7 +253,7 @@ mod tests {
     use super::*;
     use crate::data::parquet::pages::ENTRIES;
     use crate::data::{OpenOptions, ReadMode};
-    use din_program::schema::{Feature, FeatureKind, KeyType, Schema, Sequence};
+    use din_program::schema::{Feature, FeatureKind, FeatureSource, KeyType, Schema, Sequence};
     use parquet::column::writer::ColumnWriter;
     use parquet::file::writer::SerializedFileWriter;
     use parquet::schema::parser::parse_message_type;
@@ -283,13 +283,14 @@ mod tests {
         let feature = Feature {
             group: "h".into(),
             name: "x".into(),
-            column: "x".into(),
+            source: FeatureSource::column("x"),
             kind: FeatureKind::Dynamic { key: KeyType::Int64 },
             sequence: Some(0),
             common: false,
             location: "m.din:3:5".into(),
         };
-        let sequence = Sequence { name: "h".into(), keep: None, common: false, location: "m.din:2:5".into() };
+        let sequence =
+            Sequence { name: "h".into(), keep: None, missing: false, common: false, location: "m.din:2:5".into() };
         let schema = Schema { features: vec![feature], sequences: vec![sequence], ..Schema::default() };
         Binding::new(&schema, &OpenOptions::new(ReadMode::Train))
     }

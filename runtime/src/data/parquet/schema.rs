@@ -192,6 +192,8 @@ fn help(required: &RequiredColumn, base: &DataType, leaf: &Type, depth: usize) -
         ColumnType::IntegerIds | ColumnType::FixedIds { .. } | ColumnType::IntegerKeys | ColumnType::Label { .. } => {
             ("BIGINT", "int64")
         }
+        // The fields of the sequence say what its entries are.
+        ColumnType::Lists => return None,
     };
     let cast = || {
         let cast = format!("cast the column: `CAST({column} AS {sql}{list})` in SQL");
@@ -227,6 +229,7 @@ fn help(required: &RequiredColumn, base: &DataType, leaf: &Type, depth: usize) -
             | ColumnType::Label { .. } => {
                 format!("write an integer: `CAST(EXTRACT(EPOCH FROM {column}) AS BIGINT)` in SQL")
             }
+            ColumnType::Lists => unreachable!("these are answered above"),
         },
         DataType::FixedSizeBinary(_) if leaf.get_basic_info().logical_type_ref() == Some(&LogicalType::Uuid) => {
             let declare = if text { "" } else { ", and declare it a string" };

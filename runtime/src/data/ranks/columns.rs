@@ -92,6 +92,8 @@ impl ColumnSet {
             sequences: sequences.iter().map(|&s| all.schema.sequences[s].clone()).collect(),
             labels: labels.iter().map(|&l| all.schema.labels[l].clone()).collect(),
             keys: keys.iter().map(|&k| all.schema.keys[k].clone()).collect(),
+            // Rules have their statistics in their places, and combinations are made later.
+            statistics: Vec::new(),
             requests: None,
         };
         for feature in &mut schema.features {
@@ -269,13 +271,13 @@ fn keep_spans<T: Copy>(spans: &[Range<usize>], width: usize, values: &mut Vec<T>
 mod tests {
     use super::*;
     use crate::data::{OpenOptions, ReadMode};
-    use din_program::schema::{Feature, KeyType, Label, LabelKind, Sequence};
+    use din_program::schema::{Feature, FeatureSource, KeyType, Label, LabelKind, Sequence};
 
     fn feature(column: &str, sequence: Option<u32>) -> Feature {
         Feature {
             group: "g".into(),
             name: column.into(),
-            column: column.into(),
+            source: FeatureSource::column(column),
             kind: FeatureKind::Dynamic { key: KeyType::Int64 },
             sequence,
             common: false,
@@ -295,7 +297,13 @@ mod tests {
                 feature("a", None),
                 feature("b", None),
             ],
-            sequences: vec![Sequence { name: "s".into(), keep, common: false, location: "m.din:2:5".into() }],
+            sequences: vec![Sequence {
+                name: "s".into(),
+                keep,
+                missing: false,
+                common: false,
+                location: "m.din:2:5".into(),
+            }],
             labels: vec![Label {
                 name: "l".into(),
                 column: "l".into(),

@@ -10,6 +10,7 @@ use super::{Turn, samples};
 use crate::batch::Batch;
 use crate::comm::{Channel, Communicator, Messages};
 use crate::data::Inner;
+use crate::data::combine::combine;
 use crate::data::gather::gather;
 use crate::data::stream::StreamOptions;
 use crate::data::window::{Window, runs};
@@ -196,7 +197,10 @@ impl SampleExchange {
             };
             made.push((to, units));
         }
-        made.par_iter_mut().for_each(|(batch, units)| gather(schema, &from, units, batch));
+        made.par_iter_mut().for_each(|(batch, units)| {
+            gather(schema, &from, units, batch);
+            combine(schema, batch);
+        });
         (self.to, self.from) = (send, from);
         Ok(Some(made.into_iter().map(|(batch, _)| batch).collect()))
     }

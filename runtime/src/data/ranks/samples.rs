@@ -10,11 +10,16 @@ use crate::comm::{floats_as_words, ids, words_as_floats};
 use crate::data::arrays::{Message, push_arrays, push_bytes};
 use crate::data::bind::Binding;
 use arrow_schema::DataType;
-use din_program::schema::{Feature, FeatureKind, LabelKind};
+use din_program::schema::{Feature, FeatureKind, LabelKind, Schema};
 
 /// Whether every id of a feature is one word.
 fn is_narrow(feature: &Feature) -> bool {
     matches!(feature.kind, FeatureKind::Fixed { size, .. } if size <= 1 << 32)
+}
+
+/// The features that are not made of others.
+fn own_columns(schema: &Schema) -> impl Iterator<Item = (usize, &Feature)> {
+    schema.features.iter().enumerate().filter(|(_, feature)| feature.combination().is_none())
 }
 
 /// Appends all samples of a batch.
@@ -26,7 +31,7 @@ pub(super) fn encode(binding: &Binding, batch: &Batch, words: &mut Vec<u32>) {
         words.extend(lengths(&batch.requests));
     }
     batch.offsets.iter().for_each(|offsets| words.extend(lengths(offsets)));
-    for (f, feature) in schema.features.iter().enumerate() {
+    for (f, feature) in own_columns(schema) {
         match feature.kind {
             FeatureKind::Dense { .. } => words.extend_from_slice(floats_as_words(&batch.dense[f])),
             FeatureKind::Fixed { .. } | FeatureKind::Dynamic { .. } if is_narrow(feature) => {
@@ -74,7 +79,7 @@ pub(super) fn decode(binding: &Binding, words: &[u32], batch: &mut Batch) {
     for (sequence, offsets) in schema.sequences.iter().zip(&mut batch.offsets) {
         push_offsets(message.take(units(sequence.common)), offsets);
     }
-    for (f, feature) in schema.features.iter().enumerate() {
+    for (f, feature) in own_columns(schema) {
         let elements = match feature.sequence {
             Some(s) => *batch.offsets[s as usize].last().expect("offsets begin with 0") as usize,
             None => units(feature.common),

@@ -3,7 +3,10 @@
 
 use super::CheckError;
 use din_program::Program;
-use din_program::schema::{Distribution, Feature, FeatureKind, GroupBy, KeyType, MetricKind, OutputPurpose, TableKind};
+use din_program::schema::{
+    Boundaries, ColumnValues, Combination, DataStatistic, DataStatisticKind, Distribution, Feature, FeatureKind,
+    FeatureSource, GroupBy, KeyType, Made, MetricKind, OutputPurpose, Replacement, Step, TableKind,
+};
 
 /// A contradiction is an error with the location of the part that has it.
 pub fn check_description(program: &Program) -> Result<(), CheckError> {
@@ -25,6 +28,7 @@ pub fn check_description(program: &Program) -> Result<(), CheckError> {
             }
         }
     }
+    check_sources(program)?;
     if let Some(requests) = &schema.requests {
         within(&requests.location, "key", requests.key, schema.keys.len())?;
     } else if schema.features.iter().any(|f| f.common) || schema.sequences.iter().any(|s| s.common) {
@@ -88,6 +92,121 @@ pub fn check_description(program: &Program) -> Result<(), CheckError> {
     }
     if program.training.batch == 0 {
         return Err(error("", "a batch of 0 samples".into()));
+    }
+    Ok(())
+}
+
+/// Where features' values come from: parts and statistics exist, and give values of the feature's
+/// kind.
+fn check_sources(program: &Program) -> Result<(), CheckError> {
+    let schema = &program.schema;
+    let ids = |feature: &Feature| !matches!(feature.kind, FeatureKind::Dense { .. });
+    for feature in &schema.features {
+        let refused = |why: &str| {
+            Err(CheckError::Schedule {
+                schedule: "description".into(),
+                location: feature.location.clone(),
+                why: format!("{}: {why}", feature.path()),
+            })
+        };
+        let has = |statistic: u32, moments: bool| {
+            let found = schema.statistics.get(statistic as usize);
+            let own = |of: &DataStatistic| schema.features.get(of.feature as usize) == Some(feature);
+            found.filter(|of| own(of)).is_some_and(|of| matches!(of.kind, DataStatisticKind::Moments) == moments)
+        };
+        let steps_fit = |steps: &[Step]| {
+            steps.iter().all(|step| match *step {
+                Step::Standard { statistic } => has(statistic, true),
+                Step::Clip(least, most) => least <= most,
+                Step::Add(_) | Step::Multiply(_) | Step::Divide(_) | Step::Log => true,
+            })
+        };
+        match &feature.source {
+            FeatureSource::Column(_) => {}
+            FeatureSource::ListMark { .. } => {
+                if feature.kind != (FeatureKind::Dense { width: 1 }) {
+                    return refused("a mark is a number");
+                }
+            }
+            FeatureSource::Rule { rule, .. } => {
+                let (of_ids, width) = match rule.holds {
+                    ColumnValues::Integers | ColumnValues::Strings => (true, 1),
+                    ColumnValues::Numbers { width } => (false, width),
+                };
+                let fits = match &rule.makes {
+                    Made::Mark => feature.kind == (FeatureKind::Dense { width: 1 }),
+                    Made::Id => of_ids && matches!(feature.kind, FeatureKind::Dynamic { .. }),
+                    Made::FixedId { size, clip } => {
+                        rule.holds == ColumnValues::Integers
+                            && feature.kind == (FeatureKind::Fixed { size: *size, clip: *clip })
+                    }
+                    Made::HashedId { size } => of_ids && *size > 0 && ids(feature),
+                    Made::Number { steps } => {
+                        !of_ids && steps_fit(steps) && feature.kind == (FeatureKind::Dense { width })
+                    }
+                    Made::Bucket { steps, boundaries } => {
+                        let known = match boundaries {
+                            Boundaries::Given(given) => given.is_sorted(),
+                            Boundaries::Quantiles { statistic } => has(*statistic, false),
+                        };
+                        !of_ids && ids(feature) && steps_fit(steps) && known
+                    }
+                    Made::Calendar { steps, .. } => !of_ids && ids(feature) && steps_fit(steps),
+                };
+                let fits = fits && (width == 1 || matches!(rule.makes, Made::Mark | Made::Number { .. }));
+                let numbers = matches!(feature.kind, FeatureKind::Dense { .. });
+                let replaced = rule.missing.as_ref().is_none_or(|missing| match missing.becomes {
+                    Replacement::Number(_) => numbers,
+                    Replacement::Id(_) | Replacement::Text(_) | Replacement::OwnId => !numbers,
+                });
+                if !fits || !replaced {
+                    return refused("its rule makes other values than it has");
+                }
+            }
+            FeatureSource::Features(combination) => {
+                let fits = |part: &Feature| {
+                    part.combination().is_none()
+                        && ids(part)
+                        && (part.common || !feature.common)
+                        && match combination {
+                            Combination::Cross { .. } | Combination::Equal { .. } => {
+                                part.sequence.is_none() || part.sequence == feature.sequence
+                            }
+                            Combination::Overlap { .. } => feature.sequence.is_none(),
+                        }
+                };
+                let made = match combination {
+                    Combination::Cross { size, .. } => ids(feature) && *size != Some(0),
+                    Combination::Equal { .. } | Combination::Overlap { .. } => {
+                        feature.kind == (FeatureKind::Dense { width: 1 })
+                    }
+                };
+                let parts = combination.parts().iter().map(|&part| schema.features.get(part as usize));
+                if combination.parts().is_empty() || !made || !parts.into_iter().all(|part| part.is_some_and(fits)) {
+                    return refused("it cannot be made of these features");
+                }
+            }
+        }
+    }
+    for statistic in &schema.statistics {
+        let of = schema.features.get(statistic.feature as usize);
+        let ruled = of.is_some_and(|feature| match &feature.source {
+            FeatureSource::Rule { rule, .. } => {
+                matches!(rule.makes, Made::Number { .. } | Made::Bucket { .. } | Made::Calendar { .. })
+            }
+            FeatureSource::Column(_) | FeatureSource::ListMark { .. } | FeatureSource::Features(_) => false,
+        });
+        let counted = match statistic.kind {
+            DataStatisticKind::Moments => true,
+            DataStatisticKind::Quantiles { buckets } => (2..=1 << 16).contains(&buckets),
+        };
+        if !ruled || !counted {
+            return Err(CheckError::Schedule {
+                schedule: "description".into(),
+                location: of.map_or_else(String::new, |feature| feature.location.clone()),
+                why: format!("a statistic of feature {}", statistic.feature),
+            });
+        }
     }
     Ok(())
 }

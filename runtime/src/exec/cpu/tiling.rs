@@ -158,7 +158,7 @@ mod tests {
     /// A model with one sequence.
     fn layout(common: bool, samples: usize, requests: &[u32], offsets: Vec<u32>) -> Layout {
         let location = String::new;
-        let sequence = Sequence { name: "s".into(), keep: None, common, location: location() };
+        let sequence = Sequence { name: "s".into(), keep: None, missing: false, common, location: location() };
         let requests_of = Requests { key: 0, location: location() };
         let schema = Schema { sequences: vec![sequence], requests: common.then_some(requests_of), ..Schema::default() };
         let mut layout = Layout::new(AxisTree::of_schema(&schema));

@@ -215,7 +215,8 @@ mod tests {
     /// Arrays of several chunks, whose ends lie anywhere, and small ones between them.
     #[test]
     fn threads_copy_what_stands_there() {
-        let sequence = Sequence { name: "s".into(), keep: None, common: false, location: String::new() };
+        let sequence =
+            Sequence { name: "s".into(), keep: None, missing: false, common: false, location: String::new() };
         let schema = Schema { sequences: vec![sequence], ..Schema::default() };
         let samples = CHUNK + 77;
         let mut offsets = vec![0u32];

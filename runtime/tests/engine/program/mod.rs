@@ -14,8 +14,8 @@ pub use reference::*;
 
 use din_program::schedule::*;
 use din_program::schema::{
-    self, Distribution, Feature, FeatureKind, Init, Label, LabelKind, Parameter, Prediction, Schema, Sequence,
-    Training, UpdateRule,
+    self, Distribution, Feature, FeatureKind, FeatureSource, Init, Label, LabelKind, Parameter, Prediction, Schema,
+    Sequence, Training, UpdateRule,
 };
 use din_program::{FORMAT, Isa, Program, SlotScope, Update, UpdateSlot};
 use din_runtime::exec::cpu::CpuExecutor;
@@ -238,7 +238,7 @@ pub fn program() -> Program {
     let feature = |group: &str, name: &str, kind, sequence| Feature {
         group: group.into(),
         name: name.into(),
-        column: name.into(),
+        source: FeatureSource::column(name),
         kind,
         sequence,
         common: false,
@@ -253,13 +253,20 @@ pub fn program() -> Program {
         sources: vec![],
         hypers: vec![],
         schema: Schema {
+            statistics: Vec::new(),
             requests: None,
             features: vec![
                 feature("visited", "item", item.clone(), Some(0)),
                 feature("ad", "item", item, None),
                 feature("ad", "price", FeatureKind::Dense { width: 1 }, None),
             ],
-            sequences: vec![Sequence { name: "visited".into(), keep: None, common: false, location: location() }],
+            sequences: vec![Sequence {
+                name: "visited".into(),
+                keep: None,
+                missing: false,
+                common: false,
+                location: location(),
+            }],
             labels: vec![Label {
                 name: "click".into(),
                 column: "click".into(),
