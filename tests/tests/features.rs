@@ -12,7 +12,7 @@ use din_runtime::comm::{Communicator, LocalCommunicator, in_process};
 use din_runtime::cpu;
 use din_runtime::data::{Dataset, OpenOptions, Order, ReadMode, StreamOptions};
 use din_runtime::run_dir::{OpenedRun, RunDirectory};
-use din_runtime::session::{CpuOptions, Device};
+use din_runtime::session::{CpuOptions, Device, LoadPurpose};
 use din_runtime::statistics::Statistics;
 use din_runtime::table::ShardPlan;
 use din_runtime::train::{TrainingOptions, train};
@@ -151,7 +151,8 @@ fn train_on(program: &Arc<Program>, out: &Path, file: &str, threads: usize, rank
 fn kept(program: &Arc<Program>, out: &Path) -> (Vec<Vec<f32>>, String) {
     let run = RunDirectory::open(out).unwrap();
     let record = run.record().unwrap();
-    let (name, loaded) = run.load("last", program, &record, &ShardPlan::whole(program.tables.len())).unwrap();
+    let plan = ShardPlan::whole(program.tables.len());
+    let (name, loaded) = run.load("last", program, &record, &plan, LoadPurpose::Training).unwrap();
     let manifest = checkpoint::read_manifest(&run.checkpoints().join(name)).unwrap();
     (loaded.model.statistics.values().unwrap().to_vec(), manifest.files["dense.safetensors"].clone())
 }

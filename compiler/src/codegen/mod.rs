@@ -106,9 +106,8 @@ fn compile_all(
     listing: bool,
     mut each: impl FnMut(usize, &[u8], &str),
 ) -> Result<(), CodegenError> {
-    let target = |allocation| {
-        target(isa, allocation).map_err(|why| CodegenError::Kernel { name: format!("{isa:?}"), why })
-    };
+    let target =
+        |allocation| target(isa, allocation).map_err(|why| CodegenError::Kernel { name: format!("{isa:?}"), why });
     let small = target(RegisterAllocation::Backtracking)?;
     let large = target(RegisterAllocation::SinglePass)?;
     let mut context = Context::new();

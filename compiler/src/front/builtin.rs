@@ -17,7 +17,7 @@ pub(super) fn reduces(builtin: Builtin) -> bool {
     match builtin {
         Sum | Mean | Max | Softmax | First | Last => true,
         Unary(_) | Min | StopGradient | Select | Position | Statistic(_) | Concat | Embed | Length | Size | Dropout
-        | Fields | Split | Zip | Pairs | Enumerate => false,
+        | Fields | Split | Zip | Pairs | Enumerate | Overlap => false,
     }
 }
 

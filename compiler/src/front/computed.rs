@@ -123,7 +123,8 @@ impl<'a> Elaborator<'a> {
                         | BinaryOperator::Greater
                         | BinaryOperator::GreaterEqual
                         | BinaryOperator::Product
-                        | BinaryOperator::Power,
+                        | BinaryOperator::Power
+                        | BinaryOperator::Range,
                         _,
                     ) => return self.not_of_a_column(e.span),
                 }

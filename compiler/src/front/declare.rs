@@ -9,7 +9,7 @@ use super::scope::{NameScope, NamedAxis, Referent};
 use super::value::{ExprValue, nearest};
 use din_grammar::ast::{self, MemberKind};
 use din_grammar::{Diagnostic, Span};
-use din_program::schema::{Feature, Keep, Key, KeyType, Label, LabelKind, Requests, Sequence};
+use din_program::schema::{Feature, Keep, Key, Label, LabelKind, Requests, Sequence};
 
 /// What is said of the lists of a sequence.
 type ListDecls<'a> = (Option<&'a ast::KeepDecl>, Option<&'a ast::MissingDecl>);

@@ -332,6 +332,14 @@ impl<'a> Elaborator<'a> {
             FeatureKindName::Other(word) => {
                 if let Some(r) = super::value::reserved(&word.name) {
                     self.not_built(r.what, r.instead, kind.span);
+                } else if let Some(help) = super::foreign::kind(&word.name) {
+                    let d = Diagnostic::error(
+                        "E0401",
+                        format!("unknown kind of feature `{}`", word.name),
+                        word.span,
+                        "not known here",
+                    );
+                    self.report(d.help(help));
                 } else {
                     self.unknown_word("E0401", "kind of feature", word, &["category", "number"]);
                 }

@@ -167,16 +167,16 @@ impl Op {
             Op::Input(k) => [Some(Attribute::Index(k.index())), None],
             Op::Param(k) => [Some(Attribute::Index(k.index())), None],
             Op::State(k) => [Some(Attribute::Index(k.index())), None],
-            Op::Lookup { table, input } => [Some(Attribute::Index(table.index())), Some(Attribute::Index(input.index()))],
+            Op::Lookup { table, input } => {
+                [Some(Attribute::Index(table.index())), Some(Attribute::Index(input.index()))]
+            }
             Op::Length(axis)
             | Op::Position(axis)
             | Op::SampleNumber(axis)
             | Op::Count(axis)
             | Op::Rename { to: axis }
             | Op::Sum { to: axis }
-            | Op::Max { to: axis } => {
-                [Some(Attribute::Axis(*axis)), None]
-            }
+            | Op::Max { to: axis } => [Some(Attribute::Axis(*axis)), None],
             Op::Slice { start } => [Some(Attribute::Index(*start)), None],
             Op::DropoutMask { site, rate } => [Some(Attribute::Index(*site)), Some(Attribute::Number(*rate))],
             Op::Unary(_)

@@ -193,8 +193,7 @@ impl Emitter<'_> {
             let (user, inside) = (self.item(id), self.phase_of[&id] == number);
             for o in &user.operands {
                 let Some(need) = o.item().filter(|need| self.phase_of.get(need) == Some(&number)) else { continue };
-                let fused =
-                    inside && phase::fuses(self.item(need), o, user) && levels.get(&need) == levels.get(&id);
+                let fused = inside && phase::fuses(self.item(need), o, user) && levels.get(&need) == levels.get(&id);
                 if !fused {
                     *stored.entry(need).or_default() |= !inside;
                 }

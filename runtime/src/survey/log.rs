@@ -75,7 +75,10 @@ pub fn measure_reading(path: &Path) -> Result<f64> {
     let program = Arc::new(run.program(&record)?);
     let statistics = match program.schema.statistics.is_empty() {
         true => Statistics::default(),
-        false => run.load("last", &program, &record, &ShardPlan::whole(program.tables.len()))?.1.model.statistics,
+        false => {
+            let plan = ShardPlan::whole(program.tables.len());
+            run.load("last", &program, &record, &plan, LoadPurpose::Training)?.1.model.statistics
+        }
     };
     let mut best = 0.0;
     for _ in 0..2 {
