@@ -294,7 +294,7 @@ fn csv_separators_vectors_and_missing_labels() {
         labels: vec![label("like", Some(-1.0))],
         keys: vec![],
     };
-    let options = OpenOptions { mode: ReadMode::Evaluate, list_separator: b';' };
+    let options = OpenOptions { list_separator: b';', ..OpenOptions::new(ReadMode::Evaluate) };
     let data = Dataset::open_with(&[&path], &schema, &options).unwrap();
     let batch = collect(&data, StreamOptions::new(8, Order::File)).unwrap().remove(0);
     assert_eq!(batch.ids[0], [1, u64::MAX]);

@@ -18,6 +18,7 @@ pub fn schema() -> Schema {
         labels: vec![label("click", None)],
         keys: vec![key("request", KeyType::Int64)],
         requests: Some(Requests { key: 0, location: "m.din:10:5".into() }),
+        statistics: vec![],
     };
     schema.features[0].common = true;
     schema.features[1].common = true;
