@@ -75,7 +75,8 @@ fn outputs_are_the_values_of_their_rows() {
     assert!(values.chunks(9).map(|vector| vector[0]).eq(logits.values().iter().copied()));
     assert!(values.chunks(9).any(|vector| vector[1..].iter().any(|v| *v != 0.0)));
     let csv = output(folder.path().join("out.csv"));
-    let refused = predict::open(&trained.program, &files, b'|', &OutputOptions { outputs: true, ..csv });
+    let refused =
+        predict::open(&trained.program, &files, b'|', &Statistics::default(), &OutputOptions { outputs: true, ..csv });
     assert!(refused.unwrap_err().message.contains("outputs are vectors, which CSV does not hold"));
 }
 
@@ -253,7 +254,9 @@ fn ranks_on_tables_in_bf16_write_what_one_rank_does() {
     let (trained, files) = clicks(folder.path(), &[300, 400]);
     let checkpoint = trained.save(folder.path());
     let run = |comm: &Arc<dyn Communicator>, name: &str, placement, tables| {
-        let data = predict::open(&trained.program, &files, b'|', &output(folder.path().join(name))).unwrap();
+        let data =
+            predict::open(&trained.program, &files, b'|', &Statistics::default(), &output(folder.path().join(name)))
+                .unwrap();
         let mut session = rank_of(&trained.program, &checkpoint, comm, placement, tables);
         let out = output(folder.path().join(name));
         predict::predict(&mut session, &data, &out, 64, comm, &mut |_| {}).unwrap();
