@@ -87,8 +87,8 @@ fn nearest(text: &str) -> Vec<&'static str> {
 /// `[text](target)` becomes `text`. No link of a page is broken over lines.
 fn without_links(line: &str) -> String {
     let (mut out, mut rest) = (String::new(), line);
-    while let Some((before, link)) = rest.split_once('[')
-        && let Some((text, after)) = link.split_once("](")
+    while let Some((head, after)) = rest.split_once("](")
+        && let Some((before, text)) = head.rsplit_once('[')
         && let Some((_, behind)) = after.split_once(')')
     {
         out += before;

@@ -48,7 +48,17 @@ fn reserved_words_are_listed() {
 }
 
 /// Rules of `din.pest` that are part of a production of another name on the page.
-const PART_OF: [(&str, &str); 39] = [
+const PART_OF: [(&str, &str); 49] = [
+    ("list_type", "type"),
+    ("ty_of_item", "item"),
+    ("plain_type", "item"),
+    ("for_each", "for"),
+    ("tuple", "kind"),
+    ("computed", "source"),
+    ("missing_list", "sequence"),
+    ("replacement", "missing"),
+    ("marked", "mark"),
+    ("minus", "literal"),
     ("import_path", "import"),
     ("import_group", "import"),
     ("import_name", "import"),

@@ -198,8 +198,9 @@ fn rows_of_every_width() {
     }
 }
 
-/// Exponentials and sigmoids of inference, at every width: as accurate as `codegen::math` says, also
-/// where the result leaves the range of normal numbers. Each is the same number wherever it stands.
+/// Exponentials and sigmoids of inference, at every width: as accurate as `codegen::math` says,
+/// also where the result leaves the range of normal numbers. Each is the same number wherever it
+/// stands.
 #[test]
 fn functions_of_inference() {
     let span = Span::default();

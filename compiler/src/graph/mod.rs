@@ -15,7 +15,7 @@
 //!
 //! An operand may live in the node's axis or in an ancestor of it; element `i` of the node then
 //! reads the operand's element `ancestor(i)`. The node's axis is the shallowest that has all its
-//! operands' axes as ancestors (or is one), unless the op says otherwise. Operands in axes without
+//! operands' axes as ancestors (or is one), unless the op says otherwise. NodeOperands in axes without
 //! such a one (two sequences) are an error. Elementwise ops take operands of one shape, or of width
 //! 1, which stand for every component. `Broadcast` does the same explicitly; nothing else
 //! broadcasts.
@@ -79,7 +79,7 @@ use smallvec::{SmallVec, smallvec};
 pub type NodeId = NodeIndex<u32>;
 
 /// The operands of a node, in order; few of them are stored in the node itself.
-pub type Operands = SmallVec<[NodeId; 4]>;
+pub type NodeOperands = SmallVec<[NodeId; 4]>;
 
 macro_rules! id {
     ($($(#[$doc:meta])* $name:ident),*) => { $(
@@ -169,7 +169,7 @@ pub struct Input {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
     pub op: Op,
-    pub operands: Operands,
+    pub operands: NodeOperands,
     pub axis: AxisId,
     pub shape: Shape,
     /// The text that asked for it; derivatives carry the span of what they differentiate.

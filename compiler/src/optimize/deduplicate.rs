@@ -15,7 +15,7 @@
 use super::cost::element_flops;
 use super::rewrite::rebuild_by_id;
 use crate::graph::{
-    AxisId, GLOBAL, Graph, GroupId, InputId, InputKind, Node, NodeId, Op, Operands, Root, TableId, UniqueKeys,
+    AxisId, GLOBAL, Graph, GroupId, InputId, InputKind, Node, NodeId, NodeOperands, Op, Root, TableId, UniqueKeys,
 };
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::BTreeSet;
@@ -105,7 +105,7 @@ pub fn deduplicate(graph: &mut Graph, thresholds: Thresholds) {
     for grouping in added {
         graph.axes.add_unique(grouping);
     }
-    let original: FxHashMap<NodeId, Operands> =
+    let original: FxHashMap<NodeId, NodeOperands> =
         needed.iter().map(|&id| (id, graph.node(id).operands.clone())).collect();
     let mut made: FxHashMap<NodeId, NodeId> = FxHashMap::default();
     rebuild_by_id(graph, |new, id, node, map| {
@@ -149,7 +149,7 @@ fn find_entities(graph: &Graph, order: &[NodeId]) -> FxHashMap<NodeId, Entity> {
             // Other sources belong to no entity, and a reduction mixes elements.
             _ => None,
         };
-        // Operands in an ancestor belong to another entity, which lives there.
+        // NodeOperands in an ancestor belong to another entity, which lives there.
         if let Some(entity) = entity.filter(|t| t.0 == node.axis) {
             entities.insert(id, entity);
         }

@@ -6,7 +6,7 @@
 //! sum for each of its fields.
 
 use super::rewrite::rebuild;
-use crate::graph::{Graph, Node, NodeId, Op, Operands};
+use crate::graph::{Graph, Node, NodeId, NodeOperands, Op};
 use rustc_hash::FxHashMap;
 
 pub(super) fn run(graph: &mut Graph) {
@@ -19,7 +19,7 @@ pub(super) fn run(graph: &mut Graph) {
 
     // New numbers of old nodes, and of the concatenations made so far, by their old operands.
     let mut new_of: FxHashMap<NodeId, NodeId> = FxHashMap::default();
-    let mut made: FxHashMap<Operands, NodeId> = FxHashMap::default();
+    let mut made: FxHashMap<NodeOperands, NodeId> = FxHashMap::default();
     // `rebuild` walks the same order.
     let mut old = nodes.into_iter();
     rebuild(graph, |new, node| {
@@ -37,13 +37,13 @@ fn concat(
     node: &Node,
     parts: &[Node],
     new_of: &FxHashMap<NodeId, NodeId>,
-    made: &mut FxHashMap<Operands, NodeId>,
+    made: &mut FxHashMap<NodeOperands, NodeId>,
 ) -> NodeId {
     if let Some(&known) = made.get(&node.operands) {
         return known;
     }
     let all = &node.operands;
-    let mut operands = Operands::new();
+    let mut operands = NodeOperands::new();
     let mut at = 0;
     while at < all.len() {
         let fits = |p: &&Node| p.operands.len() < all.len() && all[at..].starts_with(&p.operands);

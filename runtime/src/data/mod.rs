@@ -36,9 +36,10 @@
 //! | `label`, to predict | anything | anything | passed through |
 //! | `key` | any integer or string | an integer from -2^63 to 2^64 - 1; text | error |
 //!
-//! Features that are made of others have no column. A string id is the 64-bit XXH3 hash of its UTF-8 bytes: stable, and two strings with one hash
-//! are one id (for ten million distinct strings the chance that any two collide is 3e-6). An empty
-//! CSV field is a null, in a list column the empty list.
+//! Features that are made of others have no column. A string id is the 64-bit XXH3 hash of its
+//! UTF-8 bytes: stable, and two strings with one hash are one id (for ten million distinct strings
+//! the chance that any two collide is 3e-6). An empty CSV field is a null, in a list column the
+//! empty list.
 
 mod arrays;
 mod bind;

@@ -126,7 +126,7 @@ fn cycles_and_unrelated_axes() {
 #[test]
 fn tables_of_the_graph() {
     for (from, to, rule) in [
-        ("step : global [1]", "step : batch [1]", "input 2 is the step and must be global, [1]"),
+        ("step : global [1]", "step : batch [1]", "input 2 is the step or epoch and must be global, [1]"),
         ("ids 0 of 0 : visited [1]", "ids 0 of 0 : visited [2]", "input 0 holds ids and must have shape [1]"),
         ("table 0 [4]", "table 0 [0]", "table 0 has width 0"),
         ("param 0 [4, 2]", "param 0 [4, 2, 1]", "parameter 0: shape [4, 2, 1] is not of rank 1 or 2"),

@@ -5,7 +5,7 @@
 //! the same; otherwise the op is done on the values themselves and the result is broadcast.
 
 use super::{Found, Simplifier};
-use crate::graph::{AxisId, BinaryOp, GLOBAL, NodeId, Op, Operands, Shape};
+use crate::graph::{AxisId, BinaryOp, GLOBAL, NodeId, NodeOperands, Op, Shape};
 
 pub(super) fn rule(s: &mut Simplifier, id: NodeId) -> Found {
     match *s.op(id) {
@@ -20,7 +20,7 @@ pub(super) fn rule(s: &mut Simplifier, id: NodeId) -> Found {
         Op::Unary(_) | Op::StopGradient | Op::Binary(_) | Op::Select => elementwise(s, id),
         Op::Concat => {
             let operands = s.node(id).operands.clone();
-            let bare: Operands = operands.iter().map(|&o| along_components(s, o)).collect::<Option<_>>()?;
+            let bare: NodeOperands = operands.iter().map(|&o| along_components(s, o)).collect::<Option<_>>()?;
             if bare == operands {
                 return None;
             }
@@ -56,7 +56,7 @@ fn along_components(s: &mut Simplifier, id: NodeId) -> Found {
 
 fn elementwise(s: &mut Simplifier, id: NodeId) -> Found {
     let operands = s.node(id).operands.clone();
-    let stripped: Operands = operands.iter().map(|&o| bare(s, o)).collect();
+    let stripped: NodeOperands = operands.iter().map(|&o| bare(s, o)).collect();
     if stripped == operands {
         return None;
     }
