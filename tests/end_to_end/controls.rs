@@ -54,7 +54,7 @@ fn patience_ends_a_run_and_a_resumed_one() {
     // It ends two epochs after the first of the best ones.
     let auc: Vec<f64> = lines(&run)
         .lines()
-        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["metrics"]["auc(click)"].as_f64().unwrap())
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["valid"]["auc(click)"].as_f64().unwrap())
         .collect();
     let greatest = auc.iter().copied().fold(0.0, f64::max);
     let best = 1 + auc.iter().position(|&x| x == greatest).unwrap();

@@ -162,7 +162,8 @@ fn nulls() {
     assert_eq!(
         fault(vec![("x", null_list)], &one(INT, Some(0))).2,
         "train.parquet: row 1, column \"x\": expected a list of values, found null (feature s0.x, m.din:3:5); \
-         help: write an empty list for no entries, and no nulls inside lists"
+         help: write an empty list for no entries, and no nulls inside lists, or declare what they are: `missing` \
+         after the sequence's name, or after the field"
     );
     let null_entry = lists(&[Some(vec![]), Some(vec![Some(4)]), Some(vec![]), Some(vec![Some(1), None])]);
     assert_eq!(fault(vec![("x", null_entry)], &one(INT, Some(0))).1, Some(Location::Row(3)));
