@@ -236,8 +236,8 @@ fn combinations_respect_requests() {
         for batch in batches {
             let request_of = batch.request_of();
             for (f, feature) in model.schema.features.iter().enumerate() {
-                for sample in 0..batch.rows {
-                    let unit = if feature.common { request_of[sample] as usize } else { sample };
+                for (sample, &request) in request_of.iter().enumerate() {
+                    let unit = if feature.common { request as usize } else { sample };
                     let range = match feature.sequence {
                         Some(s) => {
                             let offsets = &batch.offsets[s as usize];
@@ -261,10 +261,9 @@ fn combinations_respect_requests() {
     let feature = |path: &str| without.schema.features.iter().position(|f| f.path() == path).unwrap();
     let (own, equal) = (feature("own.o"), feature("own.o == ad.a"));
     assert!(flat[equal].iter().flatten().any(|&bits| bits == u64::from(1f32.to_bits())));
-    for row in 0..24 {
+    for (row, own) in flat[own].iter().enumerate() {
         let a = flat[feature("ad.a")][row][0];
-        let by_hand: Vec<u64> =
-            flat[own][row].iter().map(|&o| u64::from(f32::from(u8::from(o == a)).to_bits())).collect();
+        let by_hand: Vec<u64> = own.iter().map(|&o| u64::from(f32::from(u8::from(o == a)).to_bits())).collect();
         assert_eq!(flat[equal][row], by_hand);
         let pair = flat[feature("user.u")][row][0] * 7 + a;
         assert_eq!(flat[feature("both.p")][row], [pair]);

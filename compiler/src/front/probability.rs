@@ -82,11 +82,11 @@ impl Elaborator<'_> {
         let mut structures: FxHashMap<NodeId, Structure> = FxHashMap::default();
         let mut open = vec![probability];
         while let Some(id) = open.pop() {
-            if !structures.contains_key(&id) {
+            structures.entry(id).or_insert_with(|| {
                 let structure = structure(graph, id);
                 open.extend(structure.parts(graph.node(id)));
-                structures.insert(id, structure);
-            }
+                structure
+            });
         }
         let mut ids: Vec<NodeId> = structures.keys().copied().collect();
         ids.sort_unstable();
