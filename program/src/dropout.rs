@@ -88,7 +88,8 @@ mod tests {
         const N: u32 = 40_000;
         for rate in [0.1, 0.5, 0.8] {
             let one = key(3, 0, 1);
-            let along: [(&str, Box<dyn Fn(u32) -> f64>); 6] = [
+            type Along = Box<dyn Fn(u32) -> f64>;
+            let along: [(&str, Along); 6] = [
                 ("samples", Box::new(move |i| factor(rate, one, [i as f32, 0.0, 0.0, 0.0]))),
                 ("entries", Box::new(move |i| factor(rate, one, [5.0, i as f32, 0.0, 0.0]))),
                 ("second entries", Box::new(move |i| factor(rate, one, [5.0, 2.0, i as f32, 0.0]))),

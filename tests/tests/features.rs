@@ -236,8 +236,8 @@ fn combinations_respect_requests() {
         for batch in batches {
             let request_of = batch.request_of();
             for (f, feature) in model.schema.features.iter().enumerate() {
-                for (sample, &request) in request_of.iter().enumerate() {
-                    let unit = if feature.common { request as usize } else { sample };
+                let unit_of = |sample: usize| if feature.common { request_of[sample] as usize } else { sample };
+                for unit in (0..batch.rows).map(unit_of) {
                     let range = match feature.sequence {
                         Some(s) => {
                             let offsets = &batch.offsets[s as usize];
