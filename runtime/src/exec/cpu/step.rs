@@ -52,7 +52,7 @@ impl CpuExecutor {
         self.run(TRAIN)
     }
 
-    /// Predictions (see [`CpuExecutor::logits`]) and, where labels are given, the loss.
+    /// Predictions (see [`CpuExecutor::predicted`]) and, where labels are given, the loss.
     pub fn infer(
         &mut self,
         state: &DenseState,

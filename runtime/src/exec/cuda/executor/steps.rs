@@ -228,7 +228,7 @@ impl<D: Driver> CudaExecutor<D> {
         Ok(())
     }
 
-    /// Predictions (see [`CudaExecutor::logits`]) and, where labels are given, the loss.
+    /// Predictions (see [`CudaExecutor::predicted`]) and, where labels are given, the loss.
     pub fn infer(&mut self, tables: &mut [Table], inputs: &StepInputs<'_>) -> Result<Option<f32>, DeviceError> {
         self.infer_with(HostTables::Own(tables), inputs)
     }
