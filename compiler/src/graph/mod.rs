@@ -15,7 +15,7 @@
 //!
 //! An operand may live in the node's axis or in an ancestor of it; element `i` of the node then
 //! reads the operand's element `ancestor(i)`. The node's axis is the shallowest that has all its
-//! operands' axes as ancestors (or is one), unless the op says otherwise. NodeOperands in axes without
+//! operands' axes as ancestors (or is one), unless the op says otherwise. Operands in axes without
 //! such a one (two sequences) are an error. Elementwise ops take operands of one shape, or of width
 //! 1, which stand for every component. `Broadcast` does the same explicitly; nothing else
 //! broadcasts.

@@ -1,5 +1,5 @@
 //! Common subexpressions: nodes with the same op, operands and type become one; of spans, the first
-//! stays. NodeOperands of commutative ops count as equal in either order (`a + b` and `b + a` round
+//! stays. Operands of commutative ops count as equal in either order (`a + b` and `b + a` round
 //! alike).
 
 use super::rewrite::rebuild;

@@ -149,7 +149,7 @@ fn find_entities(graph: &Graph, order: &[NodeId]) -> FxHashMap<NodeId, Entity> {
             // Other sources belong to no entity, and a reduction mixes elements.
             _ => None,
         };
-        // NodeOperands in an ancestor belong to another entity, which lives there.
+        // Operands in an ancestor belong to another entity, which lives there.
         if let Some(entity) = entity.filter(|t| t.0 == node.axis) {
             entities.insert(id, entity);
         }

@@ -63,10 +63,18 @@ impl Rows {
 
     fn node(&mut self, node: &Node) -> NodeId {
         let mut node = Node { operands: node.operands.iter().map(|o| self.map[o]).collect(), ..node.clone() };
-        if let Some((first, second)) = self.entries(node.axis) {
+        // Where the work is done: an outer product is summed over the deeper axis of its operands.
+        let at = match (&node.op, node.operands.as_slice()) {
+            (Op::Outer, &[x, g]) => {
+                let (x, g) = (self.new.node(x).axis, self.new.node(g).axis);
+                self.new.axes.join(x, g).expect("`verify` joins the axes of operands")
+            }
+            _ => node.axis,
+        };
+        if let Some((first, second)) = self.entries(at) {
             for k in 0..node.operands.len() {
                 let axis = self.new.node(node.operands[k]).axis;
-                if ![node.axis, first, second, GLOBAL].contains(&axis) {
+                if ![at, first, second, GLOBAL].contains(&axis) {
                     node.operands[k] = self.spread(node.operands[k], first);
                 }
             }
