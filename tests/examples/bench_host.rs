@@ -25,6 +25,7 @@ use din_runtime::leaves::DEFAULT_LEAVES;
 use din_runtime::random::Stream;
 use din_runtime::table::{self, Resolved, Table};
 use din_runtime::threads::Threads;
+use din_tests::tables::tables;
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -224,8 +225,6 @@ fn main() -> Outcome<()> {
     for &rows in &arguments.batches {
         let image = CudaImage { target: CudaTarget::Cubin(90), code: vec![0; 8], log: String::new() };
         let gpu = Gpu::open_with(&library, 0, &[image])?;
-        let tables =
-            program.tables.iter().map(|spec| Table::new(spec, &program.updates[spec.update as usize].slots, 1));
         let mut side = Side {
             engine: CudaExecutor::with(
                 program.clone(),
@@ -234,7 +233,7 @@ fn main() -> Outcome<()> {
                 CudaOptions::default(),
                 threads.clone(),
             )?,
-            tables: tables.collect::<Result<_, _>>()?,
+            tables: tables(&program, 1)?,
             resolved: program.tables.iter().map(|t| vec![Vec::new(); t.features.len()]).collect(),
             program: program.clone(),
             threads: threads.clone(),

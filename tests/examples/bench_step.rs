@@ -31,6 +31,7 @@ use din_runtime::exec::{BatchCut, DenseState, StepInputs};
 use din_runtime::leaves::DEFAULT_LEAVES;
 use din_runtime::table::{self, Resolved, Table};
 use din_runtime::threads::Threads;
+use din_tests::tables::tables;
 use safetensors::SafeTensors;
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -194,9 +195,8 @@ impl Side {
                 *numbers = found;
             }
         }
-        self.tables.clear();
-        for spec in &self.program.tables {
-            let mut table = Table::new(spec, &self.program.updates[spec.update as usize].slots, 1)?;
+        self.tables = tables(&self.program, 1)?;
+        for (table, spec) in self.tables.iter_mut().zip(&self.program.tables) {
             if let Some(weights) = init.get("table", &spec.name)? {
                 let first = usize::from(table.is_dynamic()) * table.width();
                 if table.is_dynamic() {
@@ -213,7 +213,6 @@ impl Side {
             if precision == TablePrecision::Bf16 {
                 table.round_to_bf16()?;
             }
-            self.tables.push(table);
         }
         if let Runs::Gpu(engine) = &mut self.runs {
             engine.upload(&self.state, &self.tables)?;

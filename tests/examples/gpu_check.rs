@@ -39,6 +39,7 @@ use din_tests::agreement::worst_error;
 use din_tests::cuda::{Columns, Corpus, STEPS, Storage, train, varied};
 use din_tests::random_graph::Case;
 use din_tests::specs;
+use din_tests::tables::tables;
 use din_tests::unit::{activation_case, activation_unit};
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -239,9 +240,8 @@ fn fresh(program: &Program, ids: usize) -> Outcome<(DenseState, Vec<Table>)> {
         let stream = Stream::new(3, &program.parameters[k].name, 0);
         values.iter_mut().enumerate().for_each(|(i, v)| *v = (stream.uniform(i as u64) as f32 - 0.5) * 0.2);
     }
-    let mut tables = Vec::new();
-    for spec in &program.tables {
-        let mut table = Table::new(spec, &program.updates[spec.update as usize].slots, 1)?;
+    let mut tables = tables(program, 1)?;
+    for (table, spec) in tables.iter_mut().zip(&program.tables) {
         if table.is_dynamic() {
             for id in 1..ids as u64 {
                 table.insert_loaded(id, true)?;
@@ -255,7 +255,6 @@ fn fresh(program: &Program, ids: usize) -> Outcome<(DenseState, Vec<Table>)> {
             .for_each(|(i, w)| *w = (stream.uniform(i as u64) as f32 - 0.5) * 0.1);
         // Eq. (9) divides by it.
         table.frequency_mut().fill(3.0);
-        tables.push(table);
     }
     Ok((state, tables))
 }

@@ -13,5 +13,6 @@ pub mod random_graph;
 pub mod rank_training;
 pub mod requests;
 pub mod specs;
+pub mod tables;
 pub mod towers;
 pub mod unit;

@@ -73,11 +73,7 @@ impl ModelState {
         for (spec, values) in program.states.iter().zip(&mut dense.states) {
             Stream::new(seed, &format!("state {}", spec.name), 0).fill(spec.init, values);
         }
-        let mut tables = Vec::with_capacity(program.tables.len());
-        for (t, spec) in program.tables.iter().enumerate() {
-            tables.push(Table::of_shard(spec, program.slots(spec.update), seed, plan.shard(t), threads)?);
-        }
-        keep_ids(&program, &mut tables, plan);
+        let tables = table::of_program(&program, seed, plan, threads)?;
         let statistics = Statistics::default();
         Ok(Self { program, dense, tables, statistics, oov_filled: false, purpose: LoadPurpose::Training })
     }
@@ -92,7 +88,7 @@ impl ModelState {
         purpose: LoadPurpose,
     ) -> Self {
         if purpose == LoadPurpose::Training {
-            keep_ids(&program, &mut tables, plan);
+            table::keep_ids(&program, &mut tables, plan);
         }
         Self { program, dense, tables, statistics, oov_filled: true, purpose }
     }
@@ -209,14 +205,5 @@ impl ModelState {
             .chain(tables.by_ref().map(|(spec, table)| (&spec.name, table.find_weight(diverged))))
             .find(|(_, weight)| weight.is_some())?;
         Some((name.clone(), weight?))
-    }
-}
-
-/// Tables whose updates sum over rows keep their ids.
-fn keep_ids(program: &Program, tables: &mut [Table], plan: &ShardPlan) {
-    for (spec, table) in program.tables.iter().zip(tables) {
-        if program.sums_over_rows(spec.update) {
-            table.keep_ids(plan.sharding.buckets);
-        }
     }
 }

@@ -59,6 +59,7 @@ pub use field::RowField;
 pub use frequency::{FrequencyCounter, IdFrequencies, id_counts, join_frequencies};
 pub use occurrences::{Occurrences, RowReads};
 pub use oov::{OovSums, fill_oov_rows};
+pub use order::keep_ids;
 pub use resolve::{Resolved, resolve_read, resolve_train};
 pub use shard::{Placement, ShardPlan, Sharding};
 pub use weights::{RowValues, row_words};
@@ -67,7 +68,7 @@ use crate::column_loops;
 use crate::random::Stream;
 use crate::threads::Threads;
 use din_program::schema::{self, TableKind};
-use din_program::{SlotScope, TablePrecision, UpdateSlot};
+use din_program::{Program, SlotScope, TablePrecision, UpdateSlot};
 use index::{Index, Mark};
 use order::KeptIds;
 use owned::OwnedIds;
@@ -120,24 +121,29 @@ struct TableSlot {
     slab: Slab,
 }
 
+/// The tables of a program before training, in its order, as one rank of a run has them: its part
+/// of each, and the ids of rows where an update sums over them.
+///
+/// # Errors
+/// There is no memory for them.
+pub fn of_program(program: &Program, seed: u64, plan: &ShardPlan, threads: &Threads) -> Result<Vec<Table>, TableError> {
+    let mut tables = Vec::with_capacity(program.tables.len());
+    for (t, spec) in program.tables.iter().enumerate() {
+        tables.push(Table::of_shard(spec, program.slots(spec.update), seed, plan.shard(t), threads)?);
+    }
+    keep_ids(program, &mut tables, plan);
+    Ok(tables)
+}
+
 impl Table {
     /// The table as it is before training: a dynamic one with the OOV row alone, a fixed one with
     /// all rows.
     pub fn new(spec: &schema::TableSpec, slots: &[UpdateSlot], seed: u64) -> Result<Table, TableError> {
-        Self::with_threads(spec, slots, seed, &Threads::caller())
+        Self::of_shard(spec, slots, seed, None, &Threads::caller())
     }
 
-    /// The same; the rows of a fixed table are drawn on these threads.
-    pub fn with_threads(
-        spec: &schema::TableSpec,
-        slots: &[UpdateSlot],
-        seed: u64,
-        threads: &Threads,
-    ) -> Result<Table, TableError> {
-        Self::of_shard(spec, slots, seed, None, threads)
-    }
-
-    /// The same for the part of a table that one rank owns; `None` for all of it.
+    /// The same for the part of a table that one rank owns, `None` for all of it; the rows of a
+    /// fixed table are drawn on these threads.
     pub fn of_shard(
         spec: &schema::TableSpec,
         slots: &[UpdateSlot],

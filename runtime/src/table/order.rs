@@ -1,8 +1,9 @@
 //! The order of a table's rows in sums over them: by bucket, within a bucket by id, so that no sum
 //! depends on the order in which ids came, or on which rank has which bucket.
 
-use super::{Kind, Sharding, Table};
+use super::{Kind, ShardPlan, Sharding, Table};
 use crate::leaves::LeafRange;
+use din_program::Program;
 
 /// What is kept for sums over a table's rows.
 #[derive(Debug)]
@@ -15,6 +16,15 @@ pub(super) struct KeptIds {
 impl KeptIds {
     pub fn push(&mut self, id: u64) {
         self.ids.push(id);
+    }
+}
+
+/// Lets every table of a program whose update sums over rows keep the ids of its rows.
+pub fn keep_ids(program: &Program, tables: &mut [Table], plan: &ShardPlan) {
+    for (spec, table) in program.tables.iter().zip(tables) {
+        if program.sums_over_rows(spec.update) {
+            table.keep_ids(plan.sharding.buckets);
+        }
     }
 }
 

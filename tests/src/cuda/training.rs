@@ -145,8 +145,7 @@ pub fn train<P: Storage>(
         let mut state = DenseState::new(&program);
         state.params.iter_mut().zip(&params).for_each(|(to, from)| fill(to, from));
         state.states.iter_mut().zip(&states).for_each(|(to, from)| fill(to, from));
-        let slots = |update: u32| &program.updates[update as usize].slots;
-        let mut host: Vec<Table> = program.tables.iter().map(|t| Table::new(t, slots(t.update), 1).unwrap()).collect();
+        let mut host = crate::tables::tables(&program, 1).unwrap();
         for (table, (weights, counts)) in host.iter_mut().zip(&tables) {
             fill(table.weights_mut(), weights);
             fill(table.frequency_mut(), counts);

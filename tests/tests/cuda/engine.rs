@@ -19,6 +19,7 @@ use din_runtime::table::Table;
 use din_runtime::threads::Threads;
 use din_tests::cuda::{ARCHITECTURE, Columns, Device, Shim, Trainer, columns};
 use din_tests::random_graph::Random;
+use din_tests::tables::tables;
 use std::sync::Arc;
 
 pub struct Case {
@@ -48,9 +49,7 @@ impl Case {
             let numbers = r.numbers(values.len());
             values.iter_mut().zip(numbers).for_each(|(to, from)| *to = from as f32 * 0.2);
         }
-        let slots = |update: u32| &self.program.updates[update as usize].slots;
-        let mut tables: Vec<Table> =
-            self.program.tables.iter().map(|t| Table::new(t, slots(t.update), 9).unwrap()).collect();
+        let mut tables = tables(&self.program, 9).unwrap();
         tables.iter_mut().for_each(|t| t.frequency_mut().fill(4.0));
         (state, tables)
     }

@@ -15,6 +15,7 @@ use din_runtime::threads::Threads;
 use din_tests::cuda::{self as shim, Shim};
 use din_tests::random_graph::Random;
 use din_tests::requests::{E, IDS, Log, UNIT, logs, model};
+use din_tests::tables::tables;
 use std::sync::Arc;
 
 /// Losses of training, logits afterwards, and all weights of tables.
@@ -66,8 +67,7 @@ fn start(program: &din_program::Program) -> (DenseState, Vec<Table>) {
         values.iter_mut().zip(numbers).for_each(|(to, from)| *to = from as f32 * 0.2);
     };
     state.params.iter_mut().for_each(|p| fill(p));
-    let slots = |update: u32| &program.updates[update as usize].slots;
-    let mut tables: Vec<Table> = program.tables.iter().map(|t| Table::new(t, slots(t.update), 9).unwrap()).collect();
+    let mut tables = tables(program, 9).unwrap();
     for table in &mut tables {
         assert_eq!(table.rows(), IDS);
         fill(table.weights_mut());

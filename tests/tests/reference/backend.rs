@@ -10,6 +10,7 @@ use din_runtime::exec::{BatchCut, DenseState, StepInputs};
 use din_runtime::leaves::DEFAULT_LEAVES;
 use din_runtime::table::Table;
 use din_runtime::threads::Threads;
+use din_tests::tables::tables;
 use std::sync::Arc;
 
 const BOUND: f64 = 1e-4;
@@ -43,14 +44,14 @@ impl<'c> Running<'c> {
         for (k, numbers) in state.states.iter_mut().enumerate() {
             *numbers = narrow(&case.start_state(k));
         }
-        let tables = (0..program.tables.len()).map(|k| Self::table(case, &program, k)).collect();
+        let mut tables = tables(&program, 1).unwrap();
+        (0..).zip(&mut tables).for_each(|(k, table)| Self::fill(table, case, &program, k));
         Running { case, program, engine, state, tables }
     }
 
-    /// The table with the fixture's rows; ids in their order.
-    fn table(case: &Case, program: &Program, k: usize) -> Table {
+    /// Gives a table the fixture's rows; ids in their order.
+    fn fill(table: &mut Table, case: &Case, program: &Program, k: usize) {
         let spec = &program.tables[k];
-        let mut table = Table::new(spec, &program.updates[spec.update as usize].slots, 1).unwrap();
         if table.is_dynamic() {
             let name = case.names.exact("table", &spec.name);
             for (i, &id) in case.data.ids(&format!("ids.{name}")).iter().enumerate() {
@@ -59,7 +60,6 @@ impl<'c> Running<'c> {
             table.frequency_mut().copy_from_slice(&narrow(&case.counts(k)));
         }
         table.weights_mut().copy_from_slice(&narrow(&case.start_table(k)));
-        table
     }
 
     /// Runs the samples; gives the loss.

@@ -81,8 +81,10 @@ DIN_CALL void din_product_f32(unsigned rows, const A& a, const B& b, const C& c)
             for (unsigned s = 0u; s < S; ++s) sum[r][s] = 0.0f;
 #pragma unroll
         for (unsigned p = 0u; p < A::PARTS; ++p) {
+            if constexpr (K >= V) {
 #pragma unroll(R * S > 32u ? 1 : 2)
-            for (unsigned k = 0u; k < K / V * V; k += V) din_step<V, Share>(p, k, a, b, row, j, sum);
+                for (unsigned k = 0u; k < K / V * V; k += V) din_step<V, Share>(p, k, a, b, row, j, sum);
+            }
 #pragma unroll
             for (unsigned k = K / V * V; k < K; ++k) din_step<1u, Share>(p, k, a, b, row, j, sum);
         }

@@ -20,7 +20,7 @@ use din_program::schema::{
 use din_program::{FORMAT, Isa, Program, SlotScope, Update, UpdateSlot};
 use din_runtime::exec::cpu::CpuExecutor;
 use din_runtime::exec::{DenseState, ExecError};
-use din_runtime::table::Table;
+use din_runtime::table::{self, ShardPlan, Table};
 use din_runtime::threads::Threads;
 use kernels::{KERNELS, signatures};
 use std::sync::Arc;
@@ -331,5 +331,5 @@ pub fn state(program: &Program) -> DenseState {
 }
 
 pub fn tables(program: &Program) -> Vec<Table> {
-    program.tables.iter().map(|t| Table::new(t, &program.updates[t.update as usize].slots, 7).unwrap()).collect()
+    table::of_program(program, 7, &ShardPlan::whole(program.tables.len()), &Threads::caller()).unwrap()
 }
