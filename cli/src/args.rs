@@ -68,6 +68,9 @@ pub enum Verb {
     /// Check specs: names, types, shapes, tables, training; no data are read
     #[command(after_help = "Example:\n  din check models/din.din\n  din check --format json models/*.din")]
     Check(CheckArgs),
+    /// Run the `test` blocks of specs and libraries, by the reference interpreter
+    #[command(after_help = "Example:\n  din test my_layers.din\n  din test stdlib models   # folders: all .din files below them")]
+    Test(TestArgs),
     /// Say what a code of an error or warning means, with a failing and a corrected example
     #[command(after_help = "Example:\n  din explain E0302\n  din explain   # lists all codes")]
     Explain(ExplainArgs),
@@ -132,6 +135,13 @@ fn name_value(text: &str) -> Result<(String, String), String> {
         }
         _ => Err("expected NAME=VALUE, such as lr=3e-4".into()),
     }
+}
+
+#[derive(Debug, Args)]
+pub struct TestArgs {
+    /// .din files, or folders of them
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -52,7 +52,24 @@ pub enum Item {
     Regularizer(Regularizer),
     Optimizer(Optimizer),
     Metric(MetricDecl),
+    Schema(SchemaDecl),
     Model(Model),
+    Test(Test),
+}
+
+impl Item {
+    /// The name that it defines; a test defines none.
+    pub fn name(&self) -> Option<&Ident> {
+        match self {
+            Item::Function(f) => Some(&f.name),
+            Item::Regularizer(r) => Some(&r.name),
+            Item::Optimizer(o) => Some(&o.name),
+            Item::Metric(m) => Some(&m.name),
+            Item::Schema(s) => Some(&s.name),
+            Item::Model(m) => Some(&m.name),
+            Item::Test(_) => None,
+        }
+    }
 }
 
 /// `fn dice(x: [n], momentum = 0.99, eps = 1e-8) -> [n] { … }`
@@ -137,10 +154,66 @@ pub struct MetricDecl {
     pub span: Span,
 }
 
+/// `schema shop { features … label … key … }`: what comes in, for several models.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SchemaDecl {
+    pub docs: Docs,
+    pub name: Ident,
+    /// Of any kind: the checker says which a schema may have.
+    pub members: Vec<Member>,
+    pub span: Span,
+}
+
+/// `test "name" in training { given … expect … }`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Test {
+    pub docs: Docs,
+    /// The text in quotes.
+    pub name: Ident,
+    /// `in training`: `training` is true.
+    pub training: bool,
+    pub parts: Vec<TestPart>,
+    pub span: Span,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct TestPart {
+    pub kind: TestPartKind,
+    pub span: Span,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum TestPartKind {
+    Let(Let),
+    Layer(Layer),
+    /// `given history: samples => s => [2] = [[[1, 2], [3, 4]]]`
+    Given {
+        name: Ident,
+        /// The axes, outermost first.
+        axes: Vec<Ident>,
+        shape: Vec<Dimension>,
+        value: Expr,
+    },
+    /// `given param unit.0.weight = [[1], [2]]`, `given state mean = [0]`
+    GivenWeight {
+        state: bool,
+        path: Ident,
+        value: Expr,
+    },
+    /// `expect f(x) = [1, 2] within 1e-9`
+    Expect {
+        value: Expr,
+        expected: Expr,
+        within: Option<Expr>,
+    },
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct Model {
     pub docs: Docs,
     pub name: Ident,
+    /// `on shop`: the schema whose columns it reads.
+    pub schema: Option<Ident>,
     pub members: Vec<Member>,
     pub span: Span,
 }

@@ -11,6 +11,7 @@ mod info;
 mod plan;
 mod run;
 mod synth;
+mod test;
 
 use crate::args::{StandaloneVerb, TrainArgs, Verb};
 use crate::failure::Outcome;
@@ -22,6 +23,7 @@ use din_runtime::bundle::Bundle;
 pub fn din(console: &Console, verb: Verb) -> Outcome {
     match verb {
         Verb::Check(args) => check::check(console, &args),
+        Verb::Test(args) => test::test(console, &args),
         Verb::Explain(args) => {
             explain::explain(console, &args);
             Ok(())

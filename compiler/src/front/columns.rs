@@ -14,11 +14,11 @@ enum ColumnKind {
 
 impl<'a> Elaborator<'a> {
     /// A column has one kind, and a label's column is no feature.
-    pub(super) fn columns(&mut self, model: &'a ast::Model) {
+    pub(super) fn columns(&mut self, members: &[&'a ast::Member]) {
         let mut seen: Vec<(&'a str, ColumnKind, bool, Span)> = Vec::new();
         let mut labels: Vec<(&'a str, Span)> = Vec::new();
         let mut keys: Vec<Span> = Vec::new();
-        for member in &model.members {
+        for member in members {
             match &member.kind {
                 MemberKind::Features { fields, .. } | MemberKind::Sequence { fields, .. } => {
                     let list = matches!(member.kind, MemberKind::Sequence { .. });

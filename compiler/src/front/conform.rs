@@ -253,7 +253,7 @@ impl<'a> Elaborator<'a> {
             ast::Item::Optimizer(o) => (&o.parameters, None, true),
             ast::Item::Regularizer(r) => (&r.parameters, None, true),
             ast::Item::Metric(m) => (&m.parameters, None, false),
-            ast::Item::Model(_) => return,
+            ast::Item::Schema(_) | ast::Item::Model(_) | ast::Item::Test(_) => return,
         };
         for ty in parameters.iter().filter_map(|p| p.ty.as_ref()).chain(result) {
             let word = match &ty.kind {

@@ -90,6 +90,9 @@ pub(super) struct Declarations<'a> {
     pub poisoned_tables: bool,
     pub hypers: Vec<(String, f64, Span)>,
     pub used_features: FxHashSet<usize>,
+    /// Features and labels that the model names, whether or not that comes to something.
+    pub named_features: FxHashSet<usize>,
+    pub named_labels: FxHashSet<usize>,
     pub used_tables: FxHashSet<usize>,
 }
 

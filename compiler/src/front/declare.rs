@@ -16,45 +16,66 @@ type ListDecls<'a> = (Option<&'a ast::KeepDecl>, Option<&'a ast::MissingDecl>);
 
 impl<'a> Elaborator<'a> {
     /// Reads all declarations of the model into `declarations`, and binds their names.
-    pub fn declare(&mut self, scope: &mut NameScope<'a>, model: &'a ast::Model, sets: &[(String, String, Span)]) {
-        self.hypers(scope, model, sets);
-        let common = self.common_groups(model);
-        for member in &model.members {
-            match &member.kind {
-                MemberKind::Features { name, fields } => {
-                    let common = common.contains(&name.name.as_str());
-                    self.group(scope, name, None, common, fields);
-                }
-                MemberKind::Sequence { name, keep, missing, fields } => {
-                    let common = common.contains(&name.name.as_str());
-                    self.group(scope, name, Some((keep.as_ref(), missing.as_ref())), common, fields);
-                }
-                MemberKind::Label { name, kind, column, missing } => {
-                    self.label(scope, name, kind, column.as_ref(), missing.as_ref());
-                }
-                MemberKind::Key { name, kind, column } => self.key(scope, name, kind, column.as_ref()),
-                MemberKind::Embedding(_)
-                | MemberKind::Hyper { .. }
-                | MemberKind::Let(_)
-                | MemberKind::Layer(_)
-                | MemberKind::Predict { .. }
-                | MemberKind::Train(_)
-                | MemberKind::Report { .. }
-                | MemberKind::Output { .. }
-                | MemberKind::Assert { .. }
-                | MemberKind::Common { .. } => {}
-            }
+    pub fn declare(
+        &mut self,
+        scope: &mut NameScope<'a>,
+        schema: Option<(usize, &[&'a ast::Member])>,
+        model: &'a ast::Model,
+        sets: &[(String, String, Span)],
+    ) {
+        let of_schema = schema.map_or(&[][..], |(_, members)| members);
+        let all: Vec<&'a ast::Member> = of_schema.iter().copied().chain(&model.members).collect();
+        let common = common_groups(&all);
+        if let Some(schema) = schema {
+            self.declare_schema(scope, schema, &common);
         }
-        self.finish_fields(scope);
-        self.requests(model);
-        self.columns(model);
-        self.output_columns(model);
+        self.hypers(scope, model, sets);
+        for member in &model.members {
+            self.declare_columns(scope, member, &common);
+        }
+        self.finish_columns(scope, &all);
         self.declarations.tables_of = vec![Vec::new(); self.declarations.schema.features.len()];
         for member in &model.members {
             if let MemberKind::Embedding(e) = &member.kind {
                 self.embedding(scope, e, member.span);
             }
         }
+    }
+
+    /// Declares a group, label or key; `common` are the groups that requests have in common.
+    pub(super) fn declare_columns(&mut self, scope: &mut NameScope<'a>, member: &'a ast::Member, common: &[&'a str]) {
+        match &member.kind {
+            MemberKind::Features { name, fields } => {
+                let common = common.contains(&name.name.as_str());
+                self.group(scope, name, None, common, fields);
+            }
+            MemberKind::Sequence { name, keep, missing, fields } => {
+                let common = common.contains(&name.name.as_str());
+                self.group(scope, name, Some((keep.as_ref(), missing.as_ref())), common, fields);
+            }
+            MemberKind::Label { name, kind, column, missing } => {
+                self.label(scope, name, kind, column.as_ref(), missing.as_ref());
+            }
+            MemberKind::Key { name, kind, column } => self.key(scope, name, kind, column.as_ref()),
+            MemberKind::Embedding(_)
+            | MemberKind::Hyper { .. }
+            | MemberKind::Let(_)
+            | MemberKind::Layer(_)
+            | MemberKind::Predict { .. }
+            | MemberKind::Train(_)
+            | MemberKind::Report { .. }
+            | MemberKind::Output { .. }
+            | MemberKind::Assert { .. }
+            | MemberKind::Common { .. } => {}
+        }
+    }
+
+    /// What can be said of columns when all of them are declared.
+    pub(super) fn finish_columns(&mut self, scope: &NameScope<'a>, members: &[&'a ast::Member]) {
+        self.finish_fields(scope);
+        self.requests(members);
+        self.columns(members);
+        self.output_columns(members);
     }
 
     /// Binds a name of the model; refuses one that is taken, by the model or by an import.
@@ -178,22 +199,11 @@ impl<'a> Elaborator<'a> {
         }
     }
 
-    /// The names of the groups that some `common` declares.
-    fn common_groups(&self, model: &'a ast::Model) -> Vec<&'a str> {
-        let mut names = Vec::new();
-        for member in &model.members {
-            if let MemberKind::Common { groups, .. } = &member.kind {
-                names.extend(groups.iter().map(|g| g.name.as_str()));
-            }
-        }
-        names
-    }
-
     /// `common user, visited by request_id`: checks the names, and notes the key.
-    fn requests(&mut self, model: &'a ast::Model) {
+    fn requests(&mut self, members: &[&'a ast::Member]) {
         let mut first: Option<Span> = None;
         let mut seen: Vec<&'a ast::Ident> = Vec::new();
-        for member in &model.members {
+        for member in members {
             let MemberKind::Common { groups, by } = &member.kind else { continue };
             if let Some(first) = first {
                 let d = Diagnostic::error("E0203", "`common` is declared twice", member.span, "again here");
@@ -239,7 +249,9 @@ impl<'a> Elaborator<'a> {
         let index = self.declarations.groups.len();
         let fresh = self.claim(scope, name, Referent::Value(ExprValue::Group(index)));
         let axis = sequence.then_some(self.declarations.schema.sequences.len() as u32);
-        if sequence {
+        // A sequence of which nothing is read has no axis.
+        let read = fields.is_empty() || fields.iter().any(|field| self.declares_field(&name.name, &field.name.name));
+        if sequence && read {
             if let Some(keep) = keep
                 && (keep.count == 0 || keep.count > u64::from(u32::MAX))
             {
@@ -275,7 +287,9 @@ impl<'a> Elaborator<'a> {
             self.field_of(scope, group, field, &mut names);
         }
         self.declarations.groups[index].features.end = self.declarations.schema.features.len();
-        if let Some(mark) = missing.and_then(|missing| missing.mark.as_ref()) {
+        if let Some(mark) = missing.and_then(|missing| missing.mark.as_ref())
+            && self.declares_field(&name.name, &mark.name)
+        {
             let of_list = |feature: &&Feature| feature.sequence == axis;
             let column = self.declarations.schema.features[start..].iter().filter(of_list).find_map(Feature::column);
             if let Some(column) = column.map(str::to_string) {
@@ -292,6 +306,9 @@ impl<'a> Elaborator<'a> {
         column: Option<&'a ast::Ident>,
         missing: Option<&'a ast::Expr>,
     ) {
+        if !self.declares_label(&name.name) {
+            return;
+        }
         let known = LabelKind::ALL.iter().find(|(word, _)| *word == kind.name).map(|(_, kind)| *kind);
         if known.is_none() {
             self.unknown_word("E0401", "kind of label", kind, &LabelKind::ALL.map(|(word, _)| word));
@@ -351,4 +368,15 @@ impl<'a> Elaborator<'a> {
             self.declarations.schema.keys.push(Key { name: name.name.clone(), column, kind, location });
         }
     }
+}
+
+/// The names of the groups that some `common` declares.
+pub(super) fn common_groups<'a>(members: &[&'a ast::Member]) -> Vec<&'a str> {
+    let mut names = Vec::new();
+    for member in members {
+        if let MemberKind::Common { groups, .. } = &member.kind {
+            names.extend(groups.iter().map(|g| g.name.as_str()));
+        }
+    }
+    names
 }

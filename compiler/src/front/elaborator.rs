@@ -5,6 +5,7 @@ use super::declarations::Declarations;
 use super::distribution::DistributionName;
 use super::foreign;
 use super::load::{Definition, DefinitionId, Module, listed};
+use super::schema::{SchemaExtent, SchemaReading};
 use super::scope::{NameScope, Referent};
 use super::value::{Builtin, Callee, ExprValue, Tensor, nearest, reserved};
 use super::walk::{CallFrame, Context, GraphWalk, InputKey};
@@ -45,6 +46,14 @@ pub(super) struct Elaborator<'a> {
     pub sampling: bool,
     /// A `predict` is faulty or none is there: labels without prediction are its consequence.
     pub unpredicted: bool,
+    /// What is declared of the model's schema; everything, where it is not known yet.
+    pub reading: Option<SchemaReading>,
+    /// The declarations at hand are the schema's.
+    pub in_schema: bool,
+    /// The declarations that are the schema's.
+    pub schema_extent: SchemaExtent,
+    /// The model's schema is not there, which is reported: nothing more can be said of the model.
+    pub broken_schema: bool,
     /// Names of groups that are not there and were reported: other uses of them say nothing new.
     unknown_groups: FxHashSet<String>,
     depth: usize,
@@ -71,6 +80,10 @@ impl<'a> Elaborator<'a> {
             conditions: Vec::new(),
             sampling: false,
             unpredicted: false,
+            reading: None,
+            in_schema: false,
+            schema_extent: SchemaExtent::default(),
+            broken_schema: false,
             unknown_groups: FxHashSet::default(),
             depth: 0,
             steps: 0,
@@ -266,6 +279,19 @@ impl<'a> Elaborator<'a> {
     pub fn resolve(&mut self, scope: &NameScope<'a>, name: &str, span: Span) -> ExprValue<'a> {
         if let Some(binding) = scope.find(name) {
             let binding = binding.clone();
+            match binding.referent {
+                Referent::Value(ExprValue::Feature(feature)) => {
+                    self.declarations.named_features.insert(feature);
+                }
+                Referent::Label(label) => {
+                    self.declarations.named_labels.insert(label);
+                }
+                Referent::Value(_)
+                | Referent::State(..)
+                | Referent::Weight(_)
+                | Referent::Slot(..)
+                | Referent::Key(_) => {}
+            }
             return match binding.referent {
                 Referent::Value(v) => v,
                 Referent::State(_, t) | Referent::Weight(t) | Referent::Slot(_, t) => ExprValue::Tensor(t),
@@ -311,7 +337,9 @@ impl<'a> Elaborator<'a> {
             ast::Item::Optimizer(_) => Some("an optimizer stands after the word `optimizer`"),
             ast::Item::Regularizer(_) => Some("a regularizer stands after the word `regularize`"),
             ast::Item::Metric(_) => Some("a metric stands after the word `report`"),
+            ast::Item::Schema(_) => Some("a schema stands after a model's name: `model name on …`"),
             ast::Item::Model(_) => None,
+            ast::Item::Test(_) => unreachable!("a test has no name to be found by"),
         };
         let kind = super::load::item_kind(item);
         let mut d = Diagnostic::error("E0206", format!("`{name}` is not a function"), span, "used as a value")

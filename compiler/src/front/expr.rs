@@ -113,6 +113,7 @@ impl<'a> Elaborator<'a> {
                 let group = &self.declarations.groups[g];
                 let features = &self.declarations.schema.features;
                 if let Some(f) = group.features.clone().find(|&f| features[f].name == name.name) {
+                    self.declarations.named_features.insert(f);
                     return ExprValue::Feature(f);
                 }
                 let known: Vec<&str> = group.features.clone().map(|f| features[f].name.as_str()).collect();

@@ -47,6 +47,9 @@ impl<'a> Elaborator<'a> {
         if !self.new_field(group, &field.name, names) {
             return;
         }
+        if !self.declares_field(&group.name.name, &field.name.name) {
+            return;
+        }
         let pooled = field.pooled.as_ref();
         let sequence = match pooled {
             Some(pooled) => self.pooled_list(group, field, pooled),
@@ -74,6 +77,7 @@ impl<'a> Elaborator<'a> {
             self.pooling(group, field, pooled, feature);
         }
         if let (Some(mark), Some(source)) = (mark, marked)
+            && self.declares_field(&group.name.name, &mark.name)
             && self.new_field(group, mark, names)
         {
             self.push_feature(group, mark, FeatureKind::Dense { width: 1 }, source, group.sequence);

@@ -22,6 +22,10 @@ impl<'a> Elaborator<'a> {
         let modules = self.modules;
         self.sampling = true;
         for item in &modules[module].file.items {
+            if let ast::Item::Schema(schema) = item {
+                self.schema_alone(module, schema);
+                continue;
+            }
             for training in [true, false] {
                 self.walk = GraphWalk::new(Graph::default(), training, Context::Model);
                 match item {
@@ -35,10 +39,23 @@ impl<'a> Elaborator<'a> {
                         let rule = self.sample_rule(module, r);
                         self.regularizer_alone(&rule);
                     }
-                    ast::Item::Metric(_) | ast::Item::Model(_) => {}
+                    ast::Item::Metric(_) | ast::Item::Schema(_) | ast::Item::Model(_) | ast::Item::Test(_) => {}
                 }
             }
         }
+    }
+
+    /// The declarations of a schema, as a model would read them.
+    fn schema_alone(&mut self, module: usize, schema: &'a ast::SchemaDecl) {
+        let before = std::mem::take(&mut self.declarations);
+        let members = self.schema_members(schema);
+        let common = common_groups(&members);
+        let mut scope = NameScope::new(module, None);
+        for member in &members {
+            self.declare_columns(&mut scope, member, &common);
+        }
+        self.finish_columns(&scope, &members);
+        self.declarations = before;
     }
 
     /// Calls a function with arguments that fit its types, if they say enough; otherwise looks its

@@ -70,23 +70,15 @@ pub(super) struct Loader<'p> {
     known: FxHashMap<String, Loading>,
 }
 
-pub(super) fn item_name(item: &ast::Item) -> &ast::Ident {
-    match item {
-        ast::Item::Function(f) => &f.name,
-        ast::Item::Regularizer(r) => &r.name,
-        ast::Item::Optimizer(o) => &o.name,
-        ast::Item::Metric(m) => &m.name,
-        ast::Item::Model(m) => &m.name,
-    }
-}
-
 pub(super) fn item_kind(item: &ast::Item) -> &'static str {
     match item {
         ast::Item::Function(_) => "function",
         ast::Item::Regularizer(_) => "regularizer",
         ast::Item::Optimizer(_) => "optimizer",
         ast::Item::Metric(_) => "metric",
+        ast::Item::Schema(_) => "schema",
         ast::Item::Model(_) => "model",
+        ast::Item::Test(_) => "test",
     }
 }
 
@@ -165,7 +157,7 @@ impl<'p> Loader<'p> {
         }
         let index = self.modules.len();
         for (item, i) in file.items.iter().zip(0..) {
-            let name = item_name(item);
+            let Some(name) = item.name() else { continue };
             let item = Some(DefinitionId { module: index, item: i });
             taken.push((name, Definition { item, span: name.span }));
         }
@@ -196,21 +188,21 @@ impl<'p> Loader<'p> {
 
     fn exported(&mut self, module: usize, name: &ast::Ident, path: &str) -> Option<usize> {
         let items = &self.modules[module].file.items;
-        let found = items.iter().position(|i| item_name(i).name == name.name);
+        let found = items.iter().position(|i| i.name().is_some_and(|n| n.name == name.name));
         match found.map(|i| (i, &items[i])) {
             Some((_, ast::Item::Model(_))) => {
                 let d = Diagnostic::error(
                     "E0206",
                     format!("`{}` is a model; models are not imported", name.name),
                     name.span,
-                    "not a function, optimizer, regularizer or metric",
+                    "not a function, optimizer, regularizer, metric or schema",
                 );
-                self.diagnostics.push(d.help("move what both models share into a function and import that"));
+                self.diagnostics.push(d.help("move what both models share into a function or a schema, and import that"));
                 None
             }
             Some((i, _)) => Some(i),
             None => {
-                let all: Vec<&str> = items.iter().map(|i| item_name(i).name.as_str()).collect();
+                let all: Vec<&str> = items.iter().filter_map(|i| i.name()).map(|name| name.name.as_str()).collect();
                 let mut d = Diagnostic::error(
                     "E0202",
                     format!("`{path}` has no `{}`", name.name),
@@ -250,7 +242,12 @@ impl<'p> Loader<'p> {
         }
         let items = din_grammar::parse(&text, FileId::default()).map(|file| file.items).unwrap_or_default();
         let exported: Vec<String> =
-            items.iter().filter(|i| !matches!(i, ast::Item::Model(_))).map(|i| item_name(i).name.clone()).collect();
+            items
+            .iter()
+            .filter(|i| !matches!(i, ast::Item::Model(_)))
+            .filter_map(|i| i.name())
+            .map(|n| n.name.clone())
+            .collect();
         let module = full.join(".");
         let example = exported.first().map_or("name", String::as_str);
         let help = format!("`use` takes names out of a module: `use {module}.{{{example}}}`");

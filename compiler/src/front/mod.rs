@@ -20,6 +20,8 @@
 //! | `usage`, `names` | what is unused |
 //! | `untrained` | what no gradient reaches |
 //! | `library` | files without a model |
+//! | `schema` | columns that several models share |
+//! | `test` | `test` blocks |
 //!
 //! Guarantees: every independent fault is reported once, and nothing that follows from it is
 //! reported (a faulty value is *poison*, which every operation passes on); no text causes a panic;
@@ -57,9 +59,11 @@ mod probability;
 mod report;
 mod rule;
 mod schedule;
+mod schema;
 mod scope;
 mod table;
 mod tensor;
+mod test;
 mod train;
 mod untrained;
 mod update;
@@ -81,6 +85,7 @@ use scope::NameScope;
 use walk::{Context, GraphWalk};
 
 pub use load::recorded_name;
+pub use test::{TOLERANCE, TestFailure, TestReport};
 
 /// Where imported files beside the model come from; `std.*` is embedded and never asked for.
 pub trait SourceProvider {
@@ -165,9 +170,23 @@ pub fn check(name: &str, text: &str, provider: &dyn SourceProvider, options: &Ch
                         .help("put each model into a file of its own"),
                 );
             }
-            elaborator.model(root, first, &sets)
+            let model = elaborator.model(root, first, &sets);
+            // Again, without what it does not read of its schema.
+            match elaborator.reading.take().filter(|_| model.is_some()) {
+                Some(reading) => {
+                    let mut again = Elaborator::new(&modules, &sources);
+                    again.reading = Some(reading);
+                    let model = again.model(root, first, &sets);
+                    assert!(model.is_some(), "what a model reads of its schema is a schema for it: {:?}", again.diagnostics);
+                    model
+                }
+                None => model,
+            }
         }
     };
+    for test in tests_of(&modules[root].file) {
+        elaborator.prepare_test(root, test);
+    }
     if !elaborator.has_errors() {
         elaborator.unused_names(&modules[root], false);
     }
@@ -195,12 +214,60 @@ pub fn check_library(name: &str, text: &str, provider: &dyn SourceProvider) -> (
     elaborator.diagnostics = diagnostics;
     modules[root].file.items.iter().for_each(|item| elaborator.heading_types(item));
     elaborator.library(root);
+    for test in tests_of(&modules[root].file) {
+        elaborator.prepare_test(root, test);
+    }
     if !elaborator.has_errors() {
         elaborator.unused_names(&modules[root], true);
     }
     let diagnostics = sorted(std::mem::take(&mut elaborator.diagnostics));
     drop(elaborator);
     (diagnostics, sources)
+}
+
+/// The outcome of [`test`].
+#[derive(Debug)]
+pub struct TestOutcome {
+    /// In the order of the file; those that have no error.
+    pub reports: Vec<TestReport>,
+    /// The errors of tests, and those that keep the file from being read.
+    pub diagnostics: Vec<Diagnostic>,
+    /// The files that reports and diagnostics have places in.
+    pub sources: SourceMap,
+}
+
+/// Runs the tests of a file, with or without a model, by the f64 interpreter.
+pub fn test(name: &str, text: &str, provider: &dyn SourceProvider) -> TestOutcome {
+    let mut loader = Loader::new(provider);
+    let root = loader.root(name, text);
+    let Loader { modules, sources, diagnostics, .. } = loader;
+    let mut reports = Vec::new();
+    let Some(root) = root else { return TestOutcome { reports, diagnostics: sorted(diagnostics), sources } };
+    let mut elaborator = Elaborator::new(&modules, &sources);
+    elaborator.diagnostics = diagnostics;
+    if !elaborator.has_errors() {
+        for test in tests_of(&modules[root].file) {
+            if let Some(prepared) = elaborator.prepare_test(root, test) {
+                let (name, span) = (test.name.name.clone(), test.name.span);
+                reports.push(TestReport { name, span, failures: prepared.run() });
+            }
+        }
+    }
+    let diagnostics = sorted(std::mem::take(&mut elaborator.diagnostics));
+    drop(elaborator);
+    TestOutcome { reports, diagnostics, sources }
+}
+
+fn tests_of(file: &ast::File) -> impl Iterator<Item = &ast::Test> {
+    file.items.iter().filter_map(|item| match item {
+        ast::Item::Test(test) => Some(test),
+        ast::Item::Function(_)
+        | ast::Item::Regularizer(_)
+        | ast::Item::Optimizer(_)
+        | ast::Item::Metric(_)
+        | ast::Item::Schema(_)
+        | ast::Item::Model(_) => None,
+    })
 }
 
 /// Sorted by file and place in it; equal ones stay in the order of the walk.
@@ -212,7 +279,13 @@ fn sorted(mut diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
 impl<'a> Elaborator<'a> {
     fn model(&mut self, module: usize, model: &'a ast::Model, sets: &[(String, String, Span)]) -> Option<CheckedModel> {
         let mut scope = NameScope::new(module, None);
-        self.declare(&mut scope, model, sets);
+        let schema = self.schema_of(module, model);
+        if self.broken_schema {
+            return None;
+        }
+        let of_schema = schema.map(|(module, schema)| (module, self.schema_members(schema)));
+        let of_schema = of_schema.as_ref().map(|(module, members)| (*module, members.as_slice()));
+        self.declare(&mut scope, of_schema, model, sets);
         self.collect_conditions(model);
         let train = self.train_settings(model);
         self.predictions_present(model);
@@ -244,6 +317,7 @@ impl<'a> Elaborator<'a> {
         let mut roots: Vec<Root> = loss.map(Root::Loss).into_iter().collect();
         roots.extend(self.prediction_roots());
         roots.extend(updated.into_iter().map(|(state, (node, _))| Root::State { state, node }));
+        self.note_labels();
         let mut trained = std::mem::take(&mut self.walk.graph);
         trained.roots = roots;
 
@@ -257,6 +331,8 @@ impl<'a> Elaborator<'a> {
         if self.has_errors() || loss.is_none() {
             return None;
         }
+        self.note_labels();
+        let found = of_schema.and_then(|(_, members)| self.schema_reading(model, members));
         let outputs = self.all_outputs();
         let params: Vec<Shape> = self.parameters.iter().map(|p| shape(&p.shape)).collect();
         let states: Vec<Shape> = self.states.iter().map(|s| shape(&s.shape)).collect();
@@ -264,7 +340,7 @@ impl<'a> Elaborator<'a> {
             graph.params.clone_from(&params);
             graph.states.clone_from(&states);
         }
-        Some(CheckedModel {
+        let model = CheckedModel {
             name: model.name.name.clone(),
             sources: SourceMap::default(),
             schema: std::mem::take(&mut self.declarations.schema),
@@ -279,7 +355,9 @@ impl<'a> Elaborator<'a> {
             train: trained,
             infer: inferred,
             hypers: self.declarations.hypers.iter().map(|(n, v, _)| (n.clone(), *v)).collect(),
-        })
+        };
+        self.reading = found;
+        Some(model)
     }
 
     /// Walks over the members that make the network, in the order written, and the loss.

@@ -128,7 +128,28 @@ pub(super) fn in_item<'a>(item: &'a ast::Item, out: &mut Names<'a>) {
             in_expr(&r.body, out);
         }
         ast::Item::Metric(m) => in_parameters(&m.parameters, out),
-        ast::Item::Model(m) => m.members.iter().for_each(|member| in_member(member, out)),
+        ast::Item::Schema(s) => s.members.iter().for_each(|member| in_member(member, out)),
+        ast::Item::Model(m) => {
+            out.extend(m.schema.as_ref().map(|schema| (schema.name.as_str(), schema.span)));
+            m.members.iter().for_each(|member| in_member(member, out));
+        }
+        ast::Item::Test(t) => in_test(t, out),
+    }
+}
+
+/// Names read by a test.
+pub(super) fn in_test<'a>(test: &'a ast::Test, out: &mut Names<'a>) {
+    use ast::TestPartKind as P;
+    for part in &test.parts {
+        match &part.kind {
+            P::Let(l) => in_expr(&l.value, out),
+            P::Layer(l) => in_expr(&l.value, out),
+            P::Given { value, .. } | P::GivenWeight { value, .. } => in_expr(value, out),
+            P::Expect { value, expected, .. } => {
+                in_expr(value, out);
+                in_expr(expected, out);
+            }
+        }
     }
 }
 

@@ -62,12 +62,12 @@ impl<'a> Elaborator<'a> {
     }
 
     /// Two of the columns that `din predict` writes must not have one name.
-    pub(super) fn output_columns(&mut self, model: &'a ast::Model) {
+    pub(super) fn output_columns(&mut self, members: &[&'a ast::Member]) {
         let mut probabilities: Vec<(String, Span, &str)> = Vec::new();
         let mut labels: Vec<(String, Span, &str)> = Vec::new();
         let mut keys: Vec<(String, Span, &str)> = Vec::new();
         let mut outputs: Vec<(String, Span, &str)> = Vec::new();
-        for member in &model.members {
+        for member in members {
             match &member.kind {
                 MemberKind::Predict { target, distribution } => {
                     let name = format!("{}_{}", target.name, column(distribution));

@@ -192,7 +192,8 @@ impl<'a> Elaborator<'a> {
                     features.push((f, name));
                 }
             }
-            if features.len() == before && !fields.is_empty() {
+            // In the second walk over a schema's group, its ids may be what is not read.
+            if features.len() == before && !fields.is_empty() && self.reading.is_none() {
                 let declared = self.declarations.groups[group].span;
                 self.report(
                     Diagnostic::error("E0408", "tables need ids", name.span, "has numbers only")
@@ -274,6 +275,7 @@ impl<'a> Elaborator<'a> {
     /// The same of a feature that tables may hold.
     pub fn table_feature(&mut self, scope: &NameScope<'a>, path: &'a ast::FieldPath) -> Option<usize> {
         let f = self.path_feature(scope, path)?;
+        self.declarations.named_features.insert(f);
         if !self.has_ids(f) {
             let declared = self.declarations.feature_spans[f];
             self.report(

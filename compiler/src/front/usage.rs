@@ -4,11 +4,11 @@
 use super::declarations::TableReader;
 use super::distribution::usual;
 use super::elaborator::Elaborator;
-use super::load::{Module, item_name};
+use super::load::Module;
 use super::names::{self, Names};
 use super::walk::InputKey;
 use din_grammar::Diagnostic;
-use din_grammar::ast::{self, MemberKind, StatementKind};
+use din_grammar::ast::{self, MemberKind, StatementKind, TestPartKind};
 use din_program::schema::FeatureKind;
 
 impl<'a> Elaborator<'a> {
@@ -35,8 +35,11 @@ impl<'a> Elaborator<'a> {
             }
         }
         for item in &module.file.items {
-            let name = item_name(item);
-            if !library && !matches!(item, ast::Item::Model(_)) && !used.contains_key(name.name.as_str()) {
+            if let Some(name) = item.name()
+                && !library
+                && !matches!(item, ast::Item::Model(_))
+                && !used.contains_key(name.name.as_str())
+            {
                 let kind = super::load::item_kind(item);
                 self.report(
                     Diagnostic::warning(
@@ -71,6 +74,8 @@ impl<'a> Elaborator<'a> {
                 }
                 ast::Item::Metric(_) => {}
                 ast::Item::Model(m) => self.unused_members(m),
+                ast::Item::Schema(_) => {}
+                ast::Item::Test(t) => self.unused_in_test(t),
             }
         }
     }
@@ -153,9 +158,32 @@ impl<'a> Elaborator<'a> {
         }
     }
 
+    /// Values and layers of a test that it does not read.
+    fn unused_in_test(&mut self, test: &'a ast::Test) {
+        let mut used = Names::default();
+        names::in_test(test, &mut used);
+        for part in &test.parts {
+            match &part.kind {
+                TestPartKind::Let(l) if !l.names.iter().any(|n| used.contains_key(n.name.as_str())) => {
+                    l.names.iter().take(1).for_each(|name| self.unused("value", name));
+                }
+                TestPartKind::Layer(l) if !used.contains_key(l.name.name.as_str()) => self.unused("layer", &l.name),
+                TestPartKind::Given { name, .. } if !used.contains_key(name.name.as_str()) => {
+                    self.unused("value", name);
+                }
+                TestPartKind::Let(_)
+                | TestPartKind::Layer(_)
+                | TestPartKind::Given { .. }
+                | TestPartKind::GivenWeight { .. }
+                | TestPartKind::Expect { .. } => {}
+            }
+        }
+    }
+
     /// Features, tables and labels that come to nothing.
     pub fn unused_declarations(&mut self) {
-        for f in 0..self.declarations.schema.features.len() {
+        // A model reads of a schema what it needs.
+        for f in self.schema_extent.features..self.declarations.schema.features.len() {
             if !self.declarations.used_features.contains(&f) {
                 let path = self.declarations.schema.features[f].path();
                 let span = self.declarations.feature_spans[f];
@@ -180,6 +208,17 @@ impl<'a> Elaborator<'a> {
             let each = self.declarations.table_readers[t] != TableReader::Name;
             let used = &self.declarations.used_features;
             let reported = each && !self.declarations.tables[t].features.iter().any(|f| used.contains(&(*f as usize)));
+            let of_schema = |f: &u32| (*f as usize) < self.schema_extent.features;
+            if reported && self.declarations.tables[t].features.iter().all(of_schema) {
+                // Of a schema's groups some fields may stay unread, but not all that have tables here.
+                let span = self.declarations.table_spans[t];
+                let mut read = self.declarations.used_tables.iter().map(|&other| self.declarations.table_spans[other]);
+                if read.all(|other| other != span) {
+                    let d = Diagnostic::warning("W0402", "no table of these groups is read", span, "never read");
+                    self.report(d.help("embed one of their fields, or remove it"));
+                }
+                continue;
+            }
             if !reported && !self.declarations.used_tables.contains(&t) {
                 let (name, span) = (self.declarations.tables[t].name.clone(), self.declarations.table_spans[t]);
                 let d = Diagnostic::warning("W0402", format!("the table `{name}` is never read"), span, "never read");
@@ -189,7 +228,7 @@ impl<'a> Elaborator<'a> {
                 });
             }
         }
-        for l in 0..self.declarations.schema.labels.len() {
+        for l in self.schema_extent.labels..self.declarations.schema.labels.len() {
             let read = self.walk.inputs.contains_key(&InputKey::Label(l as u32));
             if !read && !self.predictions.iter().any(|p| p.label as usize == l) {
                 let kind = self.declarations.schema.labels[l].kind;

@@ -149,10 +149,10 @@ impl Printer<'_> {
     fn bare(&mut self, pair: Pair<Rule>) -> Vec<Doc> {
         let rule = pair.as_rule();
         match rule {
-            Rule::end_of_statement | Rule::end_of_member | Rule::end_of_setting => Vec::new(),
+            Rule::end_of_statement | Rule::end_of_member | Rule::end_of_setting | Rule::end_of_test_part => Vec::new(),
             Rule::item | Rule::member | Rule::feature_field | Rule::setting => self.documented(pair),
             Rule::block | Rule::fields | Rule::settings => vec![self.body(pair)],
-            Rule::model => self.model(pair),
+            Rule::model | Rule::schema | Rule::test => self.model(pair),
             Rule::expression => vec![self.expression(pair)],
             Rule::call
             | Rule::list
@@ -178,6 +178,9 @@ impl Printer<'_> {
             | Rule::hyper
             | Rule::predict
             | Rule::output
+            | Rule::given
+            | Rule::given_weight
+            | Rule::expect
             | Rule::label
             | Rule::key
             | Rule::feature_body
@@ -210,7 +213,10 @@ impl Printer<'_> {
         let mut docs = Vec::new();
         let mut last: Option<Pair<Rule>> = None;
         for (i, part) in children(pair).into_iter().enumerate() {
-            if matches!(part.as_rule(), Rule::end_of_statement | Rule::end_of_member | Rule::end_of_setting) {
+            if matches!(
+                part.as_rule(),
+                Rule::end_of_statement | Rule::end_of_member | Rule::end_of_setting | Rule::end_of_test_part
+            ) {
                 continue;
             }
             if let Some(last) = &last {
@@ -249,6 +255,8 @@ impl Printer<'_> {
             Rule::hyper => 'h',
             Rule::predict => 'p',
             Rule::output => 'o',
+            Rule::given | Rule::given_weight => 'g',
+            Rule::expect => 'x',
             Rule::label | Rule::key => 'k',
             Rule::feature_body => 'f',
             Rule::setting_body => 's',
@@ -294,7 +302,14 @@ impl Printer<'_> {
     /// Whether a column ends between the last child and this one.
     fn cell(&self, within: Rule, index: usize, last: Rule, part: &Pair<Rule>) -> bool {
         match within {
-            Rule::let_ | Rule::layer | Rule::update | Rule::hyper | Rule::output => part.as_rule() == Rule::p_equals,
+            Rule::let_
+            | Rule::layer
+            | Rule::update
+            | Rule::hyper
+            | Rule::output
+            | Rule::given
+            | Rule::given_weight
+            | Rule::expect => part.as_rule() == Rule::p_equals,
             Rule::predict => part.as_rule() == Rule::p_tilde,
             Rule::label | Rule::key | Rule::setting_body => index == 1,
             Rule::feature_body => last == Rule::p_colon || matches!(part.as_rule(), Rule::column | Rule::computed),
@@ -355,12 +370,24 @@ impl Printer<'_> {
     fn model(&mut self, pair: Pair<Rule>) -> Vec<Doc> {
         let mut docs = Vec::new();
         let (head, rest): (Vec<_>, Vec<_>) =
-            children(pair).into_iter().partition(|p| matches!(p.as_rule(), Rule::k_model | Rule::identifier));
+            children(pair).into_iter().partition(|p| {
+            matches!(
+                p.as_rule(),
+                Rule::k_model
+                    | Rule::k_schema
+                    | Rule::k_test
+                    | Rule::identifier
+                    | Rule::on_schema
+                    | Rule::string
+                    | Rule::in_training
+            )
+        });
         for part in head {
-            docs.extend(self.token(&part));
+            docs.extend(self.node(part));
             docs.push(Doc::text(" "));
         }
-        let mut parts: Vec<_> = rest.into_iter().collect();
+        // What ends a part of a test is empty.
+        let mut parts: Vec<_> = rest.into_iter().filter(|p| !p.as_str().is_empty()).collect();
         let (Some(close), open) = (parts.pop(), parts.remove(0)) else { return docs };
         docs.extend(self.token(&open));
         let inner = self.lines(parts, close.as_span().start(), |_, _| false);

@@ -93,8 +93,10 @@ fn is_mark(rule: Rule) -> bool {
             | k_common
             | k_each
             | k_embedding
+            | k_expect
             | k_features
             | k_from
+            | k_given
             | k_hyper
             | k_keep
             | k_key
@@ -106,6 +108,7 @@ fn is_mark(rule: Rule) -> bool {
             | k_model
             | k_number
             | k_of
+            | k_on
             | k_optimizer
             | k_output
             | k_per
@@ -113,15 +116,21 @@ fn is_mark(rule: Rule) -> bool {
             | k_predict
             | k_regularizer
             | k_report
+            | k_schema
             | k_sequence
+            | k_test
             | k_train
+            | k_training
             | k_updates
             | k_weighted
             | k_where
             | k_with
+            | k_within
             | statement_word
             | member_word
             | setting_word
+            | test_word
+            | end_of_test_part
             | end_of_statement
             | end_of_member
             | end_of_setting
@@ -243,10 +252,18 @@ impl<'t> Builder<'t> {
         let span = self.span(&node);
         let rule = node.as_rule();
         let mut children = Children::new(node);
+        if rule == Rule::test {
+            return Item::Test(self.test(docs, span, children));
+        }
         let name = self.ident(&children.need());
         if rule == Rule::model {
+            let schema = children.given(Rule::on_schema).map(|on| self.ident(&Children::new(on).need()));
             let members = children.map(|member| self.member(member)).collect();
-            return Item::Model(Model { docs, name, members, span });
+            return Item::Model(Model { docs, name, schema, members, span });
+        }
+        if rule == Rule::schema {
+            let members = children.map(|member| self.member(member)).collect();
+            return Item::Schema(SchemaDecl { docs, name, members, span });
         }
         let parameters = self.parameters(children.need());
         match rule {
@@ -272,6 +289,56 @@ impl<'t> Builder<'t> {
             Rule::metric => Item::Metric(MetricDecl { docs, name, parameters, span }),
             other => unexpected(other),
         }
+    }
+
+    fn test(&mut self, docs: Docs, span: Span, mut children: Children) -> Test {
+        let text = children.need();
+        let name = Ident { name: self.string(&text), span: self.span(&text) };
+        let training = children.given(Rule::in_training).is_some();
+        let parts = children.map(|part| self.test_part(part)).collect();
+        Test { docs, name, training, parts, span }
+    }
+
+    pub(super) fn test_part(&mut self, node: PestNode) -> TestPart {
+        let span = self.span(&node);
+        let kind = match node.as_rule() {
+            Rule::let_ => TestPartKind::Let(self.let_(node, 0)),
+            Rule::layer => TestPartKind::Layer(self.layer(node, 0)),
+            Rule::given => {
+                let mut children = Children::new(node);
+                let name = self.ident(&children.need());
+                let (mut axes, mut shape) = (Vec::new(), Vec::new());
+                for part in Children::new(children.need()) {
+                    match part.as_rule() {
+                        Rule::given_axis => axes.push(self.ident(&Children::new(part).need())),
+                        Rule::shape => shape = self.shape(part),
+                        other => unexpected(other),
+                    }
+                }
+                TestPartKind::Given { name, axes, shape, value: self.expression(children.need(), 0) }
+            }
+            Rule::given_weight => {
+                let state = node.clone().into_inner().any(|part| part.as_rule() == Rule::k_state);
+                let mut children = Children::new(node);
+                let path = self.ident(&children.need());
+                TestPartKind::GivenWeight { state, path, value: self.expression(children.need(), 0) }
+            }
+            Rule::expect => {
+                let mut children = Children::new(node);
+                let value = self.expression(children.need(), 0);
+                let expected = self.expression(children.need(), 0);
+                let within = children.next().map(|node| self.tolerance(node));
+                TestPartKind::Expect { value, expected, within }
+            }
+            other => unexpected(other),
+        };
+        TestPart { kind, span }
+    }
+
+    fn tolerance(&mut self, node: PestNode) -> Expr {
+        let number = Children::new(node).need();
+        let span = self.span(&number);
+        Expr { kind: self.number(&number), span }
     }
 
     fn parameters(&mut self, node: PestNode) -> Vec<ParameterDecl> {

@@ -49,7 +49,7 @@ pub(super) fn doc_of_nothing(span: Span) -> Diagnostic {
 pub(super) fn unknown_item(word: &str, span: Span) -> Diagnostic {
     let shown = shortened(word);
     let error = Diagnostic::error("E0106", format!("`{shown}` begins no definition"), span, "unknown here")
-        .note("expected `use`, `fn`, `model`, `optimizer`, `regularizer` or `metric`");
+        .note("expected `use`, `fn`, `model`, `schema`, `test`, `optimizer`, `regularizer` or `metric`");
     let help = match word {
         "function" | "def" | "func" | "fun" | "proc" => "a function is written `fn name(x: [n]) { … }`".to_owned(),
         "import" | "from" | "include" => "imports are written `use std.layer.{linear, mlp}`".to_owned(),
@@ -327,6 +327,10 @@ fn form(word: &str) -> Option<&'static str> {
         "use" => "use module.{name, name as other}",
         "fn" => "fn name(x: [n], option = 1) -> [n] { … }",
         "model" => "model name { … }",
+        "schema" => "schema name { features … label … }",
+        "test" => "test \"name\" { given x: [2] = [1, 2]  expect f(x) = [3, 4] }",
+        "given" => "given name: axis => [n] = values",
+        "expect" => "expect expression = values within tolerance",
         "optimizer" => "optimizer name(lr = 0.1) per weight { … }",
         "regularizer" => "regularizer name(lambda) = expression",
         "metric" => "metric name(target: prediction, option = value)",
@@ -378,6 +382,7 @@ fn is_structural(rule: Rule) -> bool {
             | end_of_statement
             | end_of_member
             | end_of_setting
+            | end_of_test_part
             | k_over
             | for_each
             | EOI
@@ -461,8 +466,14 @@ fn phrase(rule: Rule, value: bool) -> Option<(u8, String)> {
         column | computed | k_from => mark(2, "from"),
         alias | k_as => mark(2, "as"),
         k_over => mark(2, "over"),
-        end_of_statement | end_of_member | end_of_setting => words(4, "the end of the line"),
-        statement_word | member_word | setting_word => None,
+        end_of_statement | end_of_member | end_of_setting | end_of_test_part => words(4, "the end of the line"),
+        statement_word | member_word | setting_word | test_word => None,
+        given | given_weight | expect | lone_test_part => words(0, "`given`, `let` or `expect`"),
+        given_type | given_axis => words(0, "a type"),
+        weight_path => words(0, "the path of a weight"),
+        tolerance => mark(2, "within"),
+        on_schema => mark(2, "on"),
+        in_training => mark(2, "in training"),
         _ => {
             let name = format!("{rule:?}");
             name.strip_prefix("k_").and_then(|word| mark(2, word))

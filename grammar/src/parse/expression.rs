@@ -276,7 +276,7 @@ impl Builder<'_> {
         result
     }
 
-    fn number(&mut self, node: &PestNode) -> ExprKind {
+    pub(super) fn number(&mut self, node: &PestNode) -> ExprKind {
         let text = node.as_str();
         let split = unit_start(text);
         let (digits, unit) = text.split_at(split);

@@ -13,11 +13,12 @@ use crate::{Diagnostic, FileId, Span};
 use pest::Parser;
 use std::ops::Range;
 
-pub(super) const ITEM_WORDS: [&str; 5] = ["fn", "model", "optimizer", "regularizer", "metric"];
+pub(super) const ITEM_WORDS: [&str; 7] = ["fn", "model", "optimizer", "regularizer", "metric", "schema", "test"];
 /// Syntax errors after which no more are sought.
 const MAX_ERRORS: usize = 50;
 /// Bodies within bodies that are cut: a model's members' fields, a function's loops.
 const MAX_LEVELS: usize = 3;
+const TEST_WORDS: [&str; 4] = ["let", "layer", "given", "expect"];
 const STATEMENT_WORDS: [&str; 6] = ["let", "layer", "param", "state", "update", "for"];
 
 /// A token that the grammar sees, and whether it begins its line.
@@ -48,6 +49,7 @@ enum Body {
     Statements,
     Fields,
     Settings,
+    TestParts,
 }
 
 pub(super) fn errors(text: &str, file: FileId, scanned: Scan) -> Vec<Diagnostic> {
@@ -211,6 +213,9 @@ impl Cutter<'_> {
                             Rule::feature_field => drop(builder.feature_field(child)),
                             Rule::setting => drop(builder.setting(child)),
                             Rule::import => drop(builder.import(child)),
+                            _ if rule == Rule::lone_test_part && child.as_rule() != Rule::EOI => {
+                                drop(builder.test_part(child));
+                            }
                             _ if rule == Rule::lone_statements => builder.statement(child, 0, &mut Vec::new()),
                             _ => {}
                         }
@@ -252,7 +257,8 @@ impl Cutter<'_> {
             self.errors.push(error);
             return;
         }
-        if self.word(first) == "model" && MEMBER_WORDS.contains(&self.word(first + 2)) {
+        let behind = if self.word(first + 2) == "on" { first + 4 } else { first + 2 };
+        if self.word(first) == "model" && MEMBER_WORDS.contains(&self.word(behind)) {
             let error = explain::model_without_brace(self, first);
             self.errors.push(error);
             self.open_model = true;
@@ -260,7 +266,8 @@ impl Cutter<'_> {
         }
         let Some(refusal) = self.refused(Rule::lone_item, range.clone(), first) else { return };
         let body = match self.word(first) {
-            "model" => Some(Body::Members),
+            "model" | "schema" => Some(Body::Members),
+            "test" => Some(Body::TestParts),
             "fn" | "optimizer" => Some(Body::Statements),
             _ => None,
         };
@@ -343,6 +350,9 @@ impl Cutter<'_> {
                     && (self.word(i + 1) == ":" || (fresh && !self.continues(i) && !matches!(word, "from" | "of")))
             }
             Body::Settings => fresh && !self.continues(i),
+            Body::TestParts => {
+                (TEST_WORDS.contains(&word) && self.word(i + 1) != "=") || (fresh && !self.continues(i))
+            }
             Body::Members => {
                 ((fresh || after_block) && MEMBER_WORDS.contains(&word) && self.word(i + 1) != "=")
                     || (fresh && !self.continues(i))
@@ -387,7 +397,7 @@ impl Cutter<'_> {
 
     fn piece(&mut self, body: Body, range: Range<usize>, level: usize) {
         let mut range = range;
-        if body == Body::Statements && self.is_doc(range.start) {
+        if matches!(body, Body::Statements | Body::TestParts) && self.is_doc(range.start) {
             let span = self.span(range.start);
             self.errors.push(explain::doc_of_nothing(span));
             while self.is_doc(range.start) && range.start < range.end {
@@ -407,6 +417,7 @@ impl Cutter<'_> {
             Body::Statements => Rule::lone_statements,
             Body::Fields => Rule::lone_field,
             Body::Settings => Rule::lone_setting,
+            Body::TestParts => Rule::lone_test_part,
         };
         if body == Body::Members && !MEMBER_WORDS.contains(&self.word(first)) {
             let error = explain::unknown_member(self, first, self.word(first), self.span(first));

@@ -85,7 +85,7 @@ impl Scanner<'_> {
             return;
         }
         let margin = self.at == 0 || self.text.as_bytes().get(self.at - 1) == Some(&b'\n');
-        if margin && matches!(word, "fn" | "model") && self.heads_definition(word) {
+        if margin && matches!(word, "fn" | "model" | "schema") && self.heads_definition(word) {
             self.definition_ends(Some(word.len()));
         } else if matches!(word, "let" | "layer" | "param" | "state" | "update" | "use") || self.heads_member(word) {
             let here = self.span(self.at, self.at + word.len());
@@ -129,7 +129,7 @@ impl Scanner<'_> {
     fn heads_definition(&self, word: &str) -> bool {
         let rest = self.rest().get(word.len()..).unwrap_or("").trim_start_matches(' ');
         let name = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
-        name > 0 && (word == "model" || rest.get(name..).is_some_and(|r| r.trim_start_matches(' ').starts_with('(')))
+        name > 0 && (word != "fn" || rest.get(name..).is_some_and(|r| r.trim_start_matches(' ').starts_with('(')))
     }
 
     /// The file, or with the length of its first word the next definition, comes where brackets are
