@@ -3,6 +3,7 @@
 mod layout;
 mod meaning;
 mod robust;
+mod schemas;
 mod updates;
 
 use super::*;
@@ -124,7 +125,7 @@ fn examples_of_the_reference_are_right() {
         let (diagnostics, sources) = check_library("page", block, &NoFiles);
         assert_eq!(rendered(&diagnostics, &sources), "");
     }
-    assert_eq!(blocks.len(), 11);
+    assert_eq!(blocks.len(), 13);
     let page = self::page("syntax.md");
     let whole = page.rsplit("```din\n").next().unwrap().split("```").next().unwrap();
     let checked = check("page", whole, &NoFiles, &CheckOptions::default());
@@ -139,8 +140,46 @@ fn the_reference_lists_the_library() {
         assert!(page.contains(&format!("## `{module}`")), "{module}");
         let file = din_grammar::parse(text, din_grammar::FileId(0)).unwrap();
         for item in &file.items {
-            let name = &load::item_name(item).name;
+            let Some(name) = item.name().map(|name| &name.name) else { continue };
             assert!(page.contains(&format!("`{name}(")) || page.contains(&format!("`{name}`")), "{module}.{name}");
         }
     }
+}
+
+/// The words in the inline code of a page; examples are no explanation.
+fn explained(page: &str) -> std::collections::BTreeSet<String> {
+    let prose: String = page.split("```").step_by(2).collect();
+    let code = prose.split('`').skip(1).step_by(2);
+    let words = code.flat_map(|span| span.split(|c: char| !c.is_ascii_alphanumeric() && c != '_'));
+    words.filter(|word| !word.is_empty()).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_reference_names_every_word_that_the_checker_knows() {
+    use din_program::schema::{LabelKind, MetricName};
+    let language = explained(&page("language.md"));
+    let library = explained(&page("stdlib.md"));
+    let mut known: Vec<(&str, &str)> = Vec::new();
+    known.extend(value::Builtin::all().map(|(name, _)| ("builtin function", name)));
+    known.extend(train::SETTINGS.map(|word| ("setting of `train`", word)));
+    known.extend(table::OPTIONS.map(|word| ("option of tables", word)));
+    known.extend(distribution::DistributionName::ALL.map(|(word, _)| ("distribution", word)));
+    known.extend(conform::TypeWord::ALL.map(|(word, _)| ("type", word)));
+    known.extend(LabelKind::ALL.map(|(word, _)| ("kind of label", word)));
+    known.extend(computed::FUNCTIONS.map(|word| ("function of a column", word)));
+    known.extend(MetricName::ALL.map(|metric| ("metric", metric.text())));
+    assert!(known.len() > 80, "{} words", known.len());
+    let mut missing: Vec<String> = Vec::new();
+    missing.extend(known.iter().filter(|(_, word)| !language.contains(*word)).map(|(what, w)| format!("{what} `{w}`")));
+    // The library's items, schedules and metrics among them, and what they may be given.
+    for (module, text) in library_sources() {
+        let file = din_grammar::parse(text, din_grammar::FileId(0)).unwrap();
+        for item in &file.items {
+            let Some(name) = item.name() else { continue };
+            if !library.contains(&name.name) {
+                missing.push(format!("`{module}.{}`", name.name));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "docs/reference does not explain {missing:?}");
 }
