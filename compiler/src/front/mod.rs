@@ -19,6 +19,7 @@
 //! | `train`, `report`, `condition`, `assertion`, `rule`, `update` | loss, settings; metrics and their conditions; assertions; optimizers and regularizers |
 //! | `usage`, `names` | what is unused |
 //! | `untrained` | what no gradient reaches |
+//! | `lint` | what is hardly ever meant |
 //! | `library` | files without a model |
 //! | `schema` | columns that several models share |
 //! | `test` | `test` blocks |
@@ -49,6 +50,7 @@ mod field;
 mod foreign;
 mod ids;
 mod library;
+mod lint;
 mod list;
 mod load;
 mod names;
@@ -311,6 +313,7 @@ impl<'a> Elaborator<'a> {
         }
         if !self.has_errors() {
             self.graph_untrained();
+            self.doubtful_functions(model.name.span.file);
         }
         let mut updated: Vec<(StateId, (NodeId, Span))> = std::mem::take(&mut self.walk.updated).into_iter().collect();
         updated.sort_by_key(|(state, _)| *state);

@@ -188,6 +188,9 @@ impl<'a> Elaborator<'a> {
     /// Gives every table and parameter its update program.
     pub fn assign_updates(&mut self, scope: &mut NameScope<'a>, train: &TrainSettings<'a>, updates: &mut Updates) {
         let optimizer = train.setting("optimizer").and_then(|s| self.optimizer(scope, s));
+        if let Some((optimizer, _)) = &optimizer {
+            self.doubtful_rate(optimizer);
+        }
         let regularizer = train.value("regularize").and_then(|e| self.rule(scope, e));
         let clip = train.setting("clip").and_then(|s| self.clip(scope, s));
         for t in 0..self.declarations.tables.len() {
