@@ -1,6 +1,7 @@
 //! Files without a model: names and arity are checked everywhere, bodies at sample sizes.
 
 use super::conform::TypeWord;
+use super::declare::common_groups;
 use super::distribution::DistributionName;
 use super::elaborator::Elaborator;
 use super::names;

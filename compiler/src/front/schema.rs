@@ -33,7 +33,8 @@ impl<'a> Elaborator<'a> {
     /// The schema that the model names, with the module of its file.
     pub(super) fn schema_of(&mut self, module: usize, model: &'a ast::Model) -> Option<(usize, &'a ast::SchemaDecl)> {
         let name = model.schema.as_ref()?;
-        let known = &self.modules[module].names;
+        let modules = self.modules;
+        let known = &modules[module].names;
         let Some(&definition) = known.get(&name.name) else {
             let mut schemas: Vec<&str> = Vec::new();
             for (known, definition) in known {
@@ -135,10 +136,11 @@ impl<'a> Elaborator<'a> {
         };
         for binding in own.blocks.into_iter().flatten() {
             // An import or definition of the model's file under the name of one of the schema.
-            if let Some(first) = self.modules[scope.module].names.get(binding.name).filter(|_| module != scope.module) {
+            let defined = self.modules[scope.module].names.get(binding.name).map(|definition| definition.span);
+            if let Some(first) = defined.filter(|_| module != scope.module) {
                 let message = format!("`{}` is defined twice", binding.name);
                 self.report(
-                    Diagnostic::error("E0203", message, first.span, "again here")
+                    Diagnostic::error("E0203", message, first, "again here")
                         .label(binding.span, "first here, in the schema")
                         .help("rename one of them, or import under another name: `use m.{a as b}`"),
                 );

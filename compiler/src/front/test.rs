@@ -396,7 +396,8 @@ impl<'a> Elaborator<'a> {
                 sound = false;
                 continue;
             };
-            if *state { &mut out.states } else { &mut out.params }.push(value);
+            let list = if *state { &mut out.states } else { &mut out.params };
+            list.push(value);
         }
         sound.then_some(out)
     }
@@ -466,8 +467,8 @@ impl<'a> Elaborator<'a> {
                     Level::Entries { .. } | Level::Size(_) => "entries",
                 };
                 self.report(
-                    Diagnostic::error("E0801", format!("the {what} are others than those given"), wanted_at, "")
-                        .label(at, format!("{needed:?} {what}"))
+                    Diagnostic::error("E0801", format!("the {what} are others than those given"), wanted_at, format!("{found:?}"))
+                        .label(at, format!("{needed:?}"))
                         .note(format!("expected {needed:?} {what}\nfound {found:?}"))
                         .help(format!("write a value for each of the {what}")),
                 );
