@@ -77,7 +77,7 @@ fn exit_codes_of_the_command_line() {
     din("train model.din --out run --set lr", &[]).expect(2).says("NAME=VALUE");
     din("check nowhere.din", &[]).expect(1).says("nowhere.din");
     assert!(din("--help", &[]).expect(0).out.contains("din demo"));
-    for verb in ["check", "fmt", "info", "emit", "build", "train", "eval", "predict", "plan", "synth", "demo"] {
+    for verb in ["check", "test", "fmt", "info", "emit", "build", "train", "eval", "predict", "plan", "synth", "demo"] {
         let help = din(&format!("{verb} --help"), &[]).expect(0).out;
         assert!(help.contains("Example:") || verb == "demo", "{verb}: {help}");
     }
@@ -222,4 +222,85 @@ fn the_demo_shows_attention_above_pooling_and_leaves_nothing() {
     };
     assert!(auc("din") > auc("base") + 0.05 && auc("din") < auc("truth"), "{}", ran.out);
     assert_eq!(names(folder.path()), [""; 0]);
+}
+
+#[test]
+fn tests_of_files_are_run() {
+    let root = root();
+    let library = root.join("stdlib");
+    let ran = din("test {library}", &[("library", &library)]).expect(0);
+    assert!(ran.out.contains("dice in training") && ran.err.contains(" 0 failed"), "{}{}", ran.out, ran.err);
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("mine.din");
+    let text = "fn twice(x: [n]) -> [n] { 2 * x }
+test \"right\" {
+    given x: [2] = [1, 2]
+    expect twice(x) = [2, 4]
+}
+test \"wrong\" {
+    given x: [2] = [1, 2]
+    expect twice(x) = [2, 5]
+    expect twice(x) = [2, 4.01] within 0.1
+}
+";
+    fs::write(&path, text).unwrap();
+    let ran = din("test {path}", &[("path", &path)]).expect(1);
+    let lines: Vec<&str> = ran.out.lines().collect();
+    assert_eq!(lines.len(), 5, "{}", ran.out);
+    assert!(lines[0].starts_with("ok ") && lines[0].ends_with("mine.din: right"), "{}", lines[0]);
+    assert!(lines[1].starts_with("failed ") && lines[1].ends_with("mine.din:6:6: wrong"), "{}", lines[1]);
+    assert!(lines[2].ends_with("mine.din:8:12: differ by 1.000e0, more than 1e-6"), "{}", lines[2]);
+    assert_eq!(lines[3..], ["    expected [2, 5]", "    found    [2, 4]"]);
+    fs::write(&path, text.replace("twice(x) = [2, 5]", "thrice(x) = [2, 5]")).unwrap();
+    let ran = din("test {path}", &[("path", &path)]).expect(1);
+    assert!(ran.err.contains("unknown name `thrice`") && ran.err.contains("1 passed, 0 failed"), "{}", ran.err);
+}
+
+/// Two models on one schema: each asks the data for what it reads, and errors of the data name the
+/// schema's file.
+#[test]
+fn models_share_a_schema() {
+    let folder = TempDir::new().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::write(
+        at("columns.din"),
+        "schema shop {
+    features ad   { item: category(8)   brand: category of string   price: number }
+    features user { city: category(4) }
+    label click:  binary
+    label bought: binary
+    key   user_id: int64
+}
+",
+    )
+    .unwrap();
+    let model = |body: &str| {
+        format!(
+            "use columns.shop\nuse std.layer.linear\nuse std.loss.cross_entropy\nuse std.metric.log_loss\n\
+             use std.optimizer.sgd\nmodel m on shop {{\nembedding [2] for each of ad, user\n{body}\n\
+             predict click ~ bernoulli(logit = linear(x, 1))\n\
+             train {{ loss cross_entropy(click)  optimizer sgd(lr = 0.1)  batch 4  epochs 1 }}\nreport log_loss(click)\n}}\n"
+        )
+    };
+    fs::write(at("one.din"), model("let x = embed(ad.item)")).unwrap();
+    fs::write(at("two.din"), model("let x = concat(embed(ad.item), ad.price)")).unwrap();
+    let rows: String = (0..16).map(|i| format!("{},{},{}\n", i % 8, i % 2, i)).collect();
+    fs::write(at("log.csv"), format!("item,click,user_id\n{rows}")).unwrap();
+    let paths = ["one.din", "two.din", "columns.din", "log.csv", "run", "run2", "out.csv", "ranker"].map(at);
+    let [one, two, columns, log, run, run2, out, ranker] = &paths;
+    din("check --deny-warnings {one} {two} {columns}", &[("one", one), ("two", two), ("columns", columns)]).expect(0);
+    din("train {one} --train {log} --valid {log} --out {run}", &[("one", one), ("log", log), ("run", run)]).expect(0);
+    let ran = din("info {run}", &[("run", run)]).expect(0);
+    assert!(ran.out.contains("ad.item") && !ran.out.contains("brand"), "{}", ran.out);
+    din("predict {run} --data {log} --out {out}", &[("run", run), ("log", log), ("out", out)]).expect(0);
+    let written = fs::read_to_string(out).unwrap();
+    assert!(written.lines().next().unwrap().contains("user_id"), "{written}");
+    let failed = din("train {two} --train {log} --valid {log} --out {run2}", &[("two", two), ("log", log), ("run2", run2)]);
+    failed.expect(1).says("price").says("columns.din:2:");
+    // The program has the schema's text, and needs no file.
+    din("build {one} -o {ranker}", &[("one", one), ("ranker", ranker)]).expect(0);
+    fs::remove_file(columns).unwrap();
+    let mut command = std::process::Command::new(ranker);
+    let ran = crate::support::run(&mut command, "info", &[]).expect(0);
+    assert!(ran.out.contains("ad.item"), "{}", ran.out);
 }

@@ -127,6 +127,20 @@ fn member() -> impl Strategy<Value = String> {
     ]
 }
 
+fn test_part() -> impl Strategy<Value = String> {
+    let e = expression;
+    prop_oneof![
+        (name(), e()).prop_map(|(n, e)| format!("given {n}: [~2~] =~ {e}")),
+        (name(), e()).prop_map(|(n, e)| format!("given {n}: samples =>~ s => [2,~ 3] = {e} // c")),
+        e().prop_map(|e| format!("given param a.0.b = ~{e}")),
+        e().prop_map(|e| format!("given state mean = ~{e}  let x = {e}")),
+        (e(), e()).prop_map(|(a, b)| format!("expect {a} = {b} within 1e-6")),
+        (e(), e()).prop_map(|(a, b)| format!("expect {a} =\n{b}")),
+        (name(), e()).prop_map(|(n, e)| format!("layer {n} = ~{e}")),
+        Just("// own line".to_owned()),
+    ]
+}
+
 fn item() -> impl Strategy<Value = String> {
     prop_oneof![
         (name(), proptest::collection::vec(statement(), 0..6), expression()).prop_map(|(n, body, e)| {
@@ -134,6 +148,14 @@ fn item() -> impl Strategy<Value = String> {
         }),
         (name(), proptest::collection::vec(member(), 0..6))
             .prop_map(|(n, body)| format!("/// A model\nmodel {n} {{\n{}\n}}", body.join("\n"))),
+        (name(), proptest::collection::vec(member(), 0..3))
+            .prop_map(|(n, body)| format!("model {n} on shop // c\n{{\n{}\n}}", body.join("\n"))),
+        (name(), proptest::collection::vec(member(), 0..4))
+            .prop_map(|(n, body)| format!("/// A schema\nschema {n} {{ // c\n{}\n}}", body.join("\n"))),
+        (any::<bool>(), proptest::collection::vec(test_part(), 0..5)).prop_map(|(training, body)| {
+            let training = if training { " in training" } else { "" };
+            format!("test \"a name\"{training}\n{{\n{}\n}}", body.join("\n"))
+        }),
         (name(), expression()).prop_map(|(n, e)| format!("regularizer {n}(lambda) = ~{e} // c")),
         (name(), proptest::collection::vec(statement(), 1..4))
             .prop_map(|(n, body)| format!("optimizer {n}(lr~) per row {{\n{}\n}}", body.join("\n"))),
