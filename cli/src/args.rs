@@ -69,7 +69,9 @@ pub enum Verb {
     #[command(after_help = "Example:\n  din check models/din.din\n  din check --format json models/*.din")]
     Check(CheckArgs),
     /// Run the `test` blocks of specs and libraries, by the reference interpreter
-    #[command(after_help = "Example:\n  din test my_layers.din\n  din test stdlib models   # folders: all .din files below them")]
+    #[command(
+        after_help = "Example:\n  din test my_layers.din\n  din test stdlib models   # folders: all .din files below them"
+    )]
     Test(TestArgs),
     /// Say what a code of an error or warning means, with a failing and a corrected example
     #[command(after_help = "Example:\n  din explain E0302\n  din explain   # lists all codes")]

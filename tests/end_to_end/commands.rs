@@ -295,7 +295,8 @@ fn models_share_a_schema() {
     din("predict {run} --data {log} --out {out}", &[("run", run), ("log", log), ("out", out)]).expect(0);
     let written = fs::read_to_string(out).unwrap();
     assert!(written.lines().next().unwrap().contains("user_id"), "{written}");
-    let failed = din("train {two} --train {log} --valid {log} --out {run2}", &[("two", two), ("log", log), ("run2", run2)]);
+    let failed =
+        din("train {two} --train {log} --valid {log} --out {run2}", &[("two", two), ("log", log), ("run2", run2)]);
     failed.expect(1).says("price").says("columns.din:2:");
     // The program has the schema's text, and needs no file.
     din("build {one} -o {ranker}", &[("one", one), ("ranker", ranker)]).expect(0);

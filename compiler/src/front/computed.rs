@@ -34,7 +34,8 @@ const CALENDAR: [(&str, CalendarPart); 4] = [
     ("month", CalendarPart::Month),
 ];
 
-pub(super) const FUNCTIONS: [&str; 9] = ["log", "clip", "standard", "buckets", "quantiles", "hour", "weekday", "day", "month"];
+pub(super) const FUNCTIONS: [&str; 9] =
+    ["log", "clip", "standard", "buckets", "quantiles", "hour", "weekday", "day", "month"];
 /// Buckets of quantiles, at most.
 const MOST_BUCKETS: f64 = 65_536.0;
 

@@ -25,11 +25,14 @@ impl<'a> Elaborator<'a> {
                 Op::Unary(UnaryOp::Log) => {
                     let Some(zero) = zero(&self.walk.graph, operand) else { continue };
                     found.push(match zero {
-                        Zero::Reached(why) => {
-                            Diagnostic::warning("W0608", "this logarithm may be of 0", node.span, "minus infinity there")
-                                .note(format!("{why} may be 0"))
-                                .help("add a small number before: `log(x + 1e-6)`, or `log(1 + x)`")
-                        }
+                        Zero::Reached(why) => Diagnostic::warning(
+                            "W0608",
+                            "this logarithm may be of 0",
+                            node.span,
+                            "minus infinity there",
+                        )
+                        .note(format!("{why} may be 0"))
+                        .help("add a small number before: `log(x + 1e-6)`, or `log(1 + x)`"),
                         Zero::Sigmoid => Diagnostic::warning(
                             "W0608",
                             "this logarithm may be of 0",
@@ -43,9 +46,14 @@ impl<'a> Elaborator<'a> {
                 Op::Unary(UnaryOp::Sigmoid) => {
                     if self.walk.graph.node(operand).op == Op::Unary(UnaryOp::Sigmoid) {
                         found.push(
-                            Diagnostic::warning("W0609", "this is a sigmoid of a sigmoid", node.span, "from 0.5 to 0.73")
-                                .label(self.walk.graph.node(operand).span, "from 0 to 1")
-                                .help("leave one of them out"),
+                            Diagnostic::warning(
+                                "W0609",
+                                "this is a sigmoid of a sigmoid",
+                                node.span,
+                                "from 0.5 to 0.73",
+                            )
+                            .label(self.walk.graph.node(operand).span, "from 0 to 1")
+                            .help("leave one of them out"),
                         );
                     }
                 }
@@ -70,9 +78,14 @@ impl<'a> Elaborator<'a> {
             self.report(d.help(format!("write a rate such as `{name}(lr = 1e-3)`")));
         } else if rate > 1.0 && NORMALISED.contains(&name) {
             self.report(
-                Diagnostic::warning("W0607", format!("a learning rate of {text} is large"), optimizer.span, text.clone())
-                    .note(format!("a step of `{name}` changes each weight by about the learning rate"))
-                    .help(format!("write a rate such as `{name}(lr = 1e-3)`")),
+                Diagnostic::warning(
+                    "W0607",
+                    format!("a learning rate of {text} is large"),
+                    optimizer.span,
+                    text.clone(),
+                )
+                .note(format!("a step of `{name}` changes each weight by about the learning rate"))
+                .help(format!("write a rate such as `{name}(lr = 1e-3)`")),
             );
         }
     }

@@ -197,7 +197,8 @@ impl<'p> Loader<'p> {
                     name.span,
                     "not a function, optimizer, regularizer, metric or schema",
                 );
-                self.diagnostics.push(d.help("move what both models share into a function or a schema, and import that"));
+                self.diagnostics
+                    .push(d.help("move what both models share into a function or a schema, and import that"));
                 None
             }
             Some((i, _)) => Some(i),
@@ -241,8 +242,7 @@ impl<'p> Loader<'p> {
             return None;
         }
         let items = din_grammar::parse(&text, FileId::default()).map(|file| file.items).unwrap_or_default();
-        let exported: Vec<String> =
-            items
+        let exported: Vec<String> = items
             .iter()
             .filter(|i| !matches!(i, ast::Item::Model(_)))
             .filter_map(|i| i.name())

@@ -179,7 +179,11 @@ pub fn check(name: &str, text: &str, provider: &dyn SourceProvider, options: &Ch
                     let mut again = Elaborator::new(&modules, &sources);
                     again.reading = Some(reading);
                     let model = again.model(root, first, &sets);
-                    assert!(model.is_some(), "what a model reads of its schema is a schema for it: {:?}", again.diagnostics);
+                    assert!(
+                        model.is_some(),
+                        "what a model reads of its schema is a schema for it: {:?}",
+                        again.diagnostics
+                    );
                     model
                 }
                 None => model,

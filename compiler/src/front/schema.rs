@@ -179,7 +179,8 @@ impl<'a> Elaborator<'a> {
     pub(super) fn schema_reading(&self, model: &'a ast::Model, members: &[&'a ast::Member]) -> Option<SchemaReading> {
         let declarations = &self.declarations;
         let extent = self.schema_extent;
-        let mut read: FxHashSet<usize> = declarations.used_features.union(&declarations.named_features).copied().collect();
+        let mut read: FxHashSet<usize> =
+            declarations.used_features.union(&declarations.named_features).copied().collect();
         let parts: Vec<usize> = read
             .iter()
             .filter_map(|&f| declarations.schema.features[f].combination())
@@ -205,7 +206,8 @@ impl<'a> Elaborator<'a> {
         }
         // A mark is made with the field that it is of.
         for member in members {
-            let (MemberKind::Features { name, fields } | MemberKind::Sequence { name, fields, .. }) = &member.kind else {
+            let (MemberKind::Features { name, fields } | MemberKind::Sequence { name, fields, .. }) = &member.kind
+            else {
                 continue;
             };
             let group = declarations.groups.iter().find(|group| group.name == name.name);

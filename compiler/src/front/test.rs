@@ -60,7 +60,10 @@ impl NestedNumbers {
         let mut items: Vec<String> = self.numbers.iter().map(|n| number_text(*n)).collect();
         for lengths in self.lengths.iter().rev() {
             let mut rest = items.into_iter();
-            items = lengths.iter().map(|&n| format!("[{}]", rest.by_ref().take(n).collect::<Vec<_>>().join(", "))).collect();
+            items = lengths
+                .iter()
+                .map(|&n| format!("[{}]", rest.by_ref().take(n).collect::<Vec<_>>().join(", ")))
+                .collect();
         }
         items.concat()
     }
@@ -467,10 +470,15 @@ impl<'a> Elaborator<'a> {
                     Level::Entries { .. } | Level::Size(_) => "entries",
                 };
                 self.report(
-                    Diagnostic::error("E0801", format!("the {what} are others than those given"), wanted_at, format!("{found:?}"))
-                        .label(at, format!("{needed:?}"))
-                        .note(format!("expected {needed:?} {what}\nfound {found:?}"))
-                        .help(format!("write a value for each of the {what}")),
+                    Diagnostic::error(
+                        "E0801",
+                        format!("the {what} are others than those given"),
+                        wanted_at,
+                        format!("{found:?}"),
+                    )
+                    .label(at, format!("{needed:?}"))
+                    .note(format!("expected {needed:?} {what}\nfound {found:?}"))
+                    .help(format!("write a value for each of the {what}")),
                 );
                 return;
             }
@@ -534,9 +542,9 @@ impl PreparedTest {
             if found.numbers.len() == expected.values.numbers.len() && pairs().all(same) {
                 continue;
             }
-            let difference = pairs().map(|(a, b)| (a - b).abs()).fold(0.0, |greatest: f64, d| {
-                if greatest.is_nan() || d.is_nan() { f64::NAN } else { greatest.max(d) }
-            });
+            let difference = pairs()
+                .map(|(a, b)| (a - b).abs())
+                .fold(0.0, |greatest: f64, d| if greatest.is_nan() || d.is_nan() { f64::NAN } else { greatest.max(d) });
             failures.push(TestFailure {
                 span: expected.span,
                 expected: expected.values.text(),

@@ -369,8 +369,7 @@ impl Printer<'_> {
 
     fn model(&mut self, pair: Pair<Rule>) -> Vec<Doc> {
         let mut docs = Vec::new();
-        let (head, rest): (Vec<_>, Vec<_>) =
-            children(pair).into_iter().partition(|p| {
+        let (head, rest): (Vec<_>, Vec<_>) = children(pair).into_iter().partition(|p| {
             matches!(
                 p.as_rule(),
                 Rule::k_model

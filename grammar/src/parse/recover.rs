@@ -350,9 +350,7 @@ impl Cutter<'_> {
                     && (self.word(i + 1) == ":" || (fresh && !self.continues(i) && !matches!(word, "from" | "of")))
             }
             Body::Settings => fresh && !self.continues(i),
-            Body::TestParts => {
-                (TEST_WORDS.contains(&word) && self.word(i + 1) != "=") || (fresh && !self.continues(i))
-            }
+            Body::TestParts => (TEST_WORDS.contains(&word) && self.word(i + 1) != "=") || (fresh && !self.continues(i)),
             Body::Members => {
                 ((fresh || after_block) && MEMBER_WORDS.contains(&word) && self.word(i + 1) != "=")
                     || (fresh && !self.continues(i))

@@ -158,7 +158,8 @@ test \"wrong\" {
     for report in right {
         assert_eq!(report.failures, [], "{}", report.name);
     }
-    let failures: Vec<_> = wrong.failures.iter().map(|f| (f.expected.as_str(), f.found.as_str(), f.difference)).collect();
+    let failures: Vec<_> =
+        wrong.failures.iter().map(|f| (f.expected.as_str(), f.found.as_str(), f.difference)).collect();
     assert_eq!(failures, [("[1, -2]", "[1, 0]", 2.0), ("1", "1.5", 0.5)]);
     assert_eq!(outcome.sources.location(wrong.failures[0].span), "test.din:50:12");
 }
