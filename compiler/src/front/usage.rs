@@ -210,7 +210,7 @@ impl<'a> Elaborator<'a> {
             let reported = each && !self.declarations.tables[t].features.iter().any(|f| used.contains(&(*f as usize)));
             let of_schema = |f: &u32| (*f as usize) < self.schema_extent.features;
             if reported && self.declarations.tables[t].features.iter().all(of_schema) {
-                // Of a schema's groups some fields may stay unread, but not all that have tables here.
+                // Of a schema some fields may stay unread, but not all that have tables here.
                 let span = self.declarations.table_spans[t];
                 let mut read = self.declarations.used_tables.iter().map(|&other| self.declarations.table_spans[other]);
                 if read.all(|other| other != span) {
