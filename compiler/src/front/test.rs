@@ -5,7 +5,7 @@
 
 use super::elaborator::Elaborator;
 use super::scope::{NameScope, NamedAxis};
-use super::value::{ExprValue, Tensor, number_text};
+use super::value::{ExprValue, Tensor, counted, number_text};
 use super::walk::{Context, GraphWalk, InputKey};
 use crate::graph::{AxisId, AxisKind, BATCH, GLOBAL, Graph, InputKind, NodeId, Root, Shape};
 use crate::interpret::{self, Inputs, Values};
@@ -495,15 +495,15 @@ fn lengths_of(given: &Given, axis: &str) -> Vec<usize> {
     if lengths.len() == samples { lengths.clone() } else { vec![lengths[0]; samples] }
 }
 
-/// `a list of 2 numbers per sample`
+/// `a list with a list of 2 numbers per sample`
 fn form(levels: &[Level]) -> String {
-    let lists = levels.iter().map(|level| match level {
-        Level::Samples => "a list with an item per sample".to_string(),
-        Level::Entries { axis } => format!("a list with an item per entry of `{axis}`"),
-        Level::Size(n) => format!("a list of {n}"),
-    });
-    let parts: Vec<String> = lists.chain(["numbers".to_string()]).collect();
-    if parts.len() == 1 { "a number".to_string() } else { parts.join(", of ") }
+    match levels {
+        [] => "a number".to_string(),
+        [Level::Size(n)] => format!("a list of {}", counted(*n, "number")),
+        [Level::Size(n), inner @ ..] => format!("a list of {n}, each {}", form(inner)),
+        [Level::Samples, inner @ ..] => format!("a list with {} per sample", form(inner)),
+        [Level::Entries { axis }, inner @ ..] => format!("a list with {} per entry of `{axis}`", form(inner)),
+    }
 }
 
 /// What the interpreter reads: each value that is not given per sample is that of all of them.

@@ -85,15 +85,18 @@ pub(super) fn unknown_member(cutter: &Cutter, i: usize, word: &str, span: Span) 
     error.help(help)
 }
 
-/// `model shop` and then a member; `first` is the word `model`.
+/// `model shop` and then a member; `first` is the word `model` or `schema`.
 pub(super) fn model_without_brace(cutter: &Cutter, first: usize) -> Diagnostic {
-    let name = shortened(cutter.word(first + 1));
-    let end = cutter.span(first + 1).end as usize;
-    let found = shortened(cutter.word(first + 2));
+    let what = cutter.word(first);
+    // `model name`, `model name on schema`
+    let last = if cutter.word(first + 2) == "on" { first + 3 } else { first + 1 };
+    let name = (first + 1..=last).map(|i| shortened(cutter.word(i))).collect::<Vec<_>>().join(" ");
+    let end = cutter.span(last).end as usize;
+    let found = shortened(cutter.word(last + 1));
     let place = Span::new(cutter.file, end, end);
     Diagnostic::error("E0101", format!("expected `{{`, found `{found}`"), place, "expected `{`")
-        .note("the form is `model name { … }`")
-        .help(format!("the members of a model stand in braces: write `model {name} {{` here and `}}` at its end"))
+        .note(format!("the form is `{what} name {{ … }}`"))
+        .help(format!("the members of a {what} stand in braces: write `{what} {name} {{` here and `}}` at its end"))
 }
 
 /// The reserved word at which the parse stopped, if it did at one.
@@ -236,6 +239,9 @@ fn slip(cutter: &Cutter, refusal: &ParseRefusal, place: &Place) -> Option<String
         ":" | "=" if here && refusal.rule == lone_setting && place.depth == 0 => {
             format!("a setting is a word and its values: remove `{found}`")
         }
+        "=" if here && construct == "given" && wants(p_colon) => {
+            format!("say what form the value has: `given {}: [2] = …`", shortened(previous))
+        }
         "=" if here && wants(p_colon) && !wants(p_equals) => "kinds are written with `:`: write `:` here".to_owned(),
         "=" if here && wants(p_tilde) => "a distribution is given with `~`: write `~` here".to_owned(),
         "=" if here && after_value => "to compare, write `==`".to_owned(),
@@ -248,6 +254,9 @@ fn slip(cutter: &Cutter, refusal: &ParseRefusal, place: &Place) -> Option<String
         }
         ":" if here && wants(p_equals) && !wants(p_colon) => "write `=` here".to_owned(),
         ":" if here && after_value => format!("an argument is named with `=`: `{} = …`", shortened(previous)),
+        _ if construct == "expect" && after_value && place.depth == 0 && found != "within" => {
+            "what is expected stands behind `=`: `expect f(x) = [1, 2]`".to_owned()
+        }
         "," if here && refusal.rule == lone_setting && place.depth == 0 => {
             "settings are separated by lines: remove `,`".to_owned()
         }

@@ -258,7 +258,7 @@ impl Cutter<'_> {
             return;
         }
         let behind = if self.word(first + 2) == "on" { first + 4 } else { first + 2 };
-        if self.word(first) == "model" && MEMBER_WORDS.contains(&self.word(behind)) {
+        if matches!(self.word(first), "model" | "schema") && MEMBER_WORDS.contains(&self.word(behind)) {
             let error = explain::model_without_brace(self, first);
             self.errors.push(error);
             self.open_model = true;
