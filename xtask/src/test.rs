@@ -5,12 +5,13 @@ use crate::command::{Outcome, cargo, run};
 use crate::mpi;
 use std::process::Command;
 
-/// The tests that compile CUDA with NVRTC; `cargo test` runs them only when it is asked to.
-const NVRTC: [&str; 9] = ["test", "--locked", "-p", "din-tests", "--test", "cuda", "nvrtc::", "--", "--ignored"];
+/// The tests that compile CUDA with NVRTC; `cargo test` runs them only when it is asked to. With
+/// `-p`, features would differ from those of the workspace, and all dependencies be built again.
+const NVRTC: [&str; 8] = ["test", "--locked", "--workspace", "--test", "cuda", "nvrtc::", "--", "--ignored"];
 
 /// The tests that start ranks by `mpirun`, which `cargo test` leaves out. Each starts several
 /// processes: they take turns.
-const MPI: [&str; 8] = ["test", "--locked", "-p", "din", "--test", "mpi", "--", "--test-threads=1"];
+const MPI: [&str; 7] = ["test", "--locked", "--workspace", "--test", "mpi", "--", "--test-threads=1"];
 
 pub fn test(options: &TestOptions) -> Outcome {
     run(cargo(["test", "--locked", "--workspace"]).args(&options.arguments))?;
@@ -38,9 +39,9 @@ pub fn soak(kills: u32) -> Outcome {
 
 pub fn bless(options: &BlessOptions) -> Outcome {
     let blessed = |arguments: &[&str]| run(cargo(arguments).env("DIN_BLESS", "1"));
-    blessed(&["test", "--locked", "-p", "din-tests", "--test", "ui"])?;
-    blessed(&["test", "--locked", "-p", "din-tests", "--test", "codes", "every_code"])?;
-    blessed(&["test", "--locked", "-p", "din-tests", "--test", "cuda", "snapshots::"])?;
+    blessed(&["test", "--locked", "--workspace", "--test", "ui"])?;
+    blessed(&["test", "--locked", "--workspace", "--test", "codes", "every_code"])?;
+    blessed(&["test", "--locked", "--workspace", "--test", "cuda", "snapshots::"])?;
     if options.nvrtc {
         blessed(&NVRTC)?;
     }
