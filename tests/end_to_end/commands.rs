@@ -289,14 +289,13 @@ fn models_share_a_schema() {
     let paths = ["one.din", "two.din", "columns.din", "log.csv", "run", "run2", "out.csv", "ranker"].map(at);
     let [one, two, columns, log, run, run2, out, ranker] = &paths;
     din("check --deny-warnings {one} {two} {columns}", &[("one", one), ("two", two), ("columns", columns)]).expect(0);
-    din("train {one} --train {log} --valid {log} --out {run}", &[("one", one), ("log", log), ("run", run)]).expect(0);
+    din("train {one} --train {log} --out {run}", &[("one", one), ("log", log), ("run", run)]).expect(0);
     let ran = din("info {run}", &[("run", run)]).expect(0);
     assert!(ran.out.contains("ad.item") && !ran.out.contains("brand"), "{}", ran.out);
     din("predict {run} --data {log} --out {out}", &[("run", run), ("log", log), ("out", out)]).expect(0);
     let written = fs::read_to_string(out).unwrap();
     assert!(written.lines().next().unwrap().contains("user_id"), "{written}");
-    let failed =
-        din("train {two} --train {log} --valid {log} --out {run2}", &[("two", two), ("log", log), ("run2", run2)]);
+    let failed = din("train {two} --train {log} --out {run2}", &[("two", two), ("log", log), ("run2", run2)]);
     failed.expect(1).says("price").says("columns.din:2:");
     // The program has the schema's text, and needs no file.
     din("build {one} -o {ranker}", &[("one", one), ("ranker", ranker)]).expect(0);

@@ -16,7 +16,7 @@ model m {{
     label click: binary
     {more}
     predict click ~ bernoulli(logit = shifted({logit}))
-    train {{ loss cross_entropy(click)  optimizer sgd(lr = 0)  batch 64  epochs 1 }}
+    train {{ loss cross_entropy(click)  optimizer sgd(lr = 1e-30)  batch 64  epochs 1 }}
     report auc(click)
 }}\n"
     )
@@ -153,7 +153,7 @@ fn a_loss_without_a_value_names_the_row_that_it_comes_from() {
 fn weights_that_diverged_are_blamed_where_they_did() {
     let trained = Trained::new("a.x", "key id: int64", DATA);
     let diverging = spec("scaled(a.x)", "key id: int64")
-        .replace("sgd(lr = 0)  batch 64  epochs 1", "sgd(lr = 1e18)  batch 1  epochs 9")
+        .replace("sgd(lr = 1e-30)  batch 64  epochs 1", "sgd(lr = 1e18)  batch 1  epochs 9")
         .replace("model m", "fn scaled(v: [1]) -> [1] {\n    param w: [1] = 1\n    v * w * w\n}\n\nmodel m");
     trained.write("m.din", &diverging);
     trained.write("both.csv", "id,x,click\n1,1,0\n2,1,1\n");

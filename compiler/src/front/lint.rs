@@ -43,19 +43,12 @@ impl<'a> Elaborator<'a> {
                         .help("`log(sigmoid(x))` is `-softplus(-x)`, exact for any `x`"),
                     });
                 }
-                Op::Unary(UnaryOp::Sigmoid) => {
-                    if self.walk.graph.node(operand).op == Op::Unary(UnaryOp::Sigmoid) {
-                        found.push(
-                            Diagnostic::warning(
-                                "W0609",
-                                "this is a sigmoid of a sigmoid",
-                                node.span,
-                                "from 0.5 to 0.73",
-                            )
+                Op::Unary(UnaryOp::Sigmoid) if self.walk.graph.node(operand).op == Op::Unary(UnaryOp::Sigmoid) => {
+                    found.push(
+                        Diagnostic::warning("W0609", "this is a sigmoid of a sigmoid", node.span, "from 0.5 to 0.73")
                             .label(self.walk.graph.node(operand).span, "from 0 to 1")
                             .help("leave one of them out"),
-                        );
-                    }
+                    );
                 }
                 _ => {}
             }

@@ -131,7 +131,7 @@ fn test_part() -> impl Strategy<Value = String> {
     let e = expression;
     prop_oneof![
         (name(), e()).prop_map(|(n, e)| format!("given {n}: [~2~] =~ {e}")),
-        (name(), e()).prop_map(|(n, e)| format!("given {n}: samples =>~ s => [2,~ 3] = {e} // c")),
+        (name(), e()).prop_map(|(n, e)| format!("given {n}: samples => s => [2,~ 3] = {e} // c")),
         e().prop_map(|e| format!("given param a.0.b = ~{e}")),
         e().prop_map(|e| format!("given state mean = ~{e}  let x = {e}")),
         (e(), e()).prop_map(|(a, b)| format!("expect {a} = {b} within 1e-6")),
