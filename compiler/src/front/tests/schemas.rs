@@ -159,5 +159,5 @@ test \"wrong\" {
     let failures: Vec<_> =
         wrong.failures.iter().map(|f| (f.expected.as_str(), f.found.as_str(), f.difference)).collect();
     assert_eq!(failures, [("[1, -2]", "[1, 0]", 2.0), ("[1]", "[1.5]", 0.5)]);
-    assert_eq!(outcome.sources.location(wrong.failures[0].span), "test.din:50:12");
+    assert_eq!(outcome.sources.location(wrong.failures[0].span), "test.din:47:12");
 }
