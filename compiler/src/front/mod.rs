@@ -231,7 +231,7 @@ pub fn check_library(name: &str, text: &str, provider: &dyn SourceProvider) -> (
     (diagnostics, sources)
 }
 
-/// The outcome of [`test`].
+/// The outcome of [`test()`].
 #[derive(Debug)]
 pub struct TestOutcome {
     /// In the order of the file; those that have no error.
