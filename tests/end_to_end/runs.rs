@@ -188,9 +188,13 @@ fn messages_name_the_spec_as_it_was_given() {
         assert!(ran.err.contains(&format!(", {spec}:")), "{}", ran.err);
     }
     let shown = from("", "train specs/m.din --train a.csv --out run --epochs 1 --profile").expect(0).out;
-    assert!(shown.contains(" specs/m.din:") && shown.contains(" std.layer:"), "{shown}");
     let trace = fs::read_to_string(folder.path().join("run/trace.json")).unwrap();
-    assert!(trace.contains("\"specs/m.din:"), "{trace}");
+    assert!(trace.contains("\"specs/m.din:") && trace.contains("\"std.layer:"), "{trace}");
+    // Which kernels take longest, and are therefore shown, is not known.
+    let is_place =
+        |word: &&str| word.matches(':').count() == 2 && word.rsplitn(3, ':').take(2).all(|n| n.parse::<u32>().is_ok());
+    let places: Vec<&str> = shown.lines().filter_map(|l| l.split_whitespace().last()).filter(is_place).collect();
+    assert!(!places.is_empty() && places.iter().all(|place| trace.contains(&format!("\"{place}\""))), "{shown}");
 }
 
 #[test]
