@@ -4,9 +4,11 @@
 //! ```text
 //! global                       one element
 //! ├── batch                    one per sample (in update programs: per row of a table)
-//! │   └── sequence             one per entry of a list of each sample; lists may nest
-//! │       ├── second           the same entries under a second name
-//! │       └── pairs            one per pair of entries of the same list
+//! │   ├── sequence             one per entry of a list of each sample; lists may nest
+//! │   │   ├── second           the same entries under a second name
+//! │   │   └── pairs            one per pair of entries of the same list
+//! │   └── pairs                one per pair of samples of the same request
+//! ├── second                   the samples under a second name
 //! ├── request                  one per request, where samples are grouped into requests
 //! │   └── sequence             the entries of a common list, once per request
 //! └── unique                   one per distinct combination of row numbers on another axis
@@ -15,7 +17,8 @@
 //! The axes form a tree by [`AxisTree::parent`]. Two features add a second ancestor: the samples of
 //! a request lie under its element of the request axis as well, and the entries of a common list
 //! lie under those that are kept once per request. A pair of entries lies under its first entry,
-//! and under its second entry on the axis of the second name. A unique axis is an ancestor of the
+//! and under its second entry on the axis of the second name. The samples of a request pair like
+//! the entries of a list, and are meant where entries of pairs are spoken of. A unique axis is an ancestor of the
 //! axis whose elements it joins. [`AxisTree::is_ancestor`] knows all of these.
 
 use crate::schema::{Feature, Schema};
@@ -70,7 +73,8 @@ pub enum AxisKind {
         /// Of a common sequence, on the samples: the axis with its entries once per request.
         shared: Option<AxisId>,
     },
-    /// The entries of `of` under a second name, by which they pair with those under the first.
+    /// The entries of `of` under a second name, by which they pair with those under the first; or
+    /// the samples, where there are requests.
     Second {
         /// The axis of the entries.
         of: AxisId,
@@ -146,7 +150,7 @@ impl AxisTree {
     /// Adds the second name `name` of the entries of `of`, and the pairs of entries of each list.
     /// Returns both axes.
     pub fn add_pairs(&mut self, of: AxisId, name: &str) -> [AxisId; 2] {
-        let first = self.axis(of).name.clone();
+        let first = if of == BATCH { "samples" } else { &self.axis(of).name }.to_owned();
         let second = self.push(Axis { name: name.into(), kind: AxisKind::Second { of } });
         let pairs = self.push(Axis { name: format!("pairs of {first}"), kind: AxisKind::Pairs { of, second } });
         [second, pairs]
@@ -260,12 +264,13 @@ impl AxisTree {
         })
     }
 
-    /// The second axis above: of the samples the requests, of a common sequence on the samples its
+    /// The second axis above: of the samples the requests, under either name; of a common sequence on the samples its
     /// entries once per request.
     pub fn shared(&self, id: AxisId) -> Option<AxisId> {
         match *self.kind(id) {
             AxisKind::Batch { request } => request,
             AxisKind::Sequence { shared, .. } => shared,
+            AxisKind::Second { of: BATCH } => self.request(),
             AxisKind::Global
             | AxisKind::Request
             | AxisKind::Second { .. }
@@ -274,9 +279,23 @@ impl AxisTree {
         }
     }
 
-    /// The axis whose [`AxisTree::shared`] is `id`.
+    /// The axis, under its first name, whose [`AxisTree::shared`] is `id`.
     pub fn sharers(&self, id: AxisId) -> Option<AxisId> {
-        self.ids().find(|&below| self.shared(below) == Some(id))
+        self.ids().find(|&below| self.first_name(below) == below && self.shared(below) == Some(id))
+    }
+
+    /// The axis by which the entries of pairs lie side by side: their owners', or of samples the
+    /// requests; `None` for entries that do not pair.
+    pub fn lists(&self, entries: AxisId) -> Option<AxisId> {
+        match *self.kind(entries) {
+            AxisKind::Batch { request } => request,
+            AxisKind::Sequence { parent, .. } => Some(parent),
+            AxisKind::Global
+            | AxisKind::Request
+            | AxisKind::Second { .. }
+            | AxisKind::Pairs { .. }
+            | AxisKind::Unique(_) => None,
+        }
     }
 
     /// The request axis, where there is one.
@@ -428,7 +447,7 @@ impl AxisTree {
                 AxisKind::Sequence { sequence, parent, shared } => {
                     plain(*parent) && shared.is_none_or(|s| *parent == BATCH && self.is_shared_form(*sequence, s))
                 }
-                AxisKind::Second { of } => earlier(*of) && matches!(self.kind(*of), AxisKind::Sequence { .. }),
+                AxisKind::Second { of } => earlier(*of) && self.lists(*of).is_some(),
                 AxisKind::Pairs { of, second } => {
                     earlier(*second)
                         && *self.kind(*second) == AxisKind::Second { of: *of }
@@ -444,7 +463,8 @@ impl AxisTree {
             {
                 return Err(format!("axis {} has {} keys, where it may have 1 to {MAX_KEYS}", id.0, keys.len()));
             }
-            let sharing = self.ids().filter(|&below| self.shared(below) == Some(id)).count();
+            let shares = |below: &AxisId| self.first_name(*below) == *below && self.shared(*below) == Some(id);
+            let sharing = self.ids().filter(shares).count();
             if sharing > 1 {
                 return Err(format!("{sharing} axes share the entries of axis {}", id.0));
             }

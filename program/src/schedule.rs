@@ -31,7 +31,7 @@ mod operation;
 mod statistic;
 
 pub use crate::axes::{AxisId, AxisKind, AxisTree, BATCH, GLOBAL, MAX_KEYS};
-pub use operation::{AbsorbedWeight, AccessKind, BufferUse, Extent, MathFunction, Operation, Work};
+pub use operation::{AbsorbedWeight, AccessKind, BufferUse, Extent, MathFunction, Operation, SegmentReduction, Work};
 pub use statistic::{Statistic, StatisticDescription};
 
 use serde::{Deserialize, Serialize};

@@ -149,6 +149,8 @@ pub fn unit_texts() -> Vec<(String, &'static str, String)> {
     all.push(("products".into(), "products.din", include_str!("../models/products.din").into()));
     all.push(("two_towers".into(), "two_towers.din", include_str!("../models/two_towers.din").into()));
     all.push(("features".into(), "features.din", FEATURES.into()));
+    let request_losses = include_str!("../models/request_losses.din");
+    all.push(("request_losses".into(), "request_losses.din", request_losses.into()));
     all
 }
 

@@ -139,6 +139,9 @@ impl<'a> Elaborator<'a> {
         match over {
             Some(over) if matches!(value, ExprValue::Nothing) => {
                 let built = if builtin == Builtin::Position {
+                    if self.unordered(over.axis, "`position`", at) {
+                        return ExprValue::Poison;
+                    }
                     self.position(over.axis, span)
                 } else {
                     Ok(self.length(over.axis, span))

@@ -39,7 +39,8 @@ impl<'a> Elaborator<'a> {
             if of_axis
                 && argument.is_plain()
                 && let ExprKind::Name(name) = &argument.value.kind
-                && let Some(named) = scope.axis(name)
+                && (scope.axis(name).is_some() || scope.find(name).is_none())
+                && let Some(named) = self.axis_called(scope, name, span)
             {
                 let over = named.axis.map(|axis| Over { axis, condition: None });
                 let value = if over.is_some() { ExprValue::Nothing } else { ExprValue::Poison };
@@ -52,7 +53,7 @@ impl<'a> Elaborator<'a> {
             };
             let over = match &argument.over {
                 None => None,
-                Some(axis) => match scope.axis(&axis.name) {
+                Some(axis) => match self.axis_called(scope, &axis.name, axis.span) {
                     Some(NamedAxis { axis: Some(axis), .. }) => {
                         let condition = argument.condition.as_ref().map(|c| (self.expr(scope, c), c.span));
                         Some(Over { axis, condition })

@@ -3,7 +3,7 @@
 use super::elaborator::Elaborator;
 use super::value::{ExprValue, Tensor, number_text, shape_text};
 use super::walk::Context;
-use crate::graph::{BinaryOp, GLOBAL, NodeId, Shape, TypeError};
+use crate::graph::{BATCH, BinaryOp, GLOBAL, NodeId, Shape, TypeError};
 use din_grammar::{Diagnostic, Span};
 
 /// Most components of what is dropped: their numbers are exact in f32.
@@ -37,6 +37,15 @@ impl<'a> Elaborator<'a> {
                 Diagnostic::error("E0314", "`dropout` of a value that does not vary", at, found)
                     .note("expected a value that varies over the samples or a sequence")
                     .help("apply it to what is computed from the weight, such as `dropout(x @ w, 0.5)`"),
+            );
+        }
+        if self.walk.graph.axes.second_of_pairs(axis).is_some_and(|t| self.walk.graph.axes.first_name(t) == BATCH)
+            || (axis != BATCH && self.walk.graph.axes.first_name(axis) == BATCH)
+        {
+            let found = self.describe_tensor(&t);
+            return self.fault(
+                Diagnostic::error("E0314", "`dropout` of pairs of samples", at, found)
+                    .help("apply it in the network, before the loss"),
             );
         }
         if shape.0.len() != 1 || shape.width() > MOST {

@@ -63,6 +63,7 @@ impl<'a> Elaborator<'a> {
     /// names up.
     fn sample_function(&mut self, module: usize, f: &'a ast::Function) {
         self.walk.graph.axes.add_sequence("sequence", 0, BATCH);
+        self.walk.graph.axes.add_requests(&[]);
         self.walk.context = Context::Loss;
         self.walk.named = true;
         let mut sizes: FxHashMap<&'a str, usize> = FxHashMap::default();

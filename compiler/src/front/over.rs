@@ -4,13 +4,17 @@
 use super::elaborator::Elaborator;
 use super::scope::{NameScope, NamedAxis};
 use super::value::{Builtin, ExprValue, Over, Tensor};
-use crate::graph::{AxisId, AxisKind, BinaryOp, NodeId, Shape, TypeError, UnaryOp};
+use super::walk::Context;
+use crate::graph::{AxisId, AxisKind, BATCH, BinaryOp, NodeId, Shape, TypeError, UnaryOp};
 use din_grammar::ast::{self, Expr};
 use din_grammar::{Diagnostic, Span};
 
 /// -2^100, which takes part in a maximum in place of an entry that a condition leaves out: less
 /// than any score of a model. Exact in f32, and of a size at which differences stay finite.
 const LEAST: f64 = -1.267_650_600_228_229_4e30;
+
+/// The name of the samples of each request, as an axis.
+pub(super) const REQUEST: &str = "request";
 
 /// What is reduced.
 struct Reduced {
@@ -25,9 +29,40 @@ struct Reduced {
 type Built = Result<NodeId, TypeError>;
 
 impl<'a> Elaborator<'a> {
-    /// Number of entries by list.
+    /// The axis that a name stands for: one of the scope's, or in a loss `request`, the samples of
+    /// each request.
+    pub(super) fn axis_called(&mut self, scope: &NameScope<'a>, name: &'a str, at: Span) -> Option<NamedAxis<'a>> {
+        if let Some(named) = scope.axis(name) {
+            return Some(named);
+        }
+        if name != REQUEST {
+            return None;
+        }
+        let fault = if self.walk.context != Context::Loss {
+            Some((
+                "samples of a request are seen together by `loss` only",
+                "not in the network: a prediction depends on its own sample alone",
+            ))
+        } else if self.walk.graph.axes.request().is_none() {
+            Some(("the model has no requests", "declare them: `common user by request_id`, `request_id` being a `key`"))
+        } else {
+            None
+        };
+        if let Some((message, help)) = fault {
+            self.report(Diagnostic::error("E0314", message, at, "not an axis here").help(help));
+        }
+        let axis = fault.is_none().then_some(BATCH);
+        Some(NamedAxis { name, axis, span: at })
+    }
+
+    /// Number of entries by list; of the samples, by request.
     pub(super) fn length(&mut self, axis: AxisId, span: Span) -> NodeId {
         let axis = self.walk.graph.axes.first_name(axis);
+        if axis == BATCH {
+            let request = self.walk.graph.axes.request().expect("samples have a name where there are requests");
+            let ones = self.walk.graph.constant_of(1.0, BATCH, Shape::scalar(), span);
+            return self.walk.graph.sum(ones, request, span).expect("the requests are above the samples");
+        }
         let axis = self.walk.graph.axes.shared(axis).unwrap_or(axis);
         self.walk.graph.length(axis, span)
     }
@@ -47,6 +82,9 @@ impl<'a> Elaborator<'a> {
     /// The value that a reduction is of: it must vary over the axis, and its condition at most over
     /// the same.
     fn reduced(&mut self, mut value: Tensor, over: Over<'a>, at: Span) -> Option<Reduced> {
+        if self.walk.graph.axes.first_name(over.axis) == BATCH {
+            value.node = self.per_sample(value.node, at);
+        }
         let varies = self.walk.graph.node(value.node).axis;
         let to = self.above(varies, over.axis, at)?;
         let Some((condition, place)) = over.condition else {
@@ -54,8 +92,16 @@ impl<'a> Elaborator<'a> {
         };
         let condition = self.condition(&mut value, condition, place, at)?;
         let from = self.walk.graph.node(value.node).axis;
-        let to = if from == varies { to } else { self.walk.graph.axes.parent(from)? };
+        let to = if from == varies { to } else { self.above(from, over.axis, at)? };
         Some(Reduced { value, from, to, condition: Some(condition) })
+    }
+
+    /// A value per request, once for each of its samples; any other value itself.
+    pub(super) fn per_sample(&mut self, x: NodeId, span: Span) -> NodeId {
+        if Some(self.walk.graph.node(x).axis) != self.walk.graph.axes.request() {
+            return x;
+        }
+        self.walk.graph.replicated(x, span).expect("a value per request can be one per sample")
     }
 
     /// The axis that a value over `varies` has once it is reduced over `axis`.
@@ -67,12 +113,12 @@ impl<'a> Elaborator<'a> {
             return Some(if axis == of { second } else { of });
         }
         if axes.second_of_pairs(varies).is_none() && axes.on_samples(varies) == axes.on_samples(axis) {
-            return axes.parent(varies);
+            return if axes.first_name(varies) == BATCH { axes.request() } else { axes.parent(varies) };
         }
         let entries = |id: AxisId| axes.on_samples(axes.first_name(id));
         let same_entries = entries(varies) == entries(axis);
         let ragged = axes.is_ragged(varies);
-        let (axis, over) = (self.axis_text(axis), self.axis_text(varies));
+        let (axis, over) = (self.entries_text(axis), self.axis_text(varies));
         let help = if !ragged {
             "a sum of equal values is the value times `length(…)`".to_owned()
         } else if same_entries {
@@ -86,6 +132,11 @@ impl<'a> Elaborator<'a> {
                 .help(help),
         );
         None
+    }
+
+    /// What the entries of an axis are called where it is reduced.
+    fn entries_text(&self, axis: AxisId) -> String {
+        if axis == BATCH { format!("`{REQUEST}`") } else { self.axis_text(axis) }
     }
 
     /// The condition of a reduction of `value`. If `value` has one element per entry of a common
@@ -288,10 +339,26 @@ impl<'a> Elaborator<'a> {
             };
         };
         let axis = over.axis;
+        if self.unordered(axis, &format!("`{name}`"), at) {
+            return ExprValue::Poison;
+        }
         let Some(t) = self.tensor(value, at) else { return ExprValue::Poison };
         let Some(of) = self.reduced(t, over, at) else { return ExprValue::Poison };
         let built = self.at_end(last, &of, axis, span);
         self.of_fields(built, of, span)
+    }
+
+    /// Refuses what asks for the order of a request's samples, which means nothing.
+    pub(super) fn unordered(&mut self, axis: AxisId, what: &str, at: Span) -> bool {
+        let samples = self.walk.graph.axes.first_name(axis) == BATCH;
+        if samples {
+            let message = format!("{what} of the samples of a request");
+            self.report(
+                Diagnostic::error("E0314", message, at, "they have no order")
+                    .help("reduce them by `sum`, `mean`, `max` or `softmax`"),
+            );
+        }
+        samples
     }
 
     fn at_end(&mut self, last: bool, of: &Reduced, axis: AxisId, span: Span) -> Built {
@@ -339,15 +406,20 @@ impl<'a> Elaborator<'a> {
         span: Span,
     ) -> ExprValue<'a> {
         let v = self.expr(scope, value);
-        let Some(t) = self.tensor(v, value.span) else {
+        let Some(mut t) = self.tensor(v, value.span) else {
             self.lost_axis(scope, name, name.span);
             return ExprValue::Poison;
         };
+        let samples_pair = self.walk.context == Context::Loss && self.walk.graph.axes.request().is_some();
+        if samples_pair {
+            t.node = self.per_sample(t.node, value.span);
+        }
         let shape = self.walk.graph.node(t.node).shape.clone();
         let axes = &mut self.walk.graph.axes;
         let varies = axes.on_samples(self.walk.graph.nodes[t.node].axis);
         let entries = match axes.kind(varies) {
             AxisKind::Sequence { .. } | AxisKind::Second { .. } => axes.first_name(varies),
+            AxisKind::Batch { .. } if samples_pair => BATCH,
             AxisKind::Pairs { .. } => {
                 let found = self.describe_tensor(&t);
                 self.lost_axis(scope, name, name.span);
@@ -361,7 +433,7 @@ impl<'a> Elaborator<'a> {
                 self.lost_axis(scope, name, name.span);
                 return self.fault(
                     Diagnostic::error("E0322", "only entries of a sequence get a second name", value.span, found)
-                        .note("expected a value over a sequence")
+                        .note("expected a value over a sequence, or in `loss`, where there are requests, per sample")
                         .help("`as t` lets the entries of a sequence pair with one another: give it `embed(…)` of one"),
                 );
             }

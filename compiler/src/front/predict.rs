@@ -76,10 +76,8 @@ impl<'a> Elaborator<'a> {
     /// A parameter of a distribution: one value per sample.
     fn parameter(&mut self, parameter: &str, value: ExprValue<'a>, span: Span) -> Option<NodeId> {
         let mut t = self.tensor(value, span)?;
-        if Some(self.walk.graph.node(t.node).axis) == self.walk.graph.axes.request() {
-            // A value per request holds for each of its samples.
-            t.node = self.walk.graph.replicated(t.node, span).expect("a value per request can be one per sample");
-        }
+        // A value per request holds for each of its samples.
+        t.node = self.per_sample(t.node, span);
         let node = self.walk.graph.node(t.node);
         if node.shape.width() != 1 || node.axis != BATCH {
             let found = self.describe_tensor(&t);

@@ -130,14 +130,20 @@ impl<'a> Elaborator<'a> {
                 .help("say what a missing label does: `… where present` leaves the sample out of this loss"),
             );
         }
-        let Some(t) = self.tensor(value, e.span) else { return };
+        let Some(mut t) = self.tensor(value, e.span) else { return };
+        // A value per request counts for each of its samples.
+        t.node = self.per_sample(t.node, e.span);
         let node = self.walk.graph.node(t.node);
         if node.shape.width() != 1 || node.axis != BATCH {
             let found = self.describe_tensor(&t);
-            self.report(
-                Diagnostic::error("E0610", "a loss is one value per sample", e.span, found.clone())
-                    .note(format!("expected [1] for every sample\nfound {found}")),
-            );
+            let mut d = Diagnostic::error("E0610", "a loss is one value per sample", e.span, found.clone())
+                .note(format!("expected [1] for every sample\nfound {found}"));
+            if self.walk.graph.axes.is_ragged(node.axis) {
+                let axes = &self.walk.graph.axes;
+                let axis = &axes.axis(axes.second_of_pairs(node.axis).unwrap_or(node.axis)).name;
+                d = d.help(format!("reduce it: `sum(… over {axis})`"));
+            }
+            self.report(d);
             return;
         }
         match self.walk.graph.mean_once(t.node, e.span) {

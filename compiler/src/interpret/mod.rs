@@ -205,7 +205,7 @@ impl Sizes {
                 | AxisKind::Sequence { .. }
                 | AxisKind::Unique(_) => continue,
             };
-            let lists = sizes.parents[of.index()].clone();
+            let lists = if of == BATCH { &sizes.commons } else { &sizes.parents }[of.index()].clone();
             if pairs {
                 for (first, list) in lists.iter().enumerate() {
                     for second in (0..lists.len()).filter(|&second| lists[second] == *list) {
@@ -214,7 +214,8 @@ impl Sizes {
                     }
                 }
             } else {
-                sizes.parents[id.index()] = lists;
+                sizes.parents[id.index()] = sizes.parents[of.index()].clone();
+                sizes.commons[id.index()] = sizes.commons[of.index()].clone();
             }
             sizes.counts[id.index()] = sizes.parents[id.index()].len();
         }

@@ -230,7 +230,7 @@ impl Emitter<'_> {
                 | WorkKind::Outer { .. }
                 | WorkKind::Sum { .. }
                 | WorkKind::Max { .. }
-                | WorkKind::SegmentSum
+                | WorkKind::SegmentReduce(_)
                 | WorkKind::RowSum
                 | WorkKind::Statistic(_)
                 | WorkKind::Concat => continue,
@@ -303,9 +303,9 @@ impl Emitter<'_> {
                 }
                 Operation::AbsorbedMatMul { x, q, w, transposed: true, out: whole(self.stored(id)), e, n }
             }
-            WorkKind::SegmentSum => {
+            WorkKind::SegmentReduce(how) => {
                 let x = self.view(&item.operands[0]);
-                Operation::SegmentSum { x, out: whole(self.stored(id)), width: item.width }
+                Operation::SegmentReduce { how, x, out: whole(self.stored(id)), width: item.width }
             }
             WorkKind::Statistic(statistic) => {
                 let x = self.view(&item.operands[0]);
@@ -518,7 +518,7 @@ impl Emitter<'_> {
             | WorkKind::MatMulT { .. }
             | WorkKind::Outer { .. }
             | WorkKind::Absorbed { .. }
-            | WorkKind::SegmentSum
+            | WorkKind::SegmentReduce(_)
             | WorkKind::Statistic(_)
             | WorkKind::Concat => unreachable!("`is_in_a_region` leaves {:?} out", item.kind),
         }

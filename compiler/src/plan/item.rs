@@ -5,7 +5,7 @@
 use crate::graph::{Absorbed, AxisId, BATCH, BinaryOp, GLOBAL, Graph, InputKind, NodeId, Op, Root, UnaryOp};
 use din_grammar::Span;
 use din_program::axes::AxisTree;
-use din_program::schedule::{KernelArg, Statistic, Storage};
+use din_program::schedule::{KernelArg, SegmentReduction, Statistic, Storage};
 use rustc_hash::FxHashMap;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -92,9 +92,8 @@ pub enum WorkKind {
     Max {
         to: AxisId,
     },
-    /// Over requests, their entries, or a group: the sum over what shares each; see the schedule's
-    /// operation.
-    SegmentSum,
+    /// Over requests, their entries, or a group: what shares each; see the schedule's operation.
+    SegmentReduce(SegmentReduction),
     RowSum,
     /// Joined from chunks; operand `x`.
     Statistic(Statistic),
@@ -148,7 +147,7 @@ impl WorkItem {
             | WorkKind::MatMul { .. }
             | WorkKind::MatMulT { .. }
             | WorkKind::Absorbed { form: Absorbed::Product | Absorbed::ProductT | Absorbed::Sum, .. }
-            | WorkKind::SegmentSum
+            | WorkKind::SegmentReduce(_)
             | WorkKind::RowSum
             | WorkKind::Concat => false,
         }
@@ -285,7 +284,7 @@ impl Lowering<'_> {
                     let (next, shared) = self.step(at, to);
                     let made = if shared {
                         let x = x.unwrap_or_else(|| self.viewable(node.operands[0], at));
-                        item(WorkKind::SegmentSum, next, width, vec![x])
+                        item(WorkKind::SegmentReduce(SegmentReduction::Sum), next, width, vec![x])
                     } else {
                         item(WorkKind::Sum { to: next }, at, width, vec![x.unwrap_or(ops[0])])
                     };
@@ -298,7 +297,11 @@ impl Lowering<'_> {
             }
             Op::Max { to } => {
                 let at = self.graph.node(node.operands[0]).axis;
-                self.push(item(WorkKind::Max { to }, at, width, ops))
+                if Some(to) != self.graph.axes.shared(at) {
+                    return self.push(item(WorkKind::Max { to }, at, width, ops));
+                }
+                let x = self.viewable(node.operands[0], at);
+                self.push(item(WorkKind::SegmentReduce(SegmentReduction::Max), to, width, vec![x]))
             }
             Op::Concat => {
                 let mut whole = item(WorkKind::Concat, own, width, Vec::new());

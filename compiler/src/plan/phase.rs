@@ -165,7 +165,7 @@ fn cheap_cost(all: &WorkList, id: WorkItemId, stored: &FxHashSet<WorkItemId>, li
         | WorkKind::Absorbed { .. }
         | WorkKind::Sum { .. }
         | WorkKind::Max { .. }
-        | WorkKind::SegmentSum
+        | WorkKind::SegmentReduce(_)
         | WorkKind::RowSum
         | WorkKind::Statistic(_) => return None,
     };
@@ -330,7 +330,7 @@ fn ready_after(item: &WorkItem) -> u32 {
         | WorkKind::Outer { .. }
         | WorkKind::Absorbed { .. }
         | WorkKind::Sum { .. }
-        | WorkKind::SegmentSum
+        | WorkKind::SegmentReduce(_)
         | WorkKind::RowSum
         | WorkKind::Statistic(_) => 1,
     }

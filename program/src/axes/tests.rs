@@ -44,6 +44,29 @@ fn tiles_and_segment_sums_follow_the_owners() {
 }
 
 #[test]
+fn the_samples_of_a_request_pair() {
+    let mut axes = AxisTree::new("batch");
+    let visits = axes.add_sequence("visits", 0, BATCH);
+    let request = axes.add_requests(&[]);
+    let [second, pairs] = axes.add_pairs(BATCH, "other");
+    axes.check().expect("a tree");
+    let above = |of: AxisId| -> Vec<AxisId> { axes.ids().filter(|&to| axes.is_indexed(of, to)).collect() };
+    assert_eq!(above(second), [request]);
+    assert_eq!(above(pairs), [BATCH, request, second]);
+    assert_eq!(axes.join(BATCH, second), Some(pairs));
+    assert_eq!(axes.join(request, second), Some(second));
+    assert_eq!(axes.join(visits, second), None);
+    assert_eq!([BATCH, second, pairs].map(|d| axes.tile_axis(d)), [BATCH; 3]);
+    assert_eq!((axes.sharers(request), axes.segment_source(request)), (Some(BATCH), Some(BATCH)));
+    assert_eq!([BATCH, visits, request].map(|d| axes.lists(d)), [Some(request), Some(BATCH), None]);
+
+    // Without requests there is nothing within which samples could pair.
+    let mut alone = AxisTree::new("batch");
+    alone.add_pairs(BATCH, "other");
+    assert!(alone.check().is_err());
+}
+
+#[test]
 fn what_is_no_tree_is_refused() {
     let (good, [visits, items, second, pairs, common, _, entries, unique]) = all_kinds();
     let wrong: [(AxisId, AxisKind); 13] = [

@@ -1,7 +1,7 @@
 //! What a call of a schedule does, and the one description of what each operation reads, writes and
 //! costs. Planning, both back ends, profiles and validation all read it here.
 
-use super::{BufferId, Call, KernelArg, KernelId, Statistic, View};
+use super::{BufferId, Call, Combine, KernelArg, KernelId, Statistic, View};
 use crate::Signature;
 use serde::{Deserialize, Serialize};
 
@@ -74,15 +74,34 @@ pub enum Operation {
     /// On the global axis: `out = w^T`; `w` is `k x n` with row stride `w_stride`, `out` is `n x
     /// k`.
     Transpose { w: View, w_stride: u32, out: View, k: u32, n: u32 },
-    /// Sums, in order, over the elements that share one element of the call's axis. Over requests:
-    /// `out_r` is the sum of `x_s` over the samples `s` of request `r`. Over the entries of a
-    /// common sequence: `out_e` is the sum of `x` at this entry over the samples of its request.
-    /// Over a unique axis: `out_g` is the sum of `x_i` over the elements `i` that `g` stands for.
-    /// `width` columns; `x` is on [`super::AxisTree::segment_source`].
-    SegmentSum { x: View, out: View, width: u32 },
+    /// Reduces, in order, the elements that share one element of the call's axis; a sum of them is
+    /// meant below. Over requests: `out_r` is the sum of `x_s` over the samples `s` of request `r`.
+    /// Over the entries of a common sequence: `out_e` is the sum of `x` at this entry over the
+    /// samples of its request. Over a unique axis: `out_g` is the sum of `x_i` over the elements
+    /// `i` that `g` stands for. `width` columns; `x` is on [`super::AxisTree::segment_source`].
+    SegmentReduce { how: SegmentReduction, x: View, out: View, width: u32 },
     /// Joins the statistic of `x` (`width` columns) over the call's elements to the partial `out`,
     /// which is all of a buffer.
     Statistic { statistic: Statistic, x: View, out: BufferId, width: u32 },
+}
+
+/// How [`Operation::SegmentReduce`] joins the elements of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum SegmentReduction {
+    /// Added up.
+    Sum,
+    /// By column, the greatest.
+    Max,
+}
+
+impl SegmentReduction {
+    /// How two elements of a segment become one.
+    pub fn combine(self) -> Combine {
+        match self {
+            SegmentReduction::Sum => Combine::Sum,
+            SegmentReduction::Max => Combine::Max,
+        }
+    }
 }
 
 /// Whether an operand is read, written or both.
@@ -206,7 +225,7 @@ impl Operation {
                 new(w, Matrix { rows: k, stride: w_stride }, n, Read),
                 new(out, Matrix { rows: n, stride: k }, k, Write),
             ],
-            Operation::SegmentSum { x, out, width } => {
+            Operation::SegmentReduce { how: _, x, out, width } => {
                 vec![new(x, Summed, width, Read), new(out, Elements, width, Write)]
             }
             Operation::Statistic { statistic, x, out, width } => {
@@ -229,7 +248,7 @@ impl Operation {
             | Operation::AbsorbedOuter { .. }
             | Operation::Outer { .. }
             | Operation::Transpose { .. }
-            | Operation::SegmentSum { .. }
+            | Operation::SegmentReduce { .. }
             | Operation::Statistic { .. } => self.uses().iter().map(|u| KernelArg::Buffer(u.view.buffer)).collect(),
         }
     }
@@ -266,7 +285,7 @@ impl Call {
             Operation::Kernel { .. }
             | Operation::Fill { .. }
             | Operation::Transpose { .. }
-            | Operation::SegmentSum { .. } => 0.0,
+            | Operation::SegmentReduce { .. } => 0.0,
             Operation::MatMul { k, n, .. } | Operation::Outer { k, n, .. } => product(k, n),
             Operation::AbsorbedMatMul { e, n, .. } => match absorbed {
                 AbsorbedWeight::PerSample => product(e, n),
@@ -290,7 +309,7 @@ impl Call {
             | Operation::AbsorbedMatMul { .. }
             | Operation::AbsorbedOuter { .. }
             | Operation::Outer { .. }
-            | Operation::SegmentSum { .. }
+            | Operation::SegmentReduce { .. }
             | Operation::Statistic { .. } => {
                 let rows = self.op.uses().into_iter().filter(|u| u.extent == Extent::Elements);
                 rows.filter_map(|u| u.columns).map(f64::from).sum()

@@ -52,17 +52,18 @@ impl ModelUse<'_> {
                 self.lengths[*sequence as usize] * self.elements(axes, *parent, part)
             }
             AxisKind::Second { of } => self.elements(axes, *of, part),
-            AxisKind::Pairs { of, .. } => match axes.kind(*of) {
-                AxisKind::Sequence { sequence, .. } => {
-                    self.lengths[*sequence as usize] * self.elements(axes, *of, part)
+            AxisKind::Pairs { of, .. } => {
+                let entries = self.elements(axes, *of, part);
+                match axes.kind(*of) {
+                    AxisKind::Sequence { sequence, .. } => self.lengths[*sequence as usize] * entries,
+                    AxisKind::Batch { .. } => entries * entries / part.requests,
+                    AxisKind::Global
+                    | AxisKind::Request
+                    | AxisKind::Second { .. }
+                    | AxisKind::Pairs { .. }
+                    | AxisKind::Unique(_) => unreachable!("checked: pairs are of a sequence's entries or of samples"),
                 }
-                AxisKind::Global
-                | AxisKind::Batch { .. }
-                | AxisKind::Request
-                | AxisKind::Second { .. }
-                | AxisKind::Pairs { .. }
-                | AxisKind::Unique(_) => unreachable!("checked: pairs are of a sequence's entries"),
-            },
+            }
             AxisKind::Unique(keys) => {
                 // Entries are joined within a leaf. Ids that come together mostly belong together,
                 // as an item and its brand do: there are as many combinations as ids of the key

@@ -9,4 +9,5 @@ mod fixture;
 mod interactions;
 mod interpreter;
 mod losses;
+mod request_losses;
 mod units;

@@ -180,7 +180,8 @@ pub enum DeviceCall {
         out: Matrix,
     },
     /// `sums` is shared memory of one value per thread.
-    SegmentSum {
+    SegmentReduce {
+        how: Accumulation,
         axis: AxisId,
         width: u32,
         segments: Segments,
@@ -264,9 +265,9 @@ impl DeviceCall {
             Self::TimesSamples { .. } => "din_times_samples",
             Self::SumEntries { .. } => "din_sum_entries",
             Self::Transpose { .. } => "din_transpose",
-            Self::SegmentSum { segments: Segments::Unique { .. }, .. } => "din_sum_group",
-            Self::SegmentSum { segments: Segments::Samples { .. }, .. } => "din_sum_samples",
-            Self::SegmentSum { segments: Segments::Pairs { .. }, .. } => "din_sum_pairs",
+            Self::SegmentReduce { segments: Segments::Unique { .. }, .. } => "din_reduce_group",
+            Self::SegmentReduce { segments: Segments::Samples { .. }, .. } => "din_reduce_samples",
+            Self::SegmentReduce { segments: Segments::Pairs { .. }, .. } => "din_reduce_pairs",
             Self::Statistic { statistic, .. } => device_statistic(*statistic).tile_function,
             Self::JoinGroups { .. } => "din_join_groups",
             Self::JoinCopies { how: CopyJoin::Sum, .. } => "din_join_copies",
@@ -285,7 +286,7 @@ impl DeviceCall {
             | Self::Outer { axis, .. }
             | Self::TimesSamples { axis, .. }
             | Self::SumEntries { axis, .. }
-            | Self::SegmentSum { axis, .. }
+            | Self::SegmentReduce { axis, .. }
             | Self::Statistic { axis, .. } => Some(axis),
             Self::FillGrid { .. } | Self::Transpose { .. } | Self::JoinGroups { .. } | Self::JoinCopies { .. } => None,
         }
@@ -340,7 +341,7 @@ impl DeviceCall {
                 vec![Operand::per_element(products, axis, width), Operand::per_element(x, axis, width)]
             }
             Self::Transpose { k, n, w, .. } => vec![Operand::flat(w, k, n)],
-            Self::SegmentSum { width, segments, x, .. } => {
+            Self::SegmentReduce { width, segments, x, .. } => {
                 let source = Operand { columns: width, stride: Some(x.stride), ..Operand::whole(x.view) };
                 let index = |view| Operand { index: true, ..Operand::whole(view) };
                 [source].into_iter().chain(segments.views().into_iter().map(index)).collect()
@@ -374,7 +375,7 @@ impl DeviceCall {
             Self::TimesSamples { axis, width, out, .. } => vec![Operand::per_element(out, axis, width)],
             Self::SumEntries { width, out, .. } => vec![Operand::per_element(out, BATCH, width)],
             Self::Transpose { k, n, out, .. } => vec![Operand::flat(out, n, k)],
-            Self::SegmentSum { axis, width, sums, out, .. } => {
+            Self::SegmentReduce { axis, width, sums, out, .. } => {
                 vec![Operand::whole(sums), Operand::per_element(out, axis, width)]
             }
             Self::Statistic { statistic, width, sums, total, .. } => {
@@ -395,7 +396,7 @@ impl DeviceCall {
     /// Values of shared memory that each thread needs, and the array that has them.
     pub fn shared_per_thread(&self) -> Option<(ArrayView, u32)> {
         match *self {
-            Self::SegmentSum { sums, .. } => Some((sums, 1)),
+            Self::SegmentReduce { sums, .. } => Some((sums, 1)),
             Self::Statistic { statistic, sums, .. } => Some((sums, device_statistic(statistic).shared_per_thread)),
             Self::FillGrid { .. }
             | Self::FillRows { .. }

@@ -462,7 +462,7 @@ fn stored(phase: &Phase, partial: BufferId, width: u32) -> bool {
         Operation::Fill { buffer, .. } => (*buffer == partial).then_some(false),
         Operation::MatMul { out, .. }
         | Operation::AbsorbedMatMul { out, .. }
-        | Operation::SegmentSum { out, .. }
+        | Operation::SegmentReduce { out, .. }
         | Operation::Transpose { out, .. } => (out.buffer == partial).then_some(false),
         Operation::AbsorbedOuter { weight: None, .. } => None,
     });

@@ -290,7 +290,7 @@ fn sane(unit: &ScheduleUnit<'_>) -> Result<(), String> {
                 }
                 Operation::AbsorbedMatMul { e, n, .. } | Operation::AbsorbedOuter { e, n, .. } => (e, n, 1),
                 Operation::Outer { k, n, .. } => (k, n, 1),
-                Operation::Statistic { width, .. } | Operation::SegmentSum { width, .. } => (1, width, 1),
+                Operation::Statistic { width, .. } | Operation::SegmentReduce { width, .. } => (1, width, 1),
             };
             let size = u64::from(rows) * u64::from(columns);
             if size == 0 || size > u64::from(MAX_WIDTH) || stride > MAX_WIDTH || !known(call.axis) || !known(phase.axis)

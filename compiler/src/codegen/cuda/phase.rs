@@ -195,7 +195,7 @@ impl PhaseEmitter<'_> {
             | Operation::AbsorbedMatMul { .. }
             | Operation::AbsorbedOuter { .. }
             | Operation::Outer { .. }
-            | Operation::SegmentSum { .. }
+            | Operation::SegmentReduce { .. }
             | Operation::Statistic { .. } => 0,
         }
     }
@@ -410,7 +410,7 @@ impl PhaseEmitter<'_> {
         });
         let per_thread = self.phase.calls.iter().map(|c| match c.op {
             Operation::Statistic { statistic, .. } => device_statistic(statistic).shared_per_thread,
-            Operation::SegmentSum { .. } => 1,
+            Operation::SegmentReduce { .. } => 1,
             Operation::Kernel { .. }
             | Operation::Fill { .. }
             | Operation::MatMul { .. }
@@ -436,7 +436,7 @@ fn describe(op: &Operation) -> String {
         Operation::AbsorbedOuter { e, n, .. } => format!("gradients of a folded product by {} x {n}", 2 * e),
         Operation::Outer { k, n, .. } => format!("gradient of a weight, {k} x {n}"),
         Operation::Transpose { k, n, .. } => format!("transposed weight, {k} x {n}"),
-        Operation::SegmentSum { width, .. } => format!("sums over samples of {width} columns"),
+        Operation::SegmentReduce { width, .. } => format!("sums over samples of {width} columns"),
         Operation::Statistic { statistic, width, .. } => {
             format!("{} of {width} columns", statistic.description().name)
         }

@@ -205,53 +205,53 @@ template <unsigned WIDTH, unsigned STRIDE> DIN_CALL void din_fill_rows(unsigned 
     for (unsigned i = din_thread(); i < rows * WIDTH; i += DIN_THREADS) out[WIDTH == STRIDE ? i : i / WIDTH * STRIDE + i % WIDTH] = value;
 }
 
-// ---- Sums over the samples of requests. A number with few like it is summed by several threads,
-// each every so many terms, and theirs are added in order: who sums what depends on how many
-// numbers the tile has.
+// ---- Sums and maxima over the samples of requests, `How` being DinAdd or DinMax. A number with few
+// like it is made by several threads, each joining every so many terms, and theirs are joined in
+// order: who joins what depends on how many numbers the tile has.
 
-// Numbers `0..items` of `sum`; `sums` has room for one value per thread. A number has sixteen
+// Numbers `0..items` of `joined`; `sums` has room for one value per thread. A number has sixteen
 // threads at most.
-template <class Sum> DIN_CALL void din_sum_terms(unsigned items, DinPtr<float> sums, const Sum& sum) {
+template <class How, class Joined> DIN_CALL void din_reduce_terms(unsigned items, DinPtr<float> sums, const Joined& joined) {
     if (items == 0u || items > DIN_THREADS / 2u) {
-        for (unsigned item = din_thread(); item < items; item += DIN_THREADS) sum.store(item, sum.terms(item, 0u, 1u));
+        for (unsigned item = din_thread(); item < items; item += DIN_THREADS) joined.store(item, joined.terms(item, 0u, 1u));
         return;
     }
     const unsigned parts = din_min(DIN_THREADS / items, 16u);
     const unsigned item = din_thread() % items, part = din_thread() / items;
-    if (part < parts) sums[din_thread()] = sum.terms(item, part, parts);
+    if (part < parts) sums[din_thread()] = joined.terms(item, part, parts);
     din_barrier();
     if (din_thread() < items) {
         float all = sums[item];
-        for (unsigned p = 1u; p < parts; ++p) all += sums[p * items + item];
-        sum.store(item, all);
+        for (unsigned p = 1u; p < parts; ++p) all = How::join(all, sums[p * items + item]);
+        joined.store(item, all);
     }
 }
 
-template <unsigned WIDTH, unsigned X, unsigned OUT> struct DinOfRequests {
+template <class How, unsigned WIDTH, unsigned X, unsigned OUT> struct DinOfRequests {
     unsigned first;
     DinPtr<const unsigned> samples;
     DinPtr<const float> x;
     DinPtr<float> out;
     DIN_CALL_MEMBER float terms(unsigned item, unsigned part, unsigned parts) const {
         const unsigned request = first + item / WIDTH, column = item % WIDTH, end = samples[request + 1u];
-        float sum = 0.0f;
+        float all = How::none();
 #pragma unroll 8
-        for (unsigned s = samples[request] + part; s < end; s += parts) sum += x[size_t(s) * X + column];
-        return sum;
+        for (unsigned s = samples[request] + part; s < end; s += parts) all = How::join(all, x[size_t(s) * X + column]);
+        return all;
     }
     DIN_CALL_MEMBER void store(unsigned item, float value) const { out[item / WIDTH * OUT + item % WIDTH] = value; }
 };
 
-// out_r = the sum of x_s over the samples s of request r, for the tile's requests from `first` on.
+// out_r = x_s joined over the samples s of request r, for the tile's requests from `first` on.
 // `samples` has the first of each request.
-template <unsigned WIDTH, unsigned X, unsigned OUT>
-DIN_CALL void din_sum_samples(unsigned requests, unsigned first, DinPtr<const unsigned> samples, DinPtr<const float> x, DinPtr<float> sums,
-                              DinPtr<float> out) {
-    const DinOfRequests<WIDTH, X, OUT> sum = {first, samples, x, out};
-    din_sum_terms(requests * WIDTH, sums, sum);
+template <class How, unsigned WIDTH, unsigned X, unsigned OUT>
+DIN_CALL void din_reduce_samples(unsigned requests, unsigned first, DinPtr<const unsigned> samples, DinPtr<const float> x,
+                                 DinPtr<float> sums, DinPtr<float> out) {
+    const DinOfRequests<How, WIDTH, X, OUT> joined = {first, samples, x, out};
+    din_reduce_terms<How>(requests * WIDTH, sums, joined);
 }
 
-template <unsigned WIDTH, unsigned X, unsigned OUT> struct DinOfEntries {
+template <class How, unsigned WIDTH, unsigned X, unsigned OUT> struct DinOfEntries {
     unsigned first;
     DinPtr<const unsigned> samples, request, entries, pairs;
     DinPtr<const float> x;
@@ -260,49 +260,49 @@ template <unsigned WIDTH, unsigned X, unsigned OUT> struct DinOfEntries {
         const unsigned entry = item / WIDTH, column = item % WIDTH, r = request[entry];
         const unsigned begin = entries[r], count = entries[r + 1u] - begin;
         const unsigned from = samples[r] + part, to = samples[r + 1u];
-        float sum = 0.0f;
+        float all = How::none();
         if (from < to) {
             const size_t step = size_t(count) * parts * X;
             size_t at = (size_t(pairs[from]) + (first + entry - begin)) * X + column;
 #pragma unroll 8
-            for (unsigned s = from; s < to; s += parts, at += step) sum += x[at];
+            for (unsigned s = from; s < to; s += parts, at += step) all = How::join(all, x[at]);
         }
-        return sum;
+        return all;
     }
     DIN_CALL_MEMBER void store(unsigned item, float value) const { out[item / WIDTH * OUT + item % WIDTH] = value; }
 };
 
-// out_e = the sum of x at entry e over the samples of its request, for the tile's entries from
+// out_e = x at entry e joined over the samples of its request, for the tile's entries from
 // `first` on; each sample has as many pairs as its request has entries. `samples` and `entries`
 // have the first of each request, `pairs` of each sample.
-template <unsigned WIDTH, unsigned X, unsigned OUT>
-DIN_CALL void din_sum_pairs(unsigned count, unsigned first, DinPtr<const unsigned> samples, DinPtr<const unsigned> request,
+template <class How, unsigned WIDTH, unsigned X, unsigned OUT>
+DIN_CALL void din_reduce_pairs(unsigned count, unsigned first, DinPtr<const unsigned> samples, DinPtr<const unsigned> request,
                             DinPtr<const unsigned> entries, DinPtr<const unsigned> pairs, DinPtr<const float> x, DinPtr<float> sums,
                             DinPtr<float> out) {
-    const DinOfEntries<WIDTH, X, OUT> sum = {first, samples, request, entries, pairs, x, out};
-    din_sum_terms(count * WIDTH, sums, sum);
+    const DinOfEntries<How, WIDTH, X, OUT> joined = {first, samples, request, entries, pairs, x, out};
+    din_reduce_terms<How>(count * WIDTH, sums, joined);
 }
 
-template <unsigned WIDTH, unsigned X, unsigned OUT> struct DinOfGroup {
+template <class How, unsigned WIDTH, unsigned X, unsigned OUT> struct DinOfGroup {
     unsigned first;
     DinPtr<const unsigned> begins, members;
     DinPtr<const float> x;
     DinPtr<float> out;
     DIN_CALL_MEMBER float terms(unsigned item, unsigned part, unsigned parts) const {
         const unsigned element = first + item / WIDTH, column = item % WIDTH, end = begins[element + 1u];
-        float sum = 0.0f;
+        float all = How::none();
 #pragma unroll 8
-        for (unsigned m = begins[element] + part; m < end; m += parts) sum += x[size_t(members[m]) * X + column];
-        return sum;
+        for (unsigned m = begins[element] + part; m < end; m += parts) all = How::join(all, x[size_t(members[m]) * X + column]);
+        return all;
     }
     DIN_CALL_MEMBER void store(unsigned item, float value) const { out[item / WIDTH * OUT + item % WIDTH] = value; }
 };
 
-// out_g = the sum of x_i over the elements i that g stands for, members[begins[g]..begins[g + 1]],
+// out_g = x_i joined over the elements i that g stands for, members[begins[g]..begins[g + 1]],
 // for the tile's elements from `first` on.
-template <unsigned WIDTH, unsigned X, unsigned OUT>
-DIN_CALL void din_sum_group(unsigned elements, unsigned first, DinPtr<const unsigned> begins, DinPtr<const unsigned> members,
+template <class How, unsigned WIDTH, unsigned X, unsigned OUT>
+DIN_CALL void din_reduce_group(unsigned elements, unsigned first, DinPtr<const unsigned> begins, DinPtr<const unsigned> members,
                             DinPtr<const float> x, DinPtr<float> sums, DinPtr<float> out) {
-    const DinOfGroup<WIDTH, X, OUT> sum = {first, begins, members, x, out};
-    din_sum_terms(elements * WIDTH, sums, sum);
+    const DinOfGroup<How, WIDTH, X, OUT> joined = {first, begins, members, x, out};
+    din_reduce_terms<How>(elements * WIDTH, sums, joined);
 }

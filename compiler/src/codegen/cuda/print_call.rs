@@ -113,7 +113,7 @@ impl CallPrinter<'_> {
             DeviceCall::Transpose { k, n, w, out } => {
                 format!("{name}<{k}, {n}, {}>({}, {})", w.stride, self.pointer(&w.view), self.pointer(&out.view))
             }
-            DeviceCall::SegmentSum { axis, width, segments, x, sums, out } => {
+            DeviceCall::SegmentReduce { how, axis, width, segments, x, sums, out } => {
                 let segments: Vec<&str> = match segments {
                     Segments::Unique { begins, members } => vec![self.name(begins), self.name(members)],
                     Segments::Samples { samples } => vec![self.name(samples)],
@@ -123,17 +123,15 @@ impl CallPrinter<'_> {
                 };
                 let (from, to) = (self.pointer(&x.view), self.pointer(&out.view));
                 let arguments = format!("{}, first{}, {}", count(*axis), axis.0, segments.join(", "));
-                format!("{name}<{width}, {}, {}>({arguments}, {from}, {}, {to})", x.stride, out.stride, self.name(sums))
+                let sizes = format!("{}, {width}, {}, {}", accumulation(*how), x.stride, out.stride);
+                format!("{name}<{sizes}>({arguments}, {from}, {}, {to})", self.name(sums))
             }
             DeviceCall::Statistic { axis, width, groups, x, sums, total, .. } => {
                 let (from, sums, total) = (self.pointer(&x.view), self.name(sums), self.pointer(total));
                 format!("{name}<{width}, {}, {groups}>({}, {from}, {sums}, {total})", x.stride, count(*axis))
             }
             DeviceCall::JoinGroups { width, groups, how, sums, out } => {
-                let how = match how {
-                    Accumulation::Add => "DinAdd",
-                    Accumulation::Max => "DinMax",
-                };
+                let how = accumulation(*how);
                 let (from, to) = (self.name(sums), self.name(out));
                 format!("{name}<{width}, {groups}, {how}>({from} + {}u, {to} + {}u)", sums.column, out.column)
             }
@@ -147,5 +145,13 @@ impl CallPrinter<'_> {
                 format!("{name}<{sizes}>(chunks, {from} + {}u, {sums}, {to})", copies.column)
             }
         }
+    }
+}
+
+/// The name that the prelude has for it.
+fn accumulation(how: Accumulation) -> &'static str {
+    match how {
+        Accumulation::Add => "DinAdd",
+        Accumulation::Max => "DinMax",
     }
 }

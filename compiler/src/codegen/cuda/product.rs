@@ -6,11 +6,11 @@ use super::call::{
     self, DeviceCall, LeftOperand, Matrix, Operand, ProductOutput, RightOperand, Segments, flat_columns,
 };
 use super::kernel_builder::{KernelBuilder, LoweringError};
-use super::kernel_ir::{ArrayId, ArrayView, Rows, Stmt, Walk};
+use super::kernel_ir::{Accumulation, ArrayId, ArrayView, Rows, Stmt, Walk};
 use super::statistic::emit_statistic;
 use super::thread_tile::{ProductShape, ThreadTile};
 use din_program::cuda::Precision;
-use din_program::schedule::{AxisId, AxisKind, BATCH, Call, GLOBAL, KernelArg, Operation, View};
+use din_program::schedule::{AxisId, AxisKind, BATCH, Call, GLOBAL, KernelArg, Operation, SegmentReduction, View};
 
 /// A K x N matrix in a buffer of one element.
 pub(super) fn matrix(
@@ -147,7 +147,7 @@ pub fn product(builder: &mut KernelBuilder<'_>, call: &Call, next: Option<&Call>
             let out = matrix(builder, out, k, n, k)?;
             push(builder, DeviceCall::Transpose { k, n, w, out });
         }
-        Operation::SegmentSum { x, out, width } => segment_sum(builder, axis, x, out, width)?,
+        Operation::SegmentReduce { how, x, out, width } => segment_reduce(builder, axis, how, [x, out], width)?,
         Operation::Statistic { statistic, x, out, width } => {
             emit_statistic(builder, axis, statistic, [x, View { buffer: out, column: 0 }], width)?;
         }
@@ -155,16 +155,16 @@ pub fn product(builder: &mut KernelBuilder<'_>, call: &Call, next: Option<&Call>
     Ok(())
 }
 
-fn segment_sum(
+fn segment_reduce(
     builder: &mut KernelBuilder<'_>,
     axis: AxisId,
-    x: View,
-    out: View,
+    how: SegmentReduction,
+    [x, out]: [View; 2],
     width: u32,
 ) -> Result<(), LoweringError> {
     let out = rows_of(builder, out, width, axis)?;
     let axes = builder.unit.axes;
-    let wrong = || format!("a sum over what shares axis {}", axis.0);
+    let wrong = || format!("a reduction of what shares axis {}", axis.0);
     let from = axes.segment_source(axis).ok_or_else(wrong)?;
     let x = builder.view(x, width)?;
     if x.rows != Rows::Whole(from) {
@@ -194,7 +194,11 @@ fn segment_sum(
         }
     };
     let sums = whole(builder, sums);
-    push(builder, DeviceCall::SegmentSum { axis, width, segments, x, sums, out });
+    let how = match how {
+        SegmentReduction::Sum => Accumulation::Add,
+        SegmentReduction::Max => Accumulation::Max,
+    };
+    push(builder, DeviceCall::SegmentReduce { how, axis, width, segments, x, sums, out });
     Ok(())
 }
 

@@ -23,19 +23,28 @@ fn check_pairs(program: &Program, inputs: &StepInputs<'_>) -> Result<(), CheckEr
     let kinds = trees.into_iter().flat_map(|axes| axes.iter().map(move |(_, axis)| (axes, &axis.kind)));
     for (axes, kind) in kinds {
         let AxisKind::Pairs { of, .. } = *kind else { continue };
-        let AxisKind::Sequence { sequence, shared, .. } = *axes.kind(of) else { continue };
-        let lists = inputs.offsets[sequence as usize].windows(2).map(|w| u64::from(w[1] - w[0]).pow(2));
-        let pairs = if shared.is_some() {
-            let samples = inputs.requests.windows(2).map(|w| u64::from(w[1] - w[0]));
-            lists.zip(samples).fold(0, |all: u64, (pairs, samples)| all.saturating_add(pairs.saturating_mul(samples)))
-        } else {
-            lists.fold(0, u64::saturating_add)
+        let squares =
+            |lists: &[u32]| -> Vec<u64> { lists.windows(2).map(|list| u64::from(list[1] - list[0]).pow(2)).collect() };
+        let (pairs, of) = match *axes.kind(of) {
+            AxisKind::Sequence { sequence, shared, .. } => {
+                let mut pairs = squares(&inputs.offsets[sequence as usize]);
+                if shared.is_some() {
+                    let samples = inputs.requests.windows(2).map(|w| u64::from(w[1] - w[0]));
+                    pairs.iter_mut().zip(samples).for_each(|(pairs, samples)| *pairs = pairs.saturating_mul(samples));
+                }
+                (pairs, format!("lists of `{}`", program.schema.sequences[sequence as usize].name))
+            }
+            AxisKind::Batch { .. } => (squares(inputs.requests), "requests".into()),
+            AxisKind::Global
+            | AxisKind::Request
+            | AxisKind::Second { .. }
+            | AxisKind::Pairs { .. }
+            | AxisKind::Unique(_) => unreachable!("checked: pairs are of a sequence's entries or of samples"),
         };
+        let pairs = pairs.into_iter().fold(0, u64::saturating_add);
         ensure(pairs < u64::from(u32::MAX), || {
-            let name = &program.schema.sequences[sequence as usize].name;
             format!(
-                "its lists of `{name}` have {pairs} pairs of entries, expected fewer than 2^32 - 1: \
-                 keep fewer entries, or make the batch smaller"
+                "its {of} have {pairs} pairs, expected fewer than 2^32 - 1: make them shorter, or the batch smaller"
             )
         })?;
     }

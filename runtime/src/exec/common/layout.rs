@@ -4,7 +4,7 @@
 
 use super::unique::UniqueElements;
 use crate::leaves::LeafRange;
-use din_program::axes::{AxisId, AxisKind, AxisTree, GLOBAL, MAX_KEYS};
+use din_program::axes::{AxisId, AxisKind, AxisTree, BATCH, GLOBAL, MAX_KEYS};
 
 /// Elements `begin..end` of an axis.
 pub type ElementRange = (usize, usize);
@@ -20,7 +20,8 @@ pub struct Layout {
     first_row: usize,
     /// First sample of each request, then the number of samples; empty without requests.
     requests: Vec<u32>,
-    /// By axis, of ragged ones: their elements under each element of the parent.
+    /// By axis, of ragged ones: their elements under each element of the parent; of the samples'
+    /// second name, under each request.
     offsets: Vec<Vec<u32>>,
     /// By axis, of unique ones; empty for the others.
     uniques: Vec<UniqueElements>,
@@ -78,11 +79,13 @@ impl Layout {
                         }
                     }
                 }
+                AxisKind::Second { of: BATCH } => offsets.extend_from_slice(&self.requests),
                 AxisKind::Second { of } => offsets.extend_from_slice(&before[of.index()]),
                 AxisKind::Pairs { of, .. } => {
+                    let lists = if of == BATCH { &self.requests } else { &before[of.index()] };
                     let mut end = 0;
                     offsets.push(end);
-                    for list in before[of.index()].windows(2) {
+                    for list in lists.windows(2) {
                         for _ in list[0]..list[1] {
                             end += list[1] - list[0];
                             offsets.push(end);
@@ -278,7 +281,7 @@ impl Layout {
             && to == second
         {
             // Under each first entry, all of its list.
-            let (pairs, lists) = (self.offsets(of), self.offsets(entries));
+            let (pairs, lists) = (self.offsets(of), self.offsets(second));
             let (entries, count, mut list) = (self.count(entries), out.len(), None);
             let each = |entry: usize, before: u32, own: std::ops::Range<usize>| {
                 let found = || lists.partition_point(|&begin| begin as usize <= entry).saturating_sub(1);
@@ -394,7 +397,6 @@ fn owners(owners: usize, begin: impl Fn(usize) -> u32, first: usize, out: &mut [
 #[cfg(test)]
 mod tests {
     use super::*;
-    use din_program::axes::{BATCH, GLOBAL};
 
     /// Lists in lists and their pairs, against nested vectors counted one by one.
     #[test]
@@ -466,5 +468,38 @@ mod tests {
             assert_eq!(part, positions[first..first + part.len()], "{first}");
         }
         assert_eq!(lengths, [2.0, 0.0, 3.0, 1.0, 1.0, 4.0]);
+    }
+
+    /// Pairs of samples, against a count of all pairs.
+    #[test]
+    fn the_samples_of_a_request_pair() {
+        let requests = [0u32, 2, 3, 3, 7];
+        let samples = 7;
+        let mut axes = AxisTree::new("batch");
+        let request = axes.add_requests(&[]);
+        let [second, pairs] = axes.add_pairs(BATCH, "other");
+        axes.check().expect("a tree");
+        let mut layout = Layout::new(axes);
+        layout.set(samples, &requests, &[]);
+
+        let of = |sample: usize| (1..requests.len()).find(|&r| sample < requests[r] as usize).unwrap() as u32 - 1;
+        let all = (0..samples).flat_map(|a| (0..samples).map(move |b| (a, b))).filter(|&(a, b)| of(a) == of(b));
+        let (firsts, seconds): (Vec<u32>, Vec<u32>) = all.map(|(a, b)| (a as u32, b as u32)).unzip();
+        assert_eq!([second, pairs].map(|axis| layout.count(axis)), [samples, 4 + 1 + 16]);
+        let above = |of, to| {
+            let mut out = Vec::new();
+            layout.ancestors(of, to, &mut out);
+            out
+        };
+        assert_eq!(above(pairs, BATCH), firsts);
+        assert_eq!(above(pairs, second), seconds);
+        assert_eq!(above(second, request), (0..samples).map(of).collect::<Vec<_>>());
+        assert_eq!(above(pairs, request), firsts.iter().map(|&s| of(s as usize)).collect::<Vec<_>>());
+        for first in 0..seconds.len() {
+            let mut part = vec![99; (seconds.len() - first).min(5)];
+            layout.above(pairs, second, first, &mut part);
+            assert_eq!(part, seconds[first..first + part.len()], "{first}");
+        }
+        assert_eq!(layout.range(pairs, BATCH, 2, 4), (4, 9));
     }
 }

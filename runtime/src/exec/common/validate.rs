@@ -340,7 +340,7 @@ impl Validator<'_> {
             Operation::Fill { .. }
             | Operation::MatMul { .. }
             | Operation::Outer { .. }
-            | Operation::SegmentSum { .. } => {}
+            | Operation::SegmentReduce { .. } => {}
             Operation::AbsorbedMatMul { e, n, .. } | Operation::AbsorbedOuter { e, n, .. } => {
                 self.absorbed(call, *e, *n)?;
             }

@@ -1,13 +1,13 @@
 //! The operations of a call for the elements of one tile.
 
-use super::prepare::{AbsorbedMatMul, AbsorbedOuter, PreparedOp, SegmentSum, StridedOperand};
+use super::prepare::{AbsorbedMatMul, AbsorbedOuter, PreparedOp, SegmentReduce, StridedOperand};
 use super::tiling::BatchTiling;
-use crate::exec::common::{ElementRange, Layout};
+use crate::exec::common::{ElementRange, Layout, combine};
 use crate::kernels::{
     AbsorbedGradient, AbsorbedProduct, MatMul, Microkernels, Outer, VectorGradient, WeightGradientSums, join_partials,
     transpose,
 };
-use din_program::schedule::{AxisId, BATCH};
+use din_program::schedule::{AxisId, BATCH, SegmentReduction};
 
 /// One call for one tile.
 pub(super) struct TileCall<'a> {
@@ -110,7 +110,7 @@ impl TileCall<'_> {
             // SAFETY: the caller vouches for the arguments and the scratch.
             PreparedOp::AbsorbedOuter(op) => unsafe { self.absorbed_outer(op) },
             // SAFETY: the caller vouches for the arguments.
-            PreparedOp::SegmentSum(op) => unsafe { self.segment_sum(op) },
+            PreparedOp::SegmentReduce(op) => unsafe { self.segment_reduce(op) },
         }
     }
 
@@ -173,14 +173,15 @@ impl TileCall<'_> {
         unsafe { self.kernels.absorbed_outer(&gradient) }
     }
 
-    /// Sums over the samples of each request, or over what each element of a unique axis stands
-    /// for, in their order.
+    /// Reduces the samples of each request, or what each element of a unique axis stands for, in
+    /// their order.
     ///
     /// # Safety
     ///
     /// The arguments are valid for the tile's elements and for what they stand for.
-    unsafe fn segment_sum(&self, op: SegmentSum) {
-        let SegmentSum { x, out, width, from: over } = op;
+    unsafe fn segment_reduce(&self, op: SegmentReduce) {
+        let SegmentReduce { how, x, out, width, from: over } = op;
+        let start = how.combine().start();
         let (layout, units) = (self.layout, self.tiling.units(self.tile));
         if layout.axes.unique(self.axis).is_some() {
             let unique = layout.unique(self.axis);
@@ -190,9 +191,9 @@ impl TileCall<'_> {
                 // SAFETY: the schedule was checked: both buffers have these columns at every
                 // element.
                 unsafe {
-                    std::slice::from_raw_parts_mut(total, width).fill(0.0);
+                    std::slice::from_raw_parts_mut(total, width).fill(start);
                     for &i in members {
-                        self.kernels.add(total, self.row(x, i as usize), width);
+                        self.join(how, total, self.row(x, i as usize), width);
                     }
                 }
             }
@@ -210,15 +211,35 @@ impl TileCall<'_> {
             };
             for row in 0..rows {
                 // SAFETY: the schedule was checked: the buffer has these columns at every element.
-                unsafe { std::slice::from_raw_parts_mut(self.row(out, first + row), width).fill(0.0) };
+                unsafe { std::slice::from_raw_parts_mut(self.row(out, first + row), width).fill(start) };
             }
             for sample in samples {
                 let begin = sequence.map_or(sample, |s| layout.offsets(s)[sample] as usize);
                 for row in 0..rows {
                     // SAFETY: the schedule was checked: both buffers have these columns at every
                     // element, and a sample has the entries of its request.
-                    unsafe { self.kernels.add(self.row(out, first + row), self.row(x, begin + row), width) };
+                    unsafe { self.join(how, self.row(out, first + row), self.row(x, begin + row), width) };
                 }
+            }
+        }
+    }
+
+    /// Joins the row at `x` to the one at `total`.
+    ///
+    /// # Safety
+    ///
+    /// Both have `width` columns, and they are not the same row.
+    #[inline]
+    unsafe fn join(&self, how: SegmentReduction, total: *mut f32, x: *const f32, width: usize) {
+        // SAFETY: the caller's rows have these columns and do not overlap.
+        unsafe {
+            match how {
+                SegmentReduction::Sum => self.kernels.add(total, x, width),
+                SegmentReduction::Max => combine(
+                    how.combine(),
+                    std::slice::from_raw_parts_mut(total, width),
+                    std::slice::from_raw_parts(x, width),
+                ),
             }
         }
     }

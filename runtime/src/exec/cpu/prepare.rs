@@ -8,7 +8,7 @@ use crate::kernels;
 use din_program::Program;
 use din_program::schedule::{
     AbsorbedWeight, AxisId, AxisTree, Buffer, BufferId, BufferUse, Call, Combine, Extent, GLOBAL, KernelArg, Operation,
-    Phase, Schedule, ScheduleRoot, Slot, Statistic, Storage, Work,
+    Phase, Schedule, ScheduleRoot, SegmentReduction, Slot, Statistic, Storage, Work,
 };
 
 /// How an argument's base address is found.
@@ -70,7 +70,7 @@ pub(super) enum PreparedOp {
         out: StridedOperand,
         width: usize,
     },
-    SegmentSum(SegmentSum),
+    SegmentReduce(SegmentReduce),
 }
 
 /// See [`Operation::AbsorbedMatMul`].
@@ -110,9 +110,10 @@ pub(super) struct SampleGradient {
     pub out: StridedOperand,
 }
 
-/// See [`Operation::SegmentSum`].
+/// See [`Operation::SegmentReduce`].
 #[derive(Clone, Copy, Debug)]
-pub(super) struct SegmentSum {
+pub(super) struct SegmentReduce {
+    pub how: SegmentReduction,
     pub x: StridedOperand,
     pub out: StridedOperand,
     pub width: usize,
@@ -386,10 +387,14 @@ impl PreparedSchedule {
                 let (k, n) = (k as usize, n as usize);
                 (PreparedOp::Transpose { w: next(), out: next(), k, n }, format!("transpose {k}x{n}"))
             }
-            Operation::SegmentSum { width, .. } => {
+            Operation::SegmentReduce { how, width, .. } => {
                 let from = self.axes.segment_source(call.axis).expect("validated: a segment sum has a source");
-                let op = SegmentSum { x: next(), out: next(), width: width as usize, from };
-                (PreparedOp::SegmentSum(op), format!("segment sum {width}"))
+                let op = SegmentReduce { how, x: next(), out: next(), width: width as usize, from };
+                let name = match how {
+                    SegmentReduction::Sum => "sum",
+                    SegmentReduction::Max => "maximum",
+                };
+                (PreparedOp::SegmentReduce(op), format!("segment {name} {width}"))
             }
             Operation::Statistic { statistic, width, .. } => {
                 self.statistic_floats = self.statistic_floats.max(statistic.partial_width(width) as usize);

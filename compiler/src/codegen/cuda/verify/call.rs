@@ -33,7 +33,7 @@ fn sizes(kernel: &KernelIr, call: &DeviceCall) -> Result<(), Broken> {
         DeviceCall::Transpose { k, n, .. } => (vec![k, n], 1),
         DeviceCall::TimesSamples { width, .. }
         | DeviceCall::SumEntries { width, .. }
-        | DeviceCall::SegmentSum { width, .. } => (vec![width], 1),
+        | DeviceCall::SegmentReduce { width, .. } => (vec![width], 1),
         DeviceCall::JoinCopies { width, stride, .. } => (vec![width, stride], 1),
         DeviceCall::Statistic { width, groups, .. } | DeviceCall::JoinGroups { width, groups, .. } => {
             (vec![width, groups], if groups > 1 { u64::from(width) * u64::from(groups) } else { 1 })
@@ -62,7 +62,7 @@ fn place(kernel: &KernelIr, call: &DeviceCall) -> Result<(), Broken> {
         DeviceCall::FillRows { .. }
         | DeviceCall::Product { .. }
         | DeviceCall::Outer { .. }
-        | DeviceCall::SegmentSum { .. }
+        | DeviceCall::SegmentReduce { .. }
         | DeviceCall::Statistic { .. }
         | DeviceCall::JoinGroups { .. } => true,
     };

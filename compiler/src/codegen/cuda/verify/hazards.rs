@@ -70,7 +70,7 @@ impl Hazards<'_> {
                     | DeviceCall::TimesSamples { .. }
                     | DeviceCall::SumEntries { .. }
                     | DeviceCall::Transpose { .. }
-                    | DeviceCall::SegmentSum { .. }
+                    | DeviceCall::SegmentReduce { .. }
                     | DeviceCall::JoinGroups { .. } => {}
                 }
             }

@@ -149,7 +149,7 @@ fn statistic_axis(phase: &Phase, partial: BufferId) -> Result<AxisId, DeviceErro
         | Operation::AbsorbedOuter { .. }
         | Operation::Outer { .. }
         | Operation::Transpose { .. }
-        | Operation::SegmentSum { .. } => None,
+        | Operation::SegmentReduce { .. } => None,
     });
     axis.ok_or_else(|| DeviceError::Program(format!("no call writes the statistic in buffer {}", partial.0)))
 }
