@@ -127,8 +127,9 @@ impl Maker {
         if r.chance(0.35) {
             requests(&mut r, &mut g, &mut inputs);
         }
-        // Of some sequences, pairs of entries.
-        let lists: Vec<AxisId> = g.axes.ids().filter(|&d| g.axes.parent(d) == Some(BATCH)).collect();
+        // Of some sequences, pairs of entries, and pairs of the samples of requests.
+        let lists = |d: &AxisId| g.axes.parent(*d) == Some(BATCH) || *d == BATCH && g.axes.request().is_some();
+        let lists: Vec<AxisId> = g.axes.ids().filter(lists).collect();
         for list in lists.into_iter().filter(|_| r.chance(0.5)) {
             g.axes.add_pairs(list, "t");
         }

@@ -49,7 +49,8 @@ impl Maker {
                 self.lookup(axis)
             }
             "length" => {
-                let ragged: Vec<AxisId> = self.axes().into_iter().filter(|&d| self.g.axes.is_ragged(d)).collect();
+                let ragged = |d: &AxisId| self.g.axes.is_ragged(*d) && self.g.axes.first_name(*d) != BATCH;
+                let ragged: Vec<AxisId> = self.axes().into_iter().filter(ragged).collect();
                 let axis = self.r.pick(&ragged)?;
                 let id = self.g.length(axis, span);
                 self.take(id)
@@ -68,6 +69,11 @@ impl Maker {
             }
             "dropout_mask" => {
                 let (axis, width) = (self.varying_axis(), self.width());
+                let second = self.g.axes.second_of_pairs(axis).unwrap_or(axis);
+                if axis != BATCH && self.g.axes.first_name(second) == BATCH {
+                    // The language has no dropout of samples under a second name.
+                    return None;
+                }
                 let (site, rate) = (self.r.below(3), [0.1, 0.5, 0.75][self.r.below(3)]);
                 let id = self.g.dropout_mask(site, rate, axis, Shape::vector(width), span).ok()?;
                 for operand in self.g.node(id).operands.clone() {
@@ -297,7 +303,8 @@ impl Maker {
         let above = |to: &AxisId| match name {
             "sum" => *to != from && self.g.axes.is_ancestor(*to, from),
             _ => {
-                let above = [self.g.axes.parent(from), self.g.axes.second_of_pairs(from)];
+                let axes = &self.g.axes;
+                let above = [axes.parent(from), axes.second_of_pairs(from), axes.shared(from)];
                 *to == GLOBAL || above.contains(&Some(*to))
             }
         };
