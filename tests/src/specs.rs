@@ -91,6 +91,23 @@ pub const LISTS: &str = "edition 2026\nuse std.attention.multi_head_attention\n\
     predict y ~ bernoulli(logit = linear(hidden, 1))\n\
     train { loss cross_entropy(y)  optimizer momentum(lr = 0.1)  batch 5  epochs 1 }\nreport log_loss(y)\n}\n";
 
+/// What else the library has for published models.
+pub const BLOCKS: &str = "edition 2026\nuse std.activation.tanh\nuse std.attention.{recent_interest, target_attention, target_head, top}\n\
+    use std.interaction.{bi_interaction, bilinear, cin, cross, senet}\n\
+    use std.layer.{feed_forward, l2_normalize, layer_norm, linear, project}\nuse std.loss.cross_entropy\nuse std.metric.log_loss\n\
+    use std.multitask.{customized_gates, extraction}\nuse std.optimizer.momentum\nuse std.transformer.{transformer_block, with_recency}\n\
+    model blocks {\nfeatures one { e: category }\nsequence many { e: category from many_e }\nlabel y: binary\n\
+    embedding table [4] for one.e, many.e\nlet q = table(one.e)\nlet k = table(many.e)\n\
+    let parts = split(concat(q, linear(q, 2)), 3)\n\
+    let products = concat(bi_interaction(parts), bilinear(parts), cin(parts, [2, 2]))\nlet scaled = concat(senet(parts, 2))\n\
+    let near = target_attention(k, q, top(sum(q * k), 2), 2, 2)\nlet head = target_head(k, q, sum(k) > 0, 3)\n\
+    let recent = recent_interest(k, q, 2, [3], tanh)\n\
+    let block = sum(transformer_block(with_recency(k, 3), 2, 2, 3, tanh, dropout_rate = 0.1) over many)\n\
+    let (own, common) = extraction([q, near], recent, 2, [3], tanh)\nlet tasks = customized_gates(own, common, 1, [2], tanh)\n\
+    let crossed = layer_norm(cross(concat(q, head), 2))\nlet all = l2_normalize(feed_forward(project(crossed, 5), 4, tanh))\n\
+    predict y ~ bernoulli(logit = linear(concat(products, scaled, block, tasks, all), 1))\n\
+    train { loss cross_entropy(y)  optimizer momentum(lr = 0.1)  batch 5  epochs 1 }\nreport log_loss(y)\n}\n";
+
 /// Pooled lists, and numbers that are made of ids.
 const FEATURES: &str = "edition 2026\nuse std.layer.linear\nuse std.loss.cross_entropy\nuse std.metric.log_loss\n\
     use std.optimizer.momentum\n\
@@ -116,9 +133,12 @@ pub fn root() -> PathBuf {
     std::env::var_os("DIN_ROOT").map_or(built, PathBuf::from)
 }
 
-/// Files of `models/`.
+/// Files of `models/`, without those of its folders.
 pub fn files() -> Vec<PathBuf> {
-    inside("models")
+    let folder = root().join("models");
+    let mut all = inside("models");
+    all.retain(|file| file.parent() == Some(folder.as_path()));
+    all
 }
 
 pub fn name(file: &Path) -> String {
@@ -144,6 +164,7 @@ pub fn unit_texts() -> Vec<(String, &'static str, String)> {
     all.push(("requests".into(), "requests.din", REQUESTS.into()));
     all.push(("dropout".into(), "dropout.din", DROPOUT.into()));
     all.push(("lists".into(), "lists.din", LISTS.into()));
+    all.push(("blocks".into(), "blocks.din", BLOCKS.into()));
     all.push(("towers".into(), "towers.din", towers::spec()));
     all.push(("watch_time".into(), "watch_time.din", include_str!("../models/watch_time.din").into()));
     all.push(("products".into(), "products.din", include_str!("../models/products.din").into()));

@@ -8,17 +8,20 @@ use rustc_hash::FxHashMap;
 use std::path::Path;
 
 /// The standard library, by module name.
-pub(super) const LIBRARY: [(&str, &str); 10] = [
+pub(super) const LIBRARY: [(&str, &str); 13] = [
     ("std.activation", include_str!("../../../stdlib/activation.din")),
     ("std.attention", include_str!("../../../stdlib/attention.din")),
     ("std.interaction", include_str!("../../../stdlib/interaction.din")),
     ("std.layer", include_str!("../../../stdlib/layer.din")),
+    ("std.list", include_str!("../../../stdlib/list.din")),
     ("std.loss", include_str!("../../../stdlib/loss.din")),
     ("std.metric", include_str!("../../../stdlib/metric.din")),
+    ("std.multitask", include_str!("../../../stdlib/multitask.din")),
     ("std.optimizer", include_str!("../../../stdlib/optimizer.din")),
     ("std.pooling", include_str!("../../../stdlib/pooling.din")),
     ("std.regularizer", include_str!("../../../stdlib/regularizer.din")),
     ("std.schedule", include_str!("../../../stdlib/schedule.din")),
+    ("std.transformer", include_str!("../../../stdlib/transformer.din")),
 ];
 
 /// Most files of one compilation.
