@@ -2,7 +2,7 @@
 
 use super::distribution::DistributionName;
 use super::elaborator::Elaborator;
-use super::scope::{NameScope, NamedAxis, SizeBinding};
+use super::scope::{NameScope, NamedAxis, Referent, SizeBinding};
 use super::value::{ExprValue, Tensor, fields_text};
 use din_grammar::ast::{self, ExprKind};
 use din_grammar::{Diagnostic, Span};
@@ -344,7 +344,7 @@ impl<'a> Elaborator<'a> {
                         (*s, Some((span, "the size comes from here")))
                     }
                     None => match scope.find(&n.name).map(|b| b.referent.clone()) {
-                        Some(super::scope::Referent::Value(ExprValue::Number(s))) => (s as usize, None),
+                        Some(Referent::Value(ExprValue::Number(s))) => (s as usize, None),
                         _ => {
                             let fields = t.fields.clone();
                             let bound = SizeBinding { name: &n.name, size: Some(size), fields, span: at };
@@ -421,7 +421,42 @@ impl<'a> Elaborator<'a> {
             return value;
         };
         let at = function.body.value.as_ref().map_or(function.name.span, |v| v.span);
+        if let ast::TypeKind::Shape(_) = &ty.kind
+            && let Some(axis) = self.not_reduced(scope, function, &value)
+        {
+            let found = self.describe(&value);
+            let text = format!("the value of `{}` varies over `{axis}`", function.name.name);
+            return self.fault(
+                Diagnostic::error("E0306", text, at, found).label(ty.span, "promised to be reduced").help(format!(
+                    "reduce it, such as by `sum(… over {axis})`, or write `-> {axis} => {}`",
+                    self.sources.text(ty.span)
+                )),
+            );
+        }
         self.conform_result_type(scope, &function.name.name, ty, value, at)
+    }
+
+    /// The axis that the types of the function's parameters name and over which its value varies,
+    /// unless an argument whose type does not say so varies over it as well.
+    fn not_reduced(&self, scope: &NameScope<'a>, function: &ast::Function, value: &ExprValue<'a>) -> Option<&'a str> {
+        let axes = &self.walk.graph.axes;
+        let varies = |value: &ExprValue<'a>| match value {
+            ExprValue::Tensor(t) => Some(axes.on_samples(self.walk.graph.node(t.node).axis)),
+            _ => None,
+        };
+        let axis = varies(value)?;
+        let named = scope.axes.iter().find(|named| named.axis.is_some_and(|own| axes.on_samples(own) == axis))?;
+        let said = |p: &ast::ParameterDecl| {
+            p.ty.as_ref().is_some_and(|ty| !matches!(ty.kind, ast::TypeKind::Shape(_) | ast::TypeKind::Named(_)))
+        };
+        let also = function.parameters.iter().filter(|p| !said(p)).any(|p| match scope.find(&p.name.name) {
+            Some(binding) => match &binding.referent {
+                Referent::Value(value) => varies(value).is_some_and(|over| axes.is_ancestor(axis, over)),
+                _ => false,
+            },
+            None => false,
+        });
+        (!also).then_some(named.name)
     }
 
     fn conform_result_type(
@@ -480,7 +515,7 @@ impl<'a> Elaborator<'a> {
             ast::Dimension::Name(n) => match scope.dimensions.iter().find(|k| k.name == n.name) {
                 Some(k) => k.size,
                 None => match scope.find(&n.name).map(|b| &b.referent) {
-                    Some(super::scope::Referent::Value(ExprValue::Number(s))) => Some(*s as usize),
+                    Some(Referent::Value(ExprValue::Number(s))) => Some(*s as usize),
                     _ => None,
                 },
             },

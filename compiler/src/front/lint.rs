@@ -84,6 +84,30 @@ impl<'a> Elaborator<'a> {
     }
 }
 
+/// Whether a value, from how it is made, is never below 0.
+pub(super) fn never_negative(graph: &Graph, id: NodeId) -> bool {
+    let node = graph.node(id);
+    match node.op {
+        Op::Unary(UnaryOp::Exp | UnaryOp::Softplus) => true,
+        Op::Broadcast | Op::Reshape | Op::Slice { .. } | Op::StopGradient => never_negative(graph, node.operands[0]),
+        _ => zero(graph, id).is_some(),
+    }
+}
+
+/// Whether a value is what a linear layer gives, and so of any sign.
+pub(super) fn of_any_sign(graph: &Graph, id: NodeId) -> bool {
+    let node = graph.node(id);
+    match node.op {
+        Op::MatMul => true,
+        Op::Binary(BinaryOp::Add) => {
+            let bias = |k: usize| matches!(graph.node(node.operands[k]).op, Op::Param(_) | Op::Broadcast);
+            (bias(0) && of_any_sign(graph, node.operands[1])) || (bias(1) && of_any_sign(graph, node.operands[0]))
+        }
+        Op::Reshape | Op::Slice { .. } => of_any_sign(graph, node.operands[0]),
+        _ => false,
+    }
+}
+
 /// Why a value may be 0.
 enum Zero {
     /// What is 0 for some inputs.

@@ -378,12 +378,31 @@ impl<'a> Elaborator<'a> {
         rank == 1
     }
 
+    /// Warns of a softmax over one component.
+    fn softmax_of_one(&mut self, t: &Tensor, at: Span, span: Span) {
+        let node = self.walk.graph.node(t.node);
+        let library = self.sources.get(span.file).is_some_and(|file| file.name.starts_with("std."));
+        if node.width() != 1 || library {
+            return;
+        }
+        let axes = &self.walk.graph.axes;
+        let help = if axes.is_ragged(node.axis) {
+            let axis = &axes.axis(axes.second_of_pairs(node.axis).unwrap_or(node.axis)).name;
+            format!("over the entries it is `softmax(… over {axis})`")
+        } else {
+            "it is over the components of a vector, or the items of a list".into()
+        };
+        let d = Diagnostic::warning("W0610", "a softmax over one component is always 1", at, "one component");
+        self.report(d.help(help));
+    }
+
     /// `softmax(x)` over the components of one value.
     pub(super) fn softmax_of_components(&mut self, value: ExprValue<'a>, at: Span, span: Span) -> ExprValue<'a> {
         let Some(t) = self.tensor(value, at) else { return ExprValue::Poison };
         if !self.reduces_a_vector(Builtin::Softmax, &t, at) {
             return ExprValue::Poison;
         }
+        self.softmax_of_one(&t, at, span);
         let built = self.of_components(BinaryOp::Max, t.node, span).and_then(|greatest| {
             // Subtracted so that `exp` does not overflow: it cancels, and so does its gradient.
             let greatest = self.walk.graph.stop_gradient(greatest, span);

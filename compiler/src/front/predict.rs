@@ -2,6 +2,7 @@
 
 use super::distribution::usual;
 use super::elaborator::Elaborator;
+use super::lint::{never_negative, of_any_sign};
 use super::load::listed;
 use super::scope::{NameScope, Referent};
 use super::value::{ExprValue, nearest};
@@ -110,6 +111,20 @@ impl<'a> Elaborator<'a> {
                     .note("the probability is `sigmoid(logit)`: it would lie between 0.5 and 0.73")
                     .help("leave the last `sigmoid` out"),
             );
+        } else if parameter == "logit" && never_negative(&self.walk.graph, t.node) {
+            self.report(
+                Diagnostic::warning("W0605", "this logit is never below 0", span, "no probability below 0.5")
+                    .note("the probability is `sigmoid(logit)`")
+                    .help("end the network without an activation, such as with `linear(…, 1)`"),
+            );
+        } else if matches!(parameter, "std" | "rate") && of_any_sign(&self.walk.graph, t.node) {
+            let help = match parameter {
+                "std" => "make it positive: `softplus(…) + 1e-3`",
+                _ => "give its logarithm, `log_rate = …`, or make it positive: `softplus(…)`",
+            };
+            let message = format!("this `{parameter}` may be below 0");
+            let d = Diagnostic::warning("W0611", message, span, "the loss is not a number there");
+            self.report(d.help(help));
         }
         let node = if self.walk.graph.node(t.node).shape == Shape::scalar() {
             t.node

@@ -173,6 +173,15 @@ impl<'a> Elaborator<'a> {
                 return None;
             }
         }
+        if graph.inputs.is_empty() {
+            let run = interpret::run(&graph, &Inputs { offsets: vec![vec![]; 2], ..Inputs::default() }, &Values::default());
+            let found = number_text(run.expect("a schedule is arithmetic on global numbers").value(value)[0]);
+            self.report(
+                Diagnostic::warning("W0607", format!("{what} is {found} at every step"), span, "no schedule")
+                    .note("it is computed from numbers alone")
+                    .help("give a schedule `step` or `epoch`, and multiply: `1e-3 * warmup(step, 1000)`"),
+            );
+        }
         Some(t.node)
     }
 

@@ -172,6 +172,26 @@ impl<'a> Elaborator<'a> {
         };
         let next = ids.len();
         let id = *ids.entry(name.clone()).or_insert(next);
+        let known = match kind {
+            VariableKind::State => self.states.get(id).map(|state| &state.shape),
+            VariableKind::Parameter => self.parameters.get(id).map(|parameter| &parameter.shape),
+        };
+        if let Some(trained) = known.filter(|trained| **trained != sizes).cloned() {
+            let trained = shape_text(&Shape(trained.into_iter().map(|n| n as usize).collect()));
+            let outside = shape_text(&shape);
+            let call = frames.first().map_or(span, |frame| frame.call);
+            self.report(
+                Diagnostic::error(
+                    "E0511",
+                    format!("`{name}` is {trained} in training and {outside} outside training"),
+                    call,
+                    format!("{outside} outside training"),
+                )
+                .label(at, "declared here")
+                .help("give both branches of `if training` values of one size"),
+            );
+            return None;
+        }
         if id == next {
             let what = match kind {
                 VariableKind::State => {
