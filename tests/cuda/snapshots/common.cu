@@ -393,7 +393,7 @@ extern "C" DIN_KERNEL(256) din_train_7(DinPointers pointers, DinScalars scalars,
             }
         }
         // common.din:17:31: sums over samples of 1 columns
-        din_sum_samples<1, 1, 1>(count3, first3, begin1, b20, sums7, tile26);
+        din_reduce_samples<DinAdd, 1, 1, 1>(count3, first3, begin1, b20, sums7, tile26);
         // common.din:17:59: train.12.sum
         din_barrier();
         const unsigned t13 = din_thread();
@@ -564,10 +564,10 @@ extern "C" DIN_KERNEL(256) din_train_9(DinPointers pointers, DinScalars scalars,
             }
         }
         // std.layer:8:5: sums over samples of 1 columns
-        din_sum_pairs<1, 1, 1>(count4, first4, begin1, request4, begin4, begin2, b35, sums7, tile38);
+        din_reduce_pairs<DinAdd, 1, 1, 1>(count4, first4, begin1, request4, begin4, begin2, b35, sums7, tile38);
         // common.din:16:17: sums over samples of 5 columns
         din_barrier();
-        din_sum_pairs<5, 5, 5>(count4, first4, begin1, request4, begin4, begin2, b37, sums8, tile41);
+        din_reduce_pairs<DinAdd, 5, 5, 5>(count4, first4, begin1, request4, begin4, begin2, b37, sums8, tile41);
         // std.layer:8:5: train.15.multiply
         din_barrier();
         const unsigned t17 = din_thread();
