@@ -359,6 +359,7 @@ impl<'a> Elaborator<'a> {
             metrics,
             training,
             updates: updates.all,
+            squared_norms: updates.squared_norms,
             train: trained,
             infer: inferred,
             hypers: self.declarations.hypers.iter().map(|(n, v, _)| (n.clone(), *v)).collect(),

@@ -231,6 +231,9 @@ impl<'a> Elaborator<'a> {
                 self.parameters[p].update = u;
             }
         }
+        if let Some(clip) = clip {
+            self.sum_squares(updates, clip);
+        }
         if let Some(r) = &regularizer
             && !self.parameters.iter().any(|p| p.shape.len() == 2)
             && !self.has_errors()

@@ -29,6 +29,8 @@ type UpdateKey = (RuleKey, Option<RuleKey>, Option<(ClipKind, u64)>, UpdateScope
 #[derive(Default)]
 pub(super) struct Updates {
     pub all: Vec<UpdateGraph>,
+    /// See [`CheckedModel::squared_norms`](crate::model::CheckedModel::squared_norms).
+    pub squared_norms: Vec<u32>,
     /// `None` where one was faulty.
     known: Vec<(UpdateKey, Option<u32>)>,
 }
@@ -96,7 +98,7 @@ impl<'a> Elaborator<'a> {
         Some(UpdateGraph { name, scope: over, slots, graph, span: optimizer.span })
     }
 
-    fn update_input(&mut self, name: &str, kind: InputKind, axis: AxisId, width: usize, span: Span) -> Tensor {
+    pub(super) fn update_input(&mut self, name: &str, kind: InputKind, axis: AxisId, width: usize, span: Span) -> Tensor {
         let id = InputId(self.walk.graph.inputs.len() as u32);
         let shape = Shape::vector(width);
         self.walk.graph.inputs.push(crate::graph::Input { name: name.into(), kind, axis, shape });

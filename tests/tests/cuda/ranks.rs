@@ -202,6 +202,13 @@ fn a_model_of_everything_trains_on_ranks() {
     check("mixed", &specs::checked("mixed.din", MIXED), &[2, 3], 2e-3);
 }
 
+/// The squares of gradients are summed on the device and on the host.
+#[test]
+fn a_limit_of_the_norm_of_all_gradients_trains_on_ranks() {
+    let limited = MIXED.replace("batch 5", "clip global_norm 0.05  batch 5");
+    check("limited", &specs::checked("mixed.din", &limited), &[2, 3], 2e-3);
+}
+
 #[test]
 fn requests_and_towers_train_on_ranks() {
     let units = specs::units();
@@ -214,12 +221,14 @@ fn requests_and_towers_train_on_ranks() {
 /// A table whose update sums over its rows, with some of the rows on one device.
 #[test]
 fn sums_over_rows_do_not_depend_on_where_rows_are() {
-    let model = specs::checked("mixed.din", MIXED);
-    let case: &'static Case = Box::leak(Box::new(Case::new(&model, &[9, 7, 5, 8, 9, 6, 9, 8], 1)));
-    let placements = vec![Placement::Sharded; case.program.tables.len()];
-    let whole = together("whole", case.on_devices(1, &placements, 1), &placements);
-    let options = CudaOptions { table_memory: Some(6000), ..CudaOptions::default() };
-    let parts = together("parts", case.on_devices_with(1, &placements, 5, options), &placements);
-    assert!(parts.losses == whole.losses && parts.dense == whole.dense && parts.per_tensor == whole.per_tensor);
-    assert!(parts.tables == whole.tables);
+    for text in [MIXED.into(), MIXED.replace("batch 5", "clip global_norm 0.05  batch 5")] {
+        let model = specs::checked("mixed.din", &text);
+        let case: &'static Case = Box::leak(Box::new(Case::new(&model, &[9, 7, 5, 8, 9, 6, 9, 8], 1)));
+        let placements = vec![Placement::Sharded; case.program.tables.len()];
+        let whole = together("whole", case.on_devices(1, &placements, 1), &placements);
+        let options = CudaOptions { table_memory: Some(6000), ..CudaOptions::default() };
+        let parts = together("parts", case.on_devices_with(1, &placements, 5, options), &placements);
+        assert!(parts.losses == whole.losses && parts.dense == whole.dense && parts.per_tensor == whole.per_tensor);
+        assert!(parts.tables == whole.tables);
+    }
 }
