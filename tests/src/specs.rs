@@ -44,6 +44,13 @@ pub const SPECS: &[(&str, &str, &str, &str)] = &[
         "optimizer momentum(lr = 0.05) with dense updates  regularize l2(0.01)",
         "optimizer.momentum regularizer.l2",
     ),
+    (
+        "by_path",
+        "momentum(lr = 0.1)  optimizer sgd(lr = 0.05) for a, c.weight, table  optimizer frozen for d, a.unit.0  \
+         regularize l2(0.01)  regularize none for c",
+        "",
+        "optimizer.{momentum,sgd} regularizer.l2",
+    ),
 ];
 
 /// What is common to requests in every place that a value can have: of the request, of its entries,

@@ -130,12 +130,12 @@ fn a_limit_of_the_norm_of_all_gradients_has_the_bits_of_one_rank() {
              use std.metric.log_loss\nuse std.optimizer.{{adam, sgd}}\nuse std.pooling.mean_pool\n\
              optimizer trust(lr) per tensor {{\n    state norm = 0\n    norm = 0.9 * norm + sqrt(sum(grad * grad))\n\
              weight = weight - lr * grad / (norm + 0.1)\n}}\n\
-             model unit {{\nfeatures one {{ e: {table}  f: {table} from many_f }}\n\
+             model unit {{\nfeatures one {{ e: {table}  f: {table} from one_f }}\n\
              sequence many {{ e: {table} from many_e }}\nlabel y: binary\n\
              embedding table [5] for one.e, many.e {{ optimizer adam(lr = 0.1) {rule} }}\n\
              embedding other [3] for one.f {{ optimizer trust(lr = 0.1) }}\n\
              let x = concat(table(one.e) * mean_pool(table(many.e)), other(one.f))\n\
-             predict y ~ bernoulli(logit = linear(relu(linear(x, 4)), 1))\n\
+             let hidden = relu(linear(x, 4))\npredict y ~ bernoulli(logit = linear(hidden, 1))\n\
              train {{ loss cross_entropy(y)  optimizer sgd(lr = 0.1)  clip global_norm 0.01  batch 5  epochs 1 }}\n\
              report log_loss(y)\n}}\n"
         )

@@ -35,6 +35,30 @@ pub(super) struct Updates {
     known: Vec<(UpdateKey, Option<u32>)>,
 }
 
+/// Name of an update that changes nothing; no optimizer's, which is an identifier.
+const FROZEN: &str = "no update";
+
+impl Updates {
+    /// Index of the update of weights that stay as they are: each becomes what it was.
+    pub fn frozen(&mut self, over: UpdateScope, span: Span) -> u32 {
+        let width = match over {
+            UpdateScope::Rows { width, .. } => width as usize,
+            UpdateScope::Elements => 1,
+        };
+        let known = self.all.iter().position(|update| update.name == FROZEN && update.scope == over);
+        let number = known.unwrap_or_else(|| {
+            let mut graph = Graph::new("rows");
+            let (name, kind, shape) = ("weight".into(), InputKind::Weight, Shape::vector(width));
+            graph.inputs.push(crate::graph::Input { name, kind, axis: BATCH, shape });
+            let weight = graph.input(InputId(0), span);
+            graph.roots = vec![Root::Weight(weight)];
+            self.all.push(UpdateGraph { name: FROZEN.into(), scope: over, slots: Vec::new(), graph, span });
+            self.all.len() - 1
+        });
+        number as u32
+    }
+}
+
 impl<'a> Elaborator<'a> {
     /// Index of the update program for these rules; `None` where a fault was reported.
     pub fn update_program(
