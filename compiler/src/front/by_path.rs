@@ -151,7 +151,9 @@ impl<'a> Elaborator<'a> {
                 let message = format!("this `{word}` is for nothing under `{}`", path.name);
                 let d = Diagnostic::error("E0625", message, path.span, "decided elsewhere");
                 let d = d.note(match word {
-                    "regularize" => "a longer path or the table's own option decides, and vectors are never decayed".into(),
+                    "regularize" => {
+                        "a longer path or the table's own option decides, and vectors are never decayed".into()
+                    }
                     _ => format!("what is more specific decides: a longer path, or the table's own `{word}`"),
                 });
                 self.report(d.help("remove the path, or what is more specific"));

@@ -9,7 +9,9 @@ use super::elaborator::Elaborator;
 use super::scope::NameScope;
 use super::update::Updates;
 use super::value::{ExprValue, Tensor, counted, number_text};
-use crate::graph::{BATCH, BinaryOp, GLOBAL, Graph, Input, InputId, InputKind, NodeId, Root, Shape, TypeError, UnaryOp};
+use crate::graph::{
+    BATCH, BinaryOp, GLOBAL, Graph, Input, InputId, InputKind, NodeId, Root, Shape, TypeError, UnaryOp,
+};
 use crate::model::{OptimizerSlot, UpdateGraph, UpdateScope};
 use din_grammar::ast::{self, ExprKind};
 use din_grammar::{Diagnostic, Span};

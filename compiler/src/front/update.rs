@@ -122,7 +122,14 @@ impl<'a> Elaborator<'a> {
         Some(UpdateGraph { name, scope: over, slots, graph, span: optimizer.span })
     }
 
-    pub(super) fn update_input(&mut self, name: &str, kind: InputKind, axis: AxisId, width: usize, span: Span) -> Tensor {
+    pub(super) fn update_input(
+        &mut self,
+        name: &str,
+        kind: InputKind,
+        axis: AxisId,
+        width: usize,
+        span: Span,
+    ) -> Tensor {
         let id = InputId(self.walk.graph.inputs.len() as u32);
         let shape = Shape::vector(width);
         self.walk.graph.inputs.push(crate::graph::Input { name: name.into(), kind, axis, shape });

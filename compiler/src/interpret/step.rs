@@ -254,7 +254,8 @@ impl<'m> InterpreterSession<'m> {
     /// The sum of the squares of each gradient, where the model asks for them; else none.
     fn squared_norms(&self, report: &StepReport) -> Result<Vec<f64>, StepError> {
         let of_tables = report.row_gradients.iter().zip(&self.model.tables);
-        let of_tables = of_tables.map(|(rows, table)| (table.width as usize, rows.values().flatten().copied().collect()));
+        let of_tables =
+            of_tables.map(|(rows, table)| (table.width as usize, rows.values().flatten().copied().collect()));
         let of_params = report.param_gradients.iter().map(|gradient| (1, gradient.clone()));
         let gradients: Vec<(usize, Vec<f64>)> = of_tables.chain(of_params).collect();
         let mut sums = Vec::new();
@@ -278,7 +279,17 @@ impl<'m> InterpreterSession<'m> {
         for (k, gradient) in report.param_gradients.iter().enumerate().filter(|(_, g)| !g.is_empty()) {
             let update = &self.model.updates[self.model.parameters[k].update as usize];
             let TensorData { weights, slots } = &mut self.params[k];
-            let mut at = Weights { width: 1, weights, slots, counts: &[], updates: &[], touched: &[], step, epoch, squared_norms };
+            let mut at = Weights {
+                width: 1,
+                weights,
+                slots,
+                counts: &[],
+                updates: &[],
+                touched: &[],
+                step,
+                epoch,
+                squared_norms,
+            };
             let all: Vec<usize> = (0..gradient.len()).collect();
             at.update(update, &all, gradient)?;
         }
@@ -301,7 +312,8 @@ impl<'m> InterpreterSession<'m> {
                 touched.push(f64::from(found.is_some()));
                 gradient.extend(found.cloned().unwrap_or_else(|| vec![0.0; width]));
             }
-            let mut at = Weights { width, weights, slots, counts, updates, touched: &touched, step, epoch, squared_norms };
+            let mut at =
+                Weights { width, weights, slots, counts, updates, touched: &touched, step, epoch, squared_norms };
             at.update(update, &rows, &gradient)?;
         }
         for (k, value) in states {

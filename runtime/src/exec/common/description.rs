@@ -2,11 +2,11 @@
 //! and that is of the right kind. Schedules are checked by `validate`.
 
 use super::CheckError;
-use din_program::{Program, SlotScope};
 use din_program::schema::{
     Boundaries, ColumnValues, Combination, DataStatistic, DataStatisticKind, Distribution, Feature, FeatureKind,
     FeatureSource, GroupBy, KeyType, Made, MetricKind, OutputPurpose, Replacement, Step, TableKind,
 };
+use din_program::{Program, SlotScope};
 
 /// A contradiction is an error with the location of the part that has it.
 pub fn check_description(program: &Program) -> Result<(), CheckError> {

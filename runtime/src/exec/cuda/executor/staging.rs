@@ -366,7 +366,9 @@ impl<D: Driver> CudaExecutor<D> {
             let mut instances = Instances::default();
             let mut layout = BlockLayout::default();
             let mut any = false;
-            for (param, parameter) in program.parameters.iter().enumerate().filter(|(k, _)| of(*k) == Some(number as u32)) {
+            for (param, parameter) in
+                program.parameters.iter().enumerate().filter(|(k, _)| of(*k) == Some(number as u32))
+            {
                 let gradient = program.train.roots.iter().find_map(|root| match root {
                     ScheduleRoot::ParamGradient { param: of, buffer } if *of as usize == param => Some(*buffer),
                     ScheduleRoot::ParamGradient { .. }
