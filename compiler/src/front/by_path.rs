@@ -1,9 +1,10 @@
-//! `optimizer … for …` and `regularize … for …`: settings of `train` for the weights and tables under
-//! a path.
+//! `optimizer … for …` and `regularize … for …`: settings of `train` for the weights and tables
+//! under a path.
 //!
 //! A path covers the weight or table of that name and all whose names continue it. Two paths are
 //! disjoint or one covers the other, so of those that cover a name the longest is the most specific
-//! one, and it decides, whatever the order of the settings. A setting without `for` is for the rest.
+//! one, and it decides, whatever the order of the settings. A setting without `for` is for the
+//! rest.
 
 use super::elaborator::Elaborator;
 use super::load::listed;

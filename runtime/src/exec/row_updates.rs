@@ -25,8 +25,8 @@ pub trait RowUpdates: fmt::Debug + Send {
     fn exchange_rows(&mut self, tables: &[Table], fetched: &[FetchedRows]) -> Result<(), ExecError>;
 
     /// Behind the exchange: the sums of the squares of gradients that updates read
-    /// ([`Storage::SquaredNorms`](din_program::schedule::Storage::SquaredNorms)), of all ranks' rows
-    /// and 0 for parameters, which the caller fills in; empty where no update reads them.
+    /// ([`Storage::SquaredNorms`](din_program::schedule::Storage::SquaredNorms)), of all ranks'
+    /// rows and 0 for parameters, which the caller fills in; empty where no update reads them.
     ///
     /// # Errors
     /// Another rank failed.

@@ -3,8 +3,8 @@
 //!
 //! All gradients are those at the old weights: nothing that `run` reads is written before `apply`.
 //! There the updates of all tables and parameters run phase by phase side by side, since none reads
-//! what another writes. Where they read the norm of all gradients, the sums of squares of all of them
-//! run before.
+//! what another writes. Where they read the norm of all gradients, the sums of squares of all of
+//! them run before.
 
 use super::bound_schedule::BatchShape;
 use super::phase::PhaseRunner;

@@ -309,8 +309,8 @@ impl<D: Driver> CudaExecutor<D> {
         Ok(())
     }
 
-    /// Sums the squares of the gradients of parameters on the device, of rows on the host, and makes
-    /// all sums known to both. Every rank has the gradients of the global batch.
+    /// Sums the squares of the gradients of parameters on the device, of rows on the host, and
+    /// makes all sums known to both. Every rank has the gradients of the global batch.
     fn join_squares(
         &mut self,
         ranks: &mut RankSteps,
