@@ -163,6 +163,7 @@ pub fn compile_observed(
         outputs: model.outputs.clone(),
         metrics: model.metrics.clone(),
         training: model.training.clone(),
+        squared_norms: model.squared_norms.clone(),
         updates,
         train: train_schedule,
         infer: infer_schedule,

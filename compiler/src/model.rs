@@ -32,6 +32,9 @@ pub struct CheckedModel {
     pub training: Training,
     /// The row and tensor update programs; tables and parameters refer to them by index.
     pub updates: Vec<UpdateGraph>,
+    /// Where gradients are limited by the norm of all of them: what sums the squares of each, as in
+    /// `Program::squared_norms`. Else empty.
+    pub squared_norms: Vec<u32>,
     /// `training` is true. Roots: `Loss`, `Prediction`s, `State`s. No gradients yet: `autodiff`
     /// adds them.
     pub train: Graph,
@@ -57,7 +60,8 @@ pub enum UpdateScope {
 
 /// An `optimizer` with the `regularizer` joined to its gradient, as a graph over
 /// [`crate::graph::BATCH`] = `rows`. Roots: `Weight` and one `Slot` per slot. Inputs: Weight,
-/// Gradient, Slot, Frequency, UpdateCount, InBatch, Step.
+/// Gradient, Slot, Frequency, UpdateCount, InBatch, Step, Epoch, SquaredNorms. What sums the squares
+/// of gradients has no `Weight`.
 #[derive(Clone, Debug)]
 pub struct UpdateGraph {
     /// `adam + adaptive`

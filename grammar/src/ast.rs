@@ -422,7 +422,7 @@ pub struct Train {
 }
 
 /// A word and its values: `loss cross_entropy(click)`, `batch 1024`, `regularize l2(0.01)`, `clip
-/// global_norm(5)`.
+/// global_norm 5`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Setting {
     pub docs: Docs,
@@ -430,6 +430,9 @@ pub struct Setting {
     pub values: Vec<Expr>,
     /// `optimizer adam(lr = 1e-3) with dense updates`
     pub updates: Option<UpdatesDecl>,
+    /// `optimizer sgd(lr = 0.1) for tower.hidden, item`: paths of weights or tables; none where the
+    /// setting is for all.
+    pub weights: Vec<Ident>,
     pub span: Span,
 }
 

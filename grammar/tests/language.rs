@@ -357,7 +357,10 @@ fn missing(m: &MissingDecl) -> String {
 
 fn setting(s: &Setting) -> String {
     let updates = s.updates.as_ref().map(|u| format!("with {} updates", if u.dense { "dense" } else { "sparse" }));
-    std::iter::once(s.word.name.clone()).chain(s.values.iter().map(show)).chain(updates).collect::<Vec<_>>().join(" ")
+    let weights: Vec<&str> = s.weights.iter().map(|path| path.name.as_str()).collect();
+    let weights = (!weights.is_empty()).then(|| format!("for {}", weights.join(", ")));
+    let values = s.values.iter().map(show);
+    std::iter::once(s.word.name.clone()).chain(values).chain(updates).chain(weights).collect::<Vec<_>>().join(" ")
 }
 
 fn member(m: &Member) -> String {
@@ -429,7 +432,7 @@ fn members() {
         "let a,b (tuple (embed user) (embed visited))",
         "predict click (bernoulli logit=(net (concat a b)))",
         "train {loss (Add (cross_entropy click) (where (Multiply 0.5 (cross_entropy long_view)) present)); \
-         optimizer (adam lr=lr) with dense updates; batch 1024; clip (global_norm 5); admit when (GreaterEqual frequency 5)}",
+         optimizer (adam lr=lr) with dense updates; optimizer (sgd 0.1) with sparse updates for tower.unit.0, good; batch 1024; clip global_norm 5; admit when (GreaterEqual frequency 5)}",
         "report (auc click); (gauc click by=user_id)",
         "assert (Less (memory tables) 24:GiB)",
         "common user,visited by request_id",

@@ -102,7 +102,7 @@ const PART_OF: [(&str, &str); 54] = [
     ("each_of", "embedding"),
     ("field_paths", "embedding"),
     ("field_path", "path"),
-    ("setting", "settings"),
+    ("for_weights", "setting"),
 ];
 
 /// Rules that say how a text is read, described under *Text*, and those that only divide others.

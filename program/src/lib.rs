@@ -54,6 +54,10 @@ pub struct Program {
     pub training: Training,
     /// What `tables` and `parameters` name by index: how they are updated.
     pub updates: Vec<Update>,
+    /// Where gradients are limited by the norm of all of them: by table, then by parameter, the
+    /// index in `updates` of what sums the squares of its gradient into its only slot, before any
+    /// weight is updated. Else empty.
+    pub squared_norms: Vec<u32>,
     /// Forward, backward and state updates. Updates of weights follow it, one an entry of `tables`
     /// and `parameters`.
     pub train: Schedule,
@@ -282,12 +286,31 @@ impl Program {
         Ok(program)
     }
 
-    /// Whether an update sums over the rows that it updates, as one with a state per tensor does.
-    pub fn sums_over_rows(&self, update: u32) -> bool {
-        self.updates.get(update as usize).is_some_and(|update| {
+    /// What sums the squares of a table's gradient, as an index into `updates`; `None` where
+    /// nothing asks for them.
+    pub fn squared_norm_of_table(&self, table: usize) -> Option<u32> {
+        self.squared_norms.get(table).copied().filter(|_| table < self.tables.len())
+    }
+
+    /// The same of a parameter.
+    pub fn squared_norm_of_parameter(&self, parameter: usize) -> Option<u32> {
+        self.squared_norms.get(self.tables.len() + parameter).copied()
+    }
+
+    /// The update programs of a table that sum over its rows, in the order in which they run: what
+    /// sums the squares of its gradient, and an update as one with a state per tensor.
+    pub fn sums_over_rows(&self, table: usize) -> impl Iterator<Item = &Update> {
+        let update = self.tables.get(table).map(|table| table.update);
+        let all = [self.squared_norm_of_table(table), update].into_iter().flatten();
+        all.filter_map(|index| self.updates.get(index as usize)).filter(|update| {
             let phases = &update.schedule.phases;
             update.rows && phases.iter().any(|phase| phase.axis != schedule::GLOBAL && !phase.reductions.is_empty())
         })
+    }
+
+    /// Whether one of a table's update programs sums over its rows.
+    pub fn is_summed_over_rows(&self, table: usize) -> bool {
+        self.sums_over_rows(table).next().is_some()
     }
 
     /// What the update of this number keeps per weight, row or tensor.

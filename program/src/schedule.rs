@@ -136,6 +136,10 @@ pub enum Storage {
     Step,
     /// Number of the epoch that the step belongs to, from 1, as f32; global.
     Epoch,
+    /// Update programs of a model that limits gradients by the norm of all of them: the sum of the
+    /// squares of the gradient of each table, then of each parameter, 0 where there is none;
+    /// global.
+    SquaredNorms,
     /// Update programs: the weights themselves, updated in place. For tables, addressed by row
     /// number (see [`KernelArg::RowIndex`]).
     Weight,

@@ -235,6 +235,7 @@ pub fn around(case: &Case, schedule: Schedule) -> Program {
         metrics: vec![],
         training: Training { batch: 1, epochs: 1, seed: 0, select: 0, patience: None },
         updates: vec![update(true), update(false)],
+        squared_norms: vec![],
         infer: empty(schedule.axes.clone()),
         infer_bf16: empty(schedule.axes.clone()),
         train: schedule,

@@ -38,6 +38,19 @@ pub const SPECS: &[(&str, &str, &str, &str)] = &[
     ),
     ("rowwise_adagrad", "sgd(lr = 0.1)", "optimizer rowwise_adagrad(lr = 0.1)", "optimizer.{sgd,rowwise_adagrad}"),
     ("ftrl", "ftrl(alpha = 0.1, l1 = 0.001)", "", "optimizer.ftrl"),
+    (
+        "clipped_together",
+        "momentum(lr = 0.1)  clip global_norm 0.3",
+        "optimizer momentum(lr = 0.05) with dense updates  regularize l2(0.01)",
+        "optimizer.momentum regularizer.l2",
+    ),
+    (
+        "by_path",
+        "momentum(lr = 0.1)  optimizer sgd(lr = 0.05) for a, c.weight, table  optimizer frozen for d, a.unit.0  \
+         regularize l2(0.01)  regularize none for c",
+        "",
+        "optimizer.{momentum,sgd} regularizer.l2",
+    ),
 ];
 
 /// What is common to requests in every place that a value can have: of the request, of its entries,

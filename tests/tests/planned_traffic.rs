@@ -149,6 +149,26 @@ fn bytes_per_step_are_those_of_the_plan() {
     }
 }
 
+/// Squares of gradients are summed over the rows of tables before the updates.
+#[test]
+fn bytes_of_the_norm_of_all_gradients_are_those_of_the_plan() {
+    let spec = "
+edition 2026
+use std.loss.cross_entropy
+use std.metric.log_loss
+use std.optimizer.sgd
+model limited {
+    features ad { item: category  shop: category }
+    label click: binary
+    embedding item [500] for ad.item
+    embedding shop [20] for ad.shop
+    predict click ~ bernoulli(logit = sum(item(ad.item)) + sum(shop(ad.shop)))
+    train { loss cross_entropy(click)  optimizer sgd(lr = 0.1)  clip global_norm 0.1  batch 2048  epochs 1 }
+    report log_loss(click)
+}";
+    check("limited", &specs::checked("limited.din", spec));
+}
+
 /// An optimizer that sums over the rows of a table, which lie on several ranks.
 #[test]
 fn bytes_of_sums_over_rows_are_those_of_the_plan() {

@@ -119,6 +119,35 @@ fn more_ranks_and_more_leaves_change_nothing() {
     }
 }
 
+/// The norm of all gradients is summed over the rows of several tables and over dense weights; rows
+/// lie on several ranks and come in another order at every number of ranks. Together with an
+/// optimizer that sums over rows itself.
+#[test]
+fn a_limit_of_the_norm_of_all_gradients_has_the_bits_of_one_rank() {
+    let spec = |table: &str, rule: &str| {
+        format!(
+            "edition 2026\nuse std.activation.relu\nuse std.layer.linear\nuse std.loss.cross_entropy\n\
+             use std.metric.log_loss\nuse std.optimizer.{{adam, sgd}}\nuse std.pooling.mean_pool\n\
+             optimizer trust(lr) per tensor {{\n    state norm = 0\n    norm = 0.9 * norm + sqrt(sum(grad * grad))\n\
+             weight = weight - lr * grad / (norm + 0.1)\n}}\n\
+             model unit {{\nfeatures one {{ e: {table}  f: {table} from one_f }}\n\
+             sequence many {{ e: {table} from many_e }}\nlabel y: binary\n\
+             embedding table [5] for one.e, many.e {{ optimizer adam(lr = 0.1) {rule} }}\n\
+             embedding other [3] for one.f {{ optimizer trust(lr = 0.1) }}\n\
+             let x = concat(table(one.e) * mean_pool(table(many.e)), other(one.f))\n\
+             let hidden = relu(linear(x, 4))\npredict y ~ bernoulli(logit = linear(hidden, 1))\n\
+             train {{ loss cross_entropy(y)  optimizer sgd(lr = 0.1)  clip global_norm 0.01  batch 5  epochs 1 }}\n\
+             report log_loss(y)\n}}\n"
+        )
+    };
+    for table in ["category", "category(70)"] {
+        for rule in ["", "with dense updates"] {
+            let model = specs::checked("unit.din", &spec(table, rule));
+            check(&format!("{table} {rule}"), &model, &SIZES, 16, &[2, 4]);
+        }
+    }
+}
+
 /// An optimizer with a state per tensor sums over the rows of a table, which lie on several ranks
 /// and come in another order at every number of ranks; the table grows from step to step.
 #[test]

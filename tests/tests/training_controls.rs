@@ -273,3 +273,108 @@ fn masks_are_of_samples_where_ids_are_deduplicated() {
         assert!(on_ids == if masks == 0 { 3 } else { 1 }, "{on_ids} products per distinct id");
     }
 }
+
+/// A model with weights under `a`, `b.0` and `b.1`, and two tables.
+fn by_path(train: &str, of_table: &str) -> CheckedModel {
+    specs::checked(
+        "unit.din",
+        &format!(
+            "edition 2026\nuse std.activation.sigmoid\nuse std.layer.{{linear, mlp}}\nuse std.loss.cross_entropy\n\
+             use std.metric.log_loss\nuse std.optimizer.{{adam, sgd}}\nuse std.regularizer.l2\n\
+             model unit {{\nfeatures one {{ e: category(5)  f: category(5) }}\nlabel y: binary\n\
+             embedding table [2] for one.e\nembedding other [3] for one.f {of_table}\n\
+             let a = linear(table(one.e), 3)\nlet b = mlp(concat(a, other(one.f)), [4, 2], sigmoid)\n\
+             predict y ~ bernoulli(logit = sum(b))\n\
+             train {{ loss cross_entropy(y)  {train}  batch 4  epochs 1 }}\nreport log_loss(y)\n}}\n"
+        ),
+    )
+}
+
+/// Every weight and table after so many steps, by name.
+fn after(model: &CheckedModel, steps: usize) -> std::collections::BTreeMap<String, Vec<f64>> {
+    let number = |k: usize| ((k * 37 % 19) as f64 - 9.0) / 10.0;
+    let weights = |shape: &[u32]| (0..shape.iter().product::<u32>() as usize).map(number).collect::<Vec<f64>>();
+    let tensors = model.parameters.iter();
+    let tensors = tensors.map(|p| TensorData::new(&model.updates[p.update as usize], weights(&p.shape)));
+    let rows = model.tables.iter().map(|t| {
+        TableData::new(&model.updates[t.update as usize], t.width as usize, weights(&[5, t.width]), Vec::new())
+    });
+    let mut session = InterpreterSession::new(model, tensors.collect(), Vec::new(), rows.collect()).unwrap();
+    for step in 0..steps {
+        let rows = (0..2).map(|t| ((t, t), (0..4).map(|k| (k * 3 + step) % 4).collect())).collect();
+        let labels = vec![vec![0.0, 1.0, 1.0, 0.0]];
+        session.train(&Samples { batch: 4, rows, labels, ..Samples::default() }).unwrap();
+    }
+    let params = model.parameters.iter().zip(session.params).map(|(p, data)| (p.name.clone(), data.weights));
+    let tables = model.tables.iter().zip(session.tables).map(|(t, data)| (t.name.clone(), data.weights));
+    params.chain(tables).collect()
+}
+
+/// After one step each weight is what its rule makes of it in the model where all have that rule.
+#[test]
+fn the_longest_path_decides() {
+    let start = after(&by_path("optimizer sgd(lr = 0.1)", ""), 0);
+    let sgd = after(&by_path("optimizer sgd(lr = 0.1)", ""), 1);
+    let adam = after(&by_path("optimizer adam(lr = 0.1)", ""), 1);
+    let decayed = after(&by_path("optimizer sgd(lr = 0.1)  regularize l2(0.5)", ""), 1);
+    assert!(start.keys().all(|name| sgd[name] != adam[name] && sgd[name] != start[name]));
+    // In any order.
+    let settings = [
+        "optimizer sgd(lr = 0.1)",
+        "optimizer adam(lr = 0.1) for b, table",
+        "optimizer frozen for b.0",
+        "optimizer sgd(lr = 0.1) for b.0.weight",
+        "regularize l2(0.5) for b.0",
+        "regularize none for b.1",
+    ];
+    for order in [[0, 1, 2, 3, 4, 5], [3, 5, 2, 4, 1, 0]] {
+        let text: Vec<&str> = order.iter().map(|&k| settings[k]).collect();
+        let found = after(&by_path(&text.join("  "), ""), 1);
+        for (name, values) in &found {
+            let expected = match name.as_str() {
+                "a.weight" | "a.bias" | "other" => &sgd,
+                "b.0.bias" => &start,
+                "b.0.weight" => &decayed,
+                "b.1.weight" | "b.1.bias" | "table" => &adam,
+                other => panic!("a weight {other}"),
+            };
+            assert_eq!(values, &expected[name], "{name}");
+        }
+    }
+    // A table's own option comes before a path; a regularizer for it needs one.
+    let found = after(&by_path("optimizer adam(lr = 0.1)", "{ optimizer sgd(lr = 0.1) }"), 1);
+    assert!(found["other"] == sgd["other"] && found["table"] == adam["table"]);
+    let found = after(&by_path("optimizer sgd(lr = 0.1)  regularize l2(0.5) for other", ""), 1);
+    assert!(found["other"] != sgd["other"] && found["table"] == sgd["table"] && found["a.weight"] == sgd["a.weight"]);
+}
+
+/// What is frozen stays, has no gradient and no state, and the norm of all gradients lacks it.
+#[test]
+fn frozen_weights_stay() {
+    let text = "optimizer adam(lr = 0.1)  optimizer frozen for b, table  clip global_norm 0.01";
+    let model = by_path(text, "{ optimizer frozen }");
+    let (start, found) = (after(&model, 0), after(&model, 3));
+    for (name, values) in &found {
+        assert_eq!(*values == start[name], !name.starts_with("a."), "{name}");
+    }
+    for update in model.parameters.iter().filter(|p| p.name.starts_with("b.")).map(|p| p.update) {
+        assert!(model.updates[update as usize].slots.is_empty());
+    }
+    let compiled = compile(&model, &CompileOptions { levels: vec![], ..CompileOptions::default() }).unwrap();
+    let trained: Vec<&str> = compiled
+        .train
+        .roots
+        .iter()
+        .filter_map(|root| match root {
+            Root::ParamGradient { param, .. } => Some(model.parameters[param.index()].name.as_str()),
+            Root::RowGradient { .. } => Some("a table"),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(trained.len(), 2, "{trained:?}");
+    // The limit is on what is left: with SGD, a step is the limit times the rate.
+    let model = by_path("optimizer sgd(lr = 1)  optimizer frozen for b, table, other  clip global_norm 0.001", "");
+    let (start, found) = (after(&model, 0), after(&model, 1));
+    let moved = found.iter().flat_map(|(name, values)| values.iter().zip(&start[name]).map(|(a, b)| (a - b).powi(2)));
+    near(moved.sum::<f64>().sqrt(), 0.001, "the norm of what has moved");
+}

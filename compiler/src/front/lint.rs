@@ -68,7 +68,8 @@ impl<'a> Elaborator<'a> {
         let text = number_text(rate);
         if rate == 0.0 {
             let d = Diagnostic::warning("W0607", "a learning rate of 0 trains nothing", optimizer.span, "no step");
-            self.report(d.help(format!("write a rate such as `{name}(lr = 1e-3)`")));
+            let help = "or `optimizer frozen` for weights that are to stay as they are";
+            self.report(d.help(format!("write a rate such as `{name}(lr = 1e-3)`, {help}")));
         } else if rate > 1.0 && NORMALISED.contains(&name) {
             self.report(
                 Diagnostic::warning(

@@ -32,6 +32,7 @@
 mod assertion;
 mod block;
 mod builtin;
+mod by_path;
 mod call;
 mod clip;
 mod columns;
@@ -301,10 +302,11 @@ impl<'a> Elaborator<'a> {
         // Where the settings are at fault there may be no loss; all else is still checked.
         let loss = self.walk.loss;
         let mut updates = update::Updates::default();
+        let mut frozen = by_path::FrozenWeights::default();
         let mut metrics = Vec::new();
         let mut training = None;
         if let Some(train) = &train {
-            self.assign_updates(&mut scope, train, &mut updates);
+            frozen = self.assign_updates(&mut scope, train, &mut updates);
         }
         metrics.extend(self.metrics(&mut scope, model));
         if let Some(train) = &train {
@@ -327,6 +329,7 @@ impl<'a> Elaborator<'a> {
         self.note_labels();
         let mut trained = std::mem::take(&mut self.walk.graph);
         trained.roots = roots;
+        frozen.stop_gradients(&mut trained);
 
         self.network(&scope, model, train.as_ref(), false);
         let mut roots = self.prediction_roots();
@@ -359,6 +362,7 @@ impl<'a> Elaborator<'a> {
             metrics,
             training,
             updates: updates.all,
+            squared_norms: updates.squared_norms,
             train: trained,
             infer: inferred,
             hypers: self.declarations.hypers.iter().map(|(n, v, _)| (n.clone(), *v)).collect(),

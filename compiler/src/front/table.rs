@@ -24,6 +24,7 @@ impl<'a> Elaborator<'a> {
         for option in &e.options {
             let word = option.word.name.as_str();
             self.updates_elsewhere(option);
+            self.weights_elsewhere(option, false);
             if !OPTIONS.contains(&word) {
                 match super::value::reserved(word) {
                     Some(r) => self.not_built(r.what, r.instead, option.word.span),

@@ -1,5 +1,7 @@
 //! `train`: the loss, the optimizers and the settings.
 
+use super::by_path::{ByPath, FrozenWeights, OptimizerChoice, RegularizerChoice};
+use super::clip::Clip;
 use super::elaborator::Elaborator;
 use super::foreign;
 use super::load::listed;
@@ -18,10 +20,7 @@ use din_program::schema::{Direction, Metric, Training, UpdateRule};
 pub(super) const SETTINGS: [&str; 9] =
     ["loss", "optimizer", "regularize", "clip", "batch", "epochs", "seed", "select", "patience"];
 
-/// An optimizer and which rows of a table its steps update.
-type TableOptimizer<'a> = (RuleCall<'a, ast::Optimizer>, UpdateRule);
-
-/// The settings of `train`, each at most once.
+/// The settings of `train`, each at most once for all weights.
 pub(super) struct TrainSettings<'a> {
     pub settings: Vec<&'a ast::Setting>,
     pub span: Span,
@@ -29,7 +28,7 @@ pub(super) struct TrainSettings<'a> {
 
 impl<'a> TrainSettings<'a> {
     pub fn setting(&self, word: &str) -> Option<&'a ast::Setting> {
-        self.settings.iter().copied().find(|s| s.word.name == word)
+        self.settings.iter().copied().find(|s| s.word.name == word && s.weights.is_empty())
     }
 
     pub fn value(&self, word: &str) -> Option<&'a ast::Expr> {
@@ -53,12 +52,14 @@ impl<'a> Elaborator<'a> {
             for s in &train.settings {
                 let word = s.word.name.as_str();
                 self.updates_elsewhere(s);
+                self.weights_elsewhere(s, true);
+                let for_all = |s: &&ast::Setting| s.word.name == word && s.weights.is_empty();
                 if !SETTINGS.contains(&word) {
                     match super::value::reserved(word) {
                         Some(r) => self.not_built(r.what, r.instead, s.word.span),
                         None => self.unknown_word("E0606", "setting of `train`", &s.word, &SETTINGS),
                     };
-                } else if let Some(first) = settings.iter().find(|o| o.word.name == word) {
+                } else if let Some(first) = settings.iter().copied().find(for_all).filter(|_| for_all(&s)) {
                     let d = Diagnostic::error("E0605", format!("`{word}` is given twice"), s.word.span, "again here");
                     self.report(d.label(first.word.span, "first here").help("remove one of them"));
                 } else if self.old_dense_updates(s) {
@@ -84,7 +85,7 @@ impl<'a> Elaborator<'a> {
                 let slip = |s: &&ast::Setting| {
                     !SETTINGS.contains(&s.word.name.as_str()) && foreign::word(&s.word.name, &SETTINGS) == Some(word)
                 };
-                let there = train.settings.iter().any(|s| s.word.name == word);
+                let there = train.settings.iter().any(|s| s.word.name == word && s.weights.is_empty());
                 if !there && !train.settings.iter().any(|s| slip(&s)) {
                     self.report(
                         Diagnostic::error("E0604", format!("`train` has no `{word}`"), train.span, "missing here")
@@ -155,11 +156,6 @@ impl<'a> Elaborator<'a> {
         }
     }
 
-    /// The optimizer of a setting.
-    fn optimizer(&mut self, scope: &mut NameScope<'a>, s: &'a ast::Setting) -> Option<TableOptimizer<'a>> {
-        Some((self.rule(scope, s.values.first()?)?, update_rule(s)))
-    }
-
     /// `with dense updates` says how an optimizer treats tables; no other setting has it.
     pub fn updates_elsewhere(&mut self, s: &ast::Setting) {
         if let Some(updates) = &s.updates
@@ -191,66 +187,131 @@ impl<'a> Elaborator<'a> {
         true
     }
 
-    /// Gives every table and parameter its update program.
-    pub fn assign_updates(&mut self, scope: &mut NameScope<'a>, train: &TrainSettings<'a>, updates: &mut Updates) {
-        let optimizer = train.setting("optimizer").and_then(|s| self.optimizer(scope, s));
-        if let Some((optimizer, _)) = &optimizer {
-            self.doubtful_rate(optimizer);
-        }
-        let regularizer = train.value("regularize").and_then(|e| self.rule(scope, e));
+    /// Gives every table and parameter its update program. Returns those that stay as they are.
+    pub fn assign_updates(
+        &mut self,
+        scope: &mut NameScope<'a>,
+        train: &TrainSettings<'a>,
+        updates: &mut Updates,
+    ) -> FrozenWeights {
+        let optimizers = self.by_path(train, "optimizer", |me, s| {
+            let choice = me.optimizer_choice(scope, s)?;
+            if let OptimizerChoice::Steps(optimizer, _) = &choice {
+                me.doubtful_rate(optimizer);
+            }
+            Some(choice)
+        });
+        let regularizers = self.by_path(train, "regularize", |me, s| me.regularizer_choice(scope, s));
         let clip = train.setting("clip").and_then(|s| self.clip(scope, s));
+        let mut frozen = FrozenWeights::default();
         for t in 0..self.declarations.tables.len() {
-            let mut own = optimizer.clone();
-            let mut penalty = None;
-            let mut faulty = false;
-            for s in self.declarations.table_settings[t].clone() {
-                let Some(e) = s.values.first() else { continue };
-                match s.word.name.as_str() {
-                    "optimizer" => {
-                        own = self.optimizer(scope, s);
-                        faulty |= own.is_none();
-                    }
-                    "regularize" => {
-                        penalty = self.rule(scope, e);
-                        faulty |= penalty.is_none();
-                    }
-                    // The table reads `init`, and has refused words that it does not know.
-                    _ => {}
-                }
-            }
-            let Some((o, update_rule)) = own.filter(|_| !faulty) else { continue };
-            let width = self.declarations.tables[t].width;
-            let counts = o.reads_frequency() || penalty.as_ref().is_some_and(RuleCall::reads_frequency);
-            let over = UpdateScope::Rows { width, rule: update_rule };
-            let before = Before { clip, regularizer: penalty.as_ref() };
-            if let Some(u) = self.update_program(updates, &o, &before, over) {
-                let table = &mut self.declarations.tables[t];
-                (table.update, table.reads_frequency, table.update_rule) = (u, counts, update_rule);
+            if self.table_update(scope, t, (&optimizers, &regularizers), clip, updates) == Some(Updated::Frozen) {
+                frozen.tables.push(t);
             }
         }
-        let Some((optimizer, _)) = optimizer else { return };
         for p in 0..self.parameters.len() {
+            let name = self.parameters[p].name.clone();
+            // Vectors are never decayed.
             let decays = self.parameters[p].shape.len() == 2;
-            let regularizer = regularizer.as_ref().filter(|_| decays);
-            let before = Before { clip, regularizer };
-            if let Some(u) = self.update_program(updates, &optimizer, &before, UpdateScope::Elements) {
+            let regularizer = if decays { regularizers.choose(&name, false).flatten() } else { None };
+            let Some(optimizer) = optimizers.choose(&name, false).flatten() else { continue };
+            let OptimizerChoice::Steps(optimizer, _) = optimizer else {
+                self.parameters[p].update = updates.frozen(UpdateScope::Elements, train.span);
+                frozen.parameters.push(p);
+                continue;
+            };
+            let before = Before { clip, regularizer: regularizer.and_then(RegularizerChoice::rule) };
+            if let Some(u) = self.update_program(updates, optimizer, &before, UpdateScope::Elements) {
                 self.parameters[p].update = u;
             }
         }
-        if let Some(r) = &regularizer
-            && !self.parameters.iter().any(|p| p.shape.len() == 2)
-            && !self.has_errors()
-        {
+        if let Some(clip) = clip {
+            self.sum_squares(updates, clip);
+        }
+        // A fault may have left out weights, or a rule of theirs.
+        if !self.has_errors() {
+            self.useless_paths("optimizer", &optimizers);
+            self.useless_paths("regularize", &regularizers);
+            self.useless_regularizer(&regularizers);
+            self.all_frozen(&optimizers, &frozen);
+        }
+        frozen
+    }
+
+    /// Gives a table its update program; `None` where a fault was reported.
+    fn table_update(
+        &mut self,
+        scope: &mut NameScope<'a>,
+        t: usize,
+        (optimizers, regularizers): (&ByPath<'a, OptimizerChoice<'a>>, &ByPath<'a, RegularizerChoice<'a>>),
+        clip: Option<Clip>,
+        updates: &mut Updates,
+    ) -> Option<Updated> {
+        let name = self.declarations.tables[t].name.clone();
+        let settings = self.declarations.table_settings[t].clone();
+        let own = |word: &str| settings.iter().copied().find(|s| s.word.name == word);
+        let regularizer = match own("regularize") {
+            Some(s) => Some(self.regularizer_choice(scope, s)),
+            // What is for the rest is for matrices.
+            None => regularizers.choose(&name, true).map(|choice| choice.cloned()),
+        };
+        let optimizer = match own("optimizer") {
+            Some(s) => self.optimizer_choice(scope, s),
+            None => optimizers.choose(&name, false).flatten().cloned(),
+        };
+        let regularizer = match &regularizer {
+            Some(Some(choice)) => choice.rule(),
+            Some(None) => return None,
+            None => None,
+        };
+        let width = self.declarations.tables[t].width;
+        let (optimizer, rule) = match optimizer? {
+            OptimizerChoice::Steps(optimizer, rule) => (optimizer, rule),
+            OptimizerChoice::Frozen { span } => {
+                let over = UpdateScope::Rows { width, rule: UpdateRule::Sparse };
+                self.declarations.tables[t].update = updates.frozen(over, span);
+                return Some(Updated::Frozen);
+            }
+        };
+        let counts = optimizer.reads_frequency() || regularizer.is_some_and(RuleCall::reads_frequency);
+        let before = Before { clip, regularizer };
+        let update = self.update_program(updates, &optimizer, &before, UpdateScope::Rows { width, rule })?;
+        let table = &mut self.declarations.tables[t];
+        (table.update, table.reads_frequency, table.update_rule) = (update, counts, rule);
+        Some(Updated::ByOptimizer)
+    }
+
+    /// Reports a regularizer of all matrices where there is none.
+    fn useless_regularizer(&mut self, rules: &ByPath<'a, RegularizerChoice<'a>>) {
+        let mut useless = rules.all().filter(|(path, _, chosen)| path.is_none() && !chosen);
+        if let Some(rule) = useless.find_map(|(_, choice, _)| choice.and_then(RegularizerChoice::rule)) {
             self.report(
                 Diagnostic::warning(
                     "W0604",
                     "`regularize` in `train` finds no matrix to act on",
-                    r.span,
+                    rule.span,
                     "has no effect",
                 )
                 .help("tables are regularized by an option of their own: `embedding … { regularize … }`"),
             );
         }
+    }
+
+    /// Reports that nothing is left to train.
+    fn all_frozen(&mut self, optimizers: &ByPath<'a, OptimizerChoice<'a>>, frozen: &FrozenWeights) {
+        let all = self.declarations.tables.len() + self.parameters.len();
+        if all == 0 || frozen.parameters.len() + frozen.tables.len() < all {
+            return;
+        }
+        let word = |choice: &OptimizerChoice<'a>| match choice {
+            OptimizerChoice::Frozen { span } => Some(*span),
+            OptimizerChoice::Steps(..) => None,
+        };
+        let span = optimizers.all().find_map(|(_, choice, _)| choice.and_then(word));
+        // If none is here, all there is are tables, each frozen by itself.
+        let span = span.unwrap_or(self.declarations.table_spans.first().copied().unwrap_or_default());
+        let d = Diagnostic::error("E0607", "all weights are frozen", span, "nothing is left to train");
+        self.report(d.help("give an optimizer to some of them: `optimizer adam(lr = 1e-3) for …`"));
     }
 
     fn whole(
@@ -344,10 +405,9 @@ impl<'a> Elaborator<'a> {
     }
 }
 
-/// The rows that a step of the setting's optimizer updates: sparse unless it says otherwise.
-fn update_rule(optimizer: &ast::Setting) -> UpdateRule {
-    match &optimizer.updates {
-        Some(updates) if updates.dense => UpdateRule::Dense,
-        Some(_) | None => UpdateRule::Sparse,
-    }
+/// What a step does with a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Updated {
+    ByOptimizer,
+    Frozen,
 }

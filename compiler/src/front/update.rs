@@ -29,8 +29,34 @@ type UpdateKey = (RuleKey, Option<RuleKey>, Option<(ClipKind, u64)>, UpdateScope
 #[derive(Default)]
 pub(super) struct Updates {
     pub all: Vec<UpdateGraph>,
+    /// See [`CheckedModel::squared_norms`](crate::model::CheckedModel::squared_norms).
+    pub squared_norms: Vec<u32>,
     /// `None` where one was faulty.
     known: Vec<(UpdateKey, Option<u32>)>,
+}
+
+/// Name of an update that changes nothing; no optimizer's, which is an identifier.
+const FROZEN: &str = "no update";
+
+impl Updates {
+    /// Index of the update of weights that stay as they are: each becomes what it was.
+    pub fn frozen(&mut self, over: UpdateScope, span: Span) -> u32 {
+        let width = match over {
+            UpdateScope::Rows { width, .. } => width as usize,
+            UpdateScope::Elements => 1,
+        };
+        let known = self.all.iter().position(|update| update.name == FROZEN && update.scope == over);
+        let number = known.unwrap_or_else(|| {
+            let mut graph = Graph::new("rows");
+            let (name, kind, shape) = ("weight".into(), InputKind::Weight, Shape::vector(width));
+            graph.inputs.push(crate::graph::Input { name, kind, axis: BATCH, shape });
+            let weight = graph.input(InputId(0), span);
+            graph.roots = vec![Root::Weight(weight)];
+            self.all.push(UpdateGraph { name: FROZEN.into(), scope: over, slots: Vec::new(), graph, span });
+            self.all.len() - 1
+        });
+        number as u32
+    }
 }
 
 impl<'a> Elaborator<'a> {
@@ -96,7 +122,14 @@ impl<'a> Elaborator<'a> {
         Some(UpdateGraph { name, scope: over, slots, graph, span: optimizer.span })
     }
 
-    fn update_input(&mut self, name: &str, kind: InputKind, axis: AxisId, width: usize, span: Span) -> Tensor {
+    pub(super) fn update_input(
+        &mut self,
+        name: &str,
+        kind: InputKind,
+        axis: AxisId,
+        width: usize,
+        span: Span,
+    ) -> Tensor {
         let id = InputId(self.walk.graph.inputs.len() as u32);
         let shape = Shape::vector(width);
         self.walk.graph.inputs.push(crate::graph::Input { name: name.into(), kind, axis, shape });

@@ -141,6 +141,9 @@ pub enum InputKind {
     Step,
     /// Number of the epoch that the step belongs to, from 1; global.
     Epoch,
+    /// Of update graphs, where gradients are limited by the norm of all of them: the sum of the
+    /// squares of the gradient of each table, then of each parameter; global, a vector.
+    SquaredNorms,
     // Inputs of update graphs; axis `rows`.
     /// The weight before the update: a row of a table, or an element of a dense tensor.
     Weight,
@@ -288,6 +291,7 @@ impl Graph {
             | InputKind::Present { .. }
             | InputKind::Step
             | InputKind::Epoch
+            | InputKind::SquaredNorms
             | InputKind::Weight
             | InputKind::Gradient
             | InputKind::Slot { .. }

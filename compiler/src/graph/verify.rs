@@ -97,6 +97,11 @@ fn tables(g: &Graph) -> Rule {
                 let fits = i.axis == GLOBAL && i.shape == Shape::scalar();
                 demand(fits, || format!("input {k} is the step or epoch and must be global, [1]"))?;
             }
+            InputKind::SquaredNorms => {
+                demand(i.axis == GLOBAL && i.shape.0.len() == 1, || {
+                    format!("input {k} has a number by table and parameter and must be global, a vector")
+                })?;
+            }
             _ => {}
         }
     }

@@ -56,7 +56,7 @@ impl Samples {
                 }
                 InputKind::Step => Some(vec![step as f64]),
                 // Of update graphs, which `update` binds.
-                InputKind::Epoch => None,
+                InputKind::Epoch | InputKind::SquaredNorms => None,
                 InputKind::Ids { feature, .. } => {
                     for (&(table, f), rows) in &self.rows {
                         if f == feature {
@@ -251,14 +251,45 @@ impl<'m> InterpreterSession<'m> {
         Ok((report, states))
     }
 
+    /// The sum of the squares of each gradient, where the model asks for them; else none.
+    fn squared_norms(&self, report: &StepReport) -> Result<Vec<f64>, StepError> {
+        let of_tables = report.row_gradients.iter().zip(&self.model.tables);
+        let of_tables =
+            of_tables.map(|(rows, table)| (table.width as usize, rows.values().flatten().copied().collect()));
+        let of_params = report.param_gradients.iter().map(|gradient| (1, gradient.clone()));
+        let gradients: Vec<(usize, Vec<f64>)> = of_tables.chain(of_params).collect();
+        let mut sums = Vec::new();
+        for (&update, (width, gradient)) in self.model.squared_norms.iter().zip(&gradients) {
+            let mut sum = vec![vec![0.0]];
+            if !gradient.is_empty() {
+                let rows: Vec<usize> = (0..gradient.len() / width).collect();
+                let mut at = Weights { width: *width, slots: &mut sum, ..Weights::default() };
+                at.update(&self.model.updates[update as usize], &rows, gradient)?;
+            }
+            sums.push(sum[0][0]);
+        }
+        Ok(sums)
+    }
+
     /// One training step.
     pub fn train(&mut self, samples: &Samples) -> Result<StepReport, StepError> {
         let (report, states) = self.compute(&self.graph, samples, "train")?;
         let (step, epoch) = ((self.steps + 1) as f64, f64::from(self.epoch));
+        let squared_norms = &self.squared_norms(&report)?;
         for (k, gradient) in report.param_gradients.iter().enumerate().filter(|(_, g)| !g.is_empty()) {
             let update = &self.model.updates[self.model.parameters[k].update as usize];
             let TensorData { weights, slots } = &mut self.params[k];
-            let mut at = Weights { width: 1, weights, slots, counts: &[], updates: &[], touched: &[], step, epoch };
+            let mut at = Weights {
+                width: 1,
+                weights,
+                slots,
+                counts: &[],
+                updates: &[],
+                touched: &[],
+                step,
+                epoch,
+                squared_norms,
+            };
             let all: Vec<usize> = (0..gradient.len()).collect();
             at.update(update, &all, gradient)?;
         }
@@ -281,7 +312,8 @@ impl<'m> InterpreterSession<'m> {
                 touched.push(f64::from(found.is_some()));
                 gradient.extend(found.cloned().unwrap_or_else(|| vec![0.0; width]));
             }
-            let mut at = Weights { width, weights, slots, counts, updates, touched: &touched, step, epoch };
+            let mut at =
+                Weights { width, weights, slots, counts, updates, touched: &touched, step, epoch, squared_norms };
             at.update(update, &rows, &gradient)?;
         }
         for (k, value) in states {
@@ -293,6 +325,7 @@ impl<'m> InterpreterSession<'m> {
 }
 
 /// The weights that one update treats.
+#[derive(Default)]
 struct Weights<'a> {
     width: usize,
     weights: &'a mut [f64],
@@ -303,6 +336,8 @@ struct Weights<'a> {
     touched: &'a [f64],
     step: f64,
     epoch: f64,
+    /// See [`InputKind::SquaredNorms`].
+    squared_norms: &'a [f64],
 }
 
 fn gather(from: &[f64], width: usize, rows: &[usize]) -> Vec<f64> {
@@ -344,6 +379,7 @@ impl Weights<'_> {
                 InputKind::InBatch => self.touched.to_vec(),
                 InputKind::Step => vec![self.step],
                 InputKind::Epoch => vec![self.epoch],
+                InputKind::SquaredNorms => self.squared_norms.to_vec(),
                 // Of model graphs, which `Samples::bind` binds.
                 InputKind::Ids { .. }
                 | InputKind::Dense { .. }

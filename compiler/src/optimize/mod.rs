@@ -13,7 +13,7 @@ mod cost;
 mod cse;
 mod dce;
 mod deduplicate;
-mod rewrite;
+pub(crate) mod rewrite;
 mod share_concats;
 mod simplify;
 mod split_products;

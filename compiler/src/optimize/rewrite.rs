@@ -5,7 +5,7 @@ use crate::graph::{Graph, Node, NodeId};
 /// Replaces `graph` by what `rule` makes of each node that the roots need, operands first. The rule
 /// receives the node with its operands already in the new graph, and returns a node of the new
 /// graph of the same axis and shape.
-pub(super) fn rebuild(graph: &mut Graph, mut rule: impl FnMut(&mut Graph, Node) -> NodeId) {
+pub(crate) fn rebuild(graph: &mut Graph, mut rule: impl FnMut(&mut Graph, Node) -> NodeId) {
     rebuild_by_id(graph, |new, _, node, _| rule(new, node));
 }
 

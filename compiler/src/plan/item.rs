@@ -226,6 +226,7 @@ impl Lowering<'_> {
                     InputKind::Present { label } => Storage::Present(label),
                     InputKind::Step => Storage::Step,
                     InputKind::Epoch => Storage::Epoch,
+                    InputKind::SquaredNorms => Storage::SquaredNorms,
                     InputKind::Weight => Storage::Weight,
                     InputKind::Gradient => Storage::Gradient,
                     InputKind::Slot { slot } => Storage::UpdateSlot(slot),

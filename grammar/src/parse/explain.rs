@@ -450,7 +450,7 @@ fn phrase(rule: Rule, value: bool) -> Option<(u8, String)> {
         setting | setting_body | lone_setting => words(1, "a setting"),
         infix => words(1, "an operator"),
         call => None,
-        for_each => mark(2, "for"),
+        for_each | for_weights => mark(2, "for"),
         field => None,
         parameters | p_lparen => mark(2, "("),
         p_rparen => mark(3, ")"),

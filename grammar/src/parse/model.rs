@@ -213,15 +213,16 @@ impl Builder<'_> {
         let span = self.span(&body);
         let mut children = Children::new(body);
         let word = self.ident(&children.need());
-        let (mut values, mut updates) = (Vec::new(), None);
+        let (mut values, mut updates, mut weights) = (Vec::new(), None, Vec::new());
         for child in children {
             match child.as_rule() {
                 Rule::updates => updates = Some(self.updates(child)),
+                Rule::for_weights => weights = Children::new(child).map(|path| self.ident(&path)).collect(),
                 Rule::expression => values.push(self.expression(child, 0)),
                 other => unexpected(other),
             }
         }
-        Setting { docs, word, values, updates, span }
+        Setting { docs, word, values, updates, weights, span }
     }
 
     fn updates(&mut self, node: PestNode) -> UpdatesDecl {

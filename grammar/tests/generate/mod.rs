@@ -119,7 +119,7 @@ fn member() -> impl Strategy<Value = String> {
         Just("embedding [~8~] for each of a,~ b".to_owned()),
         Just("embedding wide [~1~] for each of a,~ b { init 0 }".to_owned()),
         e().prop_map(|e| format!("predict click ~ bernoulli(logit = {e})").replacen('~', "\u{7}", 1)),
-        (e(), e()).prop_map(|(a, b)| format!("train {{\n loss {a}\n\n // c\n batch {b} // d\n clip global_norm(5)  epochs 2 }}")),
+        (e(), e()).prop_map(|(a, b)| format!("train {{\n loss {a}\n\n // c\n batch {b} // d\n clip global_norm 5  optimizer a(1) with dense updates for x.0.y,~ z  epochs 2 }}")),
         (e(), e()).prop_map(|(a, b)| format!("report {a},~ {b}")),
         e().prop_map(|e| format!("assert ({e}) < 24GiB")),
         Just("common a,~ b by c".to_owned()),

@@ -29,6 +29,7 @@ fn program(model: &str) -> Program {
         metrics: vec![],
         training: Training { batch: 1, epochs: 1, seed: 0, select: 0, patience: None },
         updates: vec![],
+        squared_norms: vec![],
         train: empty.clone(),
         infer: empty.clone(),
         infer_bf16: empty,

@@ -59,6 +59,7 @@ pub(crate) fn program() -> Arc<Program> {
         outputs: vec![],
         metrics: vec![],
         training: Training { batch: 1, epochs: 1, seed: 0, select: 0, patience: None },
+        squared_norms: vec![],
         updates: vec![Update {
             name: "u".into(),
             slots: vec![slot("m", SlotScope::Weight), slot("s", SlotScope::Row), slot("t", SlotScope::Tensor)],

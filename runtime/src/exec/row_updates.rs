@@ -17,17 +17,26 @@ pub trait RowUpdates: fmt::Debug + Send {
     /// width of floats for each of `rows` rows.
     fn fetched_sums(&mut self, table: usize, rows: usize) -> &mut [f32];
 
-    /// Exchanges the sums that were written, and updates this rank's rows; `numbers` are
-    /// those of the step. Every rank calls it, with a sum for each row that it has fetched.
+    /// Exchanges the sums that were written. Every rank calls it, with a sum for each row that it
+    /// has fetched.
     ///
     /// # Errors
     /// Another rank failed.
-    fn update_rows(
-        &mut self,
-        tables: &mut [Table],
-        fetched: &[FetchedRows],
-        numbers: StepNumbers,
-    ) -> Result<(), ExecError>;
+    fn exchange_rows(&mut self, tables: &[Table], fetched: &[FetchedRows]) -> Result<(), ExecError>;
+
+    /// Behind the exchange: the sums of the squares of gradients that updates read
+    /// ([`Storage::SquaredNorms`](din_program::schedule::Storage::SquaredNorms)), of all ranks'
+    /// rows and 0 for parameters, which the caller fills in; empty where no update reads them.
+    ///
+    /// # Errors
+    /// Another rank failed.
+    fn squared_norms(&mut self, tables: &mut [Table], numbers: StepNumbers) -> Result<&mut [f32], ExecError>;
+
+    /// Updates this rank's rows, behind all of these; `numbers` are those of the step.
+    ///
+    /// # Errors
+    /// Another rank failed.
+    fn update_rows(&mut self, tables: &mut [Table], numbers: StepNumbers) -> Result<(), ExecError>;
 }
 
 impl RowUpdates for CpuExecutor {
@@ -35,13 +44,16 @@ impl RowUpdates for CpuExecutor {
         self.fetched_sums(table, rows)
     }
 
-    fn update_rows(
-        &mut self,
-        tables: &mut [Table],
-        fetched: &[FetchedRows],
-        numbers: StepNumbers,
-    ) -> Result<(), ExecError> {
-        self.update_rows(tables, fetched, numbers)
+    fn exchange_rows(&mut self, tables: &[Table], fetched: &[FetchedRows]) -> Result<(), ExecError> {
+        self.exchange_rows(tables, fetched)
+    }
+
+    fn squared_norms(&mut self, tables: &mut [Table], numbers: StepNumbers) -> Result<&mut [f32], ExecError> {
+        self.squared_norms_of_tables(tables, numbers)
+    }
+
+    fn update_rows(&mut self, tables: &mut [Table], numbers: StepNumbers) -> Result<(), ExecError> {
+        self.update_rows(tables, numbers)
     }
 }
 

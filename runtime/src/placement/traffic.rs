@@ -184,16 +184,19 @@ pub(super) fn of_rank(
     // Elements of every axis.
     plan.gather(program.train.axes.count(), to_all);
     // Updates that sum over the rows of sharded tables, phase by phase side by side.
-    let summed = program
-        .tables
-        .iter()
-        .zip(placements)
-        .filter(|(spec, placement)| **placement == Placement::Sharded && program.sums_over_rows(spec.update));
+    let sharded = (0..placements.len()).filter(|&table| placements[table] == Placement::Sharded);
+    let summed = sharded.filter(|&table| program.is_summed_over_rows(table));
     let mut phases: Vec<Vec<(Combine, usize)>> = Vec::new();
-    for (spec, _) in summed.clone() {
-        for (k, mut phase) in work::reductions(&program.updates[spec.update as usize].schedule).enumerate() {
-            phases.resize_with(phases.len().max(k + 1), Vec::new);
-            phases[k].append(&mut phase);
+    // The squares of all gradients are summed before the first update runs.
+    let of_squares = |table: usize| program.squared_norm_of_table(table);
+    for program_of in [&of_squares as &dyn Fn(usize) -> Option<u32>, &|table| Some(program.tables[table].update)] {
+        let before = phases.len();
+        for update in summed.clone().filter_map(program_of) {
+            let schedule = &program.updates[update as usize].schedule;
+            for (k, mut phase) in work::reductions(schedule).enumerate() {
+                phases.resize_with(phases.len().max(before + k + 1), Vec::new);
+                phases[before + k].append(&mut phase);
+            }
         }
     }
     for phase in &phases {

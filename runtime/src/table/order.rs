@@ -19,10 +19,10 @@ impl KeptIds {
     }
 }
 
-/// Lets every table of a program whose update sums over rows keep the ids of its rows.
+/// Lets every table of a program whose update programs sum over rows keep the ids of its rows.
 pub fn keep_ids(program: &Program, tables: &mut [Table], plan: &ShardPlan) {
-    for (spec, table) in program.tables.iter().zip(tables) {
-        if program.sums_over_rows(spec.update) {
+    for (number, table) in tables.iter_mut().enumerate() {
+        if program.is_summed_over_rows(number) {
             table.keep_ids(plan.sharding.buckets);
         }
     }

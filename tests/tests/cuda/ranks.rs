@@ -202,6 +202,22 @@ fn a_model_of_everything_trains_on_ranks() {
     check("mixed", &specs::checked("mixed.din", MIXED), &[2, 3], 2e-3);
 }
 
+/// [`MIXED`] with a limit of the norm of all gradients, and SGD where there was Adam: limited
+/// gradients are small, and Adam turns their rounding into whole steps.
+fn limited() -> CheckedModel {
+    let text = MIXED.replace("use std.optimizer.adam", "use std.optimizer.{adam, sgd}");
+    let text =
+        text.replace("optimizer adam(lr = 0.01)  batch 5", "optimizer sgd(lr = 0.1)  clip global_norm 0.05  batch 5");
+    assert!(text.contains("clip global_norm"));
+    specs::checked("mixed.din", &text)
+}
+
+/// The squares of gradients are summed on the device and on the host.
+#[test]
+fn a_limit_of_the_norm_of_all_gradients_trains_on_ranks() {
+    check("limited", &limited(), &[2, 3], 2e-3);
+}
+
 #[test]
 fn requests_and_towers_train_on_ranks() {
     let units = specs::units();
@@ -214,12 +230,13 @@ fn requests_and_towers_train_on_ranks() {
 /// A table whose update sums over its rows, with some of the rows on one device.
 #[test]
 fn sums_over_rows_do_not_depend_on_where_rows_are() {
-    let model = specs::checked("mixed.din", MIXED);
-    let case: &'static Case = Box::leak(Box::new(Case::new(&model, &[9, 7, 5, 8, 9, 6, 9, 8], 1)));
-    let placements = vec![Placement::Sharded; case.program.tables.len()];
-    let whole = together("whole", case.on_devices(1, &placements, 1), &placements);
-    let options = CudaOptions { table_memory: Some(6000), ..CudaOptions::default() };
-    let parts = together("parts", case.on_devices_with(1, &placements, 5, options), &placements);
-    assert!(parts.losses == whole.losses && parts.dense == whole.dense && parts.per_tensor == whole.per_tensor);
-    assert!(parts.tables == whole.tables);
+    for model in [specs::checked("mixed.din", MIXED), limited()] {
+        let case: &'static Case = Box::leak(Box::new(Case::new(&model, &[9, 7, 5, 8, 9, 6, 9, 8], 1)));
+        let placements = vec![Placement::Sharded; case.program.tables.len()];
+        let whole = together("whole", case.on_devices(1, &placements, 1), &placements);
+        let options = CudaOptions { table_memory: Some(6000), ..CudaOptions::default() };
+        let parts = together("parts", case.on_devices_with(1, &placements, 5, options), &placements);
+        assert!(parts.losses == whole.losses && parts.dense == whole.dense && parts.per_tensor == whole.per_tensor);
+        assert!(parts.tables == whole.tables);
+    }
 }

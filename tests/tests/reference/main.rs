@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod backend;
+mod clipping;
 mod fixture;
 mod interactions;
 mod interpreter;

@@ -125,6 +125,7 @@ impl<'a> KernelBuilder<'a> {
             | Storage::Count(_)
             | Storage::Step
             | Storage::Epoch
+            | Storage::SquaredNorms
             | Storage::Gradient
             | Storage::InBatch => false,
         };
@@ -290,6 +291,7 @@ impl<'a> KernelBuilder<'a> {
             | Storage::Count(_)
             | Storage::Step
             | Storage::Epoch
+            | Storage::SquaredNorms
             | Storage::Gradient
             | Storage::InBatch
             | Storage::Weight
@@ -501,6 +503,7 @@ fn place_name(place: Storage) -> String {
         Storage::Count(d) => format!("total{}", d.0),
         Storage::Step => "step".into(),
         Storage::Epoch => "epoch".into(),
+        Storage::SquaredNorms => "squared_norms".into(),
         Storage::Weight => "weight".into(),
         Storage::Gradient => "gradient".into(),
         Storage::InBatch => "touched".into(),

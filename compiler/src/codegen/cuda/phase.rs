@@ -230,6 +230,7 @@ impl PhaseEmitter<'_> {
                 | Storage::Count(_)
                 | Storage::Step
                 | Storage::Epoch
+                | Storage::SquaredNorms
                 | Storage::Weight
                 | Storage::Gradient
                 | Storage::InBatch

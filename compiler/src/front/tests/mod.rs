@@ -125,7 +125,7 @@ fn examples_of_the_reference_are_right() {
         let (diagnostics, sources) = check_library("page", block, &NoFiles);
         assert_eq!(rendered(&diagnostics, &sources), "");
     }
-    assert_eq!(blocks.len(), 13);
+    assert_eq!(blocks.len(), 14);
     let page = self::page("syntax.md");
     let whole = page.rsplit("```din\n").next().unwrap().split("```").next().unwrap();
     let checked = check("page", whole, &NoFiles, &CheckOptions::default());

@@ -59,6 +59,7 @@ fn kind(kind: &InputKind) -> String {
         InputKind::Present { label } => format!("present {label}"),
         InputKind::Step => "step".into(),
         InputKind::Epoch => "epoch".into(),
+        InputKind::SquaredNorms => "squared_norms".into(),
         InputKind::Weight => "weight".into(),
         InputKind::Gradient => "gradient".into(),
         InputKind::Slot { slot } => format!("slot {slot}"),

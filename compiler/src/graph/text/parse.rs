@@ -266,6 +266,7 @@ impl Parser {
             "present" => InputKind::Present { label: t.value()? },
             "step" => InputKind::Step,
             "epoch" => InputKind::Epoch,
+            "squared_norms" => InputKind::SquaredNorms,
             "weight" => InputKind::Weight,
             "gradient" => InputKind::Gradient,
             "slot" => InputKind::Slot { slot: t.value()? },

@@ -2,11 +2,11 @@
 //! and that is of the right kind. Schedules are checked by `validate`.
 
 use super::CheckError;
-use din_program::Program;
 use din_program::schema::{
     Boundaries, ColumnValues, Combination, DataStatistic, DataStatisticKind, Distribution, Feature, FeatureKind,
     FeatureSource, GroupBy, KeyType, Made, MetricKind, OutputPurpose, Replacement, Step, TableKind,
 };
+use din_program::{Program, SlotScope};
 
 /// A contradiction is an error with the location of the part that has it.
 pub fn check_description(program: &Program) -> Result<(), CheckError> {
@@ -47,6 +47,22 @@ pub fn check_description(program: &Program) -> Result<(), CheckError> {
     }
     for parameter in &program.parameters {
         within(&parameter.location, "update", parameter.update, program.updates.len())?;
+    }
+    if !program.squared_norms.is_empty() {
+        let (found, expected) = (program.squared_norms.len(), program.tables.len() + program.parameters.len());
+        if found != expected {
+            return Err(error("", format!("{found} sums of squares of gradients, expected {expected}")));
+        }
+        for &index in &program.squared_norms {
+            within("", "update", index, program.updates.len())?;
+            match program.updates[index as usize].slots.as_slice() {
+                [slot] if slot.per == SlotScope::Tensor => {}
+                slots => {
+                    let why = format!("update {index} with {} states sums no squares of gradients", slots.len());
+                    return Err(error("", why));
+                }
+            }
+        }
     }
     for prediction in &program.predictions {
         within("", "label", prediction.label, schema.labels.len())?;

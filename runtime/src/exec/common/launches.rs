@@ -54,6 +54,15 @@ pub fn check_launches(program: &Program, cuda: &Cuda) -> Result<(), CheckError> 
         let (u, launches, name) = update(parameter.update, &parameter.name, false)?;
         one(&u.schedule, launches, &name, ScheduleRole::Tensor { slots: &u.slots })?;
     }
+    for (k, &index) in program.squared_norms.iter().enumerate() {
+        let table = program.tables.get(k);
+        let (u, launches, name) = update(index, "squared norms", table.is_some())?;
+        let role = match table {
+            Some(table) => ScheduleRole::Rows { width: table.width, slots: &u.slots },
+            None => ScheduleRole::Tensor { slots: &u.slots },
+        };
+        one(&u.schedule, launches, &name, role)?;
+    }
     Ok(())
 }
 

@@ -155,6 +155,7 @@ impl Validator<'_> {
             | Storage::Count(_)
             | Storage::Step
             | Storage::Epoch
+            | Storage::SquaredNorms
             | Storage::Gradient
             | Storage::InBatch
             | Storage::Frequency

@@ -186,6 +186,7 @@ impl Validator<'_> {
             | Storage::SampleNumber(_)
             | Storage::Components(_)
             | Storage::DropoutKey(_)
+            | Storage::SquaredNorms
             | Storage::Weight
             | Storage::Gradient
             | Storage::UpdateSlot(_)
@@ -196,6 +197,9 @@ impl Validator<'_> {
         let foreign = || Err(format!("buffer {} is {:?}, which this schedule cannot have", id.0, b.place));
         match self.role {
             ScheduleRole::Step { .. } => self.step_place(b, &is).unwrap_or_else(foreign),
+            ScheduleRole::Rows { .. } | ScheduleRole::Tensor { .. } if b.place == Storage::SquaredNorms => {
+                is(GLOBAL, narrow(self.program.squared_norms.len()))
+            }
             ScheduleRole::Rows { width, slots } => match b.place {
                 Storage::Weight | Storage::Gradient => is(BATCH, width),
                 Storage::Frequency | Storage::UpdateCount | Storage::InBatch => is(BATCH, 1),

@@ -14,6 +14,7 @@
 //! same.
 
 use super::bound_schedule::BoundSchedule;
+use super::step::UpdateProgram;
 use super::{CpuExecutor, TRAIN, UPDATES};
 use crate::comm::{Channel, Messages, floats_as_words};
 use crate::exec::ExecError;
@@ -97,22 +98,23 @@ impl CpuExecutor {
         &mut sums.values
     }
 
-    /// Sends the sums of [`CpuExecutor::fetched_sums`] to the owners of their rows, and updates
-    /// this rank's rows by those that it receives. Every rank calls it, with a sum for each row
-    /// that it has fetched. `step` is the number of the step, from 1.
+    /// Sends the sums of [`CpuExecutor::fetched_sums`] to the owners of their rows, and receives
+    /// those of this rank's rows. Every rank calls it, with a sum for each row that it has fetched.
     ///
     /// # Errors
     /// Another rank failed.
-    pub fn update_rows(
-        &mut self,
-        tables: &mut [Table],
-        fetched: &[FetchedRows],
-        numbers: StepNumbers,
-    ) -> Result<(), ExecError> {
+    pub fn exchange_rows(&mut self, tables: &[Table], fetched: &[FetchedRows]) -> Result<(), ExecError> {
         self.exchange_sums(tables, fetched, SumTree::OverRanks)?;
-        self.order_rows(tables, true)?;
-        self.schedules.iter_mut().for_each(|schedule| schedule.active = false);
-        self.bind_row_updates(tables, numbers)?;
+        self.order_rows(tables, true)
+    }
+
+    /// Updates this rank's rows by the sums that it has received.
+    ///
+    /// # Errors
+    /// Another rank failed.
+    pub fn update_rows(&mut self, tables: &mut [Table], numbers: StepNumbers) -> Result<(), ExecError> {
+        self.stop_all();
+        self.bind_row_programs(UpdateProgram::Update, tables, numbers)?;
         self.run_updates()
     }
 
@@ -135,11 +137,15 @@ impl CpuExecutor {
         self.exchange.row_counts.clear();
         for (t, (table, occurrences)) in tables.iter().zip(&mut self.occurrences).enumerate() {
             let (leaves, order) = (&mut self.row_leaves[t], &mut self.exchange.order);
-            let schedule = &mut self.schedules[UPDATES + t];
-            if self.program.sums_over_rows(self.program.tables[t].update) {
+            if self.program.is_summed_over_rows(t) {
                 table.order_rows(&occurrences.rows, order, leaves);
                 occurrences.reorder(order);
-                schedule.over_ranks = over_ranks && table.shard().is_some();
+                let over_ranks = over_ranks && table.shard().is_some();
+                let of_squares = UPDATES + tables.len() + self.program.parameters.len() + t;
+                self.schedules[UPDATES + t].over_ranks = over_ranks;
+                if let Some(schedule) = self.schedules.get_mut(of_squares) {
+                    schedule.over_ranks = over_ranks;
+                }
             } else {
                 leaves.set_whole(occurrences.rows.len(), DEFAULT_LEAVES);
             }

@@ -45,7 +45,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// Schedules: the training schedule, the inference schedules on tables in f32 and in BF16, then the
-/// updates of tables, then those of parameters.
+/// updates of tables, then those of parameters; where there are any, the sums of the squares of
+/// gradients follow in the same order.
 const TRAIN: usize = 0;
 const INFER: usize = 1;
 const INFER_BF16: usize = 2;
@@ -79,6 +80,8 @@ pub struct CpuExecutor {
     /// Stands for labels without data.
     zeros: Vec<f32>,
     reducer: Reducer,
+    /// See [`Storage::SquaredNorms`](din_program::schedule::Storage::SquaredNorms).
+    squared_norms: Vec<f32>,
     /// By table: where the terms of its row gradients are.
     gradients: Vec<Vec<Option<StridedRows>>>,
     exchange: ExchangeBuffers,
@@ -150,8 +153,9 @@ impl CpuExecutor {
             let why = format!("table `{}` is read in more than {} places", program.tables[t].name, u16::MAX);
             return Err(CheckError::Input(why).into());
         }
-        for (t, table) in program.tables.iter().enumerate() {
-            let u = update(table.update, &table.name, true)?;
+        let of_table = |t: usize, index: u32| -> Result<BoundSchedule, ExecError> {
+            let table = &program.tables[t];
+            let u = update(index, &table.name, true)?;
             let name = format!("update {} of {}", u.name, table.name);
             let role = ScheduleRole::Rows { width: table.width, slots: &u.slots };
             let mut schedule = BoundSchedule::new(prepare(&u.schedule, &name, role)?);
@@ -161,12 +165,27 @@ impl CpuExecutor {
                 gradients: vec![None; lookups[t].len()],
                 updates: std::ptr::null_mut(),
             });
-            schedules.push(schedule);
+            Ok(schedule)
+        };
+        let of_parameter = |k: usize, index: u32| -> Result<BoundSchedule, ExecError> {
+            let name = &program.parameters[k].name;
+            let u = update(index, name, false)?;
+            let name = format!("update {} of {name}", u.name);
+            Ok(BoundSchedule::new(prepare(&u.schedule, &name, ScheduleRole::Tensor { slots: &u.slots })?))
+        };
+        for (t, table) in program.tables.iter().enumerate() {
+            schedules.push(of_table(t, table.update)?);
         }
-        for parameter in &program.parameters {
-            let u = update(parameter.update, &parameter.name, false)?;
-            let name = format!("update {} of {}", u.name, parameter.name);
-            schedules.push(BoundSchedule::new(prepare(&u.schedule, &name, ScheduleRole::Tensor { slots: &u.slots })?));
+        for (k, parameter) in program.parameters.iter().enumerate() {
+            schedules.push(of_parameter(k, parameter.update)?);
+        }
+        for (number, &index) in program.squared_norms.iter().enumerate() {
+            let mut schedule = match number.checked_sub(program.tables.len()) {
+                None => of_table(number, index)?,
+                Some(k) => of_parameter(k, index)?,
+            };
+            schedule.prepared.count_no_updates();
+            schedules.push(schedule);
         }
         Ok(CpuExecutor {
             isa,
@@ -184,6 +203,7 @@ impl CpuExecutor {
             lookups,
             zeros: Vec::new(),
             reducer: Reducer::default(),
+            squared_norms: vec![0.0; program.squared_norms.len()],
             gradients: program.tables.iter().map(|_| Vec::new()).collect(),
             exchange: ExchangeBuffers::default(),
             losses: VecDeque::new(),

@@ -209,6 +209,11 @@ pub(super) struct PreparedSchedule {
 }
 
 impl PreparedSchedule {
+    /// Leaves the updates of rows uncounted: another schedule over them counts.
+    pub fn count_no_updates(&mut self) {
+        self.phases.iter_mut().for_each(|phase| phase.counts_updates = false);
+    }
+
     pub fn new(
         program: &Program,
         schedule: &Schedule,
@@ -439,6 +444,7 @@ impl PreparedSchedule {
                     | Storage::Count(_)
                     | Storage::Step
                     | Storage::Epoch
+                    | Storage::SquaredNorms
                     | Storage::Weight
                     | Storage::Gradient
                     | Storage::UpdateSlot(_)

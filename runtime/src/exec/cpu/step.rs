@@ -3,7 +3,8 @@
 //!
 //! All gradients are those at the old weights: nothing that `run` reads is written before `apply`.
 //! There the updates of all tables and parameters run phase by phase side by side, since none reads
-//! what another writes.
+//! what another writes. Where they read the norm of all gradients, the sums of squares of all of
+//! them run before.
 
 use super::bound_schedule::BatchShape;
 use super::phase::PhaseRunner;
@@ -160,9 +161,16 @@ impl CpuExecutor {
     /// weights, optimizer states and update counts of tables, and dense values. Reductions in here
     /// are over a rank's own rows or parameters.
     fn apply(&mut self, state: &mut DenseState, tables: &mut [Table], numbers: StepNumbers) -> Result<(), ExecError> {
-        self.schedules[..UPDATES].iter_mut().for_each(|schedule| schedule.active = false);
-        self.bind_row_updates(tables, numbers)?;
-        self.bind_tensor_updates(state, numbers)?;
+        if !self.squared_norms.is_empty() {
+            self.squared_norms.fill(0.0);
+            self.stop_all();
+            self.bind_row_programs(UpdateProgram::SquaredNorm, tables, numbers)?;
+            self.bind_tensor_programs(UpdateProgram::SquaredNorm, state, numbers)?;
+            self.run_updates()?;
+        }
+        self.stop_all();
+        self.bind_row_programs(UpdateProgram::Update, tables, numbers)?;
+        self.bind_tensor_programs(UpdateProgram::Update, state, numbers)?;
         self.run_updates()?;
         for root in &self.schedules[TRAIN].prepared.roots {
             if let ScheduleRoot::State { state: k, buffer } = root {
@@ -183,9 +191,37 @@ impl CpuExecutor {
         runner.run(&mut self.threads.pool(), &mut self.reducer)
     }
 
-    /// Binds the updates of all tables with rows in the batch; `numbers` are those of the step.
-    pub(super) fn bind_row_updates(&mut self, tables: &mut [Table], numbers: StepNumbers) -> Result<(), ExecError> {
-        let of_tables = &mut self.schedules[UPDATES..][..tables.len()];
+    /// The sums of the squares of this program's gradients, of its tables as the exchange has left
+    /// them; those of parameters are the caller's to fill in.
+    pub fn squared_norms_of_tables(
+        &mut self,
+        tables: &mut [Table],
+        numbers: StepNumbers,
+    ) -> Result<&mut [f32], ExecError> {
+        if !self.squared_norms.is_empty() {
+            self.squared_norms.fill(0.0);
+            self.stop_all();
+            self.bind_row_programs(UpdateProgram::SquaredNorm, tables, numbers)?;
+            self.run_updates()?;
+        }
+        Ok(&mut self.squared_norms)
+    }
+
+    /// No schedule takes part in the next run.
+    pub(super) fn stop_all(&mut self) {
+        self.schedules.iter_mut().for_each(|schedule| schedule.active = false);
+    }
+
+    /// Binds such a program of all tables with rows in the batch; `numbers` are those of the step.
+    pub(super) fn bind_row_programs(
+        &mut self,
+        which: UpdateProgram,
+        tables: &mut [Table],
+        numbers: StepNumbers,
+    ) -> Result<(), ExecError> {
+        let first = self.first_program(which);
+        let squared_norms = self.squared_norms.as_mut_ptr();
+        let of_tables = &mut self.schedules[first..][..tables.len()];
         for (t, (schedule, table)) in of_tables.iter_mut().zip(tables).enumerate() {
             let occurrences = &self.occurrences[t];
             // Where ranks sum over a table's rows together, one without rows takes part.
@@ -199,13 +235,15 @@ impl CpuExecutor {
             let update = schedule.rows.as_mut().expect("the schedule of a table's update has its rows");
             update.updates = table.updates_ptr();
             update.gradients.clone_from(&self.gradients[t]);
-            let place = |place: Storage| match place {
-                Storage::Weight => table.weights_ptr(),
-                Storage::UpdateSlot(k) => table.slot_ptr(k as usize),
-                Storage::Frequency => table.frequency_ptr(),
-                Storage::UpdateCount => table.updates_ptr(),
-                Storage::InBatch => occurrences.touched.as_ptr().cast_mut(),
-                other => unreachable!("validated: an update of rows has no {other:?}"),
+            let place = |place: Storage| match (which, place) {
+                (UpdateProgram::SquaredNorm, Storage::UpdateSlot(_)) => squared_norms.wrapping_add(t),
+                (_, Storage::Weight) => table.weights_ptr(),
+                (_, Storage::UpdateSlot(k)) => table.slot_ptr(k as usize),
+                (_, Storage::Frequency) => table.frequency_ptr(),
+                (_, Storage::UpdateCount) => table.updates_ptr(),
+                (_, Storage::InBatch) => occurrences.touched.as_ptr().cast_mut(),
+                (_, Storage::SquaredNorms) => squared_norms,
+                (_, other) => unreachable!("validated: an update of rows has no {other:?}"),
             };
             let source = |source: KernelArg| match source {
                 KernelArg::RowIndex => occurrences.rows.as_ptr().cast_mut().cast(),
@@ -221,12 +259,19 @@ impl CpuExecutor {
         Ok(())
     }
 
-    /// Binds the updates of all parameters with gradients.
-    fn bind_tensor_updates(&mut self, state: &mut DenseState, numbers: StepNumbers) -> Result<(), ExecError> {
+    /// Binds such a program of all parameters with gradients.
+    fn bind_tensor_programs(
+        &mut self,
+        which: UpdateProgram,
+        state: &mut DenseState,
+        numbers: StepNumbers,
+    ) -> Result<(), ExecError> {
+        let (first, tables) = (self.first_program(which), self.program.tables.len());
+        let squared_norms = self.squared_norms.as_mut_ptr();
         let leaves = &mut self.leaves;
-        let (steps, updates) = self.schedules.split_at_mut(UPDATES);
+        let (steps, programs) = self.schedules.split_at_mut(UPDATES);
         let train = &steps[TRAIN];
-        let of_params = &mut updates[self.program.tables.len()..];
+        let of_params = &mut programs[first - UPDATES + tables..][..state.params.len()];
         for (k, schedule) in of_params.iter_mut().enumerate() {
             let gradient = train.prepared.roots.iter().find_map(|root| match root {
                 ScheduleRoot::ParamGradient { param, buffer } if *param as usize == k => {
@@ -241,11 +286,13 @@ impl CpuExecutor {
             for (slot, values) in slots.iter_mut().zip(&mut state.param_slots[k]) {
                 *slot = values.as_mut_ptr();
             }
-            let place = |place: Storage| match place {
-                Storage::Weight => weight,
-                Storage::Gradient => gradient,
-                Storage::UpdateSlot(k) => slots[k as usize],
-                other => unreachable!("validated: an update of a tensor has no {other:?}"),
+            let place = |place: Storage| match (which, place) {
+                (UpdateProgram::SquaredNorm, Storage::UpdateSlot(_)) => squared_norms.wrapping_add(tables + k),
+                (_, Storage::Weight) => weight,
+                (_, Storage::Gradient) => gradient,
+                (_, Storage::UpdateSlot(k)) => slots[k as usize],
+                (_, Storage::SquaredNorms) => squared_norms,
+                (_, other) => unreachable!("validated: an update of a tensor has no {other:?}"),
             };
             let source =
                 |source: KernelArg| -> *mut u8 { unreachable!("validated: an update of a tensor has no {source:?}") };
@@ -255,6 +302,23 @@ impl CpuExecutor {
         }
         Ok(())
     }
+
+    /// The schedule of such a program of the first table.
+    fn first_program(&self, which: UpdateProgram) -> usize {
+        match which {
+            UpdateProgram::Update => UPDATES,
+            UpdateProgram::SquaredNorm => UPDATES + self.program.tables.len() + self.program.parameters.len(),
+        }
+    }
+}
+
+/// What runs over the gradients of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum UpdateProgram {
+    /// Sums the squares of a gradient.
+    SquaredNorm,
+    /// Updates the weights.
+    Update,
 }
 
 /// For schedules of updates, which have no unique axes.

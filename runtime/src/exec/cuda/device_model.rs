@@ -14,7 +14,6 @@ use super::table_cache::{TableCache, row_bytes, tell};
 use crate::exec::common::{DenseState, StepNumbers};
 use crate::table::{RowField, Table};
 use din_program::schedule::Storage;
-use din_program::schema::TableSpec;
 use din_program::{Program, SlotScope};
 
 /// The model on the device.
@@ -42,13 +41,13 @@ pub(super) struct DeviceModel {
 impl DeviceModel {
     /// Of a checked program.
     pub fn new(program: &Program, budget: Option<usize>) -> DeviceModel {
-        let table = |spec: &TableSpec| DeviceTable {
-            order: program.sums_over_rows(spec.update).then(RowOrder::default),
+        let table = |number: usize| DeviceTable {
+            order: program.is_summed_over_rows(number).then(RowOrder::default),
             ..DeviceTable::default()
         };
         DeviceModel {
-            dense: DenseValues::default(),
-            tables: program.tables.iter().map(table).collect(),
+            dense: DenseValues::new(program),
+            tables: (0..program.tables.len()).map(table).collect(),
             budget,
             step: 0,
             seed: 0,
@@ -80,9 +79,16 @@ pub(super) struct DenseValues {
     /// By parameter, by optimizer slot.
     slots: Vec<Vec<usize>>,
     states: Vec<usize>,
+    /// The sums of the squares of gradients, and how many there are.
+    squared_norms: (usize, usize),
 }
 
 impl DenseValues {
+    /// Those of a program.
+    fn new(program: &Program) -> DenseValues {
+        DenseValues { squared_norms: (0, program.squared_norms.len()), ..DenseValues::default() }
+    }
+
     /// Writes all of them, for a state of the program's shapes.
     pub fn upload<D: Driver>(&mut self, driver: &mut D, state: &DenseState) -> Result<(), DeviceError> {
         let space = &mut self.space;
@@ -95,6 +101,9 @@ impl DenseValues {
             .map(|slots| slots.iter().map(|s| place(s)).collect::<Result<_, _>>())
             .collect::<Result<_, _>>()?;
         self.states = state.states.iter().map(|s| place(s)).collect::<Result<_, _>>()?;
+        if self.squared_norms.1 > 0 {
+            self.squared_norms.0 = space.array(self.squared_norms.1, "squared norms")?;
+        }
         self.block.reserve(driver, self.space.bytes, "parameters")?;
         let mut bytes = vec![0u8; self.space.bytes];
         let mut put = |at: &usize, values: &[f32]| {
@@ -140,6 +149,7 @@ impl DenseValues {
             Storage::Weight => Ok(self.param(k)),
             Storage::Gradient => Ok(gradient),
             Storage::UpdateSlot(slot) => Ok(self.slot(k, slot as usize)),
+            Storage::SquaredNorms => Ok(RelativePtr::Fixed(self.squared_norm(0))),
             Storage::Arena(_)
             | Storage::Tile(_)
             | Storage::Partial
@@ -160,6 +170,11 @@ impl DenseValues {
             | Storage::Frequency
             | Storage::UpdateCount => Err(no_pointer(place)),
         }
+    }
+
+    /// Of a table, or of the parameter behind all tables.
+    pub fn squared_norm(&self, k: usize) -> DevicePtr {
+        self.block.at + (self.squared_norms.0 + k * size_of::<f32>()) as u64
     }
 
     pub fn state(&self, k: usize) -> DevicePtr {

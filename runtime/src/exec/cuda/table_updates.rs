@@ -80,14 +80,17 @@ pub(super) struct UpdateInputs<'a> {
     /// The launches of an update.
     pub launches: &'a dyn Fn(usize) -> &'a Launches,
     pub numbers: StepNumbers,
+    /// By table, what sums the squares of its gradient; none where no update reads that.
+    pub squared_norms: &'a [u32],
+    /// Where the sum of a table is, or the first of all sums.
+    pub squared_norm: &'a dyn Fn(usize) -> RelativePtr,
 }
 
 /// A table whose row gradients are summed.
 #[derive(Debug)]
 pub(super) struct UpdatedTable {
-    /// Its number, and that of its update.
+    /// Its number.
     pub table: usize,
-    pub update: usize,
     /// Row numbers that are sorted.
     pub occurrences: usize,
     /// The word that says how many rows there are; the device writes it.
@@ -103,6 +106,8 @@ pub(super) struct TableUpdateProgram {
     pub staged: StagedSchedule,
     /// The first of the tables.
     pub table: usize,
+    /// The tables, and for each the word that says how many rows it has.
+    pub elements: Vec<(usize, RelativePtr)>,
 }
 
 /// The updates with their data staged.
@@ -110,6 +115,8 @@ pub(super) struct TableUpdateProgram {
 pub(super) struct TableUpdates {
     pub tables: Vec<UpdatedTable>,
     pub programs: Vec<TableUpdateProgram>,
+    /// The sums of the squares of gradients, which run before the updates.
+    pub squared_norms: Vec<TableUpdateProgram>,
     space: BlockLayout,
     /// With the scalars of each.
     launches: Vec<(RowsLaunch, RelativePtr)>,
@@ -301,8 +308,20 @@ impl TableUpdates {
         let sorting = Sorting::new(&mut space, &sizes, room, rows.counts)?;
         let arrays = lookups.iter().zip(&sizes).map(|(w, of)| Arrays::new(plan, &mut space, w, of));
         let arrays = arrays.collect::<Result<Vec<Arrays>, _>>()?;
-        let mut elements = vec![NULL; lookups.len()];
-        let programs = programs(plan, &mut space, inputs, (&lookups, &arrays), &mut elements)?;
+        let updates = |w: &TableLookups<'_>| Some(w.spec.update);
+        let updates = programs(plan, &mut space, inputs, (&lookups, &arrays), &updates)?;
+        let squared_norms = |w: &TableLookups<'_>| inputs.squared_norms.get(w.table).copied();
+        let squared_norms = programs(plan, &mut space, inputs, (&lookups, &arrays), &squared_norms)?;
+        let mut elements = Vec::with_capacity(lookups.len());
+        for lookups in &lookups {
+            let words = updates.iter().flat_map(|program| &program.elements);
+            let held = words.filter(|(table, _)| *table == lookups.table).map(|(_, word)| *word).next();
+            elements.push(match held {
+                Some(word) => word,
+                // Of rows that were fetched, which no program here updates.
+                None => plan.put(&[0u32], "number of rows")?,
+            });
+        }
 
         let mut pointers = sorting.pointers();
         for ((lookups, arrays), elements) in lookups.iter().zip(&arrays).zip(&elements) {
@@ -322,13 +341,13 @@ impl TableUpdates {
         let updated = lookups.iter().zip(&sizes).zip(&arrays).zip(elements);
         let updated = updated.map(|(((l, size), arrays), elements)| UpdatedTable {
             table: l.table,
-            update: l.spec.update as usize,
             occurrences: size.total as usize,
             elements,
             sums: arrays.gradient,
         });
         let tables = updated.collect();
-        Ok(TableUpdates { tables, programs, space, launches, pointers: Some([as_they_are, swapped]) })
+        let pointers = Some([as_they_are, swapped]);
+        Ok(TableUpdates { tables, programs: updates, squared_norms, space, launches, pointers })
     }
 
     /// The kernels that sum the gradients, once each.
@@ -365,6 +384,35 @@ impl TableUpdates {
         self.list_sums(list, self.programs.first().map(kernels));
         for program in &self.programs {
             list.rest(&kernels(program), &program.staged);
+        }
+    }
+
+    /// The sums, and those of their squares; [`TableUpdates::list_whole`] follows.
+    pub fn list_squared_norms<'a>(
+        &self,
+        list: &mut CommandList<'a>,
+        kernels: &dyn Fn(&TableUpdateProgram) -> ScheduleKernels<'a>,
+    ) {
+        self.list_sums(list, self.programs.first().map(kernels));
+        let bases = *list.bases();
+        for program in &self.squared_norms {
+            for (table, word) in &program.elements {
+                let counted = self.tables.iter().find(|updated| updated.table == *table);
+                let counted = counted.expect("the tables of all programs are those whose gradients are summed");
+                list.copy(bases.resolve(counted.elements), bases.resolve(*word), size_of::<u32>());
+            }
+            list.schedule(&kernels(program), &program.staged);
+        }
+    }
+
+    /// The updates, with what else leads them.
+    pub fn list_whole<'a>(
+        &self,
+        list: &mut CommandList<'a>,
+        kernels: &dyn Fn(&TableUpdateProgram) -> ScheduleKernels<'a>,
+    ) {
+        for program in &self.programs {
+            list.schedule(&kernels(program), &program.staged);
         }
     }
 
@@ -407,13 +455,21 @@ impl UpdatedTable {
     }
 }
 
-/// What the update of a table's rows reads and writes.
-fn row_update_ptr(place: Storage, table: &DeviceTable, arrays: &Arrays) -> Result<RelativePtr, DeviceError> {
+/// What an update program of a table's rows reads and writes; `squares` is what sums the squares of
+/// its gradient.
+fn row_update_ptr(
+    place: Storage,
+    (table, arrays): (&DeviceTable, &Arrays),
+    squares: bool,
+    (number, made): (usize, &UpdateInputs<'_>),
+) -> Result<RelativePtr, DeviceError> {
     match place {
         Storage::Weight => Ok(RelativePtr::Fixed(table.weights.at)),
         Storage::Gradient => Ok(arrays.gradient),
         Storage::InBatch => Ok(arrays.touched),
+        Storage::UpdateSlot(_) if squares => Ok((made.squared_norm)(number)),
         Storage::UpdateSlot(k) => Ok(RelativePtr::Fixed(table.slots[k as usize].at)),
+        Storage::SquaredNorms => Ok((made.squared_norm)(0)),
         Storage::Frequency => Ok(RelativePtr::Fixed(table.frequency.at)),
         Storage::UpdateCount => Ok(RelativePtr::Fixed(table.updates.at)),
         Storage::Arena(_)
@@ -435,34 +491,32 @@ fn row_update_ptr(place: Storage, table: &DeviceTable, arrays: &Arrays) -> Resul
     }
 }
 
-/// The update programs, each with an instance for each of its tables that is held here; and by
-/// table the word that says how many rows it has.
+/// Update programs, each with an instance for each of its tables that is held here. `of` gives the
+/// program of a table, as an index of an update.
 fn programs(
     plan: &mut UploadPlan,
     space: &mut BlockLayout,
     made: &UpdateInputs<'_>,
     (tables, arrays): (&[&TableLookups<'_>], &[Arrays]),
-    elements: &mut [RelativePtr],
+    of: &dyn Fn(&TableLookups<'_>) -> Option<u32>,
 ) -> Result<Vec<TableUpdateProgram>, DeviceError> {
     let mut programs: Vec<TableUpdateProgram> = Vec::new();
     for (k, w) in tables.iter().enumerate() {
-        let update = w.spec.update as usize;
-        if let SummedRows::Fetched(_) = w.rows {
-            elements[k] = plan.put(&[0u32], "number of rows")?;
+        let Some(update) = of(w) else { continue };
+        let number = update as usize;
+        if matches!(w.rows, SummedRows::Fetched(_)) || programs.iter().any(|p| p.update == number) {
             continue;
         }
-        if programs.iter().any(|p| p.update == update) {
-            continue;
-        }
-        let launches = (made.launches)(update);
+        let launches = (made.launches)(number);
         let mut instances = Instances::default();
-        let mut of = Vec::new();
-        for (at, (w, a)) in tables.iter().zip(arrays).enumerate().skip(k) {
+        let mut treated = Vec::new();
+        for (w, a) in tables.iter().zip(arrays).skip(k) {
             let SummedRows::Held(held) = w.rows else { continue };
-            if w.spec.update as usize != update {
+            if of(w) != Some(update) {
                 continue;
             }
-            let place = |place: Storage| row_update_ptr(place, held, a);
+            let squares = made.squared_norms.contains(&update);
+            let place = |place: Storage| row_update_ptr(place, (held, a), squares, (w.table, made));
             let source = |source: KernelArg| match source {
                 KernelArg::RowIndex => Ok(a.index),
                 KernelArg::Buffer(_)
@@ -482,19 +536,20 @@ fn programs(
                 place: &place,
                 source: &source,
             };
-            let schedule = ScheduleRef { cuda: made.cuda, launches, schedule: &made.updates[update].schedule };
+            let schedule = ScheduleRef { cuda: made.cuda, launches, schedule: &made.updates[number].schedule };
             instances.add(plan, space, schedule, &args)?;
-            of.push(at);
+            treated.push(w.table);
         }
         let staged = instances.stage(plan)?;
         let scalars = &launches.scalars;
         let asked = scalars.iter().position(|w| *w == ScalarArg::Elements(BATCH));
-        for (y, at) in of.iter().enumerate() {
+        let word = |(y, &table): (usize, &usize)| {
             // If no scalar asks for it, the one behind the scalars receives it.
-            let word = asked.map_or(of.len() * scalars.len() + y, |position| y * scalars.len() + position);
-            elements[*at] = staged.scalars.plus(word * 4);
-        }
-        programs.push(TableUpdateProgram { update, staged, table: w.table });
+            let word = asked.map_or(treated.len() * scalars.len() + y, |position| y * scalars.len() + position);
+            (table, staged.scalars.plus(word * 4))
+        };
+        let elements = treated.iter().enumerate().map(word).collect();
+        programs.push(TableUpdateProgram { update: number, staged, table: w.table, elements });
     }
     Ok(programs)
 }

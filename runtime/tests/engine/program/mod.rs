@@ -305,6 +305,7 @@ pub fn program() -> Program {
         metrics: vec![],
         training: Training { batch: 32, epochs: 1, seed: 1, select: 0, patience: None },
         updates: vec![rows_update(), tensor_update()],
+        squared_norms: vec![],
         train: step(true),
         infer: step(false),
         // The kernels are for tables in f32.

@@ -46,8 +46,8 @@ impl<D: Driver> CudaExecutor<D> {
                 profile.summed(&kernels, location, table.occurrences, distinct, program.tables[table.table].width);
             }
         }
-        for ran in &of_tables.programs {
-            let own = tables.clone().filter(|(t, _)| t.update == ran.update);
+        for ran in of_tables.programs.iter().chain(&of_tables.squared_norms) {
+            let own = tables.clone().filter(|(t, _)| ran.elements.iter().any(|(table, _)| t.table == *table));
             let (instances, rows) = own.fold((0, 0), |(n, all), (_, &distinct)| (n + 1, all + distinct));
             let update = &program.updates[ran.update];
             let name = format!("update {}", update.name);
@@ -64,7 +64,11 @@ impl<D: Driver> CudaExecutor<D> {
                     .any(|r| matches!(r, ScheduleRoot::ParamGradient { param, .. } if *param as usize == k))
             };
             let of = program.parameters.iter().enumerate();
-            let widths = of.filter(|(k, p)| p.update as usize == number && trained(*k)).map(|(_, p)| p.width());
+            let runs = |k: usize, update: u32| {
+                let all = [Some(update), program.squared_norm_of_parameter(k)];
+                all.contains(&Some(number as u32)) && trained(k)
+            };
+            let widths = of.filter(|(k, p)| runs(*k, p.update)).map(|(_, p)| p.width());
             let (instances, elements) = widths.fold((0, 0), |(n, all), width| (n + 1, all + width));
             let name = format!("update {}", update.name);
             let (launches, schedule) = (&cuda.schedules[UPDATES + number], &update.schedule);

@@ -13,7 +13,7 @@
 use super::super::driver::{DeviceError, DevicePtr, Driver};
 use super::super::host_times::HostPart;
 use super::super::memory::{BlockBases, BlockLayout, DeviceBlock, RelativePtr, bytes_of, bytes_of_mut};
-use super::staging::{StagedStep, TensorUpdate, result_ptr};
+use super::staging::{StagedStep, StagedTensors, result_ptr};
 use super::steps::{ProgramKernels, loss_ptr};
 use super::{CudaExecutor, TRAIN};
 use crate::comm::{Channel, Communicator, Messages, RankReduction, sum_counts};
@@ -247,7 +247,7 @@ impl RankSteps {
 struct StagedPart {
     step: StagedStep,
     of_tables: TableUpdates,
-    of_params: Vec<TensorUpdate>,
+    of_params: StagedTensors,
     bases: BlockBases,
 }
 
@@ -287,18 +287,47 @@ impl<D: Driver> CudaExecutor<D> {
                 self.driver.read(part.bases.resolve(summed.sums), bytes_of_mut(sums))?;
             }
         }
+        if !program.squared_norms.is_empty() {
+            // Every update reads what all gradients make, those of rows among them.
+            ranks.rows.exchange_rows(tables, fetched)?;
+            self.join_squares(ranks, kernels, &part, tables)?;
+        }
         // The device updates its part of the model while the host is at the rows.
         let mut list = self.list(part.bases);
         self.list_dense_updates(&mut list, kernels, &part.step, &part.of_params)?;
         self.run(list)?;
         self.begin_loss_read(loss_ptr(&program.train, &part.step.slots, &part.bases)?)?;
         self.times.done(HostPart::Run);
-        ranks.rows.update_rows(tables, fetched, self.model.next_step())?;
+        if program.squared_norms.is_empty() {
+            ranks.rows.exchange_rows(tables, fetched)?;
+        }
+        ranks.rows.update_rows(tables, self.model.next_step())?;
         self.add_to_profile(&part.of_tables, &part.bases)?;
         self.model.step += 1;
         self.model.trained = true;
         self.model.uploaded = true;
         Ok(())
+    }
+
+    /// Sums the squares of the gradients of parameters on the device, of rows on the host, and
+    /// makes all sums known to both. Every rank has the gradients of the global batch.
+    fn join_squares(
+        &mut self,
+        ranks: &mut RankSteps,
+        kernels: ProgramKernels<'_>,
+        part: &StagedPart,
+        tables: &mut [Table],
+    ) -> Result<(), ExecError> {
+        let mut list = self.list(part.bases);
+        self.list_no_squares(&mut list, &part.of_params);
+        for sum in &part.of_params.squared_norms {
+            list.schedule(&kernels.tensor(sum), &sum.staged);
+        }
+        self.run(list)?;
+        let all = ranks.rows.squared_norms(tables, self.model.next_step())?;
+        let (_, of_params) = all.split_at_mut(kernels.program.tables.len());
+        self.driver.read(self.model.dense.squared_norm(kernels.program.tables.len()), bytes_of_mut(of_params))?;
+        Ok(self.driver.write(self.model.dense.squared_norm(0), bytes_of(all))?)
     }
 
     /// Checks the part of the batch, stages all that its step needs, and uploads it.
@@ -321,9 +350,8 @@ impl<D: Driver> CudaExecutor<D> {
         self.times.done(HostPart::Tables);
         let of_params = self.stage_params(&step.slots, of_tables.bytes())?;
         self.times.done(HostPart::Params);
-        let work = of_params.last().map_or(of_tables.bytes(), |u| u.at + u.layout.bytes);
-        self.memory.work.reserve(&mut self.driver, work, "updates")?;
-        let of_params_staged = of_params.iter().map(|u| (kernels.tensor(u), &u.staged));
+        self.memory.work.reserve(&mut self.driver, of_params.end, "updates")?;
+        let of_params_staged = of_params.all().map(|u| (kernels.tensor(u), &u.staged));
         self.reserve_scratch(std::iter::once((kernels.schedule(TRAIN), &step.schedule)).chain(of_params_staged))?;
         ranks.reserve_results(&mut self.driver)?;
         let bases = self.upload_batch(TRAIN, tables, inputs)?;
@@ -346,10 +374,10 @@ impl<D: Driver> CudaExecutor<D> {
         let mut list = self.list(*bases);
         list.set_side_stream(true);
         of_tables.list_sort(&mut list, of_sums);
-        for update in of_params {
+        for update in of_params.all() {
             list.arrays(&update.layout, bases.work + update.at as u64);
-            list.leading(&kernels.tensor(update), &update.staged);
         }
+        self.list_leading_tensors(&mut list, kernels, of_params);
         list.set_side_stream(false);
         let mut begin = 0;
         for phase in 0..ranks.phases.len() {

@@ -1,6 +1,7 @@
 //! What a step uploads: the batch's columns and row numbers, and the pointers and scalars of every
 //! schedule that it runs.
 
+use super::super::command_list::CommandList;
 use super::super::driver::DeviceError;
 use super::super::host_times::HostPart;
 use super::super::memory::{BlockLayout, NULL, RelativePtr};
@@ -69,7 +70,40 @@ pub(super) struct TensorUpdate {
     pub staged: StagedSchedule,
 }
 
+impl TensorUpdate {
+    /// Where its buffers end.
+    fn end(&self) -> usize {
+        self.at + self.layout.bytes
+    }
+}
+
+/// What runs over the gradients of parameters.
+pub(super) struct StagedTensors {
+    pub updates: Vec<TensorUpdate>,
+    /// The sums of the squares of gradients, which run before the updates.
+    pub squared_norms: Vec<TensorUpdate>,
+    /// What these sums are where there is no gradient; [`NULL`] where there are no sums.
+    zeros: RelativePtr,
+    /// Where the buffers of all of them end.
+    pub end: usize,
+}
+
+impl StagedTensors {
+    pub fn all(&self) -> impl Iterator<Item = &TensorUpdate> {
+        self.updates.iter().chain(&self.squared_norms)
+    }
+}
+
 impl<D: Driver> CudaExecutor<D> {
+    /// Lists what makes the sum of the squares of the gradient of each table and parameter 0.
+    pub(super) fn list_no_squares(&self, list: &mut CommandList<'_>, tensors: &StagedTensors) {
+        let count = self.program.squared_norms.len();
+        if count > 0 {
+            let zeros = list.bases().resolve(tensors.zeros);
+            list.copy(zeros, self.model.dense.squared_norm(0), count * size_of::<f32>());
+        }
+    }
+
     /// Stages a batch, which was laid out, and the training or inference schedule. `global_counts`:
     /// elements by axis of the global batch, where this one is a part of it.
     pub(super) fn stage_step(
@@ -103,6 +137,7 @@ impl<D: Driver> CudaExecutor<D> {
             | Storage::Count(_)
             | Storage::Step
             | Storage::Epoch
+            | Storage::SquaredNorms
             | Storage::Weight
             | Storage::Gradient
             | Storage::InBatch
@@ -268,6 +303,8 @@ impl<D: Driver> CudaExecutor<D> {
             updates: &program.updates,
             launches: &|update| &self.cuda.schedules[UPDATES + update],
             numbers: self.model.next_step(),
+            squared_norms: program.squared_norms.get(..program.tables.len()).unwrap_or_default(),
+            squared_norm: &|number| RelativePtr::Fixed(self.model.dense.squared_norm(number)),
         };
         TableUpdates::new(&mut self.memory.plan, &updates, &lookups)
     }
@@ -299,12 +336,29 @@ impl<D: Driver> CudaExecutor<D> {
         Ok(FeatureRows { rows: ptrs.numbers, places: ptrs.places, elements, gradient, stride })
     }
 
-    /// Stages the updates of parameters. Their buffers lie behind `work` bytes, those of the
-    /// tables' updates.
-    pub(super) fn stage_params(
+    /// Stages the updates of parameters, and the sums of the squares of their gradients. Their
+    /// buffers lie behind `work` bytes, those of the tables' updates.
+    pub(super) fn stage_params(&mut self, slots: &[RelativePtr], work: usize) -> Result<StagedTensors, DeviceError> {
+        let program = self.program.clone();
+        let update = |param: usize| Some(program.parameters[param].update);
+        let updates = self.stage_tensor_programs(slots, work, &update)?;
+        let work = updates.last().map_or(work, TensorUpdate::end);
+        let squared_norm = |param: usize| program.squared_norm_of_parameter(param);
+        let squared_norms = self.stage_tensor_programs(slots, work, &squared_norm)?;
+        let end = squared_norms.last().map_or(work, TensorUpdate::end);
+        let zeros = match program.squared_norms.len() {
+            0 => NULL,
+            count => self.memory.plan.put(&vec![0.0f32; count], "zeros")?,
+        };
+        Ok(StagedTensors { updates, squared_norms, zeros, end })
+    }
+
+    /// Update programs of parameters: `of` gives that of each.
+    fn stage_tensor_programs(
         &mut self,
         slots: &[RelativePtr],
         mut work: usize,
+        of: &dyn Fn(usize) -> Option<u32>,
     ) -> Result<Vec<TensorUpdate>, DeviceError> {
         let program = self.program.clone();
         let mut updates = Vec::new();
@@ -312,7 +366,9 @@ impl<D: Driver> CudaExecutor<D> {
             let mut instances = Instances::default();
             let mut layout = BlockLayout::default();
             let mut any = false;
-            for (param, parameter) in program.parameters.iter().enumerate() {
+            for (param, parameter) in
+                program.parameters.iter().enumerate().filter(|(k, _)| of(*k) == Some(number as u32))
+            {
                 let gradient = program.train.roots.iter().find_map(|root| match root {
                     ScheduleRoot::ParamGradient { param: of, buffer } if *of as usize == param => Some(*buffer),
                     ScheduleRoot::ParamGradient { .. }
@@ -323,11 +379,17 @@ impl<D: Driver> CudaExecutor<D> {
                     | ScheduleRoot::Output { .. }
                     | ScheduleRoot::Named { .. } => None,
                 });
-                let Some(gradient) = gradient.filter(|_| parameter.update as usize == number) else { continue };
+                let Some(gradient) = gradient else { continue };
                 let gradient = result_ptr(&program.train, gradient, slots)?;
                 let launches = &self.cuda.schedules[UPDATES + number];
                 let schedule = ScheduleRef { cuda: &self.cuda, launches, schedule: &update.schedule };
-                let place = |place: Storage| self.model.dense.update_ptr(place, param, gradient);
+                let (dense, squared_norm) = (&self.model.dense, program.squared_norm_of_parameter(param));
+                let place = |place: Storage| match place {
+                    Storage::UpdateSlot(_) if squared_norm == Some(number as u32) => {
+                        Ok(RelativePtr::Fixed(dense.squared_norm(program.tables.len() + param)))
+                    }
+                    place => dense.update_ptr(place, param, gradient),
+                };
                 let width = parameter.width();
                 let args = InstanceArgs {
                     samples: width,

@@ -8,7 +8,7 @@ use super::super::step_args::StagedSchedule;
 use super::super::table_cache::RowMoves;
 use super::super::table_updates::{TableUpdateProgram, TableUpdates};
 use super::residency::HostTables;
-use super::staging::{StagedStep, TensorUpdate, result_ptr};
+use super::staging::{StagedStep, StagedTensors, TensorUpdate, result_ptr};
 use super::{CudaExecutor, INFER, TRAIN, UPDATES};
 use crate::exec::common::StepInputs;
 use crate::table::Table;
@@ -21,7 +21,7 @@ struct StagedTraining {
     step: StagedStep,
     moves: Vec<(usize, RowMoves)>,
     of_tables: TableUpdates,
-    of_params: Vec<TensorUpdate>,
+    of_params: StagedTensors,
 }
 
 /// The kernels of a program's schedules.
@@ -163,12 +163,12 @@ impl<D: Driver> CudaExecutor<D> {
         self.times.done(HostPart::Tables);
         let of_params = self.stage_params(&step.slots, of_tables.bytes())?;
         self.times.done(HostPart::Params);
-        let work = of_params.last().map_or(of_tables.bytes(), |u| u.at + u.layout.bytes);
-        self.memory.work.reserve(&mut self.driver, work, "updates")?;
+        self.memory.work.reserve(&mut self.driver, of_params.end, "updates")?;
         let kernels = ProgramKernels { program, cuda };
         let of_step = [(kernels.schedule(TRAIN), &step.schedule)].into_iter();
-        let of_tables_staged = of_tables.programs.iter().map(|p| (kernels.table(p), &p.staged));
-        let of_params_staged = of_params.iter().map(|u| (kernels.tensor(u), &u.staged));
+        let of_tables_staged = of_tables.programs.iter().chain(&of_tables.squared_norms);
+        let of_tables_staged = of_tables_staged.map(|p| (kernels.table(p), &p.staged));
+        let of_params_staged = of_params.all().map(|u| (kernels.tensor(u), &u.staged));
         self.reserve_scratch(of_step.chain(of_tables_staged).chain(of_params_staged))?;
         Ok(StagedTraining { step, moves, of_tables, of_params })
     }
@@ -186,24 +186,52 @@ impl<D: Driver> CudaExecutor<D> {
         let of_table = |p: &TableUpdateProgram| kernels.table(p);
         let mut list = self.list(bases);
         self.list_moves(&mut list, &moves, program, &kernels.schedule(TRAIN));
+        let squares = !program.squared_norms.is_empty();
         list.set_side_stream(true);
-        of_tables.list_leading(&mut list, &of_table);
-        for update in &of_params {
-            list.arrays(&update.layout, bases.work + update.at as u64);
-            list.leading(&kernels.tensor(update), &update.staged);
+        match squares {
+            // Every update reads what all gradients make: nothing leads it.
+            true => of_tables.list_sort(&mut list, of_tables.programs.first().map(of_table)),
+            false => of_tables.list_leading(&mut list, &of_table),
         }
+        for update in of_params.all() {
+            list.arrays(&update.layout, bases.work + update.at as u64);
+        }
+        self.list_leading_tensors(&mut list, kernels, &of_params);
         list.set_side_stream(false);
         list.schedule(&kernels.schedule(TRAIN), &step.schedule);
         list.join();
+        if squares {
+            self.list_no_squares(&mut list, &of_params);
+            of_tables.list_squared_norms(&mut list, &of_table);
+            for sum in &of_params.squared_norms {
+                list.schedule(&kernels.tensor(sum), &sum.staged);
+            }
+        }
         // All launches have one scratch.
         let scratch = |u: &TensorUpdate| u.staged.most_scratch(cuda, kernels.tensor(u).launches);
-        list.set_side_stream(of_params.iter().all(|u| scratch(u) == 0));
+        list.set_side_stream(of_params.updates.iter().all(|u| scratch(u) == 0));
         self.list_dense_updates(&mut list, kernels, &step, &of_params)?;
         list.set_side_stream(false);
-        of_tables.list(&mut list, &of_table);
+        match squares {
+            true => of_tables.list_whole(&mut list, &of_table),
+            false => of_tables.list(&mut list, &of_table),
+        }
         list.join();
         let loss = loss_ptr(&program.train, &step.slots, &bases)?;
         Ok(Listed { list, loss, of_tables, bases })
+    }
+
+    /// What needs no gradient of the updates of parameters.
+    pub(super) fn list_leading_tensors<'a>(
+        &self,
+        list: &mut CommandList<'a>,
+        kernels: ProgramKernels<'a>,
+        of_params: &StagedTensors,
+    ) {
+        // Where updates read what all gradients make, nothing leads them.
+        for update in of_params.updates.iter().filter(|_| kernels.program.squared_norms.is_empty()) {
+            list.leading(&kernels.tensor(update), &update.staged);
+        }
     }
 
     /// The updates of parameters, but for what leads them, and of states.
@@ -212,10 +240,13 @@ impl<D: Driver> CudaExecutor<D> {
         list: &mut CommandList<'a>,
         kernels: ProgramKernels<'a>,
         step: &StagedStep,
-        of_params: &[TensorUpdate],
+        of_params: &StagedTensors,
     ) -> Result<(), DeviceError> {
-        for update in of_params {
-            list.rest(&kernels.tensor(update), &update.staged);
+        for update in &of_params.updates {
+            match kernels.program.squared_norms.is_empty() {
+                true => list.rest(&kernels.tensor(update), &update.staged),
+                false => list.schedule(&kernels.tensor(update), &update.staged),
+            }
         }
         let program = kernels.program;
         for root in &program.train.roots {
