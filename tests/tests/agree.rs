@@ -61,15 +61,16 @@ model deliberate {
 }
 ";
 
-/// Those that are meant to be right, then the wrong ones, and the library's files.
+/// Models that are meant to be right, then the wrong ones, and files without a model.
 fn corpus() -> (Vec<Spec>, Vec<Spec>) {
     let right = ["models", "bench", "tests/models", "tests/reference/specs"];
-    let mut right: Vec<Spec> = right.iter().flat_map(|f| specs::inside(f)).map(|p| spec(&p)).collect();
+    let shipped = right.iter().flat_map(|f| specs::inside(f)).map(|p| spec(&p));
+    let (mut right, schemas): (Vec<Spec>, Vec<Spec>) = shipped.partition(|s| s.text.contains("\nmodel "));
     let units = specs::unit_texts().into_iter();
     right.extend(units.map(|(name, _, text)| Spec { name, text, folder: specs::root() }));
     let (name, text) = ("deliberate.din".to_string(), DELIBERATE.to_string());
     right.push(Spec { name, text, folder: specs::root() });
-    let mut wrong: Vec<Spec> = specs::inside("tests/ui").iter().map(|p| spec(p)).collect();
+    let mut wrong: Vec<Spec> = specs::inside("tests/ui").iter().map(|p| spec(p)).chain(schemas).collect();
     let library = library_sources().iter();
     wrong.extend(library.map(|(n, t)| Spec { name: n.to_string(), text: t.to_string(), folder: specs::root() }));
     (right, wrong)
