@@ -268,6 +268,8 @@ pub struct TableSpec {
     pub reads_frequency: bool,
     /// Which of its rows a step updates.
     pub update_rule: UpdateRule,
+    /// Whether training leaves its rows as they start: its update is an empty schedule.
+    pub frozen: bool,
     /// `models/din.din:30:5`: where the spec declares it.
     pub location: String,
 }

@@ -134,6 +134,9 @@ impl<'a> Elaborator<'a> {
             node = self.pool(node, pooled, span).expect("a list of vectors is pooled over its own axis");
         }
         self.walk.lookups.insert(key, node);
+        if self.declarations.tables[table].frozen {
+            node = self.walk.graph.stop_gradient(node, span);
+        }
         let rate = self.declarations.table_dropouts[table];
         let node = self.dropped(node, Shape::scalar(), rate, span).expect("a mask of the look-up's own axis fits it");
         self.walk.vectors.insert(key, node);

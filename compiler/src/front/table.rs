@@ -14,7 +14,7 @@ use din_program::schema::{
 use std::rc::Rc;
 
 /// What a table may be given in braces.
-pub(super) const OPTIONS: [&str; 4] = ["init", "regularize", "optimizer", "dropout"];
+pub(super) const OPTIONS: [&str; 5] = ["init", "regularize", "optimizer", "dropout", "frozen"];
 
 impl<'a> Elaborator<'a> {
     pub fn embedding(&mut self, scope: &mut NameScope<'a>, e: &'a ast::Embedding, span: Span) {
@@ -39,7 +39,7 @@ impl<'a> Elaborator<'a> {
             if self.old_dense_updates(option) {
                 continue;
             }
-            if option.values.len() != 1 {
+            if word != "frozen" && option.values.len() != 1 {
                 self.report(
                     Diagnostic::error(
                         "E0607",
@@ -53,6 +53,7 @@ impl<'a> Elaborator<'a> {
             }
             options.push(option);
         }
+        self.frozen_with_rules(&options);
         let init = match options.iter().find(|o| o.word.name == "init") {
             Some(o) => {
                 let shape = Shape::vector(width.unwrap_or(1));
@@ -167,6 +168,24 @@ impl<'a> Elaborator<'a> {
         }
     }
 
+    /// Reports options that say how the rows of a frozen table are trained.
+    fn frozen_with_rules(&mut self, options: &[&'a ast::Setting]) {
+        let Some(frozen) = options.iter().find(|o| o.word.name == "frozen") else { return };
+        for rule in options.iter().filter(|o| matches!(o.word.name.as_str(), "regularize" | "optimizer")) {
+            let word = &rule.word.name;
+            self.report(
+                Diagnostic::error(
+                    "E0625",
+                    format!("`{word}` of a frozen table"),
+                    rule.span,
+                    "training changes none of its rows",
+                )
+                .label(frozen.span, "frozen here")
+                .help(format!("remove `{word}`, or remove `frozen` if the table is to be trained")),
+            );
+        }
+    }
+
     /// The categorical fields of the groups, each with the name of its group as `for each of` lists
     /// it.
     fn each_of(&mut self, scope: &NameScope<'a>, groups: &'a [ast::Ident]) -> Vec<(usize, &'a ast::Ident)> {
@@ -227,6 +246,7 @@ impl<'a> Elaborator<'a> {
             self.declarations.tables_of[f as usize].push(index);
         }
         let location = self.location(span);
+        let frozen = options.iter().any(|o| o.word.name == "frozen");
         self.declarations.tables.push(TableSpec {
             name,
             width: width as u32,
@@ -236,6 +256,7 @@ impl<'a> Elaborator<'a> {
             update: 0,
             reads_frequency: false,
             update_rule: UpdateRule::Sparse,
+            frozen,
             location,
         });
         self.declarations.table_spans.push(span);

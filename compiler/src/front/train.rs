@@ -13,7 +13,7 @@ use crate::graph::BATCH;
 use crate::model::UpdateScope;
 use din_grammar::ast::{self, ExprKind, MemberKind};
 use din_grammar::{Diagnostic, Span};
-use din_program::schema::{Direction, Metric, Training, UpdateRule};
+use din_program::schema::{Direction, Metric, TableSpec, Training, UpdateRule};
 
 pub(super) const SETTINGS: [&str; 9] =
     ["loss", "optimizer", "regularize", "clip", "batch", "epochs", "seed", "select", "patience"];
@@ -213,7 +213,11 @@ impl<'a> Elaborator<'a> {
                 }
             }
             let Some((o, update_rule)) = own.filter(|_| !faulty) else { continue };
-            let width = self.declarations.tables[t].width;
+            let TableSpec { width, frozen, .. } = self.declarations.tables[t];
+            if frozen {
+                self.declarations.tables[t].update = updates.frozen(width, self.declarations.table_spans[t]);
+                continue;
+            }
             let counts = o.reads_frequency() || penalty.as_ref().is_some_and(RuleCall::reads_frequency);
             let over = UpdateScope::Rows { width, rule: update_rule };
             let before = Before { clip, regularizer: penalty.as_ref() };

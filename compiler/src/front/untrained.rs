@@ -60,6 +60,7 @@ impl Elaborator<'_> {
                 .iter()
                 .filter_map(|id| match &self.walk.graph.node(*id).op {
                     Op::Param(_) => Some(found[id.index()] == Dependence::Differentiable),
+                    Op::Lookup { table, .. } if self.declarations.tables[table.index()].frozen => None,
                     Op::Lookup { table, .. } => Some(learning.contains(&table.0)),
                     // What the loss could train is in parameters and tables alone.
                     Op::Const(_)
@@ -190,7 +191,8 @@ impl Elaborator<'_> {
         let mut behind: BTreeMap<Span, Vec<u32>> = BTreeMap::new();
         for of_table in lookups.chunk_by(|a, b| a.0.0 == b.0.0) {
             let ((table, _), _) = of_table[0];
-            if learning.contains(&table) || of_table.iter().all(|(_, n)| excused.contains(n)) {
+            let frozen = self.declarations.tables[table as usize].frozen;
+            if frozen || learning.contains(&table) || of_table.iter().all(|(_, n)| excused.contains(n)) {
                 continue;
             }
             let why: Vec<Dependence> = of_table.iter().map(|(_, n)| found[n.index()]).collect();

@@ -28,6 +28,7 @@ pub(crate) fn program() -> Arc<Program> {
         update: 0,
         reads_frequency: true,
         update_rule: UpdateRule::Sparse,
+        frozen: false,
         location: String::new(),
     };
     Arc::new(Program {

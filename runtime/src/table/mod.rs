@@ -7,8 +7,8 @@
 //! - An id has its own row from the first training batch that contains it.
 //! - Row 0 of a dynamic table is the OOV row: evaluation reads it for ids that training never saw,
 //!   and never inserts. No training step reads it; it is 0 while training goes on, and for
-//!   evaluation [`Table::fill_oov_row`] makes it the mean of the vectors of rare ids
-//!   (`docs/decisions/0001-oov-ids.md`).
+//!   evaluation [`Table::fill_oov_row`] makes it the mean of the vectors of rare ids, or of all ids
+//!   of a frozen table (`docs/decisions/0001-oov-ids.md`).
 //! - Rows are contiguous: row `r` of a slab of width `w` begins at `pointer + r * w`. Pointers hold
 //!   until the next call that can insert (`resolve_train`, `insert_loaded`, counting); they must be
 //!   fetched after all ids of a step are resolved.
@@ -91,6 +91,8 @@ pub struct Table {
     /// Key of the rows' random streams.
     stream: u64,
     kind: Kind,
+    /// Whether training leaves its rows as they start.
+    frozen: bool,
     /// Of which ids it has the rows, where it is a part.
     shard: Option<Sharding>,
     rows: usize,
@@ -198,6 +200,7 @@ impl Table {
             init: spec.init,
             stream: Stream::key(seed, &format!("table {}", spec.name)),
             kind,
+            frozen: spec.frozen,
             shard,
             rows: 0,
             weights: Weights::new(precision, width),

@@ -36,6 +36,10 @@ pub fn check_description(program: &Program) -> Result<(), CheckError> {
     }
     for table in &program.tables {
         within(&table.location, "update", table.update, program.updates.len())?;
+        let update = &program.updates[table.update as usize];
+        if table.frozen && !(update.slots.is_empty() && update.schedule.phases.is_empty()) {
+            return Err(error(&table.location, "it is frozen and has an update".into()));
+        }
         for &feature in &table.features {
             within(&table.location, "feature", feature, schema.features.len())?;
             let served = &schema.features[feature as usize];

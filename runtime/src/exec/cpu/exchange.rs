@@ -109,6 +109,8 @@ impl CpuExecutor {
         fetched: &[FetchedRows],
         numbers: StepNumbers,
     ) -> Result<(), ExecError> {
+        // Of frozen tables there are no sums.
+        self.exchange.sums.resize_with(self.program.tables.len(), RowSums::default);
         self.exchange_sums(tables, fetched, SumTree::OverRanks)?;
         self.order_rows(tables, true)?;
         self.schedules.iter_mut().for_each(|schedule| schedule.active = false);

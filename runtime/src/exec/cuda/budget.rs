@@ -64,6 +64,7 @@ mod tests {
             features: vec![],
             reads_frequency: false,
             update_rule,
+            frozen: false,
             location: String::new(),
         };
         let specs: Vec<schema::TableSpec> = sizes.iter().enumerate().map(spec).collect();

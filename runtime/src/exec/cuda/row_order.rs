@@ -77,6 +77,7 @@ mod tests {
             features: vec![],
             reads_frequency: false,
             update_rule: UpdateRule::Sparse,
+            frozen: false,
             location: String::new(),
         };
         let ids: Vec<u64> = (0..40).map(|k| k * 977 % 1009).collect();

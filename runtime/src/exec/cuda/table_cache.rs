@@ -336,6 +336,7 @@ mod tests {
             features: vec![],
             reads_frequency: false,
             update_rule: UpdateRule::Sparse,
+            frozen: false,
             location: String::new(),
         };
         Table::new(&spec, &[], 1).unwrap()

@@ -285,6 +285,7 @@ pub fn program() -> Program {
             update: 0,
             reads_frequency: false,
             update_rule: UpdateRule::Sparse,
+            frozen: false,
             location: location(),
         }],
         parameters: vec![Parameter {
