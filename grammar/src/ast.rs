@@ -430,6 +430,17 @@ pub struct Setting {
     pub values: Vec<Expr>,
     /// `optimizer adam(lr = 1e-3) with dense updates`
     pub updates: Option<UpdatesDecl>,
+    /// `init from "vectors.safetensors" else normal(0.02)`: the file; what is behind `else` is a
+    /// value.
+    pub file: Option<FileDecl>,
+    pub span: Span,
+}
+
+/// `from "vectors.safetensors"`
+#[derive(Clone, Debug, PartialEq)]
+pub struct FileDecl {
+    pub path: String,
+    /// Of the path.
     pub span: Span,
 }
 

@@ -357,7 +357,8 @@ fn missing(m: &MissingDecl) -> String {
 
 fn setting(s: &Setting) -> String {
     let updates = s.updates.as_ref().map(|u| format!("with {} updates", if u.dense { "dense" } else { "sparse" }));
-    std::iter::once(s.word.name.clone()).chain(s.values.iter().map(show)).chain(updates).collect::<Vec<_>>().join(" ")
+    let file = s.file.as_ref().map(|f| format!("from {:?}", f.path));
+    std::iter::once(s.word.name.clone()).chain(file).chain(s.values.iter().map(show)).chain(updates).collect::<Vec<_>>().join(" ")
 }
 
 fn member(m: &Member) -> String {

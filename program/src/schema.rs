@@ -259,6 +259,8 @@ pub struct TableSpec {
     pub kind: TableKind,
     /// How each component of a row starts.
     pub init: Init,
+    /// The file whose ids' rows start from its vectors instead.
+    pub vectors: Option<VectorFile>,
     /// Indices into [`Schema::features`] whose ids it resolves.
     pub features: Vec<u32>,
     /// Index into `Program::updates`.
@@ -271,6 +273,22 @@ pub struct TableSpec {
     /// Whether training leaves its rows as they start: its update is an empty schedule.
     pub frozen: bool,
     /// `models/din.din:30:5`: where the spec declares it.
+    pub location: String,
+}
+
+impl TableSpec {
+    /// Whether the ids of the training data are counted before the first step.
+    pub fn is_counted(&self) -> bool {
+        self.reads_frequency || self.vectors.is_some()
+    }
+}
+
+/// A safetensors file with vectors of ids.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VectorFile {
+    /// From the folder of the spec.
+    pub path: String,
+    /// `models/din.din:30:45`: where the spec names it.
     pub location: String,
 }
 

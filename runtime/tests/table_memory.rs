@@ -26,6 +26,7 @@ fn an_id_takes_the_memory_that_is_stated() {
         reads_frequency: true,
         update_rule: UpdateRule::Sparse,
         frozen: false,
+        vectors: None,
         location: "t.din:1:1".into(),
     };
     let slot = |name: &str| UpdateSlot { name: name.into(), per: SlotScope::Weight, init: 0.0 };

@@ -196,6 +196,7 @@ pub fn around(case: &Case, schedule: Schedule) -> Program {
         reads_frequency: false,
         update_rule: UpdateRule::Sparse,
         frozen: false,
+        vectors: None,
         location: location(),
     });
     let parameters = graph.params.iter().enumerate().map(|(k, shape)| Parameter {

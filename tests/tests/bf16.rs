@@ -54,6 +54,7 @@ fn stored(numbers: &[f32]) -> Vec<u16> {
         reads_frequency: false,
         update_rule: UpdateRule::Sparse,
         frozen: false,
+        vectors: None,
         location: String::new(),
     };
     let mut table = Table::new(&spec, &[], 0).unwrap();

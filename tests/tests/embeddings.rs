@@ -2,20 +2,26 @@
 #![allow(clippy::unwrap_used)]
 
 use din_compiler::{CompileOptions, compile};
-use din_program::Program;
+use din_program::{Program, TablePrecision};
 use din_runtime::batch::Batch;
+use din_runtime::checkpoint;
 use din_runtime::comm::{Communicator, LocalCommunicator, in_process};
 use din_runtime::cpu;
+use din_runtime::data::string_id;
 use din_runtime::exec::cpu::CpuExecutor;
 use din_runtime::random::Stream;
-use din_runtime::table::Placement;
+use din_runtime::run_dir::{OpenedRun, RunDirectory};
+use din_runtime::session::{CpuOptions, Device, LoadPurpose};
+use din_runtime::table::{Placement, ShardPlan};
 use din_runtime::threads::Threads;
+use din_runtime::train::{Event, TrainingOptions, train};
 use din_tests::batches::batch;
 use din_tests::random_graph::Random;
 use din_tests::rank_training::{Row, TrainedRank, bits, train_rank};
 use din_tests::specs;
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 /// The seed of [`train_rank`].
 const SEED: u64 = 11;
@@ -77,4 +83,289 @@ fn frozen_rows_stay_as_they_start_and_have_no_state() {
             }
         }
     }
+}
+
+/// Ids of a dynamic table, strings, and a fixed number, each with a file of vectors.
+const GIVEN: &str = "edition 2026\nuse std.layer.linear\nuse std.loss.cross_entropy\nuse std.metric.log_loss\n\
+    use std.optimizer.adam\nuse std.regularizer.adaptive\n\
+    model given {\nfeatures ad { good: category  shop: category of string  kind: category(6) }\n\
+    sequence visited { good: category from visited }\nlabel y: binary\n\
+    embedding good [3] for ad.good, visited.good { init from \"good.safetensors\" else normal(0.5)  regularize adaptive(0.01) }\n\
+    embedding shop [2] for ad.shop { frozen  init from \"shop.safetensors\" }\n\
+    embedding kind [2] for ad.kind { init from \"kind.safetensors\" else 0.25 }\n\
+    embedding plain [2] for ad.good\n\
+    let v = concat(good(ad.good), shop(ad.shop), kind(ad.kind), plain(ad.good), sum(good(visited.good) over visited))\n\
+    predict y ~ bernoulli(logit = linear(v, 1))\n\
+    train { loss cross_entropy(y)  optimizer adam(lr = RATE)  batch 64  epochs 2 }\nreport log_loss(y)\n}\n";
+
+fn given(rate: &str) -> Arc<Program> {
+    program("given.din", &GIVEN.replace("RATE", rate))
+}
+
+/// Name, type, shape and bytes of a tensor.
+type Tensor = (&'static str, &'static str, Vec<usize>, Vec<u8>);
+
+fn i64s(name: &'static str, values: &[i64]) -> Tensor {
+    (name, "I64", vec![values.len()], values.iter().flat_map(|x| x.to_le_bytes()).collect())
+}
+
+fn f32s(name: &'static str, width: usize, values: &[f32]) -> Tensor {
+    (name, "F32", vec![values.len() / width, width], values.iter().flat_map(|x| x.to_le_bytes()).collect())
+}
+
+/// A safetensors file, byte by byte.
+fn safetensors(path: &Path, tensors: &[Tensor]) {
+    let (mut header, mut bytes) = (serde_json::Map::new(), Vec::new());
+    for (name, dtype, shape, data) in tensors {
+        let ends = [bytes.len(), bytes.len() + data.len()];
+        header.insert((*name).into(), serde_json::json!({"dtype": dtype, "shape": shape, "data_offsets": ends}));
+        bytes.extend(data);
+    }
+    let header = serde_json::to_string(&header).unwrap();
+    std::fs::write(path, [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &bytes].concat()).unwrap();
+}
+
+/// A vector that says whose it is.
+fn vector(width: usize, id: i64) -> Vec<f32> {
+    (0..width).map(|k| id as f32 * 0.001 + k as f32).collect()
+}
+
+const GOODS: std::ops::Range<i64> = -20..120;
+const SHOPS: [&str; 4] = ["nord", "süd", "none of the log", ""];
+
+/// Writes a log of 400 samples and the files of vectors; gives the log's goods and shops.
+fn write_given(folder: &Path) -> (BTreeSet<i64>, BTreeSet<String>) {
+    let mut random = Random::new(3);
+    let (mut goods, mut shops) = (BTreeSet::new(), BTreeSet::new());
+    let mut text = String::from("good,shop,kind,visited,y\n");
+    for _ in 0..400 {
+        let mut good = || {
+            let id = random.below(400) as i64 - 100;
+            goods.insert(id);
+            id.to_string()
+        };
+        let (one, list) = (good(), [good(), good()].join("|"));
+        let shop = ["nord", "süd", "ost", "west"][random.below(4)];
+        shops.insert(shop.to_string());
+        text += &format!("{one},{shop},{},{list},{}\n", random.below(5), random.below(2));
+    }
+    std::fs::write(folder.join("log.csv"), text).unwrap();
+    let goods_of_file: Vec<i64> = GOODS.rev().collect();
+    let vectors: Vec<f32> = goods_of_file.iter().flat_map(|&id| vector(3, id)).collect();
+    safetensors(&folder.join("good.safetensors"), &[i64s("ids", &goods_of_file), f32s("vectors", 3, &vectors)]);
+    let ends = SHOPS.iter().scan(0, |end, shop| {
+        *end += shop.len() as i64;
+        Some(*end)
+    });
+    let offsets: Vec<i64> = [0].into_iter().chain(ends).collect();
+    let bytes: Vec<u8> = SHOPS.concat().into_bytes();
+    let vectors: Vec<f32> = (0..4).flat_map(|k| vector(2, k)).collect();
+    let text = ("ids", "U8", vec![bytes.len()], bytes);
+    safetensors(&folder.join("shop.safetensors"), &[text, i64s("offsets", &offsets), f32s("vectors", 2, &vectors)]);
+    let vectors = [vector(2, 5), vector(2, 1)].concat();
+    safetensors(&folder.join("kind.safetensors"), &[f32s("vectors", 2, &vectors), i64s("ids", &[5, 1])]);
+    (goods, shops)
+}
+
+fn options(folder: &Path, out: &str, threads: usize, ranks: Arc<dyn Communicator>) -> TrainingOptions {
+    TrainingOptions {
+        spec_folder: folder.into(),
+        train: vec![folder.join("log.csv")],
+        valid: Vec::new(),
+        out: folder.join(out),
+        resume: None,
+        epochs: None,
+        batch: None,
+        leaves: None,
+        seed: Some(SEED),
+        cpu: CpuOptions { threads: Some(threads), ..CpuOptions::default() },
+        device: Device::Cpu,
+        list_separator: None,
+        checkpoint_every: None,
+        profile: false,
+        placements: Vec::new(),
+        ranks,
+    }
+}
+
+/// Trains; gives what was noted.
+fn train_on(program: &Arc<Program>, folder: &Path, out: &str, threads: usize, ranks: usize) -> Vec<String> {
+    let comms = if ranks == 1 { vec![Arc::new(LocalCommunicator) as Arc<dyn Communicator>] } else { in_process(ranks) };
+    let notes = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for comm in comms {
+            let notes = &notes;
+            scope.spawn(move || {
+                let mut observe = |event| {
+                    if let Event::Note(note) = event {
+                        notes.lock().unwrap().push(note);
+                    }
+                };
+                train(program, &options(folder, out, threads, comm), &mut observe).unwrap()
+            });
+        }
+    });
+    notes.into_inner().unwrap()
+}
+
+/// By table, by id, the bits of the vector; the OOV row has no id. Then the hash of the dense values.
+type Kept = (Vec<BTreeMap<Option<u64>, Vec<u32>>>, String);
+
+fn kept(program: &Arc<Program>, folder: &Path, out: &str, purpose: LoadPurpose) -> Kept {
+    let run = RunDirectory::open(&folder.join(out)).unwrap();
+    let record = run.record().unwrap();
+    let (name, loaded) =
+        run.load("last", program, &record, &ShardPlan::whole(program.tables.len()), purpose).unwrap();
+    let tables = loaded.model.tables.iter().map(|table| {
+        let row = |row: u32| bits(&table.weights()[row as usize * table.width()..][..table.width()]);
+        let oov = table.is_dynamic().then(|| (None, row(0)));
+        table.in_key_order().into_iter().map(|(id, number, _)| (Some(id), row(number))).chain(oov).collect()
+    });
+    let manifest = checkpoint::read_manifest(&run.checkpoints().join(name)).unwrap();
+    (tables.collect(), manifest.files["dense.safetensors"].clone())
+}
+
+#[test]
+fn rows_start_from_the_vectors_of_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let (goods, shops) = write_given(folder);
+    let program = given("0");
+    let notes = train_on(&program, folder, "run", 1, 1);
+    let used = goods.iter().filter(|id| GOODS.contains(id)).count();
+    let path = |name: &str| folder.join(name).display().to_string();
+    let expected = [
+        format!(
+            "table `good`: of {} ids in the training data {used} start from {}, {} do not; {} of its 140 vectors are \
+             of other ids",
+            goods.len(),
+            path("good.safetensors"),
+            goods.len() - used,
+            140 - used
+        ),
+        format!(
+            "table `shop`: of 4 ids in the training data 2 start from {}, 2 do not; 2 of its 4 vectors are of other ids",
+            path("shop.safetensors")
+        ),
+        format!(
+            "table `kind`: of 5 ids in the training data 1 start from {}, 4 do not; 1 of its 2 vectors are of other ids",
+            path("kind.safetensors")
+        ),
+    ];
+    assert_eq!(notes, expected);
+    assert!((10..130).contains(&used) && shops.len() == 4, "{used} goods");
+
+    let (tables, _) = kept(&program, folder, "run", LoadPurpose::Training);
+    let start = |t: usize, id: u64| {
+        let spec = &program.tables[t];
+        let mut start = vec![0.0; spec.width as usize];
+        Stream::keyed(Stream::key(SEED, &format!("table {}", spec.name)), id).fill(spec.init, &mut start);
+        bits(&start)
+    };
+    let good: BTreeSet<i64> = tables[0].keys().flatten().map(|&id| id as i64).collect();
+    assert_eq!(good, goods.iter().copied().chain(GOODS).collect(), "rows of the log's ids and of the file's");
+    for &id in &good {
+        let expected = if GOODS.contains(&id) { bits(&vector(3, id)) } else { start(0, id as u64) };
+        assert_eq!(tables[0][&Some(id as u64)], expected, "good {id}");
+    }
+    for (k, shop) in SHOPS.into_iter().enumerate() {
+        assert_eq!(tables[1][&Some(string_id(shop))], bits(&vector(2, k as i64)), "shop {shop}");
+    }
+    assert_eq!(tables[1][&Some(string_id("ost"))], start(1, string_id("ost")));
+    for id in 0..6u64 {
+        let expected = if [5, 1].contains(&id) { vector(2, id as i64) } else { vec![0.25; 2] };
+        assert_eq!(tables[2][&Some(id)], bits(&expected), "kind {id}");
+    }
+}
+
+#[test]
+fn bits_with_given_vectors_are_those_of_one_rank_and_a_resumed_run_needs_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_given(folder);
+    let program = given("0.05");
+    let notes = train_on(&program, folder, "whole", 1, 1);
+    let expected = kept(&program, folder, "whole", LoadPurpose::Training);
+    for (threads, ranks) in [(3, 1), (1, 2), (1, 3)] {
+        let out = format!("run{threads}{ranks}");
+        assert_eq!(train_on(&program, folder, &out, threads, ranks), notes, "{ranks} ranks");
+        assert_eq!(kept(&program, folder, &out, LoadPurpose::Training), expected, "{threads} threads, {ranks} ranks");
+    }
+    let run = |resume: Option<OpenedRun>, epochs: u32| {
+        let options = options(folder, "resumed", 1, Arc::new(LocalCommunicator));
+        train(&program, &TrainingOptions { epochs: Some(epochs), resume, ..options }, &mut |_| {}).unwrap();
+    };
+    run(None, 1);
+    for name in ["good", "shop", "kind"] {
+        std::fs::remove_file(folder.join(format!("{name}.safetensors"))).unwrap();
+    }
+    run(OpenedRun::to_resume(&folder.join("resumed"), &LocalCommunicator).unwrap(), 2);
+    assert_eq!(kept(&program, folder, "resumed", LoadPurpose::Training), expected);
+    let precision = TablePrecision::F32;
+    assert_eq!(kept(&program, folder, "resumed", LoadPurpose::Inference(precision)), expected, "inference needs none");
+}
+
+#[test]
+fn what_is_wrong_with_a_file_of_vectors_is_told_with_both_places() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_given(folder);
+    let program = given("0.05");
+    let file = |name: &str| folder.join(name);
+    let whole = |name: &str| std::fs::read(file(name)).unwrap();
+    let refused = |name: &str, line: &str, said: &str| {
+        let run = train(&program, &options(folder, "run", 1, Arc::new(LocalCommunicator)), &mut |_| {});
+        let message = run.unwrap_err().message;
+        let place = format!("{}:{line}: {}: ", file("given.din").display(), file(name).display());
+        assert!(message.starts_with(&place), "expected {place} before {message}");
+        assert!(message.contains(said), "expected `{said}` in {message}");
+        assert!(!folder.join("run").exists(), "nothing is left behind");
+    };
+    let good = |tensors: &[Tensor], said: &str| {
+        let before = whole("good.safetensors");
+        safetensors(&file("good.safetensors"), tensors);
+        refused("good.safetensors", "11:58", said);
+        std::fs::write(file("good.safetensors"), before).unwrap();
+    };
+    let vectors = |n: usize| f32s("vectors", 3, &vec![0.5; 3 * n]);
+    let ids = i64s("ids", &[7, -1]);
+    good(&[ids.clone(), f32s("vectors", 4, &[0.0; 8])], "tensor `vectors`: expected F32 [2, 3], found F32 [2, 4]");
+    good(&[ids.clone(), vectors(3)], "tensor `vectors`: expected F32 [2, 3], found F32 [3, 3]");
+    let halves = ("vectors", "F16", vec![2, 3], vec![0; 12]);
+    good(&[ids.clone(), halves], "tensor `vectors`: expected F32 [2, 3], found F16 [2, 3]");
+    good(&[i64s("keys", &[7, -1]), vectors(2)], "expected a tensor `ids`, I64 or U64 [n]; found `keys`, `vectors`");
+    good(&[ids.clone()], "expected a tensor `vectors`, F32 [2, 3]; found `ids`");
+    good(&[("ids", "F32", vec![2], vec![0; 8]), vectors(2)], "tensor `ids`: expected I64 or U64 [n], found F32 [2]");
+    let twice = "tensor `ids`: expected each id once, found the same one at 1 and at 3";
+    good(&[i64s("ids", &[7, -1, 3, -1]), vectors(4)], twice);
+    let finite = "tensor `vectors`: expected finite values, found NaN: component 2 of vector 1";
+    good(&[ids.clone(), f32s("vectors", 3, &[0.0, 1.0, 2.0, 3.0, 4.0, f32::NAN])], finite);
+
+    let before = whole("good.safetensors");
+    std::fs::write(file("good.safetensors"), &before[..before.len() - 8]).unwrap();
+    refused("good.safetensors", "11:58", "tensor `vectors`: the file is cut short, or its header is wrong");
+    std::fs::write(file("good.safetensors"), "good,vector\n1,0.5\n").unwrap();
+    refused("good.safetensors", "11:58", "expected a safetensors file");
+    std::fs::remove_file(file("good.safetensors")).unwrap();
+    refused("good.safetensors", "11:58", "cannot read: No such file");
+    std::fs::write(file("good.safetensors"), before).unwrap();
+
+    let before = whole("shop.safetensors");
+    let text = ("ids", "U8", vec![3], b"abc".to_vec());
+    let of_shops = |offsets: &[i64], said: &str| {
+        let vectors = f32s("vectors", 2, &[0.0; 4]);
+        safetensors(&file("shop.safetensors"), &[text.clone(), i64s("offsets", offsets), vectors]);
+        refused("shop.safetensors", "12:52", said);
+    };
+    of_shops(&[0, 2, 4], "tensor `offsets`: expected offsets from 0 to the 3 bytes of `ids`");
+    of_shops(&[0, 5, 3], "expected ascending offsets");
+    of_shops(&[0, -1, 3], "tensor `offsets`: expected numbers of at least 0, found -1 at 1");
+    std::fs::write(file("shop.safetensors"), before).unwrap();
+
+    let of_kinds = |ids: &[i64], said: &str| {
+        safetensors(&file("kind.safetensors"), &[i64s("ids", ids), f32s("vectors", 2, &vec![0.0; 2 * ids.len()])]);
+        refused("kind.safetensors", "13:44", said);
+    };
+    of_kinds(&[0, 6], "tensor `ids`: expected ids from 0 to 5, found 6 at 1");
+    of_kinds(&[-3], "tensor `ids`: expected numbers of at least 0, found -3 at 0");
 }

@@ -69,6 +69,9 @@ struct TableRow {
     rows: Option<u64>,
     features: Vec<String>,
     update: String,
+    /// The file that rows start from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    init_from: Option<String>,
     bytes_per_id: Bytes,
 }
 
@@ -157,6 +160,7 @@ impl Description {
                 },
                 features: t.features.iter().map(feature).collect::<Result<_, Failure>>()?,
                 update: update.name.clone(),
+                init_from: t.vectors.as_ref().map(|file| file.path.clone()),
                 bytes_per_id: Bytes { least, most },
             });
         }
@@ -285,9 +289,10 @@ impl fmt::Display for Description {
             let rows = t.rows.map_or("rows as ids come".to_string(), |size| format!("{size} rows"));
             let Bytes { least, most } = t.bytes_per_id;
             let update = &t.update;
+            let from = t.init_from.as_ref().map_or(String::new(), |path| format!(", from {path}"));
             writeln!(
                 f,
-                "  {:<24} [{}], {rows}, {least} to {most} bytes per id in training, {update}",
+                "  {:<24} [{}], {rows}, {least} to {most} bytes per id in training, {update}{from}",
                 t.name, t.width
             )?;
         }

@@ -6,10 +6,10 @@ use super::load::listed;
 use super::scope::{NameScope, Referent};
 use super::value::{Callee, ExprValue, nearest};
 use crate::graph::Shape;
-use din_grammar::ast::{self, EmbeddingTarget};
+use din_grammar::ast::{self, EmbeddingTarget, ExprKind};
 use din_grammar::{Diagnostic, Span};
 use din_program::schema::{
-    ColumnValues, Feature, FeatureKind, FeatureSource, Init, KeyType, Made, TableKind, TableSpec, UpdateRule,
+    ColumnValues, Feature, FeatureKind, FeatureSource, Init, KeyType, Made, TableKind, TableSpec, UpdateRule, VectorFile,
 };
 use std::rc::Rc;
 
@@ -39,7 +39,12 @@ impl<'a> Elaborator<'a> {
             if self.old_dense_updates(option) {
                 continue;
             }
-            if word != "frozen" && option.values.len() != 1 {
+            if word != "frozen" && option.file.is_none() && option.values.len() != 1 {
+                let from = option.values.first().is_some_and(|v| matches!(&v.kind, ExprKind::Name(n) if n == "from"));
+                let help = match word {
+                    "init" if from => "a file is named by a string: `init from \"vectors.safetensors\"`".into(),
+                    _ => format!("write `{word}` and one value on its line"),
+                };
                 self.report(
                     Diagnostic::error(
                         "E0607",
@@ -47,17 +52,17 @@ impl<'a> Elaborator<'a> {
                         option.span,
                         format!("{}", option.values.len()),
                     )
-                    .help(format!("write `{word}` and one value on its line")),
+                    .help(help),
                 );
                 continue;
             }
             options.push(option);
         }
         self.frozen_with_rules(&options);
-        let init = match options.iter().find(|o| o.word.name == "init") {
-            Some(o) => {
+        let init = match options.iter().find_map(|o| if o.word.name == "init" { o.values.first() } else { None }) {
+            Some(value) => {
                 let shape = Shape::vector(width.unwrap_or(1));
-                self.init(scope, o.values.first(), &shape)
+                self.init(scope, Some(value), &shape)
             }
             None => Some(Init::Normal(0.01)),
         };
@@ -168,6 +173,44 @@ impl<'a> Elaborator<'a> {
         }
     }
 
+    /// The file that a table's options name, if it can have vectors of the table's ids.
+    fn vectors(
+        &mut self,
+        features: &[u32],
+        reader: TableReader,
+        options: &[&'a ast::Setting],
+    ) -> Option<VectorFile> {
+        let file = options.iter().find_map(|o| o.file.as_ref())?;
+        let fault = |what: &str, label: &str, help: &str| {
+            Some(Diagnostic::error("E0626", what, file.span, label).help(help))
+        };
+        let of_file = "give each table a line of its own: `embedding name [16] for group.field { init from … }`";
+        let feature = &self.declarations.schema.features[*features.first().expect("a table has features") as usize];
+        let found = match (reader, IdOrigin::of(feature)) {
+            (TableReader::Embed | TableReader::Family(_), _) => {
+                fault("one file for a family of tables", "has the vectors of one table", of_file)
+            }
+            (TableReader::Name, IdOrigin::Cross) => {
+                fault("vectors for the ids of a cross", "cannot name these ids", "the ids of a cross have no names")
+            }
+            (TableReader::Name, IdOrigin::Hashed(_)) => {
+                fault("vectors for hashed ids", "cannot name these ids", "use a `category` without `hash`")
+            }
+            (TableReader::Name, IdOrigin::Column | IdOrigin::Buckets | IdOrigin::Calendar) if file.path.is_empty() => {
+                fault("the path of a file is empty", "no file", "write `init from \"vectors.safetensors\"`")
+            }
+            (TableReader::Name, IdOrigin::Column | IdOrigin::Buckets | IdOrigin::Calendar) => None,
+        };
+        if let Some(fault) = found {
+            // Of a family, once.
+            if !self.diagnostics.iter().any(|d| d.code == "E0626" && d.labels.first().is_some_and(|l| l.span == file.span)) {
+                self.report(fault);
+            }
+            return None;
+        }
+        Some(VectorFile { path: file.path.clone(), location: self.location(file.span) })
+    }
+
     /// Reports options that say how the rows of a frozen table are trained.
     fn frozen_with_rules(&mut self, options: &[&'a ast::Setting]) {
         let Some(frozen) = options.iter().find(|o| o.word.name == "frozen") else { return };
@@ -246,6 +289,7 @@ impl<'a> Elaborator<'a> {
             self.declarations.tables_of[f as usize].push(index);
         }
         let location = self.location(span);
+        let vectors = self.vectors(&features, reader, options);
         let frozen = options.iter().any(|o| o.word.name == "frozen");
         self.declarations.tables.push(TableSpec {
             name,
@@ -257,6 +301,7 @@ impl<'a> Elaborator<'a> {
             reads_frequency: false,
             update_rule: UpdateRule::Sparse,
             frozen,
+            vectors,
             location,
         });
         self.declarations.table_spans.push(span);

@@ -472,7 +472,7 @@ fn phrase(rule: Rule, value: bool) -> Option<(u8, String)> {
         marked => mark(2, "mark"),
         literal => words(1, "a number or a string"),
         minus => None,
-        column | computed | k_from => mark(2, "from"),
+        column | computed | vectors | k_from => mark(2, "from"),
         alias | k_as => mark(2, "as"),
         k_over => mark(2, "over"),
         end_of_statement | end_of_member | end_of_setting | end_of_test_part => words(4, "the end of the line"),

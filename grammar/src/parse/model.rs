@@ -213,15 +213,21 @@ impl Builder<'_> {
         let span = self.span(&body);
         let mut children = Children::new(body);
         let word = self.ident(&children.need());
-        let (mut values, mut updates) = (Vec::new(), None);
+        let (mut values, mut updates, mut file) = (Vec::new(), None, None);
         for child in children {
             match child.as_rule() {
                 Rule::updates => updates = Some(self.updates(child)),
                 Rule::expression => values.push(self.expression(child, 0)),
+                Rule::vectors => {
+                    let mut children = Children::new(child);
+                    let path = children.need();
+                    file = Some(FileDecl { path: self.string(&path), span: self.span(&path) });
+                    values.extend(children.map(|other| self.expression(other, 0)));
+                }
                 other => unexpected(other),
             }
         }
-        Setting { docs, word, values, updates, span }
+        Setting { docs, word, values, updates, file, span }
     }
 
     fn updates(&mut self, node: PestNode) -> UpdatesDecl {

@@ -29,6 +29,7 @@ pub(crate) fn program() -> Arc<Program> {
         reads_frequency: true,
         update_rule: UpdateRule::Sparse,
         frozen: false,
+        vectors: None,
         location: String::new(),
     };
     Arc::new(Program {

@@ -114,7 +114,7 @@ pub(super) fn table(model: &ModelUse<'_>, division: &Division, table: usize, pla
     let weights = 4 * width * rows;
     // What is never written takes no memory.
     let updates = if spec.frozen { 0 } else { 4 * rows };
-    let frequency = if spec.reads_frequency { 4 * rows } else { 0 };
+    let frequency = if spec.is_counted() { 4 * rows } else { 0 };
     let total = weights + state.iter().map(|(_, bytes)| bytes).sum::<u64>() + frequency + updates + index;
     TableMemory {
         rows,

@@ -239,6 +239,15 @@ impl Session {
         &self.model.get().statistics
     }
 
+    /// The tables, for rows that are given before training.
+    ///
+    /// # Errors
+    /// The model is shared.
+    pub fn untrained_tables(&mut self) -> Result<&mut [Table]> {
+        self.uploaded = false;
+        Ok(&mut self.model.get_mut()?.tables)
+    }
+
     /// See [`ModelState::frequency_counters`].
     pub fn frequency_counters(&self) -> Vec<(usize, FrequencyCounter)> {
         self.model.get().frequency_counters()

@@ -372,6 +372,17 @@ impl Table {
         Ok(row)
     }
 
+    /// Gives an id that the table may have its row before training; evaluation reads it, whether or
+    /// not training ever sees the id.
+    ///
+    /// # Errors
+    /// An id that a fixed table does not have, or no memory.
+    pub fn give_row(&mut self, id: u64, vector: &[f32]) -> Result<(), TableError> {
+        let row = self.insert_loaded(id, true)? as usize;
+        self.weights_mut()[row * vector.len()..][..vector.len()].copy_from_slice(vector);
+        Ok(())
+    }
+
     /// Every id with its row and whether training has seen it, ascending by id. The OOV row has no
     /// id and is not among them. For checkpoints, between steps.
     pub fn in_key_order(&self) -> Vec<(u64, u32, bool)> {

@@ -19,6 +19,7 @@ fn spec(name: &str, kind: TableKind, init: Init) -> schema::TableSpec {
         reads_frequency: true,
         update_rule: UpdateRule::Sparse,
         frozen: false,
+        vectors: None,
         location: "t.din:1:1".into(),
     }
 }

@@ -11,6 +11,7 @@ mod diverged;
 mod gather;
 mod profile;
 mod setup;
+mod vectors;
 mod watch;
 
 pub use profile::{RankProfile, TrainingProfile};
@@ -100,12 +101,16 @@ fn only_warnings(event: Event, observe: &mut dyn FnMut(Event)) {
 }
 
 fn drive(run: &mut TrainingRun, options: &TrainingOptions, observe: &mut dyn FnMut(Event)) -> Result<Summary> {
+    let given = if run.fresh { vectors::load(run, options)? } else { Vec::new() };
     let begun = !run.fresh || gather(run, options, observe)?;
     if begun && run.fresh && run.position.epoch < run.epochs {
         // The first window is read while these passes go on.
         run.ahead = Some(first_stream(run)?);
     }
     let mut stopped = !begun || run.fresh && !(check(run, observe)? && count(run, observe)?);
+    if !stopped {
+        vectors::report(run, &given, observe)?;
+    }
     run.session.set_profile(options.profile)?;
     while run.position.epoch < run.epochs && !stopped && !ends_early(run, observe)? {
         if run.any_rank(signal::asked())? {

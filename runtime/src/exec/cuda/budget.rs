@@ -65,6 +65,7 @@ mod tests {
             reads_frequency: false,
             update_rule,
             frozen: false,
+            vectors: None,
             location: String::new(),
         };
         let specs: Vec<schema::TableSpec> = sizes.iter().enumerate().map(spec).collect();

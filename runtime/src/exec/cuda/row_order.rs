@@ -78,6 +78,7 @@ mod tests {
             reads_frequency: false,
             update_rule: UpdateRule::Sparse,
             frozen: false,
+            vectors: None,
             location: String::new(),
         };
         let ids: Vec<u64> = (0..40).map(|k| k * 977 % 1009).collect();

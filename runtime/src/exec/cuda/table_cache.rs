@@ -337,6 +337,7 @@ mod tests {
             reads_frequency: false,
             update_rule: UpdateRule::Sparse,
             frozen: false,
+            vectors: None,
             location: String::new(),
         };
         Table::new(&spec, &[], 1).unwrap()

@@ -286,6 +286,7 @@ pub fn program() -> Program {
             reads_frequency: false,
             update_rule: UpdateRule::Sparse,
             frozen: false,
+            vectors: None,
             location: location(),
         }],
         parameters: vec![Parameter {
