@@ -357,6 +357,13 @@ fn missing(m: &MissingDecl) -> String {
 
 fn setting(s: &Setting) -> String {
     let updates = s.updates.as_ref().map(|u| format!("with {} updates", if u.dense { "dense" } else { "sparse" }));
+    if let Some(admission) = &s.admission {
+        let (limit, by) = (show(&s.values[0]), &admission.by.name);
+        return match admission.top {
+            true => format!("admit top {limit} by {by}"),
+            false => format!("admit when {by} >= {limit}"),
+        };
+    }
     let file = s.file.as_ref().map(|f| format!("from {:?}", f.path));
     std::iter::once(s.word.name.clone()).chain(file).chain(s.values.iter().map(show)).chain(updates).collect::<Vec<_>>().join(" ")
 }
@@ -430,7 +437,7 @@ fn members() {
         "let a,b (tuple (embed user) (embed visited))",
         "predict click (bernoulli logit=(net (concat a b)))",
         "train {loss (Add (cross_entropy click) (where (Multiply 0.5 (cross_entropy long_view)) present)); \
-         optimizer (adam lr=lr) with dense updates; batch 1024; clip (global_norm 5); admit when (GreaterEqual frequency 5)}",
+         optimizer (adam lr=lr) with dense updates; batch 1024; clip (global_norm 5); admit when frequency >= 5}",
         "report (auc click); (gauc click by=user_id)",
         "assert (Less (memory tables) 24:GiB)",
         "common user,visited by request_id",

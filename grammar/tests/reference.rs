@@ -104,6 +104,7 @@ const PART_OF: [(&str, &str); 54] = [
     ("field_path", "path"),
     ("setting", "settings"),
     ("vectors", "settings"),
+    ("admission", "settings"),
 ];
 
 /// Rules that say how a text is read, described under *Text*, and those that only divide others.

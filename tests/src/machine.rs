@@ -197,6 +197,7 @@ pub fn around(case: &Case, schedule: Schedule) -> Program {
         update_rule: UpdateRule::Sparse,
         frozen: false,
         vectors: None,
+        admission: None,
         location: location(),
     });
     let parameters = graph.params.iter().enumerate().map(|(k, shape)| Parameter {

@@ -55,6 +55,7 @@ fn stored(numbers: &[f32]) -> Vec<u16> {
         update_rule: UpdateRule::Sparse,
         frozen: false,
         vectors: None,
+        admission: None,
         location: String::new(),
     };
     let mut table = Table::new(&spec, &[], 0).unwrap();

@@ -188,8 +188,23 @@ fn options(folder: &Path, out: &str, threads: usize, ranks: Arc<dyn Communicator
     }
 }
 
-/// Trains; gives what was noted.
-fn train_on(program: &Arc<Program>, folder: &Path, out: &str, threads: usize, ranks: usize) -> Vec<String> {
+/// Threads, ranks and where tables are: those whose bits are compared with the others'.
+const ALONE: (usize, usize, Placement) = (1, 1, Placement::Sharded);
+const OTHERS: [(usize, usize, Placement); 4] = [
+    (3, 1, Placement::Sharded),
+    (1, 2, Placement::Sharded),
+    (1, 3, Placement::Sharded),
+    (1, 3, Placement::Replicated),
+];
+
+/// Trains with all tables placed so; gives what was noted.
+fn train_on(
+    program: &Arc<Program>,
+    folder: &Path,
+    out: &str,
+    (threads, ranks, placement): (usize, usize, Placement),
+    resume: bool,
+) -> Vec<String> {
     let comms = if ranks == 1 { vec![Arc::new(LocalCommunicator) as Arc<dyn Communicator>] } else { in_process(ranks) };
     let notes = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
@@ -201,7 +216,10 @@ fn train_on(program: &Arc<Program>, folder: &Path, out: &str, threads: usize, ra
                         notes.lock().unwrap().push(note);
                     }
                 };
-                train(program, &options(folder, out, threads, comm), &mut observe).unwrap()
+                let resume = if resume { OpenedRun::to_resume(&folder.join(out), &*comm).unwrap() } else { None };
+                let placements = program.tables.iter().map(|table| (table.name.clone(), placement)).collect();
+                let options = TrainingOptions { resume, placements, ..options(folder, out, threads, comm) };
+                train(program, &options, &mut observe).unwrap()
             });
         }
     });
@@ -231,7 +249,7 @@ fn rows_start_from_the_vectors_of_a_file() {
     let folder = folder.path();
     let (goods, shops) = write_given(folder);
     let program = given("0");
-    let notes = train_on(&program, folder, "run", 1, 1);
+    let notes = train_on(&program, folder, "run", ALONE, false);
     let used = goods.iter().filter(|id| GOODS.contains(id)).count();
     let path = |name: &str| folder.join(name).display().to_string();
     let expected = [
@@ -284,12 +302,12 @@ fn bits_with_given_vectors_are_those_of_one_rank_and_a_resumed_run_needs_no_file
     let folder = folder.path();
     write_given(folder);
     let program = given("0.05");
-    let notes = train_on(&program, folder, "whole", 1, 1);
+    let notes = train_on(&program, folder, "whole", ALONE, false);
     let expected = kept(&program, folder, "whole", LoadPurpose::Training);
-    for (threads, ranks) in [(3, 1), (1, 2), (1, 3)] {
-        let out = format!("run{threads}{ranks}");
-        assert_eq!(train_on(&program, folder, &out, threads, ranks), notes, "{ranks} ranks");
-        assert_eq!(kept(&program, folder, &out, LoadPurpose::Training), expected, "{threads} threads, {ranks} ranks");
+    for (k, on) in OTHERS.into_iter().enumerate() {
+        let out = format!("run{k}");
+        assert_eq!(train_on(&program, folder, &out, on, false), notes, "{on:?}");
+        assert_eq!(kept(&program, folder, &out, LoadPurpose::Training), expected, "{on:?}");
     }
     let run = |resume: Option<OpenedRun>, epochs: u32| {
         let options = options(folder, "resumed", 1, Arc::new(LocalCommunicator));
@@ -368,4 +386,167 @@ fn what_is_wrong_with_a_file_of_vectors_is_told_with_both_places() {
     };
     of_kinds(&[0, 6], "tensor `ids`: expected ids from 0 to 5, found 6 at 1");
     of_kinds(&[-3], "tensor `ids`: expected numbers of at least 0, found -3 at 0");
+}
+
+/// A table of goods and, to see what others do, one of kinds; rows start from 0.
+fn admitting(goods: &str, optimizer: &str) -> Arc<Program> {
+    let text = format!(
+        "edition 2026\nuse std.layer.linear\nuse std.loss.cross_entropy\nuse std.metric.log_loss\n\
+         use std.optimizer.adam\nuse std.regularizer.adaptive\n\
+         optimizer trust(lr) per tensor {{\n    state norm = 0\n\
+         norm = 0.9 * norm + sqrt(sum(grad * grad)) + mean(weight * weight)\n\
+         weight = weight - lr * grad / (norm + 0.1)\n}}\n\
+         model admitting {{\nfeatures ad {{ good: category  kind: category(6) }}\n\
+         sequence visited {{ good: category from visited }}\nlabel y: binary\n\
+         embedding good [3] for ad.good, visited.good {{ {goods} }}\nembedding kind [2] for ad.kind\n\
+         let v = concat(good(ad.good), kind(ad.kind), sum(good(visited.good) * good(ad.good) over visited))\n\
+         predict y ~ bernoulli(logit = linear(v, 1))\n\
+         train {{ loss cross_entropy(y)  optimizer {optimizer}  batch 64  epochs 2 }}\nreport log_loss(y)\n}}\n"
+    );
+    // What a variant does not use is left out.
+    let text = if goods.contains("adaptive") { text } else { text.replace("use std.regularizer.adaptive\n", "") };
+    program("admitting.din", &text)
+}
+
+/// Goods of a log by sample, its first column and its list.
+type Log = Vec<Vec<i64>>;
+
+/// A log in which few goods are frequent; each good as `named` has it.
+fn write_log(folder: &Path, named: impl Fn(i64) -> i64) -> Log {
+    let mut random = Random::new(8);
+    let mut log = Vec::new();
+    let mut text = String::from("good,kind,visited,y\n");
+    for _ in 0..500 {
+        let mut good = || (random.below(12) * random.below(12) * random.below(3)) as i64 * 7 - 300;
+        let goods = vec![good(), good(), good()];
+        let shown: Vec<String> = goods.iter().map(|&good| named(good).to_string()).collect();
+        text += &format!("{},{},{}|{},{}\n", shown[0], random.below(6), shown[1], shown[2], random.below(2));
+        log.push(goods);
+    }
+    std::fs::write(folder.join("log.csv"), text).unwrap();
+    log
+}
+
+/// By good, the samples that contain it.
+fn frequencies(log: &Log) -> BTreeMap<i64, u64> {
+    let mut counts = BTreeMap::new();
+    for goods in log {
+        for good in goods.iter().copied().collect::<BTreeSet<i64>>() {
+            *counts.entry(good).or_default() += 1;
+        }
+    }
+    counts
+}
+
+/// The goods that a rule admits, found by sorting: of equally frequent ones those with the smaller key.
+fn admitted(counts: &BTreeMap<i64, u64>, least: u64, most: usize) -> BTreeSet<i64> {
+    let mut sorted: Vec<(i64, u64)> = counts.iter().map(|(&good, &count)| (good, count)).collect();
+    sorted.sort_by_key(|&(good, count)| (std::cmp::Reverse(count), good as u64));
+    sorted.into_iter().filter(|&(_, count)| count >= least).take(most).map(|(good, _)| good).collect()
+}
+
+/// Rules with the least frequency and the most goods that they admit.
+const RULES: [(&str, u64, usize); 4] = [
+    ("admit when frequency >= 8", 8, usize::MAX),
+    ("admit top 25 by frequency", 1, 25),
+    ("admit top 1_000_000 by frequency", 1, 1_000_000),
+    ("admit when frequency >= 1e9", 1_000_000_000, 0),
+];
+
+#[test]
+fn training_is_that_of_a_log_in_which_other_ids_are_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let counts = frequencies(&write_log(folder, |good| good));
+    const ONE: i64 = 7_000_001;
+    for (k, (rule, least, most)) in RULES.into_iter().enumerate() {
+        let chosen = admitted(&counts, least, most);
+        for (optimizer, updates) in [("adam(lr = 0.05)", "sparse"), ("adam(lr = 0.05) with dense updates", "dense")] {
+            let joined = folder.join(format!("joined{k}{updates}"));
+            std::fs::create_dir(&joined).unwrap();
+            write_log(&joined, |good| if chosen.contains(&good) { good } else { ONE });
+            let program = admitting("init 0", optimizer);
+            train_on(&program, &joined, "run", ALONE, false);
+            let (mut expected, dense) = kept(&program, &joined, "run", LoadPurpose::Training);
+            // The row of the one is the OOV row, if there is one.
+            let one = expected[0].remove(&Some(ONE as u64));
+            assert_eq!(one.is_some(), chosen.len() < counts.len());
+            expected[0].insert(None, one.unwrap_or(vec![0; 3]));
+
+            let program = admitting(&format!("{rule}  init 0"), optimizer);
+            let out = format!("run{k}{updates}");
+            let notes = train_on(&program, folder, &out, ALONE, false);
+            assert_eq!(kept(&program, folder, &out, LoadPurpose::Training), (expected, dense), "{rule}, {updates}");
+            let said = format!(
+                "table `good`: {} of {} ids in the training data are admitted, {} read the OOV row",
+                chosen.len(),
+                counts.len(),
+                counts.len() - chosen.len()
+            );
+            assert_eq!(notes, [said]);
+        }
+    }
+}
+
+#[test]
+fn frequencies_of_admitted_ids_are_their_own_and_the_oov_row_has_the_rest() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let counts = frequencies(&write_log(folder, |good| good));
+    let chosen = admitted(&counts, 1, 25);
+    assert!(counts.len() > 40 && counts.values().filter(|&&count| count == counts[chosen.last().unwrap()]).count() > 1);
+    let program = admitting("admit top 25 by frequency", "adam(lr = 0.05)");
+    train_on(&program, folder, "run", (1, 3, Placement::Sharded), false);
+    let run = RunDirectory::open(&folder.join("run")).unwrap();
+    let record = run.record().unwrap();
+    let plan = ShardPlan::whole(program.tables.len());
+    let (_, loaded) = run.load("last", &program, &record, &plan, LoadPurpose::Training).unwrap();
+    let table = &loaded.model.tables[0];
+    let found: BTreeMap<i64, u64> =
+        table.in_key_order().iter().map(|&(id, row, _)| (id as i64, table.frequency()[row as usize] as u64)).collect();
+    let expected: BTreeMap<i64, u64> = chosen.iter().map(|&good| (good, counts[&good])).collect();
+    assert_eq!(found, expected);
+    let others: u64 = counts.iter().filter(|(good, _)| !chosen.contains(good)).map(|(_, &count)| count).sum();
+    assert_eq!(table.frequency()[0], others as f32);
+    let other = *counts.keys().find(|good| !chosen.contains(good)).unwrap();
+    let mut rows = Vec::new();
+    table.resolve_read(&[other as u64, *chosen.first().unwrap() as u64, 123_456_789], &mut rows).unwrap();
+    assert_eq!([rows[0], rows[2]], [0, 0], "an id that is not admitted and one that training never saw");
+    assert_ne!(rows[1], 0);
+}
+
+#[test]
+fn bits_with_admission_are_those_of_one_rank_and_of_a_run_that_was_not_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_log(folder, |good| good);
+    let settings = [
+        ("admit when frequency >= 8  regularize adaptive(0.01)", "adam(lr = 0.05)"),
+        ("admit top 25 by frequency", "adam(lr = 0.05) with dense updates"),
+        ("admit when frequency >= 8  optimizer trust(lr = 0.1)", "adam(lr = 0.05)"),
+        ("admit top 25 by frequency  optimizer trust(lr = 0.1) with dense updates", "adam(lr = 0.05)"),
+    ];
+    for (s, (goods, optimizer)) in settings.into_iter().enumerate() {
+        let program = admitting(goods, optimizer);
+        let notes = train_on(&program, folder, &format!("whole{s}"), ALONE, false);
+        let expected = kept(&program, folder, &format!("whole{s}"), LoadPurpose::Training);
+        for (k, on) in OTHERS.into_iter().enumerate() {
+            let out = format!("run{s}{k}");
+            assert_eq!(train_on(&program, folder, &out, on, false), notes, "{goods}, {on:?}");
+            assert!(kept(&program, folder, &out, LoadPurpose::Training) == expected, "{goods}, {on:?}");
+        }
+        // Stopped behind the first epoch on two ranks, resumed on three.
+        let out = format!("resumed{s}");
+        std::thread::scope(|scope| {
+            for comm in in_process(2) {
+                let (program, out) = (&program, &out);
+                scope.spawn(move || {
+                    let options = TrainingOptions { epochs: Some(1), ..options(folder, out, 1, comm) };
+                    train(program, &options, &mut |_| {}).unwrap()
+                });
+            }
+        });
+        assert_eq!(train_on(&program, folder, &out, (1, 3, Placement::Sharded), true), Vec::<String>::new());
+        assert!(kept(&program, folder, &out, LoadPurpose::Training) == expected, "{goods}, resumed");
+    }
 }

@@ -4,17 +4,19 @@ use super::declarations::{TableFamily, TableReader};
 use super::elaborator::Elaborator;
 use super::load::listed;
 use super::scope::{NameScope, Referent};
-use super::value::{Callee, ExprValue, nearest};
+use super::value::{Callee, ExprValue, nearest, number_text};
 use crate::graph::Shape;
 use din_grammar::ast::{self, EmbeddingTarget, ExprKind};
 use din_grammar::{Diagnostic, Span};
 use din_program::schema::{
-    ColumnValues, Feature, FeatureKind, FeatureSource, Init, KeyType, Made, TableKind, TableSpec, UpdateRule, VectorFile,
+    Admission, ColumnValues, Feature, FeatureKind, FeatureSource, Init, KeyType, Made, TableKind, TableSpec, UpdateRule, VectorFile,
 };
 use std::rc::Rc;
 
 /// What a table may be given in braces.
-pub(super) const OPTIONS: [&str; 5] = ["init", "regularize", "optimizer", "dropout", "frozen"];
+pub(super) const OPTIONS: [&str; 6] = ["init", "regularize", "optimizer", "dropout", "frozen", "admit"];
+
+const ADMIT_HELP: &str = "write `admit when frequency >= 5` or `admit top 1000000 by frequency`";
 
 impl<'a> Elaborator<'a> {
     pub fn embedding(&mut self, scope: &mut NameScope<'a>, e: &'a ast::Embedding, span: Span) {
@@ -42,6 +44,7 @@ impl<'a> Elaborator<'a> {
             if word != "frozen" && option.file.is_none() && option.values.len() != 1 {
                 let from = option.values.first().is_some_and(|v| matches!(&v.kind, ExprKind::Name(n) if n == "from"));
                 let help = match word {
+                    "admit" => ADMIT_HELP.into(),
                     "init" if from => "a file is named by a string: `init from \"vectors.safetensors\"`".into(),
                     _ => format!("write `{word}` and one value on its line"),
                 };
@@ -59,6 +62,7 @@ impl<'a> Elaborator<'a> {
             options.push(option);
         }
         self.frozen_with_rules(&options);
+        let admission = self.admission(scope, &options);
         let init = match options.iter().find_map(|o| if o.word.name == "init" { o.values.first() } else { None }) {
             Some(value) => {
                 let shape = Shape::vector(width.unwrap_or(1));
@@ -115,7 +119,7 @@ impl<'a> Elaborator<'a> {
                     self.declarations.poisoned_tables = true;
                 } else {
                     let source = (TableReader::Name, name.span);
-                    self.add_table(name.name.clone(), width, kind, init, features, source, (&options, dropout));
+                    self.add_table(name.name.clone(), width, kind, init, features, source, (&options, dropout, admission));
                 }
             }
             EmbeddingTarget::EachOf { name, groups } => {
@@ -164,13 +168,55 @@ impl<'a> Elaborator<'a> {
                         None => path,
                     };
                     let table = self.declarations.tables.len();
-                    self.add_table(table_name, width, kind, init, vec![f as u32], (reader, at), (&options, dropout));
+                    self.add_table(table_name, width, kind, init, vec![f as u32], (reader, at), (&options, dropout, admission));
                     if let TableReader::Family(index) = reader {
                         self.declarations.families[index].tables.push((f, table));
                     }
                 }
             }
         }
+    }
+
+    /// Which ids the options admit; `None` where they say nothing, or a fault was reported.
+    fn admission(&mut self, scope: &mut NameScope<'a>, options: &[&'a ast::Setting]) -> Option<Admission> {
+        let option = options.iter().find(|o| o.word.name == "admit")?;
+        let limit = option.values.first()?;
+        let Some(decl) = &option.admission else {
+            let d = Diagnostic::error("E0627", "`admit` says neither `when` nor `top`", option.span, "which ids?");
+            self.report(d.help(ADMIT_HELP));
+            return None;
+        };
+        if decl.by.name != "frequency" {
+            let found = format!("ids are not admitted by `{}`", decl.by.name);
+            let d = Diagnostic::error("E0627", found, decl.by.span, "not known here");
+            self.report(d.note("expected `frequency`, the number of samples that contain an id").help(ADMIT_HELP));
+            return None;
+        }
+        let value = self.expr(scope, limit);
+        let limited = self.number(value, "the limit of `admit`", limit.span)?;
+        const MOST: f64 = 9_007_199_254_740_992.0;
+        if limited.fract() != 0.0 || !(1.0..=MOST).contains(&limited) {
+            let found = number_text(limited);
+            let d = Diagnostic::error("E0627", "the limit of `admit` is no number of samples or ids", limit.span, &found);
+            self.report(d.note(format!("expected a whole number of at least 1\nfound {found}")).help(ADMIT_HELP));
+            return None;
+        }
+        Some(if decl.top { Admission::Top(limited as u64) } else { Admission::AtLeast(limited as u64) })
+    }
+
+    /// Whether a table has ids to choose from; reports one that has a row for each from the start.
+    fn can_admit(&mut self, kind: TableKind, options: &[&'a ast::Setting]) -> bool {
+        let (TableKind::Fixed { size }, Some(option)) = (kind, options.iter().find(|o| o.word.name == "admit")) else {
+            return true;
+        };
+        let again = |d: &Diagnostic| d.code == "E0627" && d.labels.first().is_some_and(|l| l.span == option.span);
+        // Of a family, once.
+        if !self.diagnostics.iter().any(again) {
+            let d = Diagnostic::error("E0627", "`admit` for ids of a fixed number", option.span, "every id has a row");
+            let d = d.note(format!("the table has a row for each id from 0 to {}", size - 1));
+            self.report(d.help("remove `admit`, or declare the field as a `category` without a number"));
+        }
+        false
     }
 
     /// The file that a table's options name, if it can have vectors of the table's ids.
@@ -214,7 +260,7 @@ impl<'a> Elaborator<'a> {
     /// Reports options that say how the rows of a frozen table are trained.
     fn frozen_with_rules(&mut self, options: &[&'a ast::Setting]) {
         let Some(frozen) = options.iter().find(|o| o.word.name == "frozen") else { return };
-        for rule in options.iter().filter(|o| matches!(o.word.name.as_str(), "regularize" | "optimizer")) {
+        for rule in options.iter().filter(|o| matches!(o.word.name.as_str(), "regularize" | "optimizer" | "admit")) {
             let word = &rule.word.name;
             self.report(
                 Diagnostic::error(
@@ -282,13 +328,14 @@ impl<'a> Elaborator<'a> {
         init: Init,
         features: Vec<u32>,
         (reader, span): (TableReader, Span),
-        (options, dropout): (&[&'a ast::Setting], f64),
+        (options, dropout, admission): (&[&'a ast::Setting], f64, Option<Admission>),
     ) {
         let index = self.declarations.tables.len();
         for &f in &features {
             self.declarations.tables_of[f as usize].push(index);
         }
         let location = self.location(span);
+        let admission = admission.filter(|_| self.can_admit(kind, options));
         let vectors = self.vectors(&features, reader, options);
         let frozen = options.iter().any(|o| o.word.name == "frozen");
         self.declarations.tables.push(TableSpec {
@@ -302,6 +349,7 @@ impl<'a> Elaborator<'a> {
             update_rule: UpdateRule::Sparse,
             frozen,
             vectors,
+            admission,
             location,
         });
         self.declarations.table_spans.push(span);

@@ -465,6 +465,8 @@ fn phrase(rule: Rule, value: bool) -> Option<(u8, String)> {
         p_arrow => mark(2, "->"),
         p_fat => mark(2, "=>"),
         p_equals => mark(2, "="),
+        p_least => mark(2, ">="),
+        admission => words(1, "`when` or `top`"),
         keep | category_size | tuple => mark(2, "("),
         pooled | k_pooled => mark(2, "pooled by"),
         missing | missing_list => mark(2, "missing"),

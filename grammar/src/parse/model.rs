@@ -213,7 +213,7 @@ impl Builder<'_> {
         let span = self.span(&body);
         let mut children = Children::new(body);
         let word = self.ident(&children.need());
-        let (mut values, mut updates, mut file) = (Vec::new(), None, None);
+        let (mut values, mut updates, mut file, mut admission) = (Vec::new(), None, None, None);
         for child in children {
             match child.as_rule() {
                 Rule::updates => updates = Some(self.updates(child)),
@@ -224,10 +224,18 @@ impl Builder<'_> {
                     file = Some(FileDecl { path: self.string(&path), span: self.span(&path) });
                     values.extend(children.map(|other| self.expression(other, 0)));
                 }
+                Rule::admission => {
+                    let mut children = Children::new(child);
+                    let top = children.need().as_rule() == Rule::k_top;
+                    let (first, second) = (children.need(), children.need());
+                    let (by, limit) = if top { (second, first) } else { (first, second) };
+                    admission = Some(AdmissionDecl { top, by: self.ident(&by) });
+                    values.push(self.expression(limit, 0));
+                }
                 other => unexpected(other),
             }
         }
-        Setting { docs, word, values, updates, file, span }
+        Setting { docs, word, values, updates, file, admission, span }
     }
 
     fn updates(&mut self, node: PestNode) -> UpdatesDecl {

@@ -30,6 +30,7 @@ pub(crate) fn program() -> Arc<Program> {
         update_rule: UpdateRule::Sparse,
         frozen: false,
         vectors: None,
+        admission: None,
         location: String::new(),
     };
     Arc::new(Program {

@@ -123,9 +123,10 @@ impl Table {
 
     /// Makes the OOV row of a dynamic table with all its rows the mean of the vectors of the rare
     /// ids, those whose rows at most [`RARE`] batches have updated; where every id is common, and of
-    /// a frozen table, of all ids; without any id, 0. To be called between training and evaluation, and before saving.
+    /// a frozen table, of all ids; without any id, 0. Where ids are admitted, it stays as it was
+    /// trained. To be called between training and evaluation, and before saving.
     pub fn fill_oov_row(&mut self, threads: &Threads) {
-        if self.is_dynamic() {
+        if self.is_dynamic() && !self.admits() {
             let sums = self.oov_sums(threads);
             self.set_oov_row(&sums);
         }
@@ -134,7 +135,7 @@ impl Table {
     /// Takes back [`Table::fill_oov_row`] before training goes on: an optimizer that reduces over
     /// all rows must not see whether, or when, the table was evaluated or saved.
     pub fn clear_oov_row(&mut self) {
-        if self.is_dynamic() {
+        if self.is_dynamic() && !self.admits() {
             self.weights.trained_mut().row_mut(0).fill(0.0);
         }
     }
@@ -146,7 +147,8 @@ impl Table {
 /// # Errors
 /// Another rank failed.
 pub fn fill_oov_rows(tables: &mut [Table], ranks: &dyn Communicator, threads: &Threads) -> Result<()> {
-    let divided = |table: &&mut Table| table.is_dynamic() && table.shard().is_some();
+    share_trained_oov_rows(tables, ranks)?;
+    let divided = |table: &&mut Table| table.is_dynamic() && table.shard().is_some() && !table.admits();
     tables.iter_mut().filter(|table| !divided(table)).for_each(|table| table.fill_oov_row(threads));
     let mut words = Vec::new();
     tables.iter_mut().filter(divided).for_each(|table| table.oov_sums(threads).push_words(&mut words));
@@ -166,6 +168,33 @@ pub fn fill_oov_rows(tables: &mut [Table], ranks: &dyn Communicator, threads: &T
                 sums
             });
         table.set_oov_row(&joined.expect("a run has a rank"));
+    }
+    Ok(())
+}
+
+/// Gives the OOV rows that the first rank has trained, with all that is kept of them, to the others.
+fn share_trained_oov_rows(tables: &mut [Table], ranks: &dyn Communicator) -> Result<()> {
+    let trained = |table: &&mut Table| table.admits() && table.shard().is_some();
+    let mut words = Vec::new();
+    let mut any = false;
+    for table in tables.iter_mut().filter(trained) {
+        any = true;
+        if table.trains_oov_row() {
+            for (field, width) in table.row_fields() {
+                words.extend(table.field(field)[..width].iter().map(|value| value.to_bits()));
+            }
+        }
+    }
+    if !any || ranks.size() == 1 {
+        return Ok(());
+    }
+    let mut received = Messages::default();
+    ranks.all_gather(Channel::Step, &words, &mut received)?;
+    let mut values = received.get(0).iter().map(|&word| f32::from_bits(word));
+    for table in tables.iter_mut().filter(trained) {
+        for (field, width) in table.row_fields() {
+            table.field_mut(field)[..width].iter_mut().zip(&mut values).for_each(|(to, value)| *to = value);
+        }
     }
     Ok(())
 }

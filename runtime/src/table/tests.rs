@@ -20,6 +20,7 @@ fn spec(name: &str, kind: TableKind, init: Init) -> schema::TableSpec {
         update_rule: UpdateRule::Sparse,
         frozen: false,
         vectors: None,
+        admission: None,
         location: "t.din:1:1".into(),
     }
 }

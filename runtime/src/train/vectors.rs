@@ -8,7 +8,7 @@
 
 use super::Event;
 use super::setup::{TrainingOptions, TrainingRun};
-use crate::comm::{self, Channel, Communicator, LongOperation, Messages, check_agreement, ids, push_id};
+use crate::comm::{self, Channel, LongOperation, check_agreement, sum_over_ranks};
 use crate::data::string_id;
 use crate::fs::xxh3_file;
 use crate::table::Table;
@@ -74,9 +74,10 @@ pub(super) fn report(run: &TrainingRun, given: &[GivenRows], observe: &mut dyn F
         // The OOV row counts as an id of one sample.
         let counted = frequency[usize::from(table.is_dynamic())..].iter().filter(|&&samples| samples > 0.0).count();
         let own = [used, named.len(), counted].map(|count| count as u64);
-        let [used, named, counted] = if table.shard().is_some() { summed(own, &*run.ranks)? } else { own };
+        let [used, named, counted] = if table.shard().is_some() { sum_over_ranks(own, &*run.ranks)? } else { own };
+        let counted_ids = if spec.admission.is_some() { "admitted ids" } else { "ids" };
         observe(Event::Note(format!(
-            "table `{}`: of {counted} ids in the training data {used} start from {}, {} do not; \
+            "table `{}`: of {counted} {counted_ids} in the training data {used} start from {}, {} do not; \
              {} of its {named} vectors are of other ids",
             spec.name,
             path.display(),
@@ -85,16 +86,6 @@ pub(super) fn report(run: &TrainingRun, given: &[GivenRows], observe: &mut dyn F
         )));
     }
     Ok(())
-}
-
-/// The sums of counts over all ranks.
-fn summed(own: [u64; 3], ranks: &dyn Communicator) -> Result<[u64; 3]> {
-    let (mut words, mut received) = (Vec::new(), Messages::default());
-    own.into_iter().for_each(|count| push_id(&mut words, count));
-    ranks.all_gather(Channel::Step, &words, &mut received)?;
-    let mut sums = [0; 3];
-    received.iter().for_each(|words| sums.iter_mut().zip(ids(words)).for_each(|(sum, count)| *sum += count));
-    Ok(sums)
 }
 
 /// A file whose header has been read.

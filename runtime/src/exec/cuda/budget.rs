@@ -66,6 +66,7 @@ mod tests {
             update_rule,
             frozen: false,
             vectors: None,
+            admission: None,
             location: String::new(),
         };
         let specs: Vec<schema::TableSpec> = sizes.iter().enumerate().map(spec).collect();

@@ -338,6 +338,7 @@ mod tests {
             update_rule: UpdateRule::Sparse,
             frozen: false,
             vectors: None,
+            admission: None,
             location: String::new(),
         };
         Table::new(&spec, &[], 1).unwrap()

@@ -287,6 +287,7 @@ pub fn program() -> Program {
             update_rule: UpdateRule::Sparse,
             frozen: false,
             vectors: None,
+            admission: None,
             location: location(),
         }],
         parameters: vec![Parameter {
