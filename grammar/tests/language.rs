@@ -432,6 +432,7 @@ fn members() {
         "key user_id: int64 from uid",
         "hyper lr 0.001 (log 0.0001 0.01)",
         "embedding good [16] visited.good_id {init (normal 0.01); regularize (adaptive 0.01); optimizer (sgd 0.1)}",
+        "embedding shop [4] visited.good_id {init from \"a b.safetensors\" 0; frozen; admit top 1000 by frequency}",
         "embedding - [8] each user,visited {}",
         "layer net (tower _ [200 80] (dice momentum=0.9 _))",
         "let a,b (tuple (embed user) (embed visited))",
