@@ -28,7 +28,10 @@ fn a_file_of_vectors_is_needed_by_the_first_training_alone() {
     fs::write(&model, text).unwrap();
     let run = here.join("run");
     let missing = train_model(&model, &run, "--epochs 1").expect(1);
-    missing.says("small.din:").says("data/goods.safetensors: cannot read").says("help: the path is that from the folder");
+    missing
+        .says("small.din:")
+        .says("data/goods.safetensors: cannot read")
+        .says("help: the path is that from the folder");
     assert!(!run.exists());
 
     fs::create_dir(here.join("data")).unwrap();

@@ -190,12 +190,8 @@ fn options(folder: &Path, out: &str, threads: usize, ranks: Arc<dyn Communicator
 
 /// Threads, ranks and where tables are: those whose bits are compared with the others'.
 const ALONE: (usize, usize, Placement) = (1, 1, Placement::Sharded);
-const OTHERS: [(usize, usize, Placement); 4] = [
-    (3, 1, Placement::Sharded),
-    (1, 2, Placement::Sharded),
-    (1, 3, Placement::Sharded),
-    (1, 3, Placement::Replicated),
-];
+const OTHERS: [(usize, usize, Placement); 4] =
+    [(3, 1, Placement::Sharded), (1, 2, Placement::Sharded), (1, 3, Placement::Sharded), (1, 3, Placement::Replicated)];
 
 /// Trains with all tables placed so; gives what was noted.
 fn train_on(
@@ -232,8 +228,7 @@ type Kept = (Vec<BTreeMap<Option<u64>, Vec<u32>>>, String);
 fn kept(program: &Arc<Program>, folder: &Path, out: &str, purpose: LoadPurpose) -> Kept {
     let run = RunDirectory::open(&folder.join(out)).unwrap();
     let record = run.record().unwrap();
-    let (name, loaded) =
-        run.load("last", program, &record, &ShardPlan::whole(program.tables.len()), purpose).unwrap();
+    let (name, loaded) = run.load("last", program, &record, &ShardPlan::whole(program.tables.len()), purpose).unwrap();
     let tables = loaded.model.tables.iter().map(|table| {
         let row = |row: u32| bits(&table.weights()[row as usize * table.width()..][..table.width()]);
         let oov = table.is_dynamic().then(|| (None, row(0)));

@@ -9,7 +9,8 @@ use crate::graph::Shape;
 use din_grammar::ast::{self, EmbeddingTarget, ExprKind};
 use din_grammar::{Diagnostic, Span};
 use din_program::schema::{
-    Admission, ColumnValues, Feature, FeatureKind, FeatureSource, Init, KeyType, Made, TableKind, TableSpec, UpdateRule, VectorFile,
+    Admission, ColumnValues, Feature, FeatureKind, FeatureSource, Init, KeyType, Made, TableKind, TableSpec,
+    UpdateRule, VectorFile,
 };
 use std::rc::Rc;
 
@@ -119,7 +120,15 @@ impl<'a> Elaborator<'a> {
                     self.declarations.poisoned_tables = true;
                 } else {
                     let source = (TableReader::Name, name.span);
-                    self.add_table(name.name.clone(), width, kind, init, features, source, (&options, dropout, admission));
+                    self.add_table(
+                        name.name.clone(),
+                        width,
+                        kind,
+                        init,
+                        features,
+                        source,
+                        (&options, dropout, admission),
+                    );
                 }
             }
             EmbeddingTarget::EachOf { name, groups } => {
@@ -168,7 +177,15 @@ impl<'a> Elaborator<'a> {
                         None => path,
                     };
                     let table = self.declarations.tables.len();
-                    self.add_table(table_name, width, kind, init, vec![f as u32], (reader, at), (&options, dropout, admission));
+                    self.add_table(
+                        table_name,
+                        width,
+                        kind,
+                        init,
+                        vec![f as u32],
+                        (reader, at),
+                        (&options, dropout, admission),
+                    );
                     if let TableReader::Family(index) = reader {
                         self.declarations.families[index].tables.push((f, table));
                     }
@@ -197,7 +214,8 @@ impl<'a> Elaborator<'a> {
         const MOST: f64 = 9_007_199_254_740_992.0;
         if limited.fract() != 0.0 || !(1.0..=MOST).contains(&limited) {
             let found = number_text(limited);
-            let d = Diagnostic::error("E0627", "the limit of `admit` is no number of samples or ids", limit.span, &found);
+            let d =
+                Diagnostic::error("E0627", "the limit of `admit` is no number of samples or ids", limit.span, &found);
             self.report(d.note(format!("expected a whole number of at least 1\nfound {found}")).help(ADMIT_HELP));
             return None;
         }
@@ -220,16 +238,10 @@ impl<'a> Elaborator<'a> {
     }
 
     /// The file that a table's options name, if it can have vectors of the table's ids.
-    fn vectors(
-        &mut self,
-        features: &[u32],
-        reader: TableReader,
-        options: &[&'a ast::Setting],
-    ) -> Option<VectorFile> {
+    fn vectors(&mut self, features: &[u32], reader: TableReader, options: &[&'a ast::Setting]) -> Option<VectorFile> {
         let file = options.iter().find_map(|o| o.file.as_ref())?;
-        let fault = |what: &str, label: &str, help: &str| {
-            Some(Diagnostic::error("E0626", what, file.span, label).help(help))
-        };
+        let fault =
+            |what: &str, label: &str, help: &str| Some(Diagnostic::error("E0626", what, file.span, label).help(help));
         let of_file = "give each table a line of its own: `embedding name [16] for group.field { init from … }`";
         let feature = &self.declarations.schema.features[*features.first().expect("a table has features") as usize];
         let found = match (reader, IdOrigin::of(feature)) {
@@ -249,7 +261,11 @@ impl<'a> Elaborator<'a> {
         };
         if let Some(fault) = found {
             // Of a family, once.
-            if !self.diagnostics.iter().any(|d| d.code == "E0626" && d.labels.first().is_some_and(|l| l.span == file.span)) {
+            if !self
+                .diagnostics
+                .iter()
+                .any(|d| d.code == "E0626" && d.labels.first().is_some_and(|l| l.span == file.span))
+            {
                 self.report(fault);
             }
             return None;
