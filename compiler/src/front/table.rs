@@ -222,14 +222,17 @@ impl<'a> Elaborator<'a> {
         Some(if decl.top { Admission::Top(limited as u64) } else { Admission::AtLeast(limited as u64) })
     }
 
+    /// Whether a fault of a family's options has been reported for another of its tables.
+    fn is_reported(&self, code: &str, span: Span) -> bool {
+        self.diagnostics.iter().any(|d| d.code == code && d.labels.first().is_some_and(|label| label.span == span))
+    }
+
     /// Whether a table has ids to choose from; reports one that has a row for each from the start.
     fn can_admit(&mut self, kind: TableKind, options: &[&'a ast::Setting]) -> bool {
         let (TableKind::Fixed { size }, Some(option)) = (kind, options.iter().find(|o| o.word.name == "admit")) else {
             return true;
         };
-        let again = |d: &Diagnostic| d.code == "E0627" && d.labels.first().is_some_and(|l| l.span == option.span);
-        // Of a family, once.
-        if !self.diagnostics.iter().any(again) {
+        if !self.is_reported("E0627", option.span) {
             let d = Diagnostic::error("E0627", "`admit` for ids of a fixed number", option.span, "every id has a row");
             let d = d.note(format!("the table has a row for each id from 0 to {}", size - 1));
             self.report(d.help("remove `admit`, or declare the field as a `category` without a number"));
@@ -260,12 +263,7 @@ impl<'a> Elaborator<'a> {
             (TableReader::Name, IdOrigin::Column | IdOrigin::Buckets | IdOrigin::Calendar) => None,
         };
         if let Some(fault) = found {
-            // Of a family, once.
-            if !self
-                .diagnostics
-                .iter()
-                .any(|d| d.code == "E0626" && d.labels.first().is_some_and(|l| l.span == file.span))
-            {
+            if !self.is_reported("E0626", file.span) {
                 self.report(fault);
             }
             return None;

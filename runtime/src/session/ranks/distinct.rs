@@ -20,8 +20,8 @@ pub struct DistinctIds {
 
 impl DistinctIds {
     /// Collects the ids of a table's features, each as `known` has it, and gives each element's
-    /// position among the distinct ones. `owner` is `None` for a table that every rank has: its ids stay in the order of their
-    /// first occurrence.
+    /// position among the distinct ones. `owner` is `None` for a table that every rank has: its ids
+    /// stay in the order of their first occurrence.
     pub fn collect<'a>(
         &mut self,
         columns: impl Iterator<Item = &'a [u64]> + Clone,
