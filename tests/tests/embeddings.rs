@@ -266,7 +266,7 @@ fn rows_start_from_the_vectors_of_a_file() {
         ),
     ];
     assert_eq!(notes, expected);
-    assert!((10..130).contains(&used) && shops.len() == 4, "{used} goods");
+    assert!((100..140).contains(&used) && shops.len() == 4, "{used} goods");
 
     let (tables, _) = kept(&program, folder, "run", LoadPurpose::Training);
     let start = |t: usize, id: u64| {
@@ -489,7 +489,8 @@ fn frequencies_of_admitted_ids_are_their_own_and_the_oov_row_has_the_rest() {
     let folder = folder.path();
     let counts = frequencies(&write_log(folder, |good| good));
     let chosen = admitted(&counts, 1, 25);
-    assert!(counts.len() > 40 && counts.values().filter(|&&count| count == counts[chosen.last().unwrap()]).count() > 1);
+    let line = chosen.iter().map(|good| counts[good]).min().unwrap();
+    assert!(counts.iter().any(|(good, &count)| count == line && !chosen.contains(good)), "some are as frequent");
     let program = admitting("admit top 25 by frequency", "adam(lr = 0.05)");
     train_on(&program, folder, "run", (1, 3, Placement::Sharded), false);
     let run = RunDirectory::open(&folder.join("run")).unwrap();

@@ -81,7 +81,7 @@ impl Table {
         ranks: &dyn Communicator,
     ) -> Result<(u64, u64)> {
         let divided = self.shard.is_some();
-        let total = |own: u64| if divided { Ok(sum_over_ranks([own], ranks)?[0]) } else { Ok(own) };
+        let total = |own: u64| -> Result<u64> { if divided { Ok(sum_over_ranks([own], ranks)?[0]) } else { Ok(own) } };
         let mut counted: IdCounts = counts.into_iter().collect();
         counted.sort_unstable();
         let open: IdCounts = counted.iter().copied().filter(|&(id, _)| !self.has_row(id)).collect();
@@ -137,7 +137,7 @@ mod tests {
             most in 1u64..45,
         ) {
             let counts: IdCounts = counts.into_iter().collect();
-            let line = Line::of_top(&counts, most, &|own| Ok(own)).unwrap();
+            let line = Line::of_top(&counts, most, &Ok).unwrap();
             let mut sorted = counts.clone();
             sorted.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
             for (at, &count) in sorted.iter().enumerate() {
@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn the_largest_id_and_the_largest_count_are_counted() {
         let counts = vec![(0, 7), (u64::MAX, u64::MAX)];
-        let line = |most| Line::of_top(&counts, most, &|own| Ok(own)).unwrap();
+        let line = |most| Line::of_top(&counts, most, &Ok).unwrap();
         assert_eq!([line(1), line(2)].map(|line| line.admits((0, 7))), [false, true]);
         assert!(line(1).admits((u64::MAX, u64::MAX)));
     }
