@@ -433,6 +433,27 @@ pub struct Setting {
     /// `optimizer sgd(lr = 0.1) for tower.hidden, item`: paths of weights or tables; none where the
     /// setting is for all.
     pub weights: Vec<Ident>,
+    /// `init from "vectors.safetensors" else normal(0.02)`: the file; what is behind `else` is a
+    /// value.
+    pub file: Option<FileDecl>,
+    /// `admit when frequency >= 5`, `admit top 1000 by frequency`; the number is the value.
+    pub admission: Option<AdmissionDecl>,
+    pub span: Span,
+}
+
+/// `when frequency >= …`, `top … by frequency`
+#[derive(Clone, Debug, PartialEq)]
+pub struct AdmissionDecl {
+    pub top: bool,
+    /// `frequency`
+    pub by: Ident,
+}
+
+/// `from "vectors.safetensors"`
+#[derive(Clone, Debug, PartialEq)]
+pub struct FileDecl {
+    pub path: String,
+    /// Of the path.
     pub span: Span,
 }
 

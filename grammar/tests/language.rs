@@ -359,8 +359,16 @@ fn setting(s: &Setting) -> String {
     let updates = s.updates.as_ref().map(|u| format!("with {} updates", if u.dense { "dense" } else { "sparse" }));
     let weights: Vec<&str> = s.weights.iter().map(|path| path.name.as_str()).collect();
     let weights = (!weights.is_empty()).then(|| format!("for {}", weights.join(", ")));
-    let values = s.values.iter().map(show);
-    std::iter::once(s.word.name.clone()).chain(values).chain(updates).chain(weights).collect::<Vec<_>>().join(" ")
+    if let Some(admission) = &s.admission {
+        let (limit, by) = (show(&s.values[0]), &admission.by.name);
+        return match admission.top {
+            true => format!("admit top {limit} by {by}"),
+            false => format!("admit when {by} >= {limit}"),
+        };
+    }
+    let file = s.file.as_ref().map(|f| format!("from {:?}", f.path));
+    let word = std::iter::once(s.word.name.clone()).chain(file);
+    word.chain(s.values.iter().map(show)).chain(updates).chain(weights).collect::<Vec<_>>().join(" ")
 }
 
 fn member(m: &Member) -> String {
@@ -427,12 +435,13 @@ fn members() {
         "key user_id: int64 from uid",
         "hyper lr 0.001 (log 0.0001 0.01)",
         "embedding good [16] visited.good_id {init (normal 0.01); regularize (adaptive 0.01); optimizer (sgd 0.1)}",
+        "embedding shop [4] visited.good_id {init from \"a b.safetensors\" 0; admit top 1000 by frequency}",
         "embedding - [8] each user,visited {}",
         "layer net (tower _ [200 80] (dice momentum=0.9 _))",
         "let a,b (tuple (embed user) (embed visited))",
         "predict click (bernoulli logit=(net (concat a b)))",
         "train {loss (Add (cross_entropy click) (where (Multiply 0.5 (cross_entropy long_view)) present)); \
-         optimizer (adam lr=lr) with dense updates; optimizer (sgd 0.1) with sparse updates for tower.unit.0, good; batch 1024; clip global_norm 5; admit when (GreaterEqual frequency 5)}",
+         optimizer (adam lr=lr) with dense updates; optimizer (sgd 0.1) with sparse updates for tower.unit.0, good; batch 1024; clip global_norm 5; admit when frequency >= 5}",
         "report (auc click); (gauc click by=user_id)",
         "assert (Less (memory tables) 24:GiB)",
         "common user,visited by request_id",
@@ -445,7 +454,7 @@ fn members() {
     assert_eq!(m.members[0].docs, ["The user."]);
     let MemberKind::Features { fields, .. } = &m.members[0].kind else { panic!() };
     assert_eq!(fields[0].docs, ["Sex as told."]);
-    let MemberKind::Train(train) = &m.members[10].kind else { panic!() };
+    let MemberKind::Train(train) = &m.members[11].kind else { panic!() };
     assert_eq!(train.settings[0].docs, ["Only where it is known."]);
 }
 
@@ -520,13 +529,13 @@ fn spans_are_the_text_of_their_nodes() {
     assert!(found[0].starts_with("features user {") && found[0].ends_with('}'));
     assert_eq!(found[2], "label click: binary from is_click missing -1");
     assert_eq!(found[3], "key user_id: int64 from uid");
-    assert_eq!(found[6], "embedding [8] for each of user, visited");
-    assert_eq!(found[13], "common user, visited by request_id");
+    assert_eq!(found[7], "embedding [8] for each of user, visited");
+    assert_eq!(found[14], "common user, visited by request_id");
     let MemberKind::Features { fields, .. } = &model(&tree).members[0].kind else { panic!() };
     assert_eq!(sources.text(fields[1].span), "tags: category of string from \"tag list\"");
     assert_eq!(sources.text(fields[0].kind.span), "category(2, clip)");
     assert_eq!(sources.text(column_of(&fields[1]).span), "\"tag list\"");
-    let MemberKind::Assert { condition } = &model(&tree).members[12].kind else { panic!() };
+    let MemberKind::Assert { condition } = &model(&tree).members[13].kind else { panic!() };
     let ExprKind::Binary { right, .. } = &condition.kind else { panic!() };
     let ExprKind::Quantity { unit, .. } = &right.kind else { panic!() };
     assert_eq!(sources.text(unit.span), "GiB");

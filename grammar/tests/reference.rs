@@ -48,7 +48,7 @@ fn reserved_words_are_listed() {
 }
 
 /// Rules of `din.pest` that are part of a production of another name on the page.
-const PART_OF: [(&str, &str); 54] = [
+const PART_OF: [(&str, &str); 56] = [
     ("on_schema", "model"),
     ("in_training", "test"),
     ("given_type", "given"),
@@ -103,6 +103,8 @@ const PART_OF: [(&str, &str); 54] = [
     ("field_paths", "embedding"),
     ("field_path", "path"),
     ("for_weights", "setting"),
+    ("vectors", "setting"),
+    ("admission", "setting"),
 ];
 
 /// Rules that say how a text is read, described under *Text*, and those that only divide others.

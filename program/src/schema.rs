@@ -259,6 +259,10 @@ pub struct TableSpec {
     pub kind: TableKind,
     /// How each component of a row starts.
     pub init: Init,
+    /// The file whose ids' rows start from its vectors instead.
+    pub vectors: Option<VectorFile>,
+    /// Which ids have a row of their own; without it, all that training sees.
+    pub admission: Option<Admission>,
     /// Indices into [`Schema::features`] whose ids it resolves.
     pub features: Vec<u32>,
     /// Index into `Program::updates`.
@@ -268,7 +272,36 @@ pub struct TableSpec {
     pub reads_frequency: bool,
     /// Which of its rows a step updates.
     pub update_rule: UpdateRule,
+    /// Whether training leaves its rows as they start: its update is an empty schedule.
+    pub frozen: bool,
     /// `models/din.din:30:5`: where the spec declares it.
+    pub location: String,
+}
+
+impl TableSpec {
+    /// Whether the ids of the training data are counted before the first step.
+    pub fn is_counted(&self) -> bool {
+        self.reads_frequency || self.vectors.is_some() || self.admission.is_some()
+    }
+}
+
+/// Which ids of the training data have a row of their own in a dynamic table. The others read the
+/// OOV row, which is then trained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Admission {
+    /// Those that at least so many samples contain.
+    AtLeast(u64),
+    /// So many, those that most samples contain; of equally frequent ones those with the smaller
+    /// key.
+    Top(u64),
+}
+
+/// A safetensors file with vectors of ids.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VectorFile {
+    /// From the folder of the spec.
+    pub path: String,
+    /// `models/din.din:30:45`: where the spec names it.
     pub location: String,
 }
 

@@ -25,6 +25,9 @@ fn an_id_takes_the_memory_that_is_stated() {
         update: 0,
         reads_frequency: true,
         update_rule: UpdateRule::Sparse,
+        frozen: false,
+        vectors: None,
+        admission: None,
         location: "t.din:1:1".into(),
     };
     let slot = |name: &str| UpdateSlot { name: name.into(), per: SlotScope::Weight, init: 0.0 };

@@ -18,3 +18,4 @@ mod requests;
 mod runs;
 mod support;
 mod training;
+mod vectors;

@@ -80,7 +80,7 @@ fn session(
 
 /// Every batch once: seconds and loss of each.
 fn round(session: &mut Session, batches: &[Batch]) -> Outcome<(Vec<f64>, Vec<f32>)> {
-    let Some(asker) = session.row_asker() else {
+    let Some(asker) = session.row_asker()? else {
         return train_alone(session, batches);
     };
     let (ready_in, ready) = sync_channel(1);

@@ -195,6 +195,9 @@ pub fn around(case: &Case, schedule: Schedule) -> Program {
         update: 0,
         reads_frequency: false,
         update_rule: UpdateRule::Sparse,
+        frozen: false,
+        vectors: None,
+        admission: None,
         location: location(),
     });
     let parameters = graph.params.iter().enumerate().map(|(k, shape)| Parameter {

@@ -140,6 +140,19 @@ const FEATURES: &str = "edition 2026\nuse std.layer.linear\nuse std.loss.cross_e
     predict y ~ bernoulli(logit = linear(value, 1))\n\
     train { loss cross_entropy(y)  optimizer momentum(lr = 0.1)  batch 5  epochs 1 }\nreport log_loss(y)\n}\n";
 
+/// Frozen tables, of ids as they come and of a fixed number, beside one that is trained.
+pub const FROZEN: &str = "edition 2026\nuse std.activation.prelu\nuse std.attention.interest\nuse std.layer.mlp\n\
+    use std.loss.cross_entropy\nuse std.metric.log_loss\nuse std.optimizer.adam\nuse std.layer.linear\n\
+    model frozen {\nfeatures one { e: category  k: category(4)  n: number }\nsequence many { e: category from many_e }\n\
+    label y: binary\nembedding still [5] for one.e, many.e { optimizer frozen  init normal(0.5)  dropout 0.2 }\n\
+    embedding kinds [3] for one.k { init uniform(0.5)  optimizer frozen }\nembedding own [3] for one.e\n\
+    let q = still(one.e)\nlet k = still(many.e)\n\
+    let a = interest(k, q, hidden = [4], activation = prelu)\n\
+    let hidden = mlp(concat(a, q, kinds(one.k), own(one.e), one.n), [6], prelu)\n\
+    predict y ~ bernoulli(logit = linear(hidden, 1))\n\
+    train { loss cross_entropy(y)  optimizer adam(lr = 0.01) with dense updates  batch 5  epochs 1 }\n\
+    report log_loss(y)\n}\n";
+
 /// The repository: `DIN_ROOT`, or where this was built.
 pub fn root() -> PathBuf {
     let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
@@ -185,6 +198,7 @@ pub fn unit_texts() -> Vec<(String, &'static str, String)> {
     all.push(("features".into(), "features.din", FEATURES.into()));
     let request_losses = include_str!("../models/request_losses.din");
     all.push(("request_losses".into(), "request_losses.din", request_losses.into()));
+    all.push(("frozen".into(), "frozen.din", FROZEN.into()));
     all
 }
 

@@ -53,6 +53,9 @@ fn stored(numbers: &[f32]) -> Vec<u16> {
         update: 0,
         reads_frequency: false,
         update_rule: UpdateRule::Sparse,
+        frozen: false,
+        vectors: None,
+        admission: None,
         location: String::new(),
     };
     let mut table = Table::new(&spec, &[], 0).unwrap();

@@ -2,7 +2,7 @@
 
 use crate::failure::Failure;
 use din_program::schema::{
-    Boundaries, ColumnValues, Combination, FeatureKind, FeatureSource, KeyType, Made, TableKind, ValueRule,
+    Admission, Boundaries, ColumnValues, Combination, FeatureKind, FeatureSource, KeyType, Made, TableKind, ValueRule,
 };
 use din_program::{Program, SlotScope, Update};
 use din_runtime::bundle::GpuKernels;
@@ -69,6 +69,12 @@ struct TableRow {
     rows: Option<u64>,
     features: Vec<String>,
     update: String,
+    /// The file that rows start from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    init_from: Option<String>,
+    /// Which ids have rows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    admits: Option<String>,
     bytes_per_id: Bytes,
 }
 
@@ -157,6 +163,11 @@ impl Description {
                 },
                 features: t.features.iter().map(feature).collect::<Result<_, Failure>>()?,
                 update: update.name.clone(),
+                admits: t.admission.map(|admission| match admission {
+                    Admission::AtLeast(samples) => format!("frequency >= {samples}"),
+                    Admission::Top(ids) => format!("top {ids} by frequency"),
+                }),
+                init_from: t.vectors.as_ref().map(|file| file.path.clone()),
                 bytes_per_id: Bytes { least, most },
             });
         }
@@ -282,12 +293,17 @@ impl fmt::Display for Description {
         }
         writeln!(f, "\ntables")?;
         for t in &self.tables {
-            let rows = t.rows.map_or("rows as ids come".to_string(), |size| format!("{size} rows"));
+            let rows = match (t.rows, &t.admits) {
+                (Some(size), _) => format!("{size} rows"),
+                (None, Some(rule)) => format!("rows of ids: {rule}"),
+                (None, None) => "rows as ids come".into(),
+            };
             let Bytes { least, most } = t.bytes_per_id;
             let update = &t.update;
+            let from = t.init_from.as_ref().map_or(String::new(), |path| format!(", from {path}"));
             writeln!(
                 f,
-                "  {:<24} [{}], {rows}, {least} to {most} bytes per id in training, {update}",
+                "  {:<24} [{}], {rows}, {least} to {most} bytes per id in training, {update}{from}",
                 t.name, t.width
             )?;
         }

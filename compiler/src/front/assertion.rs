@@ -8,7 +8,7 @@ use super::value::{ExprValue, number_text};
 use din_grammar::Diagnostic;
 use din_grammar::ast::{self, BinaryOperator, ExprKind};
 use din_program::SlotScope;
-use din_program::schema::TableKind;
+use din_program::schema::{Admission, TableKind};
 
 impl<'a> Elaborator<'a> {
     /// `assert parameters(dense) < 1_000_000`
@@ -149,9 +149,13 @@ impl<'a> Elaborator<'a> {
                     let mut total = 0.0;
                     let mut open = false;
                     for t in &self.declarations.tables {
-                        let rows = match t.kind {
-                            TableKind::Fixed { size } => size as f64,
-                            TableKind::Dynamic { .. } => {
+                        let rows = match (t.kind, t.admission) {
+                            (TableKind::Fixed { size }, _) => size as f64,
+                            // And the OOV row.
+                            (TableKind::Dynamic { .. }, Some(Admission::Top(ids))) if t.vectors.is_none() => {
+                                ids as f64 + 1.0
+                            }
+                            (TableKind::Dynamic { .. }, _) => {
                                 open = true;
                                 1.0
                             }

@@ -4,17 +4,20 @@ use super::declarations::{TableFamily, TableReader};
 use super::elaborator::Elaborator;
 use super::load::listed;
 use super::scope::{NameScope, Referent};
-use super::value::{Callee, ExprValue, nearest};
+use super::value::{Callee, ExprValue, nearest, number_text};
 use crate::graph::Shape;
-use din_grammar::ast::{self, EmbeddingTarget};
+use din_grammar::ast::{self, EmbeddingTarget, ExprKind};
 use din_grammar::{Diagnostic, Span};
 use din_program::schema::{
-    ColumnValues, Feature, FeatureKind, FeatureSource, Init, KeyType, Made, TableKind, TableSpec, UpdateRule,
+    Admission, ColumnValues, Feature, FeatureKind, FeatureSource, Init, KeyType, Made, TableKind, TableSpec,
+    UpdateRule, VectorFile,
 };
 use std::rc::Rc;
 
 /// What a table may be given in braces.
-pub(super) const OPTIONS: [&str; 4] = ["init", "regularize", "optimizer", "dropout"];
+pub(super) const OPTIONS: [&str; 5] = ["init", "regularize", "optimizer", "dropout", "admit"];
+
+const ADMIT_HELP: &str = "write `admit when frequency >= 5` or `admit top 1000000 by frequency`";
 
 impl<'a> Elaborator<'a> {
     pub fn embedding(&mut self, scope: &mut NameScope<'a>, e: &'a ast::Embedding, span: Span) {
@@ -40,7 +43,13 @@ impl<'a> Elaborator<'a> {
             if self.old_dense_updates(option) {
                 continue;
             }
-            if option.values.len() != 1 {
+            if option.file.is_none() && option.values.len() != 1 {
+                let from = option.values.first().is_some_and(|v| matches!(&v.kind, ExprKind::Name(n) if n == "from"));
+                let help = match word {
+                    "admit" => ADMIT_HELP.into(),
+                    "init" if from => "a file is named by a string: `init from \"vectors.safetensors\"`".into(),
+                    _ => format!("write `{word}` and one value on its line"),
+                };
                 self.report(
                     Diagnostic::error(
                         "E0607",
@@ -48,16 +57,17 @@ impl<'a> Elaborator<'a> {
                         option.span,
                         format!("{}", option.values.len()),
                     )
-                    .help(format!("write `{word}` and one value on its line")),
+                    .help(help),
                 );
                 continue;
             }
             options.push(option);
         }
-        let init = match options.iter().find(|o| o.word.name == "init") {
-            Some(o) => {
+        let admission = self.admission(scope, &options);
+        let init = match options.iter().find_map(|o| if o.word.name == "init" { o.values.first() } else { None }) {
+            Some(value) => {
                 let shape = Shape::vector(width.unwrap_or(1));
-                self.init(scope, o.values.first(), &shape)
+                self.init(scope, Some(value), &shape)
             }
             None => Some(Init::Normal(0.01)),
         };
@@ -110,7 +120,15 @@ impl<'a> Elaborator<'a> {
                     self.declarations.poisoned_tables = true;
                 } else {
                     let source = (TableReader::Name, name.span);
-                    self.add_table(name.name.clone(), width, kind, init, features, source, (&options, dropout));
+                    self.add_table(
+                        name.name.clone(),
+                        width,
+                        kind,
+                        init,
+                        features,
+                        source,
+                        (&options, dropout, admission),
+                    );
                 }
             }
             EmbeddingTarget::EachOf { name, groups } => {
@@ -159,13 +177,98 @@ impl<'a> Elaborator<'a> {
                         None => path,
                     };
                     let table = self.declarations.tables.len();
-                    self.add_table(table_name, width, kind, init, vec![f as u32], (reader, at), (&options, dropout));
+                    self.add_table(
+                        table_name,
+                        width,
+                        kind,
+                        init,
+                        vec![f as u32],
+                        (reader, at),
+                        (&options, dropout, admission),
+                    );
                     if let TableReader::Family(index) = reader {
                         self.declarations.families[index].tables.push((f, table));
                     }
                 }
             }
         }
+    }
+
+    /// Which ids the options admit; `None` where they say nothing, or a fault was reported.
+    fn admission(&mut self, scope: &mut NameScope<'a>, options: &[&'a ast::Setting]) -> Option<Admission> {
+        let option = options.iter().find(|o| o.word.name == "admit")?;
+        let limit = option.values.first()?;
+        let Some(decl) = &option.admission else {
+            let d = Diagnostic::error("E0627", "`admit` says neither `when` nor `top`", option.span, "which ids?");
+            self.report(d.help(ADMIT_HELP));
+            return None;
+        };
+        if decl.by.name != "frequency" {
+            let found = format!("ids are not admitted by `{}`", decl.by.name);
+            let d = Diagnostic::error("E0627", found, decl.by.span, "not known here");
+            self.report(d.note("expected `frequency`, the number of samples that contain an id").help(ADMIT_HELP));
+            return None;
+        }
+        let value = self.expr(scope, limit);
+        let limited = self.number(value, "the limit of `admit`", limit.span)?;
+        const MOST: f64 = 9_007_199_254_740_992.0;
+        if limited.fract() != 0.0 || !(1.0..=MOST).contains(&limited) {
+            let found = number_text(limited);
+            let d =
+                Diagnostic::error("E0627", "the limit of `admit` is no number of samples or ids", limit.span, &found);
+            self.report(d.note(format!("expected a whole number of at least 1\nfound {found}")).help(ADMIT_HELP));
+            return None;
+        }
+        Some(if decl.top { Admission::Top(limited as u64) } else { Admission::AtLeast(limited as u64) })
+    }
+
+    /// Whether a fault of a family's options has been reported for another of its tables.
+    fn is_reported(&self, code: &str, span: Span) -> bool {
+        self.diagnostics.iter().any(|d| d.code == code && d.labels.first().is_some_and(|label| label.span == span))
+    }
+
+    /// Whether a table has ids to choose from; reports one that has a row for each from the start.
+    fn can_admit(&mut self, kind: TableKind, options: &[&'a ast::Setting]) -> bool {
+        let (TableKind::Fixed { size }, Some(option)) = (kind, options.iter().find(|o| o.word.name == "admit")) else {
+            return true;
+        };
+        if !self.is_reported("E0627", option.span) {
+            let d = Diagnostic::error("E0627", "`admit` for ids of a fixed number", option.span, "every id has a row");
+            let d = d.note(format!("the table has a row for each id from 0 to {}", size - 1));
+            self.report(d.help("remove `admit`, or declare the field as a `category` without a number"));
+        }
+        false
+    }
+
+    /// The file that a table's options name, if it can have vectors of the table's ids.
+    fn vectors(&mut self, features: &[u32], reader: TableReader, options: &[&'a ast::Setting]) -> Option<VectorFile> {
+        let file = options.iter().find_map(|o| o.file.as_ref())?;
+        let fault =
+            |what: &str, label: &str, help: &str| Some(Diagnostic::error("E0626", what, file.span, label).help(help));
+        let of_file = "give each table a line of its own: `embedding name [16] for group.field { init from … }`";
+        let feature = &self.declarations.schema.features[*features.first().expect("a table has features") as usize];
+        let found = match (reader, IdOrigin::of(feature)) {
+            (TableReader::Embed | TableReader::Family(_), _) => {
+                fault("one file for a family of tables", "has the vectors of one table", of_file)
+            }
+            (TableReader::Name, IdOrigin::Cross) => {
+                fault("vectors for the ids of a cross", "cannot name these ids", "the ids of a cross have no names")
+            }
+            (TableReader::Name, IdOrigin::Hashed(_)) => {
+                fault("vectors for hashed ids", "cannot name these ids", "use a `category` without `hash`")
+            }
+            (TableReader::Name, IdOrigin::Column | IdOrigin::Buckets | IdOrigin::Calendar) if file.path.is_empty() => {
+                fault("the path of a file is empty", "no file", "write `init from \"vectors.safetensors\"`")
+            }
+            (TableReader::Name, IdOrigin::Column | IdOrigin::Buckets | IdOrigin::Calendar) => None,
+        };
+        if let Some(fault) = found {
+            if !self.is_reported("E0626", file.span) {
+                self.report(fault);
+            }
+            return None;
+        }
+        Some(VectorFile { path: file.path.clone(), location: self.location(file.span) })
     }
 
     /// The categorical fields of the groups, each with the name of its group as `for each of` lists
@@ -221,13 +324,15 @@ impl<'a> Elaborator<'a> {
         init: Init,
         features: Vec<u32>,
         (reader, span): (TableReader, Span),
-        (options, dropout): (&[&'a ast::Setting], f64),
+        (options, dropout, admission): (&[&'a ast::Setting], f64, Option<Admission>),
     ) {
         let index = self.declarations.tables.len();
         for &f in &features {
             self.declarations.tables_of[f as usize].push(index);
         }
         let location = self.location(span);
+        let admission = admission.filter(|_| self.can_admit(kind, options));
+        let vectors = self.vectors(&features, reader, options);
         self.declarations.tables.push(TableSpec {
             name,
             width: width as u32,
@@ -237,6 +342,9 @@ impl<'a> Elaborator<'a> {
             update: 0,
             reads_frequency: false,
             update_rule: UpdateRule::Sparse,
+            frozen: false,
+            vectors,
+            admission,
             location,
         });
         self.declarations.table_spans.push(span);

@@ -15,7 +15,7 @@ use crate::graph::BATCH;
 use crate::model::UpdateScope;
 use din_grammar::ast::{self, ExprKind, MemberKind};
 use din_grammar::{Diagnostic, Span};
-use din_program::schema::{Direction, Metric, Training, UpdateRule};
+use din_program::schema::{Direction, Metric, TableSpec, Training, UpdateRule};
 
 pub(super) const SETTINGS: [&str; 9] =
     ["loss", "optimizer", "regularize", "clip", "batch", "epochs", "seed", "select", "patience"];
@@ -268,8 +268,14 @@ impl<'a> Elaborator<'a> {
         let (optimizer, rule) = match optimizer? {
             OptimizerChoice::Steps(optimizer, rule) => (optimizer, rule),
             OptimizerChoice::Frozen { span } => {
-                let over = UpdateScope::Rows { width, rule: UpdateRule::Sparse };
-                self.declarations.tables[t].update = updates.frozen(over, span);
+                if let Some(s) = own("admit") {
+                    let d = Diagnostic::error("E0627", "`admit` of a frozen table", s.span, "no row is trained");
+                    let d = d.label(span, "frozen here").note("ids that are not admitted would train the OOV row");
+                    self.report(d.help("remove `admit`, or train the table"));
+                    return None;
+                }
+                let table = &mut self.declarations.tables[t];
+                (table.update, table.frozen) = (updates.of_frozen_rows(width, span), true);
                 return Some(Updated::Frozen);
             }
         };

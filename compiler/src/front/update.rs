@@ -33,6 +33,20 @@ pub(super) struct Updates {
     pub squared_norms: Vec<u32>,
     /// `None` where one was faulty.
     known: Vec<(UpdateKey, Option<u32>)>,
+    /// The one of frozen tables.
+    frozen: Option<u32>,
+}
+
+impl Updates {
+    /// Index of the update of frozen tables, which does nothing.
+    pub fn of_frozen_rows(&mut self, width: u32, span: Span) -> u32 {
+        *self.frozen.get_or_insert_with(|| {
+            let scope = UpdateScope::Rows { width, rule: UpdateRule::Sparse };
+            let graph = Graph::new("rows");
+            self.all.push(UpdateGraph { name: "frozen".into(), scope, slots: Vec::new(), graph, span });
+            self.all.len() as u32 - 1
+        })
+    }
 }
 
 /// Name of an update that changes nothing; no optimizer's, which is an identifier.

@@ -243,11 +243,10 @@ const fn reserve(word: &'static str, what: &'static str, instead: &'static str) 
 
 pub(super) const LEAVE_OUT: &str = "leave it out for now";
 
-pub(super) const RESERVED: [Reserved; 14] = [
+pub(super) const RESERVED: [Reserved; 13] = [
     reserve("scan", "a recurrence over a sequence", LEAVE_OUT),
     reserve("shift", "a shifted sequence", LEAVE_OUT),
     reserve("negatives", "sampled negatives", "prepare them as rows or columns of the data"),
-    reserve("admit", "admission of ids", LEAVE_OUT),
     reserve("evict", "eviction of rows", LEAVE_OUT),
     reserve("accumulate", "gradient accumulation", "leave it out, or take a larger `batch`"),
     reserve("set", "set-valued features", "declare a list column in a `sequence`"),

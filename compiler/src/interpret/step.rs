@@ -295,6 +295,9 @@ impl<'m> InterpreterSession<'m> {
         }
         for (k, gradients) in report.row_gradients.iter().enumerate() {
             let table = &self.model.tables[k];
+            if table.frozen {
+                continue;
+            }
             let update = &self.model.updates[table.update as usize];
             let width = table.width as usize;
             let TableData { weights, slots, counts, updates } = &mut self.tables[k];

@@ -73,6 +73,7 @@ fn is_mark(rule: Rule) -> bool {
             | p_arrow
             | p_fat
             | p_equals
+            | p_least
             | k_as
             | k_fn
             | k_edition

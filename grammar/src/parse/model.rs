@@ -214,15 +214,30 @@ impl Builder<'_> {
         let mut children = Children::new(body);
         let word = self.ident(&children.need());
         let (mut values, mut updates, mut weights) = (Vec::new(), None, Vec::new());
+        let (mut file, mut admission) = (None, None);
         for child in children {
             match child.as_rule() {
                 Rule::updates => updates = Some(self.updates(child)),
                 Rule::for_weights => weights = Children::new(child).map(|path| self.ident(&path)).collect(),
                 Rule::expression => values.push(self.expression(child, 0)),
+                Rule::vectors => {
+                    let mut children = Children::new(child);
+                    let path = children.need();
+                    file = Some(FileDecl { path: self.string(&path), span: self.span(&path) });
+                    values.extend(children.map(|other| self.expression(other, 0)));
+                }
+                Rule::admission => {
+                    let mut children = Children::new(child);
+                    let top = children.need().as_rule() == Rule::k_top;
+                    let (first, second) = (children.need(), children.need());
+                    let (by, limit) = if top { (second, first) } else { (first, second) };
+                    admission = Some(AdmissionDecl { top, by: self.ident(&by) });
+                    values.push(self.expression(limit, 0));
+                }
                 other => unexpected(other),
             }
         }
-        Setting { docs, word, values, updates, weights, span }
+        Setting { docs, word, values, updates, weights, file, admission, span }
     }
 
     fn updates(&mut self, node: PestNode) -> UpdatesDecl {

@@ -28,6 +28,9 @@ pub(crate) fn program() -> Arc<Program> {
         update: 0,
         reads_frequency: true,
         update_rule: UpdateRule::Sparse,
+        frozen: false,
+        vectors: None,
+        admission: None,
         location: String::new(),
     };
     Arc::new(Program {

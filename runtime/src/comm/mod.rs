@@ -32,7 +32,7 @@ pub use in_process::in_process;
 pub use local::LocalCommunicator;
 pub use measured::{ChannelTraffic, MeasuredCommunicator};
 pub use messages::{Messages, floats_as_words, ids, push_id, words_as_bf16, words_as_bf16_mut, words_as_floats};
-pub use outcome::{any_rank, check_agreement, on_first_rank, share_outcomes};
+pub use outcome::{any_rank, check_agreement, on_first_rank, share_outcomes, sum_over_ranks};
 pub(crate) use reduce::WHOLE_WORDS;
 pub use reduce::{RankReduction, sum_counts};
 pub use warning::RankWarning;

@@ -1,6 +1,6 @@
 //! How a part of the work ended on every rank.
 
-use super::{Channel, Communicator, Messages};
+use super::{Channel, Communicator, Messages, ids, push_id};
 use crate::{Error, ErrorKind, Result};
 
 /// Ends a part of the work that all ranks do: each says how it ended, with a text or an error.
@@ -102,6 +102,19 @@ fn outcome(message: &[u32]) -> Result<String> {
         Some(kind) => Err(Error { kind, message: text }),
         None => Ok(text),
     }
+}
+
+/// The sums of counts over all ranks; every rank calls it.
+///
+/// # Errors
+/// Another rank failed.
+pub fn sum_over_ranks<const N: usize>(own: [u64; N], ranks: &dyn Communicator) -> Result<[u64; N]> {
+    let (mut words, mut received) = (Vec::new(), Messages::default());
+    own.into_iter().for_each(|count| push_id(&mut words, count));
+    ranks.all_gather(Channel::Step, &words, &mut received)?;
+    let mut sums = [0; N];
+    received.iter().for_each(|words| sums.iter_mut().zip(ids(words)).for_each(|(sum, count)| *sum += count));
+    Ok(sums)
 }
 
 #[cfg(test)]

@@ -111,9 +111,10 @@ pub(super) fn table(model: &ModelUse<'_>, division: &Division, table: usize, pla
     };
     let slots = model.program.slots(spec.update);
     let state: Vec<(String, u64)> = slots.iter().map(|slot| (slot.name.clone(), 4 * values(slot.per))).collect();
-    let (weights, updates) = (4 * width * rows, 4 * rows);
+    let weights = 4 * width * rows;
     // What is never written takes no memory.
-    let frequency = if spec.reads_frequency { 4 * rows } else { 0 };
+    let updates = if spec.frozen { 0 } else { 4 * rows };
+    let frequency = if spec.is_counted() { 4 * rows } else { 0 };
     let total = weights + state.iter().map(|(_, bytes)| bytes).sum::<u64>() + frequency + updates + index;
     TableMemory {
         rows,

@@ -119,7 +119,7 @@ impl Plan {
         let fetched: Vec<Fetched> =
             (0..program.tables.len()).map(|table| Fetched::new(model, &division, table)).collect();
         let of_table = |table: usize, rank: usize| {
-            traffic::table(&division, program.tables[table].width, placements[table], &fetched[table], rank)
+            traffic::table(&division, &program.tables[table], placements[table], &fetched[table], rank)
         };
         let of_rank = |rank: usize| {
             let mut sum = TableTraffic::default();
@@ -188,6 +188,7 @@ fn work_of(
         let joined = plan.traffic.gradients.received;
         work.ids += plan.entries + plan.traffic.ids.received / traffic::ID_BYTES;
         let updated = match (spec.update_rule, plan.placement) {
+            _ if spec.frozen => 0.0,
             (UpdateRule::Dense, Placement::Sharded | Placement::Replicated) => plan.memory.rows as f64,
             (UpdateRule::Sparse, Placement::Sharded) => plan.distinct_of_batch * share,
             (UpdateRule::Sparse, Placement::Replicated) => plan.distinct_of_batch,

@@ -5,7 +5,7 @@ use super::{Division, ModelUse};
 use crate::leaves::{owned_leaves, subtrees};
 use crate::table::Placement;
 use din_program::schedule::Combine;
-use din_program::schema::{FeatureKind, KeyType, LabelKind};
+use din_program::schema::{FeatureKind, KeyType, LabelKind, TableSpec};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -125,13 +125,16 @@ impl Fetched {
 /// What a rank sends and receives for a table.
 pub(super) fn table(
     division: &Division,
-    width: u32,
+    spec: &TableSpec,
     placement: Placement,
     fetched: &Fetched,
     rank: usize,
 ) -> TableTraffic {
     let ranks = 0..division.ranks;
-    let gradients: Vec<f64> = ranks.clone().map(|rank| fetched.gradient_words(division, rank, width)).collect();
+    let width = spec.width;
+    // Of a frozen table there are none.
+    let gradients = |rank| if spec.frozen { 0.0 } else { fetched.gradient_words(division, rank, width) };
+    let gradients: Vec<f64> = ranks.clone().map(gradients).collect();
     let trees: Vec<f64> = ranks.map(|rank| division.subtrees(rank).len() as f64).collect();
     let others = |of: &[f64]| of.iter().sum::<f64>() - of[rank];
     let to_all = division.ranks as f64 - 1.0;

@@ -22,7 +22,7 @@ use crate::comm::{Channel, Communicator, LocalCommunicator};
 use crate::exec::{Backend, BatchCut, CallSpan, Executor, FetchedRows, ProfileRow, Roofline, StepInputs};
 use crate::leaves::default_leaves;
 use crate::statistics::Statistics;
-use crate::table::{self, FrequencyCounter, IdFrequencies, Resolved, ShardPlan, Table};
+use crate::table::{self, AdmittedIds, FrequencyCounter, IdFrequencies, Resolved, ShardPlan, Table};
 use crate::threads::Threads;
 use crate::{Error, Result};
 use din_program::Program;
@@ -59,6 +59,8 @@ struct Ranks {
     fetcher: RowFetcher,
     /// Rows of batches that are not asked for ahead.
     asked: AskedRows,
+    /// Whether the asker knows which ids have rows.
+    admitted_shared: bool,
 }
 
 /// Whose model it is.
@@ -156,14 +158,19 @@ impl Session {
             asker: RowAsker::new(self.program.clone(), plan.clone(), ranks.clone(), self.threads.clone()),
             fetcher: RowFetcher::new(self.program.clone(), plan, ranks),
             asked: AskedRows::default(),
+            admitted_shared: false,
         });
         Ok(())
     }
 
     /// Asks for the rows of batches to train, ahead of [`Session::submit_asked`]; `None` on one
-    /// rank.
-    pub fn row_asker(&self) -> Option<RowAsker> {
-        Some(self.ranks.as_ref()?.asker.clone())
+    /// rank. Every rank calls it, behind the counting pass.
+    ///
+    /// # Errors
+    /// Another rank failed.
+    pub fn row_asker(&mut self) -> Result<Option<RowAsker>> {
+        self.share_admitted()?;
+        Ok(self.ranks.as_ref().map(|ranks| ranks.asker.clone()))
     }
 
     pub fn program(&self) -> &Arc<Program> {
@@ -239,6 +246,15 @@ impl Session {
         &self.model.get().statistics
     }
 
+    /// The tables, for rows that are given before training.
+    ///
+    /// # Errors
+    /// The model is shared.
+    pub fn untrained_tables(&mut self) -> Result<&mut [Table]> {
+        self.uploaded = false;
+        Ok(&mut self.model.get_mut()?.tables)
+    }
+
     /// See [`ModelState::frequency_counters`].
     pub fn frequency_counters(&self) -> Vec<(usize, FrequencyCounter)> {
         self.model.get().frequency_counters()
@@ -267,14 +283,28 @@ impl Session {
         self.model.get().id_frequencies()
     }
 
-    /// Writes what the ranks have counted into the tables, all ranks together.
+    /// Writes what the ranks have counted into the tables, all ranks together, and decides which ids
+    /// are admitted; says how many, where not all are.
     ///
     /// # Errors
     /// An id that a fixed table does not have, no memory, a shared model, or another rank failed.
-    pub fn join_frequencies(&mut self, counted: Vec<(usize, IdFrequencies)>) -> Result<()> {
+    pub fn join_frequencies(&mut self, counted: Vec<(usize, IdFrequencies)>) -> Result<Vec<AdmittedIds>> {
         let ranks = self.ranks.as_ref().map_or(&LocalCommunicator as &dyn Communicator, |r| &**r.fetcher.ranks());
-        table::join_frequencies(&mut self.model.get_mut()?.tables, counted, ranks)?;
+        let admitted = table::join_frequencies(&mut self.model.get_mut()?.tables, counted, ranks)?;
         self.uploaded = false;
+        if let Some(ranks) = &mut self.ranks {
+            ranks.admitted_shared = false;
+        }
+        Ok(admitted)
+    }
+
+    /// Tells the asker which ids have rows, where not all that training sees have; before the first
+    /// step, and behind the counting pass.
+    fn share_admitted(&mut self) -> Result<()> {
+        if let Some(ranks) = self.ranks.as_mut().filter(|ranks| !ranks.admitted_shared) {
+            ranks.asker.set_admitted(table::admitted_ids(&self.model.get().tables, &**ranks.fetcher.ranks())?);
+            ranks.admitted_shared = true;
+        }
         Ok(())
     }
 
@@ -349,6 +379,7 @@ impl Session {
     /// The batch does not fit the model, memory is short, the model is shared, or another rank
     /// failed.
     pub fn submit_step(&mut self, batch: &Batch) -> Result<()> {
+        self.share_admitted()?;
         if let Some(ranks) = &mut self.ranks {
             let mut asked = std::mem::take(&mut ranks.asked);
             ranks.asker.ask(Some(batch), Purpose::Training, Channel::Step, &mut asked)?;

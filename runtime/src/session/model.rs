@@ -161,16 +161,15 @@ impl ModelState {
         changes
     }
 
-    /// Counters of the tables whose optimizer or regularizer reads frequencies; empty where none
-    /// does.
+    /// Counters of the tables whose ids are counted and all have rows; empty where none are.
     pub fn frequency_counters(&self) -> Vec<(usize, FrequencyCounter)> {
-        let counted = self.program.tables.iter().enumerate().filter(|(_, t)| t.reads_frequency);
+        let counted = self.program.tables.iter().enumerate().filter(|(_, t)| t.is_counted() && t.admission.is_none());
         counted.map(|(k, t)| (k, FrequencyCounter::new(&t.features))).collect()
     }
 
-    /// The same on a rank of a run, for the samples that it reads.
+    /// Counters of all tables whose ids are counted, for the samples that a rank reads.
     pub fn id_frequencies(&self) -> Vec<(usize, IdFrequencies)> {
-        let counted = self.program.tables.iter().enumerate().filter(|(_, t)| t.reads_frequency);
+        let counted = self.program.tables.iter().enumerate().filter(|(_, t)| t.is_counted());
         counted.map(|(k, t)| (k, IdFrequencies::new(&t.features))).collect()
     }
 

@@ -119,16 +119,18 @@ fn ids(
     sample: &IdFrequencies,
     samples: u64,
 ) -> TableIds {
-    let (counts, most) = match spec.reads_frequency {
+    let (counts, most) = match spec.is_counted() {
         true => (table.frequency(), record.train.rows.max(1) as f64),
         false => (table.updates(), steps.max(1) as f64),
     };
     let per_sample = |id: u64, count: f64| {
         let part = count / most;
-        if spec.reads_frequency {
+        if spec.is_counted() {
             return part.min(1.0);
         }
         match sample.samples_with(id) {
+            // No batch has updated it.
+            found if spec.frozen => found.unwrap_or(0) as f64 / samples.max(1) as f64,
             Some(found) if part > MOST_BATCHES => found as f64 / samples as f64,
             // A batch contains it with probability `1 - (1 - p)^batch`. Without a sample, half a
             // batch stands for those that do not contain it.

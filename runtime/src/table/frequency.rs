@@ -2,13 +2,14 @@
 //! Zhou et al., 2017, Eq. 9).
 //!
 //! An id counts once per sample, however often and in however many fields the sample has it. The
-//! OOV row has the frequency of an id that one sample contains; training does not update it.
+//! OOV row has the frequency of an id that one sample contains, or where ids are admitted the sum of
+//! the frequencies of those that are not.
 //!
 //! Where several ranks read the data, each counts the ids of its own samples ([`IdFrequencies`]),
 //! and [`join_frequencies`] sends the counts to the ranks that own the rows. They are integers: the
 //! sums are those of one rank.
 
-use super::{Sharding, Table, TableError};
+use super::{AdmittedIds, Sharding, Table, TableError};
 use crate::batch::Batch;
 use crate::comm::{Channel, Communicator, Messages, ids, push_id};
 use din_program::schema::Schema;
@@ -153,7 +154,8 @@ pub fn id_counts(message: &[u32]) -> impl Iterator<Item = (u64, u64)> {
 }
 
 /// Ends a counting pass of all ranks: gives the tables of a rank, each by its number, the
-/// frequencies over the samples of all ranks.
+/// frequencies over the samples of all ranks, and decides which ids are admitted; says how many,
+/// where not all are.
 ///
 /// # Errors
 /// An id that a fixed table does not have, no memory, or another rank that failed.
@@ -161,17 +163,27 @@ pub fn join_frequencies(
     tables: &mut [Table],
     counted: Vec<(usize, IdFrequencies)>,
     ranks: &dyn Communicator,
-) -> crate::Result<()> {
+) -> crate::Result<Vec<AdmittedIds>> {
+    let mut chosen = Vec::new();
     let mut received = Messages::default();
     for (number, frequencies) in counted {
         let table = &mut tables[number];
         let messages = frequencies.into_messages(table.shard(), ranks.size());
         ranks.all_to_all(Channel::Step, &messages, &mut received)?;
+        if let Some(admission) = table.admission {
+            let mut counts: FxHashMap<u64, u64> = FxHashMap::default();
+            for (id, samples) in received.iter().flat_map(id_counts) {
+                *counts.entry(id).or_default() += samples;
+            }
+            let (admitted, counted) = table.admit(admission, counts, ranks)?;
+            chosen.push(AdmittedIds { table: number, admitted, counted });
+            continue;
+        }
         let mut counter = FrequencyCounter::new(&[]);
         received.iter().try_for_each(|message| counter.add_counts(table, id_counts(message)))?;
         counter.finish(table);
     }
-    Ok(())
+    Ok(chosen)
 }
 
 fn indices(features: &[u32]) -> Vec<usize> {

@@ -7,8 +7,10 @@
 //! - An id has its own row from the first training batch that contains it.
 //! - Row 0 of a dynamic table is the OOV row: evaluation reads it for ids that training never saw,
 //!   and never inserts. No training step reads it; it is 0 while training goes on, and for
-//!   evaluation [`Table::fill_oov_row`] makes it the mean of the vectors of rare ids
-//!   (`docs/decisions/0001-oov-ids.md`).
+//!   evaluation [`Table::fill_oov_row`] makes it the mean of the vectors of rare ids, or of all ids
+//!   of a frozen table (`docs/decisions/0001-oov-ids.md`).
+//! - Where ids are admitted ([`Table::admits`]), those that are not read the OOV row, which is then
+//!   trained like any row, on the first rank of several (`docs/decisions/0048-admission.md`).
 //! - Rows are contiguous: row `r` of a slab of width `w` begins at `pointer + r * w`. Pointers hold
 //!   until the next call that can insert (`resolve_train`, `insert_loaded`, counting); they must be
 //!   fetched after all ids of a step are resolved.
@@ -33,6 +35,7 @@
 //! - `order`: the order of rows in sums over them.
 //! - `occurrences`: which elements of a batch read which rows.
 //! - `frequency`: the counting pass of Eq. (9).
+//! - `admission`: which of the counted ids get rows.
 //! - `oov`: the OOV row.
 //! - `owned`: the rows of a fixed table that one rank owns.
 //! - `resolve`: the row numbers of a whole batch.
@@ -40,6 +43,7 @@
 //! - `size`: the memory that it takes.
 //! - `weights`: what its rows are stored as.
 
+mod admission;
 mod error;
 mod field;
 mod frequency;
@@ -54,6 +58,7 @@ mod shard;
 mod size;
 mod weights;
 
+pub use admission::{AdmittedIds, admitted_ids};
 pub use error::TableError;
 pub use field::RowField;
 pub use frequency::{FrequencyCounter, IdFrequencies, id_counts, join_frequencies};
@@ -91,6 +96,10 @@ pub struct Table {
     /// Key of the rows' random streams.
     stream: u64,
     kind: Kind,
+    /// Whether training leaves its rows as they start.
+    frozen: bool,
+    /// Which ids have rows of their own: the others train the OOV row.
+    admission: Option<schema::Admission>,
     /// Of which ids it has the rows, where it is a part.
     shard: Option<Sharding>,
     rows: usize,
@@ -152,6 +161,10 @@ impl Table {
         threads: &Threads,
     ) -> Result<Table, TableError> {
         let mut table = Self::blank(spec, slots, seed, shard, TablePrecision::F32)?;
+        if table.admits() {
+            let stream = Stream::new(seed, &format!("OOV row of table {}", spec.name), 0);
+            stream.fill(table.init, table.weights.trained_mut().row_mut(0));
+        }
         if let Kind::Fixed { owned, .. } = &table.kind {
             let (key, init, width) = (table.stream, table.init, table.width.max(1));
             let weights = table.weights.trained_mut().values.as_mut_slice();
@@ -198,6 +211,8 @@ impl Table {
             init: spec.init,
             stream: Stream::key(seed, &format!("table {}", spec.name)),
             kind,
+            frozen: spec.frozen,
+            admission: spec.admission,
             shard,
             rows: 0,
             weights: Weights::new(precision, width),
@@ -323,9 +338,30 @@ impl Table {
             return Err(self.out_of_range(ids, size));
         }
         for (&id, row) in ids.iter().zip(rows).filter(|(_, row)| **row == OTHER) {
-            *row = self.insert_loaded(id, true)?;
+            *row = if self.is_unadmitted(id) { 0 } else { self.insert_loaded(id, true)? };
         }
         Ok(())
+    }
+
+    /// Whether only ids that were admitted have rows of their own; the others read the OOV row, and
+    /// train it.
+    pub fn admits(&self) -> bool {
+        self.admission.is_some()
+    }
+
+    /// Whether a dynamic table has a row for an id, seen or not.
+    fn has_row(&self, id: u64) -> bool {
+        matches!(&self.kind, Kind::Dynamic { index } if index.get(id).is_some())
+    }
+
+    fn is_unadmitted(&self, id: u64) -> bool {
+        self.admits() && !self.has_row(id)
+    }
+
+    /// Whether its OOV row is the one that training updates: of a divided table, that of the first
+    /// rank.
+    fn trains_oov_row(&self) -> bool {
+        self.admits() && self.shard.is_none_or(|sharding| sharding.rank == 0)
     }
 
     /// Row numbers for evaluation, written over `rows`: ids that training never saw read the OOV
@@ -367,6 +403,17 @@ impl Table {
             index.set_mark(id, if seen { Mark::Seen } else { Mark::Oov });
         }
         Ok(row)
+    }
+
+    /// Gives an id that the table may have its row before training; evaluation reads it, whether or
+    /// not training ever sees the id.
+    ///
+    /// # Errors
+    /// An id that a fixed table does not have, or no memory.
+    pub fn give_row(&mut self, id: u64, vector: &[f32]) -> Result<(), TableError> {
+        let row = self.insert_loaded(id, true)? as usize;
+        self.weights_mut()[row * vector.len()..][..vector.len()].copy_from_slice(vector);
+        Ok(())
     }
 
     /// Every id with its row and whether training has seen it, ascending by id. The OOV row has no

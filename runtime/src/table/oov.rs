@@ -8,6 +8,7 @@ use crate::Result;
 use crate::comm::{Channel, Communicator, Messages};
 use crate::threads::Threads;
 use din_program::SlotScope;
+use std::ops::RangeInclusive;
 use std::sync::{Mutex, PoisonError};
 
 /// Vectors are summed in multiples of 2^-60; 2^32 of the largest fit the 127 bits of a sum.
@@ -73,23 +74,28 @@ impl OovSums {
 impl Table {
     /// The sums over the rows that this table has: see [`Table::fill_oov_row`].
     pub fn oov_sums(&self, threads: &Threads) -> OovSums {
-        let (ids, sums) = self.sum_of_vectors(RARE, threads);
+        if self.frozen {
+            // Its rows have no updates.
+            let (ids, sums) = self.sum_of_vectors(0.0..=0.0, threads);
+            return OovSums { rare: false, ids, sums };
+        }
+        let (ids, sums) = self.sum_of_vectors(1.0..=RARE, threads);
         if ids > 0 {
             return OovSums { rare: true, ids, sums };
         }
-        let (ids, sums) = self.sum_of_vectors(f32::INFINITY, threads);
+        let (ids, sums) = self.sum_of_vectors(1.0..=f32::INFINITY, threads);
         OovSums { rare: false, ids, sums }
     }
 
-    /// The number of ids with at least one update and at most `most`, and the sum of their vectors.
-    fn sum_of_vectors(&self, most: f32, threads: &Threads) -> (u64, Vec<i128>) {
+    /// The ids with so many updates: their number, and the sum of their vectors.
+    fn sum_of_vectors(&self, counted: RangeInclusive<f32>, threads: &Threads) -> (u64, Vec<i128>) {
         let (width, rows) = (self.width(), self.rows());
         let (weights, updates) = (self.weights(), self.updates());
         let total = Mutex::new((0u64, vec![0i128; width]));
         threads.parallel_for(rows.div_ceil(PART), &|part| {
             let (mut ids, mut sums) = (0, vec![0i128; width]);
             for row in (part * PART).max(1)..((part + 1) * PART).min(rows) {
-                if (1.0..=most).contains(&updates[row]) {
+                if counted.contains(&updates[row]) {
                     ids += 1;
                     for (sum, &weight) in sums.iter_mut().zip(&weights[row * width..]) {
                         *sum += (f64::from(weight).clamp(-LARGEST, LARGEST) * UNIT) as i128;
@@ -116,10 +122,11 @@ impl Table {
     }
 
     /// Makes the OOV row of a dynamic table with all its rows the mean of the vectors of the rare
-    /// ids, those whose rows at most [`RARE`] batches have updated; where every id is common, of
-    /// all ids; without any id, 0. To be called between training and evaluation, and before saving.
+    /// ids, those whose rows at most [`RARE`] batches have updated; where every id is common, and of
+    /// a frozen table, of all ids; without any id, 0. Where ids are admitted, it stays as it was
+    /// trained. To be called between training and evaluation, and before saving.
     pub fn fill_oov_row(&mut self, threads: &Threads) {
-        if self.is_dynamic() {
+        if self.is_dynamic() && !self.admits() {
             let sums = self.oov_sums(threads);
             self.set_oov_row(&sums);
         }
@@ -128,7 +135,7 @@ impl Table {
     /// Takes back [`Table::fill_oov_row`] before training goes on: an optimizer that reduces over
     /// all rows must not see whether, or when, the table was evaluated or saved.
     pub fn clear_oov_row(&mut self) {
-        if self.is_dynamic() {
+        if self.is_dynamic() && !self.admits() {
             self.weights.trained_mut().row_mut(0).fill(0.0);
         }
     }
@@ -140,7 +147,8 @@ impl Table {
 /// # Errors
 /// Another rank failed.
 pub fn fill_oov_rows(tables: &mut [Table], ranks: &dyn Communicator, threads: &Threads) -> Result<()> {
-    let divided = |table: &&mut Table| table.is_dynamic() && table.shard().is_some();
+    share_trained_oov_rows(tables, ranks)?;
+    let divided = |table: &&mut Table| table.is_dynamic() && table.shard().is_some() && !table.admits();
     tables.iter_mut().filter(|table| !divided(table)).for_each(|table| table.fill_oov_row(threads));
     let mut words = Vec::new();
     tables.iter_mut().filter(divided).for_each(|table| table.oov_sums(threads).push_words(&mut words));
@@ -160,6 +168,33 @@ pub fn fill_oov_rows(tables: &mut [Table], ranks: &dyn Communicator, threads: &T
                 sums
             });
         table.set_oov_row(&joined.expect("a run has a rank"));
+    }
+    Ok(())
+}
+
+/// Gives the OOV rows that the first rank has trained, with all that is kept of them, to the others.
+fn share_trained_oov_rows(tables: &mut [Table], ranks: &dyn Communicator) -> Result<()> {
+    let trained = |table: &&mut Table| table.admits() && table.shard().is_some();
+    let mut words = Vec::new();
+    let mut any = false;
+    for table in tables.iter_mut().filter(trained) {
+        any = true;
+        if table.trains_oov_row() {
+            for (field, width) in table.row_fields() {
+                words.extend(table.field(field)[..width].iter().map(|value| value.to_bits()));
+            }
+        }
+    }
+    if !any || ranks.size() == 1 {
+        return Ok(());
+    }
+    let mut received = Messages::default();
+    ranks.all_gather(Channel::Step, &words, &mut received)?;
+    let mut values = received.get(0).iter().map(|&word| f32::from_bits(word));
+    for table in tables.iter_mut().filter(trained) {
+        for (field, width) in table.row_fields() {
+            table.field_mut(field)[..width].iter_mut().zip(&mut values).for_each(|(to, value)| *to = value);
+        }
     }
     Ok(())
 }

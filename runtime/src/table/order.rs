@@ -56,16 +56,21 @@ impl Table {
         self.kept_ids.as_ref().expect("a table whose rows are summed keeps their ids")
     }
 
-    /// Puts the positions of `rows` (row numbers, each once) into the order of sums, without the
-    /// OOV row, and says where the buckets lie in them. After [`Table::keep_ids`].
+    /// Puts the positions of `rows` (row numbers, each once) into the order of sums, without an OOV
+    /// row that is not trained here (one that is comes first), and says where the buckets lie in them. After [`Table::keep_ids`].
     pub fn order_rows(&self, rows: &[u32], order: &mut Vec<u32>, buckets: &mut LeafRange) {
         let sharding = self.kept().sharding;
-        let mut keyed: Vec<(u32, u64, u32)> = (0..)
+        let is_oov = |row: u32| row == 0 && self.is_dynamic();
+        let mut keyed: Vec<(u32, Option<u64>, u32)> = (0..)
             .zip(rows)
-            .filter(|&(_, &row)| row != 0 || !self.is_dynamic())
-            .map(|(at, &row)| {
-                let id = self.id_of(row);
-                (sharding.bucket(id), id, at)
+            .filter(|&(_, &row)| !is_oov(row) || self.trains_oov_row())
+            .map(|(at, &row)| match is_oov(row) {
+                // The first bucket is the first rank's.
+                true => (0, None, at),
+                false => {
+                    let id = self.id_of(row);
+                    (sharding.bucket(id), Some(id), at)
+                }
             })
             .collect();
         keyed.sort_unstable();

@@ -18,6 +18,9 @@ fn spec(name: &str, kind: TableKind, init: Init) -> schema::TableSpec {
         update: 0,
         reads_frequency: true,
         update_rule: UpdateRule::Sparse,
+        frozen: false,
+        vectors: None,
+        admission: None,
         location: "t.din:1:1".into(),
     }
 }

@@ -11,6 +11,7 @@ mod diverged;
 mod gather;
 mod profile;
 mod setup;
+mod vectors;
 mod watch;
 
 pub use profile::{RankProfile, TrainingProfile};
@@ -25,6 +26,7 @@ use crate::evaluate::{Report, evaluate};
 use crate::run_dir::{Best, EpochLine};
 use crate::session::{DataPass, OnSignal, PassEvent};
 use crate::signal;
+use crate::table::AdmittedIds;
 use crate::{Error, Result};
 use ahead::{StepBatch, StepBatches};
 use din_program::Program;
@@ -100,12 +102,16 @@ fn only_warnings(event: Event, observe: &mut dyn FnMut(Event)) {
 }
 
 fn drive(run: &mut TrainingRun, options: &TrainingOptions, observe: &mut dyn FnMut(Event)) -> Result<Summary> {
+    let given = if run.fresh { vectors::load(run, options)? } else { Vec::new() };
     let begun = !run.fresh || gather(run, options, observe)?;
     if begun && run.fresh && run.position.epoch < run.epochs {
         // The first window is read while these passes go on.
         run.ahead = Some(first_stream(run)?);
     }
     let mut stopped = !begun || run.fresh && !(check(run, observe)? && count(run, observe)?);
+    if !stopped {
+        vectors::report(run, &given, observe)?;
+    }
     run.session.set_profile(options.profile)?;
     while run.position.epoch < run.epochs && !stopped && !ends_early(run, observe)? {
         if run.any_rank(signal::asked())? {
@@ -176,29 +182,30 @@ fn gather(run: &mut TrainingRun, options: &TrainingOptions, observe: &mut dyn Fn
 
 /// The counting pass; false where Ctrl-C came between.
 fn count(run: &mut TrainingRun, observe: &mut dyn FnMut(Event)) -> Result<bool> {
-    let train = run.train.clone();
-    if run.ranks.size() > 1 {
-        let mut counted = run.session.id_frequencies();
-        if counted.is_empty() {
-            return Ok(true);
-        }
-        let whole = read_once(run, &train, DataPass::Counting, observe, |run, batch| {
-            counted.iter_mut().for_each(|(_, frequencies)| frequencies.add(&run.program.schema, batch));
-            Ok(())
-        })?;
-        if whole {
-            run.session.join_frequencies(counted)?;
-        }
-        return Ok(whole);
-    }
+    let (train, program) = (run.train.clone(), run.program.clone());
     let mut counters = run.session.frequency_counters();
-    if counters.is_empty() {
+    let mut counted = run.session.id_frequencies();
+    // By row where every id has one and this rank has all rows, else by id.
+    match run.ranks.size() {
+        1 => counted.retain(|(table, _)| program.tables[*table].admission.is_some()),
+        _ => counters.clear(),
+    }
+    if counters.is_empty() && counted.is_empty() {
         return Ok(true);
     }
-    let whole =
-        read_once(run, &train, DataPass::Counting, observe, |run, batch| run.session.count(&mut counters, batch))?;
+    let whole = read_once(run, &train, DataPass::Counting, observe, |run, batch| {
+        counted.iter_mut().for_each(|(_, frequencies)| frequencies.add(&program.schema, batch));
+        run.session.count(&mut counters, batch)
+    })?;
     if whole {
         run.session.finish_counting(counters)?;
+        for AdmittedIds { table, admitted, counted } in run.session.join_frequencies(counted)? {
+            observe(Event::Note(format!(
+                "table `{}`: {admitted} of {counted} ids in the training data are admitted, {} read the OOV row",
+                program.tables[table].name,
+                counted - admitted
+            )));
+        }
     }
     Ok(whole)
 }
@@ -245,7 +252,7 @@ fn epoch(run: &mut TrainingRun, options: &TrainingOptions, observe: &mut dyn FnM
         Some(batches) => batches,
         None => first_stream(run)?,
     };
-    let mut batches = StepBatches::start(batches, run.session.row_asker())?;
+    let mut batches = StepBatches::start(batches, run.session.row_asker()?)?;
     match steps(run, options, &mut batches, observe) {
         Ok(true) => drop(batches),
         Ok(false) => return Ok(false),

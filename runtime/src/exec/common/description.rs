@@ -36,6 +36,14 @@ pub fn check_description(program: &Program) -> Result<(), CheckError> {
     }
     for table in &program.tables {
         within(&table.location, "update", table.update, program.updates.len())?;
+        let update = &program.updates[table.update as usize];
+        if table.frozen && !(update.slots.is_empty() && update.schedule.phases.is_empty()) {
+            return Err(error(&table.location, "it is frozen and has an update".into()));
+        }
+        let chooses = matches!(table.kind, TableKind::Dynamic { .. }) && !table.frozen;
+        if table.admission.is_some() && !chooses {
+            return Err(error(&table.location, "it admits ids and has nothing to choose from, or is frozen".into()));
+        }
         for &feature in &table.features {
             within(&table.location, "feature", feature, schema.features.len())?;
             let served = &schema.features[feature as usize];

@@ -16,8 +16,8 @@ pub struct Lookup {
     pub view: Option<View>,
 }
 
-/// By table: each feature at its ids, in the groups that have gradients for it, or both. The
-/// program was checked.
+/// By table: each feature at its ids, in the groups that have gradients for it, or both; none of a
+/// frozen table, whose rows are not updated. The program was checked.
 pub fn lookups(program: &Program) -> Vec<Vec<Lookup>> {
     let train = &program.train;
     let of_feature = |t: usize, feature: usize, number: u32| -> Vec<Lookup> {
@@ -41,6 +41,9 @@ pub fn lookups(program: &Program) -> Vec<Vec<Lookup>> {
         all
     };
     let of_table = |(t, table): (usize, &din_program::schema::TableSpec)| {
+        if table.frozen {
+            return Vec::new();
+        }
         table.features.iter().enumerate().flat_map(|(feature, &number)| of_feature(t, feature, number)).collect()
     };
     program.tables.iter().enumerate().map(of_table).collect()

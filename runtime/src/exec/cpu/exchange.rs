@@ -104,6 +104,8 @@ impl CpuExecutor {
     /// # Errors
     /// Another rank failed.
     pub fn exchange_rows(&mut self, tables: &[Table], fetched: &[FetchedRows]) -> Result<(), ExecError> {
+        // Of frozen tables there are no sums.
+        self.exchange.sums.resize_with(self.program.tables.len(), RowSums::default);
         self.exchange_sums(tables, fetched, SumTree::OverRanks)?;
         self.order_rows(tables, true)
     }

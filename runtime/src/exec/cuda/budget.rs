@@ -64,6 +64,9 @@ mod tests {
             features: vec![],
             reads_frequency: false,
             update_rule,
+            frozen: false,
+            vectors: None,
+            admission: None,
             location: String::new(),
         };
         let specs: Vec<schema::TableSpec> = sizes.iter().enumerate().map(spec).collect();

@@ -23,7 +23,7 @@ pub(super) struct RowOrder {
 
 impl RowOrder {
     /// Orders the rows that a batch reads, by features; or all rows. Rows are below the table's
-    /// number of them. The OOV row, which no batch of training reads, is not among all.
+    /// number of them. An OOV row that no batch of training reads is not among all.
     pub fn set(&mut self, table: &Table, batch: &[Vec<u32>], all: bool) {
         let Self { rows, positions, distinct, order, buckets } = self;
         rows.iter().for_each(|&row| positions[row as usize] = None);
@@ -77,6 +77,9 @@ mod tests {
             features: vec![],
             reads_frequency: false,
             update_rule: UpdateRule::Sparse,
+            frozen: false,
+            vectors: None,
+            admission: None,
             location: String::new(),
         };
         let ids: Vec<u64> = (0..40).map(|k| k * 977 % 1009).collect();

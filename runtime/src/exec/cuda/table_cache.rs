@@ -336,6 +336,9 @@ mod tests {
             features: vec![],
             reads_frequency: false,
             update_rule: UpdateRule::Sparse,
+            frozen: false,
+            vectors: None,
+            admission: None,
             location: String::new(),
         };
         Table::new(&spec, &[], 1).unwrap()

@@ -19,13 +19,14 @@ pub struct DistinctIds {
 }
 
 impl DistinctIds {
-    /// Collects the ids of a table's features, and gives each element's position among the distinct
-    /// ones. `owner` is `None` for a table that every rank has: its ids stay in the order of their
-    /// first occurrence.
+    /// Collects the ids of a table's features, each as `known` has it, and gives each element's
+    /// position among the distinct ones. `owner` is `None` for a table that every rank has: its ids
+    /// stay in the order of their first occurrence.
     pub fn collect<'a>(
         &mut self,
         columns: impl Iterator<Item = &'a [u64]> + Clone,
         positions: &mut [Vec<u32>],
+        mut known: impl FnMut(u64) -> u64,
         owner: impl Fn(u64) -> Option<usize>,
         ranks: usize,
     ) {
@@ -36,7 +37,7 @@ impl DistinctIds {
         self.slots.resize((2 * elements).next_power_of_two().max(16), 0);
         for (ids, positions) in columns.zip(&mut *positions) {
             positions.clear();
-            positions.extend(ids.iter().map(|&id| self.number(id)));
+            positions.extend(ids.iter().map(|&id| self.number(known(id))));
         }
         self.owners.extend(self.found.iter().map(|&id| owner(id).map_or(0, |rank| rank as u16)));
         self.begins.clear();
@@ -111,7 +112,7 @@ mod tests {
             for ranks in [1, 3, 4] {
                 let mut positions = vec![vec![9; 3], Vec::new()];
                 let owner = |id: u64| Some((id % 5) as usize % ranks);
-                distinct.collect([&a[..], &b[..]].into_iter(), &mut positions, owner, ranks);
+                distinct.collect([&a[..], &b[..]].into_iter(), &mut positions, |id| id, owner, ranks);
                 for (ids, positions) in [&a, &b].into_iter().zip(&positions) {
                     let found: Vec<u64> = positions.iter().map(|&at| distinct.ids[at as usize]).collect();
                     assert_eq!(*ids, found);

@@ -16,6 +16,7 @@ use crate::threads::Threads;
 use crate::{Error, Result};
 use din_program::Program;
 use distinct::DistinctIds;
+use rustc_hash::FxHashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// First word of a message of ids: its rank goes on.
@@ -51,6 +52,9 @@ pub struct RowAsker {
     plan: Arc<ShardPlan>,
     ranks: Arc<dyn Communicator>,
     threads: Arc<Threads>,
+    /// By table, the ids that have rows, where training gives no others any: none of them before
+    /// [`RowAsker::set_admitted`].
+    admitted: Arc<Vec<Option<FxHashSet<u64>>>>,
 }
 
 impl RowAsker {
@@ -60,7 +64,11 @@ impl RowAsker {
         ranks: Arc<dyn Communicator>,
         threads: Arc<Threads>,
     ) -> Self {
-        Self { program, plan, ranks, threads }
+        Self { program, plan, ranks, threads, admitted: Arc::default() }
+    }
+
+    pub(super) fn set_admitted(&mut self, admitted: Vec<Option<FxHashSet<u64>>>) {
+        self.admitted = Arc::new(admitted);
     }
 
     /// Asks for the rows of the next batch to train, ahead of its step. Every rank does, each for
@@ -101,7 +109,23 @@ impl RowAsker {
             positions.resize_with(tables[t].features.len(), Vec::new);
             let columns = tables[t].features.iter().map(|&f| batch.map_or(&[][..], |batch| &batch.ids[f as usize]));
             let shard = self.plan.shard(t);
-            lock(ids).collect(columns, positions, |id| shard.map(|sharding| sharding.owner(id)), self.ranks.size());
+            // Ids without a row are one to training, the first of them, and ask the first rank for
+            // its OOV row. Each owner has one to read.
+            let admitted = match purpose {
+                Purpose::Training => self.admitted.get(t).and_then(Option::as_ref),
+                Purpose::Reading => None,
+            };
+            let mut stand_in = None;
+            let known = |id: u64| match admitted {
+                Some(admitted) if !admitted.contains(&id) => *stand_in.get_or_insert(id),
+                Some(_) | None => id,
+            };
+            let owner = |id: u64| {
+                let sharding = shard?;
+                let admitted = admitted.is_none_or(|admitted| admitted.contains(&id));
+                Some(if admitted { sharding.owner(id) } else { 0 })
+            };
+            lock(ids).collect(columns, positions, known, owner, self.ranks.size());
         });
         send.clear();
         for rank in 0..self.ranks.size() {

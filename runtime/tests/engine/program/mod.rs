@@ -285,6 +285,9 @@ pub fn program() -> Program {
             update: 0,
             reads_frequency: false,
             update_rule: UpdateRule::Sparse,
+            frozen: false,
+            vectors: None,
+            admission: None,
             location: location(),
         }],
         parameters: vec![Parameter {

@@ -281,7 +281,8 @@ impl<D: Driver> CudaExecutor<D> {
         self.model.uploaded = false;
         self.run_phases(ranks, kernels, &part)?;
         let fetched = inputs.fetched.expect("the batch was checked: its rows are fetched");
-        for (table, rows) in fetched.iter().enumerate() {
+        let frozen = |table: usize| kernels.program.tables[table].frozen;
+        for (table, rows) in fetched.iter().enumerate().filter(|(table, _)| !frozen(*table)) {
             let sums = ranks.rows.fetched_sums(table, rows.count);
             if let Some(summed) = part.of_tables.tables.iter().find(|summed| summed.table == table) {
                 self.driver.read(part.bases.resolve(summed.sums), bytes_of_mut(sums))?;

@@ -289,7 +289,7 @@ impl<D: Driver> CudaExecutor<D> {
     ) -> Result<TableUpdates, DeviceError> {
         let program = self.program.clone();
         let mut lookups = Vec::with_capacity(program.tables.len());
-        for (table, spec) in program.tables.iter().enumerate() {
+        for (table, spec) in program.tables.iter().enumerate().filter(|(_, spec)| !spec.frozen) {
             let features = self.lookups[table].iter().map(|lookup| self.feature_rows(inputs, step, table, lookup));
             let features = features.collect::<Result<_, _>>()?;
             let rows = match inputs.fetched {
