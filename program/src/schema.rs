@@ -5,7 +5,7 @@
 mod metric;
 mod source;
 
-pub use metric::{Direction, GroupBy, GroupWeight, Metric, MetricKind, MetricName, RankedMeasure};
+pub use metric::{Direction, GroupBy, GroupWeight, Metric, MetricKind, MetricName, RankedMeasure, SliceBy, Slicing};
 
 pub use source::{
     Boundaries, CalendarPart, ColumnValue, ColumnValues, Combination, DataStatistic, DataStatisticKind, FeatureSource,
@@ -413,6 +413,10 @@ pub enum OutputPurpose {
     Written,
     /// A metric is over the samples for which it is not 0: `auc(click) where user.new`.
     Condition,
+    /// A sample counts so much in a metric: `auc(click, sample_weight = importance)`.
+    SampleWeight,
+    /// The rows of a metric are sliced by it: `auc(click) by buckets(ad.price, [1, 10])`.
+    Slice,
 }
 
 /// A vector per sample that inference computes beside predictions and loss.

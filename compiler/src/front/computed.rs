@@ -226,7 +226,7 @@ impl<'a> Elaborator<'a> {
         }
     }
 
-    fn boundaries(&mut self, scope: &mut NameScope<'a>, e: &'a Expr) -> Option<Vec<f32>> {
+    pub(super) fn boundaries(&mut self, scope: &mut NameScope<'a>, e: &'a Expr) -> Option<Vec<f32>> {
         let value = self.expr(scope, e);
         let ExprValue::List(items) = value else {
             if !matches!(value, ExprValue::Poison) {

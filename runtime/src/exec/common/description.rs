@@ -5,7 +5,7 @@ use super::CheckError;
 use din_program::Program;
 use din_program::schema::{
     Boundaries, ColumnValues, Combination, DataStatistic, DataStatisticKind, Distribution, Feature, FeatureKind,
-    FeatureSource, GroupBy, KeyType, Made, MetricKind, OutputPurpose, Replacement, Step, TableKind,
+    FeatureSource, GroupBy, KeyType, Made, Metric, MetricKind, OutputPurpose, Replacement, SliceBy, Step, TableKind,
 };
 
 /// A contradiction is an error with the location of the part that has it.
@@ -55,6 +55,14 @@ pub fn check_description(program: &Program) -> Result<(), CheckError> {
             return Err(error(&label.location, format!("the distribution of {} does not fit it", prediction.name)));
         }
     }
+    let of_metric = |metric: &Metric, index: u32, purpose: OutputPurpose| {
+        within("", "output", index, program.outputs.len())?;
+        let output = &program.outputs[index as usize];
+        match output.purpose == purpose && output.width == 1 {
+            true => Ok(()),
+            false => Err(error(&output.location, format!("metric {} cannot read it", metric.name))),
+        }
+    };
     for metric in &program.metrics {
         within("", "prediction", metric.prediction, program.predictions.len())?;
         let of_classes = program.predictions[metric.prediction as usize].distribution == Distribution::Bernoulli;
@@ -62,26 +70,36 @@ pub fn check_description(program: &Program) -> Result<(), CheckError> {
             return Err(error("", format!("metric {} does not fit its prediction", metric.name)));
         }
         if let Some(condition) = metric.condition {
-            within("", "output", condition, program.outputs.len())?;
-            let output = &program.outputs[condition as usize];
-            if output.purpose != OutputPurpose::Condition || output.width != 1 {
-                return Err(error(&output.location, format!("it is no condition of metric {}", metric.name)));
+            of_metric(metric, condition, OutputPurpose::Condition)?;
+        }
+        if let Some(weight) = metric.sample_weight {
+            of_metric(metric, weight, OutputPurpose::SampleWeight)?;
+            if !metric.kind.name().takes_weights() {
+                return Err(error("", format!("metric {} takes no weights", metric.name)));
             }
         }
         if let MetricKind::Ranked { k: 0, .. } = metric.kind {
             return Err(error("", format!("metric {} counts no samples", metric.name)));
         }
-        match metric.kind.grouping() {
-            None => {}
-            Some(GroupBy::Key(key)) => within("", "key", key, schema.keys.len())?,
-            Some(by @ (GroupBy::Feature(k) | GroupBy::Common(k))) => {
-                within("", "feature", k, schema.features.len())?;
-                let feature = &schema.features[k as usize];
-                let dense = matches!(feature.kind, FeatureKind::Dense { .. });
-                let common = matches!(by, GroupBy::Common(_));
-                if dense || feature.sequence.is_some() || feature.common != common {
-                    let why = format!("metric {} groups rows by {}", metric.name, feature.path());
-                    return Err(error(&feature.location, why));
+        let slices = metric.slices.iter().map(|slicing| &slicing.by);
+        for by in metric.kind.grouping().map(SliceBy::Value).iter().chain(slices) {
+            match by {
+                SliceBy::Value(GroupBy::Key(key)) => within("", "key", *key, schema.keys.len())?,
+                SliceBy::Value(by @ (GroupBy::Feature(k) | GroupBy::Common(k))) => {
+                    within("", "feature", *k, schema.features.len())?;
+                    let feature = &schema.features[*k as usize];
+                    let dense = matches!(feature.kind, FeatureKind::Dense { .. });
+                    let common = matches!(by, GroupBy::Common(_));
+                    if dense || feature.sequence.is_some() || feature.common != common {
+                        let why = format!("metric {} groups rows by {}", metric.name, feature.path());
+                        return Err(error(&feature.location, why));
+                    }
+                }
+                SliceBy::Bucket { output, boundaries } => {
+                    of_metric(metric, *output, OutputPurpose::Slice)?;
+                    if !boundaries.is_sorted_by(|a, b| a < b) {
+                        return Err(error("", format!("metric {} has boundaries that do not ascend", metric.name)));
+                    }
                 }
             }
         }
