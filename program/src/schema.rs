@@ -9,7 +9,7 @@ pub use metric::{Direction, GroupBy, GroupWeight, Metric, MetricKind, MetricName
 
 pub use source::{
     Boundaries, CalendarPart, ColumnValue, ColumnValues, Combination, DataStatistic, DataStatisticKind, FeatureSource,
-    Made, Missing, Replacement, Step, ValueRule,
+    LARGEST_GAP, Made, Missing, Replacement, Step, ValueRule,
 };
 
 use serde::{Deserialize, Serialize};

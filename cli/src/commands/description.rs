@@ -135,6 +135,7 @@ impl Description {
                     let made = match combination {
                         Combination::Cross { .. } => "cross",
                         Combination::Equal { .. } => "equality",
+                        Combination::Gap { .. } => "gap",
                         Combination::Overlap { .. } => "overlap",
                     };
                     kind += &format!(", {made} of {}", parts.join(", "));

@@ -9,7 +9,8 @@ use crate::graph::Shape;
 use din_grammar::ast::{self, EmbeddingTarget};
 use din_grammar::{Diagnostic, Span};
 use din_program::schema::{
-    ColumnValues, Feature, FeatureKind, FeatureSource, Init, KeyType, Made, TableKind, TableSpec, UpdateRule,
+    ColumnValues, Combination, Feature, FeatureKind, FeatureSource, Init, KeyType, Made, TableKind, TableSpec,
+    UpdateRule,
 };
 use std::rc::Rc;
 
@@ -342,6 +343,7 @@ pub(super) enum IdOrigin {
     Buckets,
     Calendar,
     Cross,
+    Gap,
 }
 
 /// What was hashed.
@@ -354,7 +356,10 @@ pub(super) enum ColumnIds {
 impl IdOrigin {
     pub(super) fn of(feature: &Feature) -> Self {
         match &feature.source {
-            FeatureSource::Features(_) => Self::Cross,
+            FeatureSource::Features(Combination::Gap { .. }) => Self::Gap,
+            FeatureSource::Features(
+                Combination::Cross { .. } | Combination::Equal { .. } | Combination::Overlap { .. },
+            ) => Self::Cross,
             FeatureSource::Rule { rule, .. } => match (&rule.makes, rule.holds) {
                 (Made::HashedId { .. }, ColumnValues::Strings) => Self::Hashed(ColumnIds::Strings),
                 (Made::HashedId { .. }, ColumnValues::Integers | ColumnValues::Numbers { .. }) => {
@@ -377,6 +382,7 @@ impl IdOrigin {
             Self::Buckets => " of buckets",
             Self::Calendar => " of dates and times",
             Self::Cross => " of a cross",
+            Self::Gap => " of buckets of a gap",
         }
     }
 }

@@ -228,7 +228,7 @@ pub fn hashed_id(id: u64, size: u64) -> u64 {
 }
 
 #[inline]
-fn number(value: RawValue, steps: &[Step]) -> Result<f64, Refused> {
+pub(super) fn number(value: RawValue, steps: &[Step]) -> Result<f64, Refused> {
     let given = match value {
         RawValue::Number(number) => number,
         RawValue::Integer(integer) => integer as f64,

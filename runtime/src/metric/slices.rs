@@ -310,6 +310,14 @@ impl Row<'_> {
                 return SliceValue::Combination(of.iter().map(|&part| self.feature(part)).collect());
             }
             FeatureSource::Features(Combination::Cross { size: Some(_), .. }) => return SliceValue::Integer(id as i64),
+            FeatureSource::Features(Combination::Gap { makes, .. }) => {
+                let Made::Bucket { boundaries: Boundaries::Given(boundaries), .. } = makes else {
+                    unreachable!("{NUMBERS}")
+                };
+                // A missing gap is in one more bucket.
+                let missing = id > boundaries.len() as u64;
+                return if missing { SliceValue::Missing } else { bucket(boundaries, id) };
+            }
             FeatureSource::Features(Combination::Equal { .. } | Combination::Overlap { .. })
             | FeatureSource::ListMark { .. } => unreachable!("{NUMBERS}"),
             FeatureSource::Rule { rule, .. } => rule,

@@ -5,7 +5,8 @@ use super::CheckError;
 use din_program::Program;
 use din_program::schema::{
     Boundaries, ColumnValues, Combination, DataStatistic, DataStatisticKind, Distribution, Feature, FeatureKind,
-    FeatureSource, GroupBy, KeyType, Made, Metric, MetricKind, OutputPurpose, Replacement, SliceBy, Step, TableKind,
+    FeatureSource, GroupBy, KeyType, LARGEST_GAP, Made, Metric, MetricKind, OutputPurpose, Replacement, SliceBy, Step,
+    TableKind,
 };
 
 /// A contradiction is an error with the location of the part that has it.
@@ -187,7 +188,7 @@ fn check_sources(program: &Program) -> Result<(), CheckError> {
                         && ids(part)
                         && (part.common || !feature.common)
                         && match combination {
-                            Combination::Cross { .. } | Combination::Equal { .. } => {
+                            Combination::Cross { .. } | Combination::Equal { .. } | Combination::Gap { .. } => {
                                 part.sequence.is_none() || part.sequence == feature.sequence
                             }
                             Combination::Overlap { .. } => feature.sequence.is_none(),
@@ -198,6 +199,7 @@ fn check_sources(program: &Program) -> Result<(), CheckError> {
                     Combination::Equal { .. } | Combination::Overlap { .. } => {
                         feature.kind == (FeatureKind::Dense { width: 1 })
                     }
+                    Combination::Gap { makes, missing, .. } => gap_fits(feature, makes, missing.as_ref()),
                 };
                 let parts = combination.parts().iter().map(|&part| schema.features.get(part as usize));
                 if combination.parts().is_empty() || !made || !parts.into_iter().all(|part| part.is_some_and(fits)) {
@@ -227,6 +229,32 @@ fn check_sources(program: &Program) -> Result<(), CheckError> {
         }
     }
     Ok(())
+}
+
+/// Whether what is made of gaps are values of the feature, whatever the gap.
+fn gap_fits(feature: &Feature, makes: &Made, missing: Option<&Replacement>) -> bool {
+    let in_range = |steps: &[Step]| Step::range(steps, (-LARGEST_GAP, LARGEST_GAP)).is_some();
+    let number = feature.kind == (FeatureKind::Dense { width: 1 });
+    let fits = match makes {
+        Made::Mark => number,
+        Made::Number { steps } => number && in_range(steps),
+        Made::Bucket { steps, boundaries: Boundaries::Given(given) } => {
+            let holds = matches!(feature.kind, FeatureKind::Fixed { size, .. } if size > given.len() as u64);
+            holds && in_range(steps) && given.is_sorted()
+        }
+        Made::Bucket { boundaries: Boundaries::Quantiles { .. }, .. }
+        | Made::Id
+        | Made::FixedId { .. }
+        | Made::HashedId { .. }
+        | Made::Calendar { .. } => false,
+    };
+    let replaced = match missing {
+        None => true,
+        Some(Replacement::Number(_)) => number,
+        Some(Replacement::Id(_)) => !number,
+        Some(Replacement::Text(_) | Replacement::OwnId) => false,
+    };
+    fits && replaced
 }
 
 /// Whether ids of the feature are rows, or become rows, of such a table.
