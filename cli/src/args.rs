@@ -102,6 +102,7 @@ pub enum Verb {
     /// Measure a trained run on data with labels
     #[command(
         after_help = "Example:\n  din eval run/ --data test.parquet\n  din eval run/ --data test.parquet --json\n  \
+                            din eval run/ --data test.parquet --by user.city\n  \
                             din eval run/ --data test.parquet --tables bf16   # what half the memory would cost"
     )]
     Eval(EvalArgs),

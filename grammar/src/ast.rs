@@ -275,7 +275,7 @@ pub enum MemberKind {
     Train(Train),
     /// `report auc(click), gauc(click, by = user_id)`
     Report {
-        metrics: Vec<Expr>,
+        metrics: Vec<ReportedMetric>,
     },
     /// `assert parameters(dense) < 1_000_000`
     /// `output query = e`
@@ -291,6 +291,13 @@ pub enum MemberKind {
         groups: Vec<Ident>,
         by: Ident,
     },
+}
+
+/// `auc(bought) where click.label by user.city`: a metric, and what slices its rows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReportedMetric {
+    pub metric: Expr,
+    pub by: Option<Expr>,
 }
 
 /// `(keep last 100)`, `(keep first 20)`

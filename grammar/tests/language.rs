@@ -355,6 +355,11 @@ fn missing(m: &MissingDecl) -> String {
     format!(" missing{value}{replacement}{mark}")
 }
 
+fn reported(r: &ReportedMetric) -> String {
+    let by = r.by.as_ref().map(|by| format!(" by {}", show(by))).unwrap_or_default();
+    format!("{}{by}", show(&r.metric))
+}
+
 fn setting(s: &Setting) -> String {
     let updates = s.updates.as_ref().map(|u| format!("with {} updates", if u.dense { "dense" } else { "sparse" }));
     let weights: Vec<&str> = s.weights.iter().map(|path| path.name.as_str()).collect();
@@ -413,7 +418,7 @@ fn member(m: &Member) -> String {
         MemberKind::Layer(l) => format!("layer {} {}", l.name.name, show(&l.value)),
         MemberKind::Predict { target, distribution } => format!("predict {} {}", target.name, show(distribution)),
         MemberKind::Train(t) => format!("train {{{}}}", list(t.settings.iter().map(setting).collect())),
-        MemberKind::Report { metrics } => format!("report {}", list(metrics.iter().map(show).collect())),
+        MemberKind::Report { metrics } => format!("report {}", list(metrics.iter().map(reported).collect())),
         MemberKind::Output { name, value } => format!("output {} {}", name.name, show(value)),
         MemberKind::Assert { condition } => format!("assert {}", show(condition)),
         MemberKind::Common { groups, by } => format!("common {} by {}", names(groups), by.name),
@@ -442,7 +447,7 @@ fn members() {
         "predict click (bernoulli logit=(net (concat a b)))",
         "train {loss (Add (cross_entropy click) (where (Multiply 0.5 (cross_entropy long_view)) present)); \
          optimizer (adam lr=lr) with dense updates; optimizer (sgd 0.1) with sparse updates for tower.unit.0, good; batch 1024; clip global_norm 5; admit when frequency >= 5}",
-        "report (auc click); (gauc click by=user_id)",
+        "report (auc click) by user_id; (gauc click by=user_id)",
         "assert (Less (memory tables) 24:GiB)",
         "common user,visited by request_id",
     ];

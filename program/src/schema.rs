@@ -5,11 +5,11 @@
 mod metric;
 mod source;
 
-pub use metric::{Direction, GroupBy, GroupWeight, Metric, MetricKind, MetricName, RankedMeasure};
+pub use metric::{Direction, GroupBy, GroupWeight, Metric, MetricKind, MetricName, RankedMeasure, SliceBy, Slicing};
 
 pub use source::{
     Boundaries, CalendarPart, ColumnValue, ColumnValues, Combination, DataStatistic, DataStatisticKind, FeatureSource,
-    Made, Missing, Replacement, Step, ValueRule,
+    LARGEST_GAP, Made, Missing, Replacement, Step, ValueRule,
 };
 
 use serde::{Deserialize, Serialize};
@@ -446,6 +446,10 @@ pub enum OutputPurpose {
     Written,
     /// A metric is over the samples for which it is not 0: `auc(click) where user.new`.
     Condition,
+    /// A sample counts so much in a metric: `auc(click, sample_weight = importance)`.
+    SampleWeight,
+    /// The rows of a metric are sliced by it: `auc(click) by buckets(ad.price, [1, 10])`.
+    Slice,
 }
 
 /// A vector per sample that inference computes beside predictions and loss.

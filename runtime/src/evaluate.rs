@@ -3,10 +3,11 @@
 
 use crate::comm::Communicator;
 use crate::data::Dataset;
-use crate::metric::{Detail, MetricValue, Metrics};
+use crate::metric::{Detail, MetricValue, Metrics, Slice, SliceContext, Slices, Undefined};
 use crate::session::{DataPass, InferenceOptions, OnSignal, PassEvent, Session, infer_all};
 use crate::{Error, Result};
 use din_program::TablePrecision;
+use din_program::schema::Slicing;
 use serde_json::{Map, Value, json};
 use std::fmt;
 use std::sync::Arc;
@@ -36,32 +37,53 @@ impl Report {
             .values
             .iter()
             .map(|v| {
-                let mut line = json!({ "name": v.name, "value": v.value.as_ref().ok() });
-                if let Err(why) = &v.value {
-                    line["undefined"] = json!(why.to_string());
-                }
-                match v.detail {
-                    Detail::Area { positives, negatives } => {
-                        line["positives"] = json!(positives);
-                        line["negatives"] = json!(negatives);
-                    }
-                    Detail::Gauc { groups, skipped_groups, skipped_rows } => {
-                        line["groups"] = json!(groups);
-                        line["one_class_groups_left_out"] = json!(skipped_groups);
-                        line["their_rows"] = json!(skipped_rows);
-                    }
-                    Detail::Ranked { groups, skipped_groups, skipped_rows } => {
-                        line["groups"] = json!(groups);
-                        line["groups_without_positives_left_out"] = json!(skipped_groups);
-                        line["their_rows"] = json!(skipped_rows);
-                    }
-                    Detail::Mean { rows } => line["labelled_rows"] = json!(rows),
+                let mut line = measured(&v.value, &v.detail);
+                line["name"] = json!(v.name);
+                if !v.slices.is_empty() {
+                    line["slices"] = v.slices.iter().map(slices).collect();
                 }
                 line
             })
             .collect();
         json!({ "rows": self.rows, "metrics": metrics })
     }
+}
+
+/// A value of a metric with what stands behind it.
+fn measured(value: &std::result::Result<f64, Undefined>, detail: &Detail) -> Value {
+    let mut line = json!({ "value": value.as_ref().ok() });
+    if let Err(why) = value {
+        line["undefined"] = json!(why.to_string());
+    }
+    match detail {
+        Detail::Area { positives, negatives } => {
+            line["positives"] = json!(positives);
+            line["negatives"] = json!(negatives);
+        }
+        Detail::Gauc { groups, skipped_groups, skipped_rows } => {
+            line["groups"] = json!(groups);
+            line["one_class_groups_left_out"] = json!(skipped_groups);
+            line["their_rows"] = json!(skipped_rows);
+        }
+        Detail::Ranked { groups, skipped_groups, skipped_rows } => {
+            line["groups"] = json!(groups);
+            line["groups_without_positives_left_out"] = json!(skipped_groups);
+            line["their_rows"] = json!(skipped_rows);
+        }
+        Detail::Mean { rows } => line["labelled_rows"] = json!(rows),
+    }
+    line
+}
+
+/// A metric on every slice of its rows.
+fn slices(of: &Slices) -> Value {
+    let slice = |slice: &Slice| {
+        let mut line = measured(&slice.value, &slice.detail);
+        line["slice"] = slice.of.to_json();
+        line["rows"] = json!(slice.rows);
+        line
+    };
+    json!({ "by": of.by, "slices": of.slices.iter().map(slice).collect::<Vec<_>>() })
 }
 
 /// What tables in BF16 change of a report.
@@ -138,10 +160,10 @@ pub fn evaluate_rounded(
     Ok(PrecisionReport { trained, rounded })
 }
 
-/// Evaluates all of `data`, which was opened with [`crate::data::ReadMode::Evaluate`]. Every rank
-/// of the run calls it and evaluates some of the rows; all get the report of one rank that
-/// evaluates them all, to the last bit. Rank 0 observes, and holds what a run of one rank would:
-/// [`Metrics`].
+/// Evaluates all of `data`, which was opened with [`crate::data::ReadMode::Evaluate`], without
+/// slices. Every rank of the run calls it and evaluates some of the rows; all get the report of one
+/// rank that evaluates them all, to the last bit. Rank 0 observes, and holds what a run of one rank
+/// would: [`Metrics`].
 ///
 /// # Errors
 /// Data that cannot be read, a prediction that is not a number, or another rank failed. An error of
@@ -155,7 +177,53 @@ pub fn evaluate(
     observe: &mut dyn FnMut(PassEvent),
 ) -> Result<Report> {
     let program = session.program().clone();
-    let mut metrics = Metrics::new(&program.predictions, &program.metrics);
+    let metrics = Metrics::new(&program.predictions, &program.metrics);
+    collect(session, data, batch, on_signal, (metrics, ranks), observe)
+}
+
+/// [`evaluate`] with the slices of the program's metrics, and each of them sliced by `more`, too.
+/// The data were opened with the [`texts`](crate::metric::texts) of the slices.
+///
+/// # Errors
+/// As [`evaluate`].
+///
+/// # Panics
+/// The data were opened without these texts.
+pub fn evaluate_slices(
+    session: &mut Session,
+    data: &Dataset,
+    batch: usize,
+    on_signal: OnSignal,
+    more: &[Slicing],
+    ranks: &Arc<dyn Communicator>,
+    observe: &mut dyn FnMut(PassEvent),
+) -> Result<Report> {
+    let program = session.program().clone();
+    let mut metrics = program.metrics.clone();
+    for metric in &mut metrics {
+        for slicing in more {
+            if metric.slices.iter().all(|own| own.by != slicing.by) {
+                metric.slices.push(slicing.clone());
+            }
+        }
+    }
+    let context = SliceContext {
+        schema: program.schema.clone(),
+        statistics: session.statistics().clone(),
+        texts: data.options().texts.clone(),
+    };
+    let metrics = Metrics::with_slices(&program.predictions, &metrics, context);
+    collect(session, data, batch, on_signal, (metrics, ranks), observe)
+}
+
+fn collect(
+    session: &mut Session,
+    data: &Dataset,
+    batch: usize,
+    on_signal: OnSignal,
+    (mut metrics, ranks): (Metrics, &Arc<dyn Communicator>),
+    observe: &mut dyn FnMut(PassEvent),
+) -> Result<Report> {
     let options = InferenceOptions { pass: DataPass::Evaluating, batch, on_signal };
     let rows = infer_all(session, data, options, ranks, observe, |first_row, batch, values| {
         metrics.push(first_row, batch, &values.predicted, &values.outputs);

@@ -33,6 +33,22 @@ fn an_executable_predicts_what_din_predicts() {
     assert!(info.out.contains("cross of user.gender, ad.cate_id") && info.out.contains("quantiles"), "{}", info.out);
     // The same run, evaluated and gone on with.
     din("eval {here}/run --data {data}", &paths).expect(0);
+    let sliced = din("eval {here}/run --data {data} --by user.city --by ad.decile", &paths).expect(0);
+    for shown in ["  by user.city\n", "  by ad.decile\n", "    missing ", " rows  "] {
+        assert!(sliced.out.contains(shown), "{shown}: {}", sliced.out);
+    }
+    // The executable slices, too.
+    let own = run(&mut Command::new(at("ranker")), "eval {here}/run --data {data} --by user.city --json", &paths);
+    let json: serde_json::Value = serde_json::from_str(&own.expect(0).out).unwrap();
+    let rows: u64 = json["metrics"][0]["slices"][0]["slices"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|slice| slice["rows"].as_u64().unwrap())
+        .sum();
+    assert_eq!(json["rows"], rows);
+    din("eval {here}/run --data {data} --by user.town_", &paths).expect(1).says("no key or feature of this name");
+    din("eval {here}/run --data {data} --by user.city --tables bf16", &paths).expect(1).says("leave one of them out");
     din("train {model} --train {data} --out {here}/run --resume --epochs 2", &paths).expect(0);
 }
 

@@ -184,6 +184,9 @@ pub struct EvalArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+    /// Print each metric by the values of a key or a categorical feature, too, such as `user.city`
+    #[arg(long, value_name = "FIELD")]
+    pub by: Vec<String>,
     /// bf16: print each metric with tables in f32 and in BF16, and the difference; on a CPU alone
     #[arg(long, value_enum, value_name = "P", default_value_t = TablesArg::F32)]
     pub tables: TablesArg,

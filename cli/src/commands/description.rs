@@ -2,7 +2,8 @@
 
 use crate::failure::Failure;
 use din_program::schema::{
-    Admission, Boundaries, ColumnValues, Combination, FeatureKind, FeatureSource, KeyType, Made, TableKind, ValueRule,
+    Admission, Boundaries, ColumnValues, Combination, FeatureKind, FeatureSource, KeyType, Made, Metric, TableKind,
+    ValueRule,
 };
 use din_program::{Program, SlotScope, Update};
 use din_runtime::bundle::GpuKernels;
@@ -141,6 +142,7 @@ impl Description {
                     let made = match combination {
                         Combination::Cross { .. } => "cross",
                         Combination::Equal { .. } => "equality",
+                        Combination::Gap { .. } => "gap",
                         Combination::Overlap { .. } => "overlap",
                     };
                     kind += &format!(", {made} of {}", parts.join(", "));
@@ -184,6 +186,11 @@ impl Description {
         let state =
             |s: &din_program::schema::State| Tensor { name: s.name.clone(), shape: s.shape.clone(), update: None };
         let report: Vec<String> = program.metrics.iter().map(|m| m.name.clone()).collect();
+        let sliced = |metric: &Metric| {
+            let by = metric.slices.iter().map(|slicing| format!(" by {}", slicing.name));
+            std::iter::once(metric.name.clone()).chain(by).collect::<String>()
+        };
+        let reported: Vec<String> = program.metrics.iter().map(sliced).collect();
         let chosen_by = match report.is_empty() {
             true => "the last epoch",
             false => part("selected metric", &report, program.training.select)?,
@@ -197,7 +204,7 @@ impl Description {
             program.training.batch,
             program.training.epochs,
             program.training.seed,
-            report.join(", ")
+            reported.join(", ")
         );
         Ok(Self {
             model: program.model.clone(),

@@ -13,8 +13,9 @@ use din_program::{Program, TablePrecision};
 use din_runtime::bundle::Bundle;
 use din_runtime::comm::{Channel, Communicator, check_agreement};
 use din_runtime::data::{Dataset, OpenOptions, ReadMode};
-use din_runtime::evaluate::{PrecisionReport, Report, evaluate, evaluate_rounded};
+use din_runtime::evaluate::{PrecisionReport, Report, evaluate_rounded, evaluate_slices};
 use din_runtime::fs::{metadata, not_an_input, write_atomically};
+use din_runtime::metric;
 use din_runtime::placement::shard_plan;
 use din_runtime::predict::{self, OutputFormat, OutputOptions};
 use din_runtime::run_dir::{OpenedRun, RunDirectory, RunRecord, same_spec};
@@ -270,21 +271,39 @@ pub fn eval(console: &Console, own: Option<&Bundle>, args: &EvalArgs, ranks: &Ar
     // Both are evaluated.
     let tables = (args.tables, TablePrecision::F32);
     let mut opened = open(console, own, &args.trained, &args.device, &cpu_options(&args.cpu), tables, ranks)?;
+    let program = opened.session.program().clone();
+    let by = args.by.iter().map(|name| metric::slicing(&program.schema, name)).collect::<Result<Vec<_>, _>>()?;
+    let texts = match args.tables {
+        TablesArg::F32 => {
+            let own = program.metrics.iter().flat_map(|metric| &metric.slices);
+            metric::texts(&program.schema, own.chain(&by))
+        }
+        TablesArg::Bf16 if by.is_empty() => Vec::new(),
+        TablesArg::Bf16 => {
+            let help = "leave one of them out";
+            let message = format!("--tables bf16 compares metrics over all rows, and --by slices them\n  help: {help}");
+            return Err(Failure::user_error(message));
+        }
+    };
     let options = OpenOptions {
         list_separator: opened.list_separator(console, args.input.list_separator),
         statistics: opened.session.statistics().clone(),
+        texts,
         ..OpenOptions::new(ReadMode::Evaluate)
     };
     let data =
         Dataset::open_with(&args.data, &opened.session.program().schema, &options).map_err(din_runtime::Error::from)?;
-    opened.check_agreement(&data, &[profiled(args.profile), stored(args.tables)], &**ranks)?;
+    let sliced = format!("slices by {}", args.by.join(", "));
+    opened.check_agreement(&data, &[profiled(args.profile), stored(args.tables), sliced], &**ranks)?;
     remark_of_left_out(console, &data);
     warn_of_reuse(console, &opened.record, &data);
     let mut progress = Progress::new(console);
     let mut observe = |event| progress.show_pass(event);
     let (session, batch) = (&mut opened.session, opened.batch);
     let report = match args.tables {
-        TablesArg::F32 => evaluate(session, &data, batch, OnSignal::Stop, ranks, &mut observe).map(Measured::Trained),
+        TablesArg::F32 => {
+            evaluate_slices(session, &data, batch, OnSignal::Stop, &by, ranks, &mut observe).map(Measured::Trained)
+        }
         TablesArg::Bf16 => {
             evaluate_rounded(session, &data, batch, OnSignal::Stop, ranks, &mut observe).map(Measured::Both)
         }
@@ -307,7 +326,10 @@ pub fn eval(console: &Console, own: Option<&Bundle>, args: &EvalArgs, ranks: &Ar
         match report {
             Measured::Trained(report) => {
                 shown(report.rows);
-                report.values.iter().for_each(|value| console.result(value.to_string()));
+                for value in &report.values {
+                    console.result(value.to_string());
+                    value.slices.iter().for_each(|slices| console.result(slices.to_string()));
+                }
             }
             Measured::Both(report) => {
                 shown(report.trained.rows);

@@ -1,5 +1,6 @@
 //! The columns of the data that a model reads: each has one type, and a label is no input.
 
+use super::computed::OF_TWO_COLUMNS;
 use super::elaborator::Elaborator;
 use din_grammar::ast::{self, ExprKind, FeatureKindName, FieldSource, IdsDecl, MemberKind};
 use din_grammar::{Diagnostic, Span};
@@ -10,6 +11,21 @@ enum ColumnKind {
     Integers,
     Strings,
     Numbers,
+    /// Whole numbers whose differences are taken: the column may also be read as ids or numbers.
+    Times,
+}
+
+impl ColumnKind {
+    /// Whether a column can be read as both.
+    fn agrees_with(self, other: ColumnKind) -> bool {
+        match (self, other) {
+            (Self::Strings, Self::Times) | (Self::Times, Self::Strings) => false,
+            (Self::Times, _) | (_, Self::Times) => true,
+            (Self::Integers | Self::Strings | Self::Numbers, Self::Integers | Self::Strings | Self::Numbers) => {
+                self == other
+            }
+        }
+    }
 }
 
 impl<'a> Elaborator<'a> {
@@ -36,11 +52,19 @@ impl<'a> Elaborator<'a> {
                         let vector = matches!(f.kind.kind, FeatureKindName::Number { width: Some(_) });
                         let list = list || vector || f.pooled.is_some();
                         match &f.source {
-                            Some(FieldSource::Computed(e)) => {
-                                for (name, span) in names_in(e) {
-                                    self.column(&mut seen, (name, span), kind, list);
+                            Some(FieldSource::Computed(e)) => match times_in(e) {
+                                Some((of_sample, times)) => {
+                                    for (place, (name, span)) in times.into_iter().enumerate() {
+                                        let list = list && !(of_sample && place == 0);
+                                        self.column(&mut seen, (name, span), ColumnKind::Times, list);
+                                    }
                                 }
-                            }
+                                None => {
+                                    for (name, span) in names_in(e) {
+                                        self.column(&mut seen, (name, span), kind, list);
+                                    }
+                                }
+                            },
                             Some(FieldSource::Column(column)) => {
                                 self.column(&mut seen, (&column.name, column.span), kind, list);
                             }
@@ -101,25 +125,45 @@ impl<'a> Elaborator<'a> {
                 ColumnKind::Integers => "int64 ids",
                 ColumnKind::Strings => "string ids",
                 ColumnKind::Numbers => "numbers",
+                ColumnKind::Times => "whole numbers",
             };
             if list { format!("lists of {what}") } else { what.to_string() }
         };
-        if let Some(&(_, k, l, first)) = seen.iter().find(|s| s.0 == name) {
-            if (k, l) != (kind, list) {
-                self.report(
-                    Diagnostic::error(
-                        "E0406",
-                        format!("the column `{name}` is read in two ways"),
-                        at,
-                        format!("as {}", text(kind, list)),
-                    )
-                    .label(first, format!("as {}", text(k, l)))
-                    .help("a column has one type: name another column with `from`"),
-                );
-            }
+        let other = |s: &&(&str, ColumnKind, bool, Span)| s.0 == name && (s.2 != list || !s.1.agrees_with(kind));
+        if let Some(&(_, k, l, first)) = seen.iter().find(other) {
+            self.report(
+                Diagnostic::error(
+                    "E0406",
+                    format!("the column `{name}` is read in two ways"),
+                    at,
+                    format!("as {}", text(kind, list)),
+                )
+                .label(first, format!("as {}", text(k, l)))
+                .help("a column has one type: name another column with `from`"),
+            );
+            return;
+        }
+        if seen.iter().any(|s| (s.0, s.1) == (name, kind)) {
             return;
         }
         seen.push((name, kind, list, at));
+    }
+}
+
+/// The columns of the `gap` or `before` that a function is of, and whether the first has one time
+/// per sample.
+fn times_in(e: &ast::Expr) -> Option<(bool, Vec<(&str, Span)>)> {
+    match &e.kind {
+        ExprKind::Unary { value, .. } => times_in(value),
+        ExprKind::Binary { left, right, .. } => times_in(left).or_else(|| times_in(right)),
+        ExprKind::Call { callee, arguments } => match &callee.kind {
+            ExprKind::Name(word) if OF_TWO_COLUMNS.contains(&word.as_str()) => {
+                let columns = arguments.iter().flat_map(|argument| names_in(&argument.value)).collect();
+                Some((word == "before", columns))
+            }
+            _ => arguments.first().and_then(|argument| times_in(&argument.value)),
+        },
+        _ => None,
     }
 }
 

@@ -5,14 +5,31 @@ use super::scope::{NameScope, Referent};
 use super::value::ExprValue;
 use din_grammar::ast::{self, BinaryOperator, Expr, ExprKind, UnaryOperator};
 use din_grammar::{Diagnostic, Span};
-use din_program::schema::{CalendarPart, Step};
+use din_program::schema::{CalendarPart, LARGEST_GAP, Step};
 
 /// What a function makes of a column.
 #[derive(Clone, Debug)]
 pub(super) struct Computed {
-    pub column: ast::Ident,
+    pub column: ColumnSource,
     pub steps: Vec<Step>,
     pub result: ComputedResult,
+}
+
+/// What a function is of.
+#[derive(Clone, Debug)]
+pub(super) enum ColumnSource {
+    Column(ast::Ident),
+    Gap(GapColumns),
+}
+
+/// The columns of `gap(later, earlier)` or `before(moment, times)`.
+#[derive(Clone, Debug)]
+pub(super) struct GapColumns {
+    pub later: ast::Ident,
+    pub earlier: ast::Ident,
+    /// The later one has one time per sample, although the field is one of a sequence.
+    pub of_sample: bool,
+    pub span: Span,
 }
 
 #[derive(Clone, Debug)]
@@ -34,8 +51,10 @@ const CALENDAR: [(&str, CalendarPart); 4] = [
     ("month", CalendarPart::Month),
 ];
 
-pub(super) const FUNCTIONS: [&str; 9] =
-    ["log", "clip", "standard", "buckets", "quantiles", "hour", "weekday", "day", "month"];
+pub(super) const FUNCTIONS: [&str; 11] =
+    ["log", "clip", "standard", "buckets", "quantiles", "hour", "weekday", "day", "month", "gap", "before"];
+/// Those of two columns.
+pub(super) const OF_TWO_COLUMNS: [&str; 2] = ["gap", "before"];
 /// Buckets of quantiles, at most.
 const MOST_BUCKETS: f64 = 65_536.0;
 
@@ -79,11 +98,73 @@ impl<'a> Elaborator<'a> {
             );
             return None;
         }
+        if let ColumnSource::Gap(gap) = &column {
+            self.gap_fits(gap, &steps, &result)?;
+        }
         Some(Computed { column, steps, result })
     }
 
+    /// Whether the function has a value for every gap: what it is of is known when a batch is put
+    /// together, where there is no row to name.
+    fn gap_fits(&mut self, gap: &GapColumns, steps: &[Step], result: &ComputedResult) -> Option<()> {
+        let refused = match result {
+            ComputedResult::Number | ComputedResult::Buckets(_) => None,
+            ComputedResult::Quantiles { .. } => Some("quantiles"),
+            ComputedResult::Calendar(_) => Some("a part of a date"),
+        };
+        let standard =
+            steps.iter().any(|step| matches!(step, Step::Standard { .. })).then_some("a standardised number");
+        if let Some(what) = refused.or(standard) {
+            let d = Diagnostic::error("E0417", format!("{what} of a gap"), gap.span, "not of a gap");
+            self.report(d.help("write `log(1 + clip(…, 0, 2_592_000))`, or `buckets(…, [3600, 86_400])`"));
+            return None;
+        }
+        if Step::range(steps, (-LARGEST_GAP, LARGEST_GAP)).is_none() {
+            let message = "this has no value for some gaps";
+            let d = Diagnostic::error("E0417", message, gap.span, "may be negative, or very large");
+            self.report(
+                d.note("times of data are at times in the wrong order")
+                    .help("limit the gap first: `log(1 + clip(gap(shown_at, made_at), 0, 2_592_000))`"),
+            );
+            return None;
+        }
+        Some(())
+    }
+
+    /// `gap(later, earlier)`, or `before(moment, times)` in a sequence.
+    fn gap(
+        &mut self,
+        scope: &NameScope<'a>,
+        word: &str,
+        e: &'a Expr,
+        arguments: &'a [ast::Argument],
+    ) -> Option<ColumnSource> {
+        let columns: Vec<ast::Ident> = arguments
+            .iter()
+            .filter(|argument| argument.is_plain() && !self.is_constant(scope, &argument.value))
+            .filter_map(|argument| match &argument.value.kind {
+                ExprKind::Name(name) | ExprKind::Text(name) => {
+                    Some(ast::Ident { name: name.clone(), span: argument.value.span })
+                }
+                _ => None,
+            })
+            .collect();
+        match <[ast::Ident; 2]>::try_from(columns) {
+            Ok([later, earlier]) if arguments.len() == 2 => {
+                Some(ColumnSource::Gap(GapColumns { later, earlier, of_sample: word == "before", span: e.span }))
+            }
+            Ok(_) | Err(_) => {
+                let message = format!("`{word}` is of two columns");
+                let d = Diagnostic::error("E0417", message, e.span, "other arguments");
+                let form = if word == "gap" { "gap(shown_at, made_at)" } else { "before(shown_at, clicked_at)" };
+                self.report(d.help(format!("name them: `{form}`")));
+                None
+            }
+        }
+    }
+
     /// The column that an expression is of; its steps are appended.
-    fn column_value(&mut self, scope: &mut NameScope<'a>, e: &'a Expr, steps: &mut Vec<Step>) -> Option<ast::Ident> {
+    fn column_value(&mut self, scope: &mut NameScope<'a>, e: &'a Expr, steps: &mut Vec<Step>) -> Option<ColumnSource> {
         match &e.kind {
             ExprKind::Unary { op: UnaryOperator::Negate, value } => {
                 let column = self.column_value(scope, value, steps)?;
@@ -99,7 +180,10 @@ impl<'a> Elaborator<'a> {
                     (false, false) => {
                         self.report(
                             Diagnostic::error("E0417", "a function of two columns", e.span, "more than one column")
-                                .help("declare a field for each, and compute with them in the network"),
+                                .help(
+                                    "declare a field for each, and compute with them in the network; the time between two \
+                                     is `gap(shown_at, made_at)`",
+                                ),
                         );
                         return None;
                     }
@@ -141,6 +225,9 @@ impl<'a> Elaborator<'a> {
                             .help("other functions are for the network"),
                     );
                     return None;
+                }
+                if OF_TWO_COLUMNS.contains(&word) {
+                    return self.gap(scope, word, e, arguments);
                 }
                 match (word, arguments.as_slice()) {
                     ("log", [x]) if plain(arguments) => {
@@ -190,7 +277,9 @@ impl<'a> Elaborator<'a> {
                 }
             }
             ExprKind::Name(_) | ExprKind::Text(_) if self.is_constant(scope, e) => self.no_column(e.span),
-            ExprKind::Name(name) | ExprKind::Text(name) => Some(ast::Ident { name: name.clone(), span: e.span }),
+            ExprKind::Name(name) | ExprKind::Text(name) => {
+                Some(ColumnSource::Column(ast::Ident { name: name.clone(), span: e.span }))
+            }
             ExprKind::Int(_) | ExprKind::Float(_) => self.no_column(e.span),
             _ => self.not_of_a_column(e.span),
         }
@@ -226,7 +315,7 @@ impl<'a> Elaborator<'a> {
         }
     }
 
-    fn boundaries(&mut self, scope: &mut NameScope<'a>, e: &'a Expr) -> Option<Vec<f32>> {
+    pub(super) fn boundaries(&mut self, scope: &mut NameScope<'a>, e: &'a Expr) -> Option<Vec<f32>> {
         let value = self.expr(scope, e);
         let ExprValue::List(items) = value else {
             if !matches!(value, ExprValue::Poison) {

@@ -1,9 +1,10 @@
 //! What the declarations of a model say: features, labels, keys, hyper-parameters and tables.
 
+use super::computed::GapColumns;
 use super::field::FieldGroup;
 use crate::graph::GroupId;
 use din_grammar::{Span, ast};
-use din_program::schema::{Schema, TableSpec};
+use din_program::schema::{Missing, Schema, TableSpec};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 #[derive(Clone, Debug)]
@@ -42,6 +43,17 @@ pub(super) struct PendingCross<'a> {
     pub span: Span,
 }
 
+/// A field that is made of two columns of times, which are no features yet.
+#[derive(Clone)]
+pub(super) struct PendingGap<'a> {
+    /// Index of the field, or of its mark, in the schema.
+    pub feature: usize,
+    pub group: FieldGroup<'a>,
+    pub columns: GapColumns,
+    /// What a missing time becomes.
+    pub missing: Option<Missing>,
+}
+
 /// How the vectors of a list become one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pooling {
@@ -69,9 +81,10 @@ pub(super) struct Declarations<'a> {
     pub schema: Schema,
     pub groups: Vec<FeatureGroup<'a>>,
     pub feature_spans: Vec<Span>,
-    /// Crosses, and the features whose lists have weights, until all groups are declared.
+    /// Crosses, the features whose lists have weights, and gaps, until all groups are declared.
     pub crosses: Vec<PendingCross<'a>>,
     pub weights: Vec<(usize, PendingWeights<'a>)>,
+    pub gaps: Vec<PendingGap<'a>>,
     /// By feature.
     pub pooled: FxHashMap<usize, PooledField>,
     pub label_spans: Vec<Span>,

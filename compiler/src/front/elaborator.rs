@@ -1,6 +1,7 @@
 //! The elaborator: what all walks share, the resolution of names, the descriptions of values in
 //! messages, reporting and limits.
 
+use super::condition::ReportValue;
 use super::declarations::Declarations;
 use super::distribution::DistributionName;
 use super::foreign;
@@ -40,8 +41,8 @@ pub(super) struct Elaborator<'a> {
     pub state_ids: FxHashMap<String, usize>,
     pub predictions: Vec<Prediction>,
     pub outputs: Vec<Output>,
-    /// Conditions of metrics, each once: its text, and where it stands first.
-    pub conditions: Vec<(String, &'a ast::Expr)>,
+    /// What metrics read of each sample beside its prediction, each once.
+    pub report_values: Vec<ReportValue<'a>>,
     /// Definitions are checked by themselves, outside any model.
     pub sampling: bool,
     /// A `predict` is faulty or none is there: labels without prediction are its consequence.
@@ -77,7 +78,7 @@ impl<'a> Elaborator<'a> {
             state_ids: FxHashMap::default(),
             predictions: Vec::new(),
             outputs: Vec::new(),
-            conditions: Vec::new(),
+            report_values: Vec::new(),
             sampling: false,
             unpredicted: false,
             reading: None,

@@ -1,7 +1,7 @@
 //! Fields of groups: their kinds, where their values come from, and what stands for missing ones.
 
-use super::computed::{Computed, ComputedResult};
-use super::declarations::{PendingCross, PooledField, Pooling};
+use super::computed::{ColumnSource, Computed, ComputedResult, GapColumns};
+use super::declarations::{PendingCross, PendingGap, PooledField, Pooling};
 use super::elaborator::Elaborator;
 use super::scope::{NameScope, Referent};
 use super::value::ExprValue;
@@ -70,6 +70,10 @@ impl<'a> Elaborator<'a> {
                 let rule = ValueRule { holds: rule.holds, missing: Some(missing), makes: Made::Mark };
                 FeatureSource::Rule { column: column.clone(), rule }
             }),
+            (FeatureSource::Features(Combination::Gap { of, missing: Some(_), .. }), false) => {
+                let missing = Some(Replacement::Number(1.0));
+                Some(FeatureSource::Features(Combination::Gap { of: *of, makes: Made::Mark, missing }))
+            }
             (FeatureSource::Column(_) | FeatureSource::ListMark { .. } | FeatureSource::Features(_), _) => None,
         };
         self.push_feature(group, &field.name, kind, source, sequence);
@@ -80,6 +84,9 @@ impl<'a> Elaborator<'a> {
             && self.declares_field(&group.name.name, &mark.name)
             && self.new_field(group, mark, names)
         {
+            let number = self.declarations.schema.features.len();
+            let of_field = self.declarations.gaps.iter().find(|gap| gap.feature == feature as usize).cloned();
+            self.declarations.gaps.extend(of_field.map(|gap| PendingGap { feature: number, ..gap }));
             self.push_feature(group, mark, FeatureKind::Dense { width: 1 }, source, group.sequence);
         }
     }
@@ -132,7 +139,10 @@ impl<'a> Elaborator<'a> {
             Some(FieldSource::Column(column)) => (column.name.clone(), None),
             Some(FieldSource::Computed(e)) => {
                 let computed = self.computed(scope, e)?;
-                (computed.column.name.clone(), Some(computed))
+                match computed.column.clone() {
+                    ColumnSource::Column(column) => (column.name, Some(computed)),
+                    ColumnSource::Gap(gap) => return self.gap_field(scope, group, field, gap, computed),
+                }
             }
         };
         let declared = match computed {
@@ -170,6 +180,42 @@ impl<'a> Elaborator<'a> {
             (true, None) => (kind, FeatureSource::Column(column)),
             (_, missing) => (kind, FeatureSource::Rule { column, rule: ValueRule { holds, missing, makes } }),
         })
+    }
+
+    /// A field from `gap(later, earlier)` or `before(moment, times)`: its times become features that
+    /// are in no group when all groups are declared.
+    fn gap_field(
+        &mut self,
+        scope: &mut NameScope<'a>,
+        group: FieldGroup<'a>,
+        field: &'a ast::FeatureField,
+        gap: GapColumns,
+        computed: Computed,
+    ) -> Option<(FeatureKind, FeatureSource)> {
+        if let Some(pooled) = &field.pooled {
+            self.report(
+                Diagnostic::error("E0418", "a gap is not pooled", pooled.span, "one time, or one per entry")
+                    .help("put the times into a `sequence`, and reduce what is made of them there"),
+            );
+            return None;
+        }
+        if gap.of_sample && group.sequence.is_none() {
+            self.report(
+                Diagnostic::error("E0417", "`before` is of the entries of a list", gap.span, "in `features`")
+                    .help(format!("write `gap({}, {})`", gap.later.name, gap.earlier.name)),
+            );
+            return None;
+        }
+        let Declared { mut kind, makes, .. } = self.computed_kind(scope, group, field, computed)?;
+        let missing = match &field.missing {
+            Some(missing) => Some(self.missing(scope, field, missing, &mut kind, ColumnValues::Integers, &makes)?),
+            None => None,
+        };
+        let feature = self.declarations.schema.features.len();
+        let becomes = missing.as_ref().map(|missing| missing.becomes.clone());
+        let value = missing.map(|missing| Missing { becomes: Replacement::OwnId, ..missing });
+        self.declarations.gaps.push(PendingGap { feature, group, columns: gap, missing: value });
+        Some((kind, FeatureSource::Features(Combination::Gap { of: [0, 0], makes, missing: becomes })))
     }
 
     /// What a null, or a value that stands for one, becomes.
@@ -590,6 +636,17 @@ impl<'a> Elaborator<'a> {
                 pooled.weights = Some(weights);
             }
         }
+        for gap in std::mem::take(&mut self.declarations.gaps) {
+            let PendingGap { feature, group, columns: GapColumns { later, earlier, of_sample, .. }, missing } = gap;
+            let sequence = if of_sample { None } else { group.sequence };
+            let times = [(later, sequence), (earlier, group.sequence)];
+            let of = times.map(|(column, sequence)| self.time(group, &column, sequence, missing.as_ref()));
+            let source = &mut self.declarations.schema.features[feature].source;
+            if let FeatureSource::Features(Combination::Gap { of: parts, .. }) = source {
+                *parts = of;
+            }
+            self.declarations.used_features.extend(of.map(|part| part as usize));
+        }
         for PendingCross { feature, fields, span } in std::mem::take(&mut self.declarations.crosses) {
             let mut of = Vec::new();
             for path in fields {
@@ -613,6 +670,35 @@ impl<'a> Elaborator<'a> {
         }
     }
 
+    /// The feature that holds the times of a column, one for all gaps of a group.
+    fn time(
+        &mut self,
+        group: FieldGroup<'a>,
+        column: &ast::Ident,
+        sequence: Option<u32>,
+        missing: Option<&Missing>,
+    ) -> u32 {
+        let source = match missing {
+            None => FeatureSource::column(&column.name),
+            Some(missing) => {
+                let (holds, missing) = (ColumnValues::Integers, Some(missing.clone()));
+                FeatureSource::Rule { column: column.name.clone(), rule: ValueRule { holds, missing, makes: Made::Id } }
+            }
+        };
+        let name = format!("times of {}", column.name);
+        let known =
+            self.declarations.schema.features.iter().position(|feature| {
+                feature.name == name && feature.group == group.name.name && feature.source == source
+            });
+        if let Some(known) = known {
+            return known as u32;
+        }
+        let number = self.declarations.schema.features.len() as u32;
+        let kind = FeatureKind::Dynamic { key: KeyType::Int64 };
+        self.push_feature(group, &ast::Ident { name, span: column.span }, kind, source, sequence);
+        number
+    }
+
     /// Whether a part of a cross has one id where the cross has one.
     fn may_cross(&mut self, feature: usize, part: usize, at: Span) -> bool {
         let (cross, part) = (&self.declarations.schema.features[feature], &self.declarations.schema.features[part]);
@@ -620,6 +706,9 @@ impl<'a> Elaborator<'a> {
         let d = if matches!(part.kind, FeatureKind::Dense { .. }) {
             Diagnostic::error("E0419", format!("`{path}` has no ids"), at, "a number")
                 .help("make buckets of it: `category from buckets(x, [1, 10, 100])`")
+        } else if let Some(Combination::Gap { .. }) = part.combination() {
+            Diagnostic::error("E0419", format!("`{path}` is of two columns"), at, "a gap")
+                .help("cross other fields, or make the gap's buckets in the data")
         } else if part.combination().is_some() {
             Diagnostic::error("E0419", format!("`{path}` is a cross itself"), at, "a cross")
                 .help("name the fields that it is of")

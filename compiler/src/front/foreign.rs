@@ -49,7 +49,9 @@ pub(super) fn argument(name: &str, known: &[&str]) -> String {
             "a penalty is a setting of its own, `regularize l2(1e-4)`: in `train`, or in the braces of a table".into()
         }
         (None, "activation") => format!("{}: apply the activation to the result, `relu(…)`", takes()),
-        (None, "by" | "group_by") if known == ["target"] => "the AUC of each group is `gauc`, of `std.metric`".into(),
+        (None, "by" | "group_by") if known == ["target", "sample_weight"] => {
+            "the AUC of each group is `gauc`, of `std.metric`".into()
+        }
         (None, _) => takes(),
     }
 }

@@ -108,6 +108,12 @@ impl<'a> Elaborator<'a> {
             }
             if feature.combination().is_some() {
                 let path = feature.path();
+                if let Some(Combination::Gap { .. }) = feature.combination() {
+                    let d =
+                        Diagnostic::error("E0323", format!("`{path}` has buckets of a gap"), at, "no ids of a column");
+                    self.report(d.help("compare fields that hold ids"));
+                    return false;
+                }
                 self.report(
                     Diagnostic::error("E0323", format!("`{path}` is a cross"), at, "ids of combinations")
                         .help("compare the fields that it is of"),

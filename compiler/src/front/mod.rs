@@ -293,7 +293,7 @@ impl<'a> Elaborator<'a> {
         let of_schema = schema.map(|(module, schema)| (module, self.schema_members(schema)));
         let of_schema = of_schema.as_ref().map(|(module, members)| (*module, members.as_slice()));
         self.declare(&mut scope, of_schema, model, sets);
-        self.collect_conditions(model);
+        self.collect_report_values(module, model);
         let train = self.train_settings(model);
         self.predictions_present(model);
         self.network(&scope, model, train.as_ref(), true);
@@ -420,7 +420,7 @@ impl<'a> Elaborator<'a> {
         if let Some(loss) = train.and_then(|t| t.value("loss")) {
             self.loss(&mut scope, loss);
         }
-        self.compute_conditions(&mut scope);
+        self.compute_report_values(&mut scope);
     }
 
     /// Reports a `let` of the model that hides an import or a definition. Whether the name goes on

@@ -193,7 +193,9 @@ pub(super) fn in_member<'a>(member: &'a ast::Member, out: &mut Names<'a>) {
         M::Output { value, .. } => in_expr(value, out),
         M::Predict { distribution, .. } => in_expr(distribution, out),
         M::Train(t) => t.settings.iter().flat_map(|s| &s.values).for_each(|v| in_expr(v, out)),
-        M::Report { metrics } => metrics.iter().for_each(|m| in_expr(m, out)),
+        M::Report { metrics } => {
+            metrics.iter().flat_map(|m| std::iter::once(&m.metric).chain(&m.by)).for_each(|e| in_expr(e, out));
+        }
         M::Assert { condition } => in_expr(condition, out),
     }
 }

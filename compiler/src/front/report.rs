@@ -1,5 +1,6 @@
 //! `report`: what is measured.
 
+use super::condition::{SAMPLE_WEIGHT, buckets};
 use super::conform::TypeWord;
 use super::elaborator::Elaborator;
 use super::foreign;
@@ -9,7 +10,9 @@ use super::value::{ExprValue, number_text};
 use super::walk::Context;
 use din_grammar::ast::{self, ExprKind, MemberKind};
 use din_grammar::{Diagnostic, Span};
-use din_program::schema::{FeatureKind, GroupBy, GroupWeight, Metric, MetricKind, MetricName, RankedMeasure};
+use din_program::schema::{
+    FeatureKind, GroupBy, GroupWeight, Metric, MetricKind, MetricName, OutputPurpose, RankedMeasure, SliceBy, Slicing,
+};
 
 impl<'a> Elaborator<'a> {
     /// Everything that `report` lists.
@@ -19,16 +22,25 @@ impl<'a> Elaborator<'a> {
         for member in &model.members {
             let MemberKind::Report { metrics } = &member.kind else { continue };
             reported = true;
-            for e in metrics {
-                let Some(metric) = self.metric(scope, e) else { continue };
-                if let Some((_, first)) = all.iter().find(|(m, _)| same_metric(m, &metric)) {
-                    let d = Diagnostic::error(
-                        "E0622",
-                        format!("`{}` is reported twice", metric.name),
-                        e.span,
-                        "again here",
-                    );
-                    self.report(d.label(*first, "first here").help("remove one of them"));
+            for ast::ReportedMetric { metric: e, by } in metrics {
+                let Some(mut metric) = self.metric(scope, e) else { continue };
+                if let Some(by) = by {
+                    let Some(slicing) = self.slicing(scope, by) else { continue };
+                    metric.slices.push(slicing);
+                }
+                // The same metric, sliced by something else, is reported once with all its slices.
+                if let Some((known, first)) = all.iter_mut().find(|(m, _)| same_metric(m, &metric)) {
+                    let new = |slicing: &Slicing| known.slices.iter().all(|other| other.by != slicing.by);
+                    if !metric.slices.is_empty() && metric.slices.iter().all(new) {
+                        known.slices.append(&mut metric.slices);
+                        continue;
+                    }
+                    let by = by.as_ref();
+                    let sliced = by.map(|by| format!(" by {}", self.text_on_one_line(by))).unwrap_or_default();
+                    let message = format!("`{}{sliced}` is reported twice", metric.name);
+                    let d = Diagnostic::error("E0622", message, e.span, "again here");
+                    let first = *first;
+                    self.report(d.label(first, "first here").help("remove one of them"));
                     continue;
                 }
                 all.push((metric, e.span));
@@ -62,8 +74,9 @@ impl<'a> Elaborator<'a> {
                     GroupBy::Feature(f) | GroupBy::Common(f) => schema.features[f as usize].path(),
                 };
                 let label = &self.predictions[metric.prediction as usize].name;
-                let of = |index: u32| self.conditions[index as usize - self.outputs.len()].0.as_str();
-                metric.name = metric_name(&metric.kind, label, Some(&by), metric.condition.map(of));
+                let of = |index: u32| self.report_values[index as usize - self.outputs.len()].text.as_str();
+                let (weights, condition) = (metric.sample_weight.map(of), metric.condition.map(of));
+                metric.name = metric_name(&metric.kind, label, Some(&by), weights, condition);
             }
         }
     }
@@ -117,6 +130,7 @@ impl<'a> Elaborator<'a> {
         let mut by = None;
         let mut weight = GroupWeight::Impressions;
         let mut k = None;
+        let mut sample_weight = None;
         let mut given: Vec<(usize, Span)> = Vec::new();
         let mut faulty = false;
         for (i, a) in arguments.iter().enumerate() {
@@ -157,9 +171,13 @@ impl<'a> Elaborator<'a> {
             given.push((index, a.span));
             match parameter.name.name.as_str() {
                 "target" => target = self.metric_target(scope, name, parameter, &a.value),
-                "by" => by = self.group_by(scope, &a.value),
+                "by" => by = self.group_by(scope, &a.value, Grouping::OfMetric),
                 "weight" => match self.group_weight(&a.value) {
                     Some(w) => weight = w,
+                    None => faulty = true,
+                },
+                SAMPLE_WEIGHT => match self.weight_of_metric(&a.value) {
+                    Some(index) => sample_weight = Some((index, self.text_on_one_line(&a.value))),
                     None => faulty = true,
                 },
                 "k" => match self.samples_of_group(scope, &a.value) {
@@ -216,9 +234,32 @@ impl<'a> Elaborator<'a> {
             MetricName::HitRate => ranked(RankedMeasure::HitRate)?,
             MetricName::ReciprocalRank => ranked(RankedMeasure::ReciprocalRank)?,
         };
-        let (index, text) = condition.map_or((None, None), |(index, text)| (Some(index), Some(text)));
-        let name = metric_name(&kind, label, None, text.as_deref());
-        Some(Metric { name, prediction: target as u32, kind, condition: index })
+        let (condition, text) = condition.unzip();
+        let (sample_weight, weights) = sample_weight.unzip();
+        let name = metric_name(&kind, label, None, weights.as_deref(), text.as_deref());
+        Some(Metric { name, prediction: target as u32, kind, condition, sample_weight, slices: Vec::new() })
+    }
+
+    /// `by user.city`, `by buckets(ad.price, [1, 10])`: what slices the rows of a metric.
+    fn slicing(&mut self, scope: &mut NameScope<'a>, e: &'a ast::Expr) -> Option<Slicing> {
+        let name = self.text_on_one_line(e);
+        let of_buckets = matches!(&e.kind, ExprKind::Call { callee, .. }
+            if matches!(&callee.kind, ExprKind::Name(name) if name == "buckets"));
+        let by = match buckets(e) {
+            Some((number, boundaries)) => {
+                let output = self.report_value(number, OutputPurpose::Slice);
+                let output = output.expect("the numbers that slice have been collected");
+                SliceBy::Bucket { output, boundaries: self.boundaries(scope, boundaries)? }
+            }
+            None if of_buckets => {
+                let message = "`buckets` takes a number and its boundaries";
+                let d = Diagnostic::error("E0614", message, e.span, "other arguments");
+                self.report(d.help("write `by buckets(ad.price, [1, 10, 100])`"));
+                return None;
+            }
+            None => SliceBy::Value(self.group_by(scope, e, Grouping::Slices)?),
+        };
+        Some(Slicing { name, by })
     }
 
     /// `k`: how many samples of a group count.
@@ -284,7 +325,7 @@ impl<'a> Elaborator<'a> {
         }
     }
 
-    pub fn group_by(&mut self, scope: &mut NameScope<'a>, e: &'a ast::Expr) -> Option<GroupBy> {
+    fn group_by(&mut self, scope: &mut NameScope<'a>, e: &'a ast::Expr, grouping: Grouping) -> Option<GroupBy> {
         if let ExprKind::Name(name) = &e.kind
             && let Some(Referent::Key(k)) = scope.find(name).map(|b| b.referent.clone())
         {
@@ -307,10 +348,19 @@ impl<'a> Elaborator<'a> {
             }
             other => self.describe(&other),
         };
+        let (message, help) = match grouping {
+            Grouping::OfMetric => {
+                ("rows are grouped by a key or a categorical feature", "declare one: `key user_id: int64`")
+            }
+            Grouping::Slices => (
+                "rows are sliced by a key, a categorical feature or buckets of a number",
+                "of a number, write its boundaries: `by buckets(ad.price, [1, 10, 100])`",
+            ),
+        };
         self.report(
-            Diagnostic::error("E0614", "rows are grouped by a key or a categorical feature", e.span, found.clone())
+            Diagnostic::error("E0614", message, e.span, found.clone())
                 .note(format!("expected a key or a feature with one id per sample\nfound {found}"))
-                .help("declare one: `key user_id: int64`"),
+                .help(help),
         );
         None
     }
@@ -338,16 +388,32 @@ impl<'a> Elaborator<'a> {
     }
 }
 
+/// What rows are grouped for.
+#[derive(Clone, Copy, Debug)]
+enum Grouping {
+    /// The argument `by` of a metric: one value over all groups.
+    OfMetric,
+    /// `by` behind a metric: one value per group.
+    Slices,
+}
+
 /// Whether two metrics measure the same, whatever they are called.
 pub(super) fn same_metric(a: &Metric, b: &Metric) -> bool {
-    a.prediction == b.prediction && a.kind == b.kind && a.condition == b.condition
+    a.prediction == b.prediction && a.kind == b.kind && a.condition == b.condition && a.sample_weight == b.sample_weight
 }
 
 /// `k` where a call does not say it: as in the signatures of `std.metric`.
 pub(super) const RANKED_SAMPLES: u32 = 10;
 
 /// `auc(click)`, `gauc(click, by = user_id, weight = clicks)`, `ndcg(click, k = 10) where user.new`
-fn metric_name(kind: &MetricKind, label: &str, by: Option<&str>, condition: Option<&str>) -> String {
+fn metric_name(
+    kind: &MetricKind,
+    label: &str,
+    by: Option<&str>,
+    weights: Option<&str>,
+    condition: Option<&str>,
+) -> String {
+    let weights = weights.map(|text| format!(", {SAMPLE_WEIGHT} = {text}")).unwrap_or_default();
     let by = by.map(|by| format!(", by = {by}")).unwrap_or_default();
     let options = match *kind {
         MetricKind::Gauc { weight: GroupWeight::Clicks, .. } => ", weight = clicks".to_string(),
@@ -366,5 +432,5 @@ fn metric_name(kind: &MetricKind, label: &str, by: Option<&str>, condition: Opti
         | MetricKind::Xauc => String::new(),
     };
     let condition = condition.map(|text| format!(" where {text}")).unwrap_or_default();
-    format!("{}({label}{by}{options}){condition}", kind.name().text())
+    format!("{}({label}{by}{options}{weights}){condition}", kind.name().text())
 }

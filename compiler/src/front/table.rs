@@ -9,8 +9,8 @@ use crate::graph::Shape;
 use din_grammar::ast::{self, EmbeddingTarget, ExprKind};
 use din_grammar::{Diagnostic, Span};
 use din_program::schema::{
-    Admission, ColumnValues, Feature, FeatureKind, FeatureSource, Init, KeyType, Made, TableKind, TableSpec,
-    UpdateRule, VectorFile,
+    Admission, ColumnValues, Combination, Feature, FeatureKind, FeatureSource, Init, KeyType, Made, TableKind,
+    TableSpec, UpdateRule, VectorFile,
 };
 use std::rc::Rc;
 
@@ -451,6 +451,7 @@ pub(super) enum IdOrigin {
     Buckets,
     Calendar,
     Cross,
+    Gap,
 }
 
 /// What was hashed.
@@ -463,7 +464,10 @@ pub(super) enum ColumnIds {
 impl IdOrigin {
     pub(super) fn of(feature: &Feature) -> Self {
         match &feature.source {
-            FeatureSource::Features(_) => Self::Cross,
+            FeatureSource::Features(Combination::Gap { .. }) => Self::Gap,
+            FeatureSource::Features(
+                Combination::Cross { .. } | Combination::Equal { .. } | Combination::Overlap { .. },
+            ) => Self::Cross,
             FeatureSource::Rule { rule, .. } => match (&rule.makes, rule.holds) {
                 (Made::HashedId { .. }, ColumnValues::Strings) => Self::Hashed(ColumnIds::Strings),
                 (Made::HashedId { .. }, ColumnValues::Integers | ColumnValues::Numbers { .. }) => {
@@ -486,6 +490,7 @@ impl IdOrigin {
             Self::Buckets => " of buckets",
             Self::Calendar => " of dates and times",
             Self::Cross => " of a cross",
+            Self::Gap => " of buckets of a gap",
         }
     }
 }

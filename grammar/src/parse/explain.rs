@@ -127,7 +127,15 @@ pub(super) fn explain(cutter: &Cutter, refusal: &ParseRefusal) -> Diagnostic {
         let error = Diagnostic::error("E0101", "expected an expression, found `for`", place.span, "no item before it");
         return error.help("write what an item is before its loop: `[f(x) for x in xs]`");
     }
-    let names = [Rule::identifier, Rule::pattern, Rule::parameter, Rule::variable, Rule::import_name, Rule::expression];
+    let names = [
+        Rule::identifier,
+        Rule::pattern,
+        Rule::parameter,
+        Rule::variable,
+        Rule::import_name,
+        Rule::expression,
+        Rule::reported,
+    ];
     if place.reserved() && names.into_iter().any(wants) && !place.begins_statement(refusal) {
         let error = reserved_name(place.found, place.span);
         if place.found == "layer" && place.next == "." {
@@ -200,7 +208,8 @@ impl<'c> Place<'c> {
 
     /// A statement's word where an expression was expected is a missing expression, not a name.
     fn begins_statement(&self, refusal: &ParseRefusal) -> bool {
-        refusal.expected.contains(&Rule::expression) && matches!(self.found, "let" | "param" | "update" | "fn" | "use")
+        [Rule::expression, Rule::reported].iter().any(|rule| refusal.expected.contains(rule))
+            && matches!(self.found, "let" | "param" | "update" | "fn" | "use")
             || matches!(self.found, "over" | "where" | "and" | "or" | "else" | "in" | "as")
                 && !refusal.expected.contains(&Rule::identifier)
     }
@@ -354,7 +363,7 @@ fn form(word: &str) -> Option<&'static str> {
         "predict" => "predict label ~ bernoulli(logit = expression)",
         "train" => "train { setting value }",
         "output" => "output name = expression",
-        "report" => "report metric(label), metric(label, option = value)",
+        "report" => "report metric(label), metric(label, option = value) by field",
         "assert" => "assert expression < expression",
         "common" => "common group, group by key",
         "param" => "param name: [n] = initial",
@@ -402,7 +411,7 @@ fn is_structural(rule: Rule) -> bool {
 fn phrases(refusal: &ParseRefusal) -> Vec<String> {
     use Rule::*;
     let rules = &refusal.expected;
-    let value = rules.iter().any(|r| matches!(r, list | group | number | expression | prefix));
+    let value = rules.iter().any(|r| matches!(r, list | group | number | expression | reported | prefix));
     let after_value = rules.contains(&infix);
     let said = |rule: &Rule| match rule {
         // Where any expression may come, its first marks say no more; where one may go on, neither.
@@ -430,7 +439,7 @@ fn phrase(rule: Rule, value: bool) -> Option<(u8, String)> {
     let mark = |rank, text: &str| Some((rank, format!("`{text}`")));
     let words = |rank, text: &str| Some((rank, text.to_owned()));
     match rule {
-        expression | list | group | number | prefix => words(0, "an expression"),
+        expression | reported | list | group | number | prefix => words(0, "an expression"),
         string | identifier | hole | k_true | k_false | k_if | if_ if value => words(0, "an expression"),
         string => words(1, "a string"),
         identifier | any_word | import_name | parameter | variable | pattern => words(0, "a name"),

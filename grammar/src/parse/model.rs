@@ -20,7 +20,7 @@ impl Builder<'_> {
                 MemberKind::Train(Train { settings, span })
             }
             Rule::report => {
-                let metrics = Children::new(node).map(|metric| self.expression(metric, 0)).collect();
+                let metrics = Children::new(node).map(|metric| self.reported(metric)).collect();
                 MemberKind::Report { metrics }
             }
             Rule::assertion => MemberKind::Assert { condition: self.expression(Children::new(node).need(), 0) },
@@ -32,6 +32,14 @@ impl Builder<'_> {
             _ => self.named_member(rule, node),
         };
         Member { docs, kind, span }
+    }
+
+    /// `auc(click) by user.city`
+    fn reported(&mut self, node: PestNode) -> ReportedMetric {
+        let mut children = Children::new(node);
+        let metric = self.expression(children.need(), 0);
+        let by = children.next().map(|by| self.expression(by, 0));
+        ReportedMetric { metric, by }
     }
 
     /// Members that begin with their name.

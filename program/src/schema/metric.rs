@@ -231,6 +231,24 @@ impl MetricName {
         }
     }
 
+    /// Whether its samples may have weights: of groups of ranked samples they have none.
+    pub fn takes_weights(self) -> bool {
+        match self {
+            Self::Ndcg | Self::HitRate | Self::ReciprocalRank => false,
+            Self::Auc
+            | Self::Gauc
+            | Self::LogLoss
+            | Self::PrAuc
+            | Self::NormalizedEntropy
+            | Self::RelativeInformationGain
+            | Self::Calibration
+            | Self::Brier
+            | Self::RootMeanSquaredError
+            | Self::MeanAbsoluteError
+            | Self::Xauc => true,
+        }
+    }
+
     /// Which of two values is the better one.
     pub fn direction(self) -> Direction {
         match self {
@@ -274,4 +292,31 @@ pub struct Metric {
     pub kind: MetricKind,
     /// Over the samples for which this is not 0; index into `Program::outputs`.
     pub condition: Option<u32>,
+    /// How much a sample counts; index into `Program::outputs`.
+    pub sample_weight: Option<u32>,
+    /// By what its rows are sliced: the metric is computed of each slice, too.
+    pub slices: Vec<Slicing>,
+}
+
+/// What slices the rows of a metric.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Slicing {
+    /// As in the spec, on one line: `user.city`.
+    pub name: String,
+    /// What the rows of one slice have in common.
+    pub by: SliceBy,
+}
+
+/// What the rows of one slice have in common.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum SliceBy {
+    /// A key or an id.
+    Value(GroupBy),
+    /// How many of the boundaries a number reaches.
+    Bucket {
+        /// Index into `Program::outputs`: one number per sample.
+        output: u32,
+        /// Ascending.
+        boundaries: Vec<f32>,
+    },
 }

@@ -176,6 +176,32 @@ pub enum Step {
     },
 }
 
+/// The largest gap between two 64-bit times, as a double.
+pub const LARGEST_GAP: f64 = 18_446_744_073_709_551_616.0;
+
+impl Step {
+    /// Between which numbers the steps make those between two numbers; `None` where a number has no
+    /// result, or one that is not finite in 32 bits, or where the data decide.
+    pub fn range(steps: &[Step], (mut least, mut most): (f64, f64)) -> Option<(f64, f64)> {
+        for step in steps {
+            let ends = match *step {
+                Self::Add(c) => (least + c, most + c),
+                Self::Multiply(c) => (least * c, most * c),
+                Self::Divide(c) => (least / c, most / c),
+                // The library's own, as where the steps are taken.
+                Self::Log if least > 0.0 => (libm::log(least), libm::log(most)),
+                Self::Clip(from, to) if from <= to => (least.clamp(from, to), most.clamp(from, to)),
+                Self::Log | Self::Clip(..) | Self::Standard { .. } => return None,
+            };
+            if !(ends.0.is_finite() && ends.1.is_finite()) {
+                return None;
+            }
+            (least, most) = (ends.0.min(ends.1), ends.0.max(ends.1));
+        }
+        ((least as f32).is_finite() && (most as f32).is_finite()).then_some((least, most))
+    }
+}
+
 /// Boundaries of buckets.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Boundaries {
@@ -234,6 +260,17 @@ pub enum Combination {
         /// Indices into [`super::Schema::features`]: categorical ones of one kind of ids.
         of: [u32; 2],
     },
+    /// What is made of the seconds, or other units, between two times.
+    Gap {
+        /// Indices into [`super::Schema::features`], which hold whole numbers as ids: the time that
+        /// is subtracted from, and the one that is subtracted.
+        of: [u32; 2],
+        /// [`Made::Number`], [`Made::Bucket`] with given boundaries or, where a time is missing,
+        /// [`Made::Mark`]. Its steps fit every gap: see [`Step::range`].
+        makes: Made,
+        /// What it is where a time is missing, which has the id of its own.
+        missing: Option<Replacement>,
+    },
     /// How many entries of one sequence have an id that entries of another have, too.
     Overlap {
         /// Indices into [`super::Schema::features`]: categorical ones of one kind of ids.
@@ -246,7 +283,7 @@ impl Combination {
     pub fn parts(&self) -> &[u32] {
         match self {
             Self::Cross { of, .. } => of,
-            Self::Equal { of } | Self::Overlap { of } => of,
+            Self::Equal { of } | Self::Overlap { of } | Self::Gap { of, .. } => of,
         }
     }
 }

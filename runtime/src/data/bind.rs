@@ -6,7 +6,7 @@ use super::error::{DataError, FaultKind, nearest};
 use super::passthrough::PassthroughColumn;
 use super::rule::{BoundRule, column_type};
 use super::{OpenOptions, ReadMode};
-use din_program::schema::{FeatureKind, FeatureSource, Keep, KeyType, LabelKind, Schema};
+use din_program::schema::{FeatureKind, FeatureSource, Keep, Key, KeyType, LabelKind, Schema};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -38,6 +38,8 @@ pub(crate) enum ColumnType {
     },
     IntegerKeys,
     StringKeys,
+    /// The texts behind string ids, empty for nulls: the ids say what these are.
+    Texts,
     /// Lists of any entries: whether they are missing.
     Lists,
 }
@@ -111,10 +113,19 @@ impl Binding {
             what: format!("label {}", label.name),
             location: label.location.clone(),
         });
+        let declared = schema.keys.len();
+        let mut schema = schema.clone();
+        for &index in &options.texts {
+            let feature = &schema.features[index as usize];
+            let column = feature.column().expect("string ids are those of a column").to_string();
+            let (name, location) = (feature.path(), feature.location.clone());
+            schema.keys.push(Key { name, column, kind: KeyType::String, location });
+        }
         let keys = schema.keys.iter().enumerate().map(|(index, key)| RequiredColumn {
             target: BatchColumn::Key(index),
             column: key.column.clone(),
             values: match key.kind {
+                KeyType::String if index >= declared => ColumnType::Texts,
                 KeyType::Int64 => ColumnType::IntegerKeys,
                 KeyType::String => ColumnType::StringKeys,
             },
@@ -142,7 +153,7 @@ impl Binding {
                 required.extend(keys.filter(of_requests));
             }
         }
-        Self { schema: schema.clone(), options: options.clone(), required, passthrough }
+        Self { options: options.clone(), required, passthrough, schema }
     }
 
     /// All columns, required and passed through.
@@ -244,7 +255,7 @@ impl RequiredColumn {
             ColumnType::IntegerIds | ColumnType::FixedIds { .. } | ColumnType::IntegerKeys => {
                 ("integers".into(), "integers".into())
             }
-            ColumnType::StringIds | ColumnType::StringKeys => ("strings".into(), "strings".into()),
+            ColumnType::StringIds | ColumnType::StringKeys | ColumnType::Texts => ("strings".into(), "strings".into()),
             ColumnType::Numbers { width: 1 } => ("numbers".into(), "numbers".into()),
             ColumnType::Numbers { width } => (format!("lists of {width} numbers"), format!("lists of {width} numbers")),
             ColumnType::Label { kind: LabelKind::Binary, .. } => {
@@ -268,7 +279,7 @@ impl RequiredColumn {
             (_, None) if found_list => "put the column into a `sequence`, or name another with `from`",
             (ColumnType::IntegerIds, _) if found_strings => "declare the feature `category of string`",
             (ColumnType::IntegerKeys, _) if found_strings => "declare the key `string`",
-            (ColumnType::StringIds, _) => "declare the feature `category` if the ids are integers",
+            (ColumnType::StringIds | ColumnType::Texts, _) => "declare the feature `category` if the ids are integers",
             (ColumnType::StringKeys, _) => "declare the key `int64` if it holds integers",
             (ColumnType::IntegerIds | ColumnType::FixedIds { .. } | ColumnType::IntegerKeys, _) => {
                 "cast the column to int64"
@@ -304,6 +315,7 @@ impl RequiredColumn {
                 | ColumnType::FixedIds { .. }
                 | ColumnType::IntegerKeys
                 | ColumnType::StringKeys
+                | ColumnType::Texts
                 | ColumnType::Lists,
                 None,
             ) => match self.target {

@@ -3,8 +3,11 @@
 //! Guarantees that what is made depends on the batch's own values alone, so that it is the same
 //! however rows were read and distributed.
 
+use super::rule::{RawValue, number, own_id};
 use crate::batch::Batch;
-use din_program::schema::{Combination, Feature, FeatureKind, Schema};
+use din_program::schema::{
+    Boundaries, ColumnValues, Combination, Feature, FeatureKind, Made, Replacement, Schema, Step,
+};
 use rustc_hash::FxHashSet;
 use std::borrow::Cow;
 use std::ops::Range;
@@ -27,6 +30,10 @@ pub(super) fn combine(schema: &Schema, batch: &mut Batch) {
             Combination::Equal { of: [a, b] } => {
                 let (a, b) = (parts.ids(*a as usize), parts.ids(*b as usize));
                 numbers.extend(a.iter().zip(&*b).map(|(a, b)| f32::from(u8::from(a == b))));
+            }
+            Combination::Gap { of: [later, earlier], makes, missing } => {
+                let (later, earlier) = (parts.ids(*later as usize), parts.ids(*earlier as usize));
+                gaps((&later, &earlier), makes, missing.as_ref(), &mut ids, &mut numbers);
             }
             Combination::Overlap { of: [a, b] } => parts.overlaps(*a as usize, *b as usize, &mut numbers),
         }
@@ -61,6 +68,47 @@ fn cross(columns: &[Cow<[u64]>], sizes: &Option<Vec<u64>>, into: Option<u64>, id
         let hash = xxh3_64(&bytes);
         into.map_or(hash, |size| hash % size)
     }));
+}
+
+/// What is made of the time between two moments: whole numbers, which are subtracted exactly.
+fn gaps(
+    (later, earlier): (&[u64], &[u64]),
+    makes: &Made,
+    missing: Option<&Replacement>,
+    ids: &mut Vec<u64>,
+    numbers: &mut Vec<f32>,
+) {
+    let absent = own_id(ColumnValues::Integers);
+    for (&later, &earlier) in later.iter().zip(earlier) {
+        if let Some(becomes) = missing
+            && (later == absent || earlier == absent)
+        {
+            match becomes {
+                Replacement::Number(number) => numbers.push(*number),
+                Replacement::Id(id) => ids.push(*id),
+                Replacement::Text(_) | Replacement::OwnId => unreachable!("the program was checked"),
+            }
+            continue;
+        }
+        let gap = i128::from(later as i64) - i128::from(earlier as i64);
+        let number = |steps: &[Step]| {
+            let number = number(RawValue::Integer(gap), steps);
+            number.expect("the program was checked: the steps fit every gap") as f32
+        };
+        match makes {
+            Made::Mark => numbers.push(0.0),
+            Made::Number { steps } => numbers.push(number(steps)),
+            Made::Bucket { steps, boundaries: Boundaries::Given(boundaries) } => {
+                let number = number(steps);
+                ids.push(boundaries.partition_point(|&boundary| boundary <= number) as u64);
+            }
+            Made::Bucket { boundaries: Boundaries::Quantiles { .. }, .. }
+            | Made::Id
+            | Made::FixedId { .. }
+            | Made::HashedId { .. }
+            | Made::Calendar { .. } => unreachable!("the program was checked"),
+        }
+    }
 }
 
 /// What a feature is made of.

@@ -229,6 +229,7 @@ impl CsvBlockReader {
                 | ColumnType::Label { .. }
                 | ColumnType::IntegerKeys
                 | ColumnType::StringKeys
+                | ColumnType::Texts
                 | ColumnType::Lists => 1,
             };
             if length % width != 0 {

@@ -254,14 +254,15 @@ pub(crate) fn accepts(required: &RequiredColumn, kind: &DataType) -> bool {
     }
     if *item == DataType::Null {
         // Only lists without an entry, or nulls that become something.
-        return required.sequence.is_some() || required.rule.as_ref().is_some_and(|rule| rule.replaces_nulls());
+        let replaced = required.rule.as_ref().is_some_and(|rule| rule.replaces_nulls());
+        return required.sequence.is_some() || replaced || required.values == ColumnType::Texts;
     }
     let number =
         |t: &DataType| t.is_integer() || matches!(t, DataType::Float16 | DataType::Float32 | DataType::Float64);
     match required.values {
         ColumnType::IntegerIds | ColumnType::IntegerKeys => item.is_integer(),
         // Text is read as bytes: that it is UTF-8 is checked here and not by the library.
-        ColumnType::StringIds | ColumnType::StringKeys => *item == DataType::Binary,
+        ColumnType::StringIds | ColumnType::StringKeys | ColumnType::Texts => *item == DataType::Binary,
         ColumnType::FixedIds { .. } => item.is_integer() || *item == DataType::Boolean,
         ColumnType::Label { .. } => number(item) || *item == DataType::Boolean,
         ColumnType::Numbers { width: 1 } => number(item),
@@ -378,6 +379,10 @@ fn leaf(
     if let Some(rule) = &required.rule {
         return ruled::ruled(required, rule, array, spans, out);
     }
+    if let (ColumnType::Texts, BatchColumn::Key(k)) = (required.values, required.target) {
+        let KeyColumn::String(texts) = &mut out.keys[k] else { unreachable!("the binding makes it a column of texts") };
+        return ruled::texts(array, spans, texts);
+    }
     if *array.data_type() == DataType::Null {
         // Arrow counts no nulls in such an array: there is nothing else in it.
         return spans.iter().find(|(begin, end)| begin < end).map_or(Ok(()), |&(begin, _)| Err(Bad::Null(begin)));
@@ -407,6 +412,7 @@ fn leaf(
             KeyColumn::String(keys) => each_string(array, spans, |text| keys.push(text.to_string())),
             KeyColumn::Int64(_) => unreachable!("the batch was made for the schema of the binding"),
         },
+        (ColumnType::Texts, _) => unreachable!("texts are those of keys"),
         (ColumnType::Lists, _) => unreachable!("whether lists are missing is seen without their values"),
         (
             ColumnType::IntegerIds | ColumnType::StringIds | ColumnType::FixedIds { .. } | ColumnType::Numbers { .. },

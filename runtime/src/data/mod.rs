@@ -63,10 +63,11 @@ mod spare;
 mod stream;
 mod window;
 
-pub(crate) use arrays::{Message, push_arrays};
+pub(crate) use arrays::{Message, push_arrays, push_bytes};
 pub use decoded::{Decoded, ReadingProfile};
 pub use error::{DataError, DataFault, FaultKind, Location, StreamError};
 pub use ranks::RowDivision;
+pub(crate) use rule::own_id;
 pub use stream::{Batches, Order, StreamOptions};
 
 use crate::comm::{Channel, Communicator};
@@ -106,11 +107,14 @@ pub struct OpenOptions {
     pub list_separator: u8,
     /// Those of the training data, where the schema has any.
     pub statistics: Statistics,
+    /// Features with string ids whose texts [`Batch::keys`](crate::batch::Batch::keys) has behind
+    /// the keys of the schema, in this order; empty for nulls. In [`ReadMode::Evaluate`] alone.
+    pub texts: Vec<u32>,
 }
 
 impl OpenOptions {
     pub fn new(mode: ReadMode) -> Self {
-        Self { mode, list_separator: b'|', statistics: Statistics::default() }
+        Self { mode, list_separator: b'|', statistics: Statistics::default(), texts: Vec::new() }
     }
 }
 
@@ -243,6 +247,11 @@ impl Dataset {
             decoded: DecodedCounters::default(),
         };
         Ok(Dataset { inner: Arc::new(inner) })
+    }
+
+    /// How it was opened.
+    pub fn options(&self) -> &OpenOptions {
+        &self.inner.binding.options
     }
 
     /// Rows of all files together; at least 1.

@@ -221,6 +221,7 @@ impl Observed {
             | ColumnType::FixedIds { .. }
             | ColumnType::Numbers { .. }
             | ColumnType::Label { .. }
+            | ColumnType::Texts
             | ColumnType::Lists => {}
         }
         let integers = self.negative || self.natural || self.large;

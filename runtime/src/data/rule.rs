@@ -180,16 +180,21 @@ fn replacement(becomes: &Replacement, rule: &ValueRule) -> FeatureValue {
         (Replacement::Number(number), _) => FeatureValue::Number(*number),
         (Replacement::Id(id), _) => FeatureValue::Id(integer(*id)),
         (Replacement::Text(id), _) => FeatureValue::Id(text(string_id(id))),
-        // No UTF-8 text has this byte.
-        (Replacement::OwnId, ColumnValues::Strings) => FeatureValue::Id(text(xxh3_64(&[0xff]))),
+        (Replacement::OwnId, ColumnValues::Strings) => FeatureValue::Id(text(own_id(rule.holds))),
         (Replacement::OwnId, ColumnValues::Integers | ColumnValues::Numbers { .. }) => {
-            FeatureValue::Id(integer(OWN_ID as u64))
+            FeatureValue::Id(integer(own_id(rule.holds)))
         }
     }
 }
 
-/// The integer id that stands for a missing one.
-const OWN_ID: i64 = i64::MIN;
+/// The id that stands for a missing one, before it is hashed.
+pub(crate) fn own_id(holds: ColumnValues) -> u64 {
+    match holds {
+        // No UTF-8 text has this byte.
+        ColumnValues::Strings => xxh3_64(&[0xff]),
+        ColumnValues::Integers | ColumnValues::Numbers { .. } => i64::MIN as u64,
+    }
+}
 
 fn is_missing(missing: &BoundMissing, value: RawValue) -> bool {
     match (value, &missing.value) {
@@ -223,7 +228,7 @@ pub fn hashed_id(id: u64, size: u64) -> u64 {
 }
 
 #[inline]
-fn number(value: RawValue, steps: &[Step]) -> Result<f64, Refused> {
+pub(super) fn number(value: RawValue, steps: &[Step]) -> Result<f64, Refused> {
     let given = match value {
         RawValue::Number(number) => number,
         RawValue::Integer(integer) => integer as f64,

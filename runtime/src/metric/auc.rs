@@ -1,9 +1,10 @@
 //! Areas under curves: ROC, its mean over groups, and precision over recall.
 
 use din_program::schema::GroupWeight;
+use serde::{Deserialize, Serialize};
 
 /// Why a metric has no value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Undefined {
     NoRows,
     /// Only positives, or only negatives; for GAUC in every group.
@@ -14,6 +15,10 @@ pub enum Undefined {
     NaN,
     /// No two samples have different labels.
     EqualLabels,
+    /// Some sample weight is negative, infinite or NaN.
+    Weight,
+    /// All sample weights are 0.
+    NoWeight,
 }
 
 impl std::fmt::Display for Undefined {
@@ -24,6 +29,8 @@ impl std::fmt::Display for Undefined {
             Self::NoPositives => "no label is 1",
             Self::NaN => "a prediction is NaN",
             Self::EqualLabels => "all labels are equal",
+            Self::Weight => "a sample weight is negative or not finite",
+            Self::NoWeight => "all sample weights are 0",
         })
     }
 }

@@ -52,6 +52,14 @@ impl Labels {
         }
     }
 
+    /// Those of some rows.
+    pub fn subset(&self, rows: &[usize]) -> Self {
+        match self {
+            Self::Classes(classes) => Self::Classes(rows.iter().map(|&i| classes[i]).collect()),
+            Self::Numbers(numbers) => Self::Numbers(rows.iter().map(|&i| numbers[i]).collect()),
+        }
+    }
+
     pub fn resize(&mut self, rows: usize) {
         match self {
             Self::Classes(classes) => classes.resize(rows, false),

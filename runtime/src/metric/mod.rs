@@ -7,8 +7,10 @@
 //! reason, never a number. On several ranks, each of which has consecutive rows, the values are
 //! those of one rank that has them all.
 //!
-//! - `auc`, `pointwise`, `ranked`, `numeric`: the formulas. - `labels`: what they compare with.
-//! - `report`: what is collected, and the values. - `ranks`: several ranks.
+//! - `auc`, `pointwise`, `ranked`, `numeric`: the formulas; `weighted`: with sample weights. -
+//! `labels`: what they compare with.
+//! - `report`: what is collected, and the values. - `slices`: values on parts of the rows. -
+//! `ranks`: several ranks.
 
 mod auc;
 mod labels;
@@ -17,9 +19,16 @@ mod pointwise;
 mod ranked;
 mod ranks;
 mod report;
+mod slices;
+mod weighted;
 
 pub use auc::{Area, GroupedArea, Undefined, auc, gauc, pr_auc};
 pub use numeric::{mae, rmse, xauc};
 pub use pointwise::{brier, calibration, log_loss, normalized_entropy};
 pub use ranked::{RankedValue, ranked};
 pub use report::{Detail, MetricValue, Metrics};
+pub use slices::{Slice, SliceContext, SliceValue, Slices, slicing, texts};
+pub use weighted::{
+    weighted_auc, weighted_brier, weighted_calibration, weighted_gauc, weighted_log_loss, weighted_mae,
+    weighted_normalized_entropy, weighted_pr_auc, weighted_rmse, weighted_xauc,
+};

@@ -14,28 +14,32 @@ fn check(logits: &[f32]) -> Result<(), Undefined> {
 }
 
 /// `1 / (1 + exp(-z))`, without overflow.
-fn probability(z: f32) -> f64 {
+pub(super) fn probability(z: f32) -> f64 {
     let e = (-f64::from(z).abs()).exp();
     if z < 0.0 { e / (1.0 + e) } else { 1.0 / (1.0 + e) }
+}
+
+/// `-log p(label)` in nats: `softplus(z) - label * z`, which neither overflows nor cancels.
+pub(super) fn loss(z: f32, label: bool) -> f64 {
+    // softplus(z) - z = softplus(-z)
+    let z = if label { -f64::from(z) } else { f64::from(z) };
+    z.max(0.0) + (-z.abs()).exp().ln_1p()
+}
+
+/// The difference of probability and label, which is the probability of the other class: no digit
+/// of a small one is lost.
+pub(super) fn miss(z: f32, label: bool) -> f64 {
+    probability(if label { -z } else { z })
 }
 
 fn positives(labels: &[bool]) -> usize {
     labels.iter().filter(|label| **label).count()
 }
 
-/// Mean of `-log p(label)` in nats, from logits: `softplus(z) - label * z`, which neither overflows
-/// nor cancels.
+/// Mean of `-log p(label)` in nats, from logits.
 pub fn log_loss(logits: &[f32], labels: &[bool]) -> Result<f64, Undefined> {
     check(logits)?;
-    let sum: f64 = logits
-        .iter()
-        .zip(labels)
-        .map(|(&z, &label)| {
-            // softplus(z) - z = softplus(-z)
-            let z = if label { -f64::from(z) } else { f64::from(z) };
-            z.max(0.0) + (-z.abs()).exp().ln_1p()
-        })
-        .sum();
+    let sum: f64 = logits.iter().zip(labels).map(|(&z, &label)| loss(z, label)).sum();
     Ok(sum / logits.len() as f64)
 }
 
@@ -61,8 +65,7 @@ pub fn calibration(logits: &[f32], labels: &[bool]) -> Result<f64, Undefined> {
 /// Mean of the squared difference between probability and label.
 pub fn brier(logits: &[f32], labels: &[bool]) -> Result<f64, Undefined> {
     check(logits)?;
-    // The difference is the probability of the other class: no digit of a small one is lost.
-    let missed = |(&z, &label): (&f32, &bool)| probability(if label { -z } else { z }).powi(2);
+    let missed = |(&z, &label): (&f32, &bool)| miss(z, label).powi(2);
     Ok(logits.iter().zip(labels).map(missed).sum::<f64>() / logits.len() as f64)
 }
 

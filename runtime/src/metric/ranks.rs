@@ -6,9 +6,13 @@
 
 use super::auc::Undefined;
 use super::report::{Collected, CollectedSpan, Detail, MetricValue, Metrics};
+use super::slices::{SliceValue, Slices};
 use crate::Result;
 use crate::comm::{Channel, Communicator, Messages, floats_as_words, ids, push_id, words_as_floats};
+use crate::data::{Message, push_bytes};
 use din_program::schema::{Metric, MetricKind};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::ops::Range;
 
 /// Rows that rank 0 receives in one round, of all ranks together.
@@ -25,15 +29,45 @@ impl Metrics {
             return Ok(self.finish());
         }
         self.gather(ranks, (ROUND_ROWS / ranks.size()).max(1))?;
+        self.gather_slice_values(ranks)?;
         let mut words = Vec::new();
         if ranks.rank() == 0 {
-            self.finish().iter().for_each(|value| push_value(value, &mut words));
+            let values = self.finish();
+            values.iter().for_each(|value| push_value(value, &mut words));
+            let slices: Vec<&[Slices]> = values.iter().map(|value| value.slices.as_slice()).collect();
+            push_encoded(&slices, &mut words);
         }
         let mut received = Messages::default();
         ranks.all_gather(Channel::Step, &words, &mut received)?;
-        let values = received.get(0).as_chunks::<VALUE_WORDS>().0;
-        assert_eq!(values.len(), self.metrics.len(), "ranks run one program");
-        Ok(self.metrics.iter().zip(values).map(|(metric, words)| value(metric, words)).collect())
+        let (values, slices) = received.get(0).split_at(VALUE_WORDS * self.metrics.len());
+        let slices: Vec<Vec<Slices>> = decoded(&mut Message { words: slices });
+        let values = self.metrics.iter().zip(values.as_chunks::<VALUE_WORDS>().0);
+        Ok(values.zip(slices).map(|((metric, words), slices)| value(metric, words, slices)).collect())
+    }
+
+    /// Tells rank 0 what the slices of all ranks are called.
+    fn gather_slice_values(&mut self, ranks: &dyn Communicator) -> Result<()> {
+        if self.slice_values.is_empty() {
+            return Ok(());
+        }
+        let (mut send, mut received) = (Messages::default(), Messages::default());
+        if ranks.rank() > 0 {
+            for own in &self.slice_values {
+                let values: Vec<(&u64, &SliceValue)> = own.values.iter().collect();
+                push_encoded(&values, &mut send.words);
+            }
+        }
+        (0..ranks.size()).for_each(|_| send.end_message());
+        ranks.all_to_all(Channel::Step, &send, &mut received)?;
+        if ranks.rank() == 0 {
+            for words in received.iter().skip(1) {
+                let mut message = Message { words };
+                for all in &mut self.slice_values {
+                    all.values.extend(decoded::<Vec<(u64, SliceValue)>>(&mut message));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Moves all rows to rank 0, `round` of each rank at a time.
@@ -145,13 +179,17 @@ impl Collected {
     fn resize(&mut self, rows: usize) {
         self.predicted.resize(rows, 0.0);
         self.labels.resize(rows);
+        self.weights.iter_mut().for_each(|weights| weights.resize(rows, 0.0));
         self.groups.iter_mut().for_each(|(_, keys)| keys.resize(rows, 0));
     }
 
-    /// Appends rows to a message: predictions, labels, and the keys of each grouping.
+    /// Appends rows to a message: predictions, labels, weights, and the keys of each grouping.
     fn append_to(&self, rows: Range<usize>, words: &mut Vec<u32>) {
         words.extend_from_slice(floats_as_words(&self.predicted[rows.clone()]));
         self.labels.append_to(rows.clone(), words);
+        if let Some(weights) = &self.weights {
+            words.extend_from_slice(floats_as_words(&weights[rows.clone()]));
+        }
         for (_, keys) in &self.groups {
             keys[rows.clone()].iter().for_each(|&key| push_id(words, key));
         }
@@ -162,6 +200,7 @@ impl Collected {
         let from = place.own..place.own + place.rows;
         self.predicted.copy_within(from.clone(), place.all);
         self.labels.copy_within(from.clone(), place.all);
+        self.weights.iter_mut().for_each(|weights| weights.copy_within(from.clone(), place.all));
         self.groups.iter_mut().for_each(|(_, keys)| keys.copy_within(from.clone(), place.all));
     }
 
@@ -173,6 +212,11 @@ impl Collected {
         let rows = || places.iter().cloned().flatten();
         rows().zip(words_as_floats(predicted)).for_each(|(row, &value)| self.predicted[row] = value);
         self.labels.set(rows(), labels);
+        if let Some(weights) = &mut self.weights {
+            let (of_rows, rest) = words.split_at(count);
+            rows().zip(words_as_floats(of_rows)).for_each(|(row, &weight)| weights[row] = weight);
+            words = rest;
+        }
         for (_, keys) in &mut self.groups {
             let (of_group, rest) = words.split_at(2 * count);
             rows().zip(ids(of_group)).for_each(|(row, id)| keys[row] = id);
@@ -193,6 +237,8 @@ fn push_value(value: &MetricValue, words: &mut Vec<u32>) {
         Err(Undefined::NaN) => (3, 0.0),
         Err(Undefined::NoPositives) => (4, 0.0),
         Err(Undefined::EqualLabels) => (5, 0.0),
+        Err(Undefined::Weight) => (6, 0.0),
+        Err(Undefined::NoWeight) => (7, 0.0),
     };
     let counts = match value.detail {
         Detail::Area { positives, negatives } => [positives, negatives, 0],
@@ -205,7 +251,17 @@ fn push_value(value: &MetricValue, words: &mut Vec<u32>) {
     counts.iter().for_each(|&count| push_id(words, count));
 }
 
-fn value(metric: &Metric, words: &[u32; VALUE_WORDS]) -> MetricValue {
+fn push_encoded(value: &impl Serialize, words: &mut Vec<u32>) {
+    let bytes = postcard::to_stdvec(value).expect("values in memory can be encoded");
+    push_bytes(&bytes, words);
+}
+
+/// What [`push_encoded`] appended.
+fn decoded<T: DeserializeOwned>(message: &mut Message) -> T {
+    postcard::from_bytes(&message.bytes()).expect("ranks run one program")
+}
+
+fn value(metric: &Metric, words: &[u32; VALUE_WORDS], slices: Vec<Slices>) -> MetricValue {
     let mut numbers = ids(&words[1..]);
     let mut next = || numbers.next().expect("a value has four numbers");
     let number = f64::from_bits(next());
@@ -217,6 +273,8 @@ fn value(metric: &Metric, words: &[u32; VALUE_WORDS]) -> MetricValue {
         3 => Err(Undefined::NaN),
         4 => Err(Undefined::NoPositives),
         5 => Err(Undefined::EqualLabels),
+        6 => Err(Undefined::Weight),
+        7 => Err(Undefined::NoWeight),
         _ => unreachable!("rank 0 sends one of these"),
     };
     let detail = match metric.kind {
@@ -236,7 +294,7 @@ fn value(metric: &Metric, words: &[u32; VALUE_WORDS]) -> MetricValue {
         | MetricKind::MeanAbsoluteError
         | MetricKind::Xauc => Detail::Mean { rows: counts[0] },
     };
-    MetricValue { name: metric.name.clone(), value, direction: metric.kind.direction(), detail }
+    MetricValue { name: metric.name.clone(), value, direction: metric.kind.direction(), detail, slices }
 }
 
 #[cfg(test)]
@@ -252,7 +310,14 @@ mod tests {
     type Row = (u8, u64, [(f32, Option<bool>); 2]);
 
     fn metrics() -> Metrics {
-        let metric = |name: &str, prediction, kind| Metric { name: name.into(), prediction, kind, condition: None };
+        let metric = |name: &str, prediction, kind| Metric {
+            name: name.into(),
+            prediction,
+            kind,
+            condition: None,
+            sample_weight: None,
+            slices: Vec::new(),
+        };
         let gauc = |by, weight| MetricKind::Gauc { by, weight };
         let prediction = |name: &str, label, distribution| Prediction { name: name.into(), label, distribution };
         let metrics = [
@@ -269,7 +334,13 @@ mod tests {
             metric("xauc(c)", 2, MetricKind::Xauc),
         ];
         let only = Metric { condition: Some(0), ..metric("auc(b) where", 1, MetricKind::Auc) };
-        let metrics = [&metrics[..], &[only]].concat();
+        // Weights are the values of the condition.
+        let weighted = |name, prediction, kind| Metric { sample_weight: Some(0), ..metric(name, prediction, kind) };
+        let weighted = [
+            weighted("auc(a, sample_weight)", 0, MetricKind::Auc),
+            weighted("rmse(c, sample_weight)", 2, MetricKind::RootMeanSquaredError),
+        ];
+        let metrics = [&metrics[..], &[only], &weighted].concat();
         let (a, b) = (prediction("a", 1, Distribution::Bernoulli), prediction("b", 0, Distribution::Bernoulli));
         Metrics::new(&[a, b, prediction("c", 2, Distribution::Normal)], &metrics)
     }

@@ -1,14 +1,20 @@
 //! Accumulates predictions of an evaluation set and computes the metrics that a program reports.
 
-use super::auc::{GroupedArea, Undefined, auc, gauc, pr_auc};
+use super::auc::{Area, GroupedArea, Undefined, auc, gauc, pr_auc};
 use super::labels::Labels;
 use super::numeric::{mae, rmse, xauc};
 use super::pointwise::{brier, calibration, log_loss, normalized_entropy};
 use super::ranked::{RankedValue, ranked};
-use crate::batch::{Batch, KeyColumn};
+use super::slices::{Slice, SliceContext, SliceValues, Slices, push_keys};
+use super::weighted::{
+    weighted_auc, weighted_brier, weighted_calibration, weighted_gauc, weighted_log_loss, weighted_mae,
+    weighted_normalized_entropy, weighted_pr_auc, weighted_rmse, weighted_xauc,
+};
+use crate::batch::Batch;
 use crate::comm::LongOperation;
-use crate::data::string_id;
-use din_program::schema::{Direction, GroupBy, Metric, MetricKind, Prediction};
+use din_program::schema::{Direction, GroupBy, Metric, MetricKind, Prediction, SliceBy, Slicing};
+use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::ops::Range;
 
@@ -20,10 +26,12 @@ pub struct MetricValue {
     pub value: Result<f64, Undefined>,
     pub direction: Direction,
     pub detail: Detail,
+    /// By each of what slices its rows.
+    pub slices: Vec<Slices>,
 }
 
 /// What stands behind a value.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Detail {
     /// An area under a curve: samples of each class.
     Area { positives: u64, negatives: u64 },
@@ -75,6 +83,10 @@ pub struct Metrics {
     pub(super) collected: Vec<Collected>,
     /// Which rows of the data set these are, in the order in which they were added.
     pub(super) spans: Vec<CollectedSpan>,
+    /// What slices are called, where metrics have slices.
+    context: Option<SliceContext>,
+    /// By what slices rows.
+    pub(super) slice_values: Vec<SliceValues>,
 }
 
 /// Consecutive rows of a data set.
@@ -87,7 +99,7 @@ pub(super) struct CollectedSpan {
 }
 
 /// The rows that a metric is over: those whose label is known and for which its condition, if it
-/// has one, is not 0.
+/// has one, is not 0; and what they weigh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Population {
     prediction: u32,
@@ -95,6 +107,8 @@ struct Population {
     label: u32,
     /// Index of the condition among the outputs.
     condition: Option<u32>,
+    /// Index of the sample weights among the outputs.
+    sample_weight: Option<u32>,
 }
 
 /// Of one population, its rows.
@@ -103,22 +117,134 @@ pub(super) struct Collected {
     /// What the distribution's root is: logits of a class, predicted numbers.
     pub predicted: Vec<f32>,
     pub labels: Labels,
-    /// Keys of each grouping that a metric of this population uses.
-    pub groups: Vec<(GroupBy, Vec<u64>)>,
+    /// How much each row counts, where that is not 1.
+    pub weights: Option<Vec<f32>>,
+    /// Keys of each grouping and slicing that a metric of this population uses.
+    pub groups: Vec<(SliceBy, Vec<u64>)>,
+}
+
+impl Collected {
+    fn keys(&self, by: &SliceBy) -> &[u64] {
+        let of = self.groups.iter().find(|(grouping, _)| grouping == by);
+        &of.expect("the groupings of all metrics are collected").1
+    }
+
+    /// Some of the rows.
+    fn subset(&self, rows: &[usize]) -> Collected {
+        let groups = self.groups.iter().map(|(by, keys)| (by.clone(), rows.iter().map(|&i| keys[i]).collect()));
+        Collected {
+            predicted: rows.iter().map(|&i| self.predicted[i]).collect(),
+            labels: self.labels.subset(rows),
+            weights: self.weights.as_ref().map(|weights| rows.iter().map(|&i| weights[i]).collect()),
+            groups: groups.collect(),
+        }
+    }
+
+    /// The value of a metric on all these rows.
+    fn measure(&self, kind: &MetricKind) -> (Result<f64, Undefined>, Detail) {
+        let Collected { predicted, labels, weights, .. } = self;
+        if let Some(weights) = weights {
+            return self.measure_weighted(kind, weights);
+        }
+        let keys = |by: GroupBy| self.keys(&SliceBy::Value(by));
+        let mean = |value| (value, Detail::Mean { rows: labels.len() as u64 });
+        match *kind {
+            MetricKind::Auc | MetricKind::PrAuc => {
+                let area = if *kind == MetricKind::Auc { auc } else { pr_auc }(predicted, labels.classes());
+                (area.value, Detail::Area { positives: area.positives, negatives: area.negatives })
+            }
+            MetricKind::Gauc { by, weight } => {
+                let GroupedArea { value, groups, skipped_groups, skipped_rows } =
+                    gauc(keys(by), predicted, labels.classes(), weight);
+                (value, Detail::Gauc { groups, skipped_groups, skipped_rows })
+            }
+            MetricKind::Ranked { measure, by, k } => {
+                let RankedValue { value, groups, skipped_groups, skipped_rows } =
+                    ranked(measure, k, keys(by), predicted, labels.classes());
+                (value, Detail::Ranked { groups, skipped_groups, skipped_rows })
+            }
+            MetricKind::LogLoss => mean(log_loss(predicted, labels.classes())),
+            MetricKind::NormalizedEntropy => mean(normalized_entropy(predicted, labels.classes())),
+            MetricKind::RelativeInformationGain => {
+                mean(normalized_entropy(predicted, labels.classes()).map(|entropy| 1.0 - entropy))
+            }
+            MetricKind::Calibration => mean(calibration(predicted, labels.classes())),
+            MetricKind::Brier => mean(brier(predicted, labels.classes())),
+            MetricKind::RootMeanSquaredError => mean(rmse(predicted, labels.numbers())),
+            MetricKind::MeanAbsoluteError => mean(mae(predicted, labels.numbers())),
+            MetricKind::Xauc => mean(xauc(predicted, labels.numbers())),
+        }
+    }
+
+    fn measure_weighted(&self, kind: &MetricKind, weights: &[f32]) -> (Result<f64, Undefined>, Detail) {
+        let Collected { predicted, labels, .. } = self;
+        let area = |area: Area| (area.value, Detail::Area { positives: area.positives, negatives: area.negatives });
+        let mean = |value| (value, Detail::Mean { rows: labels.len() as u64 });
+        match *kind {
+            MetricKind::Auc => area(weighted_auc(predicted, labels.classes(), weights)),
+            MetricKind::PrAuc => area(weighted_pr_auc(predicted, labels.classes(), weights)),
+            MetricKind::Gauc { by, weight } => {
+                let keys = self.keys(&SliceBy::Value(by));
+                let GroupedArea { value, groups, skipped_groups, skipped_rows } =
+                    weighted_gauc(keys, predicted, labels.classes(), weights, weight);
+                (value, Detail::Gauc { groups, skipped_groups, skipped_rows })
+            }
+            MetricKind::Ranked { .. } => unreachable!("the program was checked: these metrics take no weights"),
+            MetricKind::LogLoss => mean(weighted_log_loss(predicted, labels.classes(), weights)),
+            MetricKind::NormalizedEntropy => mean(weighted_normalized_entropy(predicted, labels.classes(), weights)),
+            MetricKind::RelativeInformationGain => {
+                mean(weighted_normalized_entropy(predicted, labels.classes(), weights).map(|entropy| 1.0 - entropy))
+            }
+            MetricKind::Calibration => mean(weighted_calibration(predicted, labels.classes(), weights)),
+            MetricKind::Brier => mean(weighted_brier(predicted, labels.classes(), weights)),
+            MetricKind::RootMeanSquaredError => mean(weighted_rmse(predicted, labels.numbers(), weights)),
+            MetricKind::MeanAbsoluteError => mean(weighted_mae(predicted, labels.numbers(), weights)),
+            MetricKind::Xauc => mean(weighted_xauc(predicted, labels.numbers(), weights)),
+        }
+    }
+
+    /// The value of a metric on the rows of each slice. `values`: by key of a slice, what its rows
+    /// have in common.
+    fn slices(&self, kind: &MetricKind, by: &Slicing, values: &SliceValues) -> Slices {
+        let keys = self.keys(&by.by);
+        let mut rows: Vec<usize> = (0..keys.len()).collect();
+        // The rows of a slice stay in their order, in which sums run.
+        rows.sort_unstable_by_key(|&i| (keys[i], i));
+        let slice = |rows: &[usize]| {
+            let (value, detail) = self.subset(rows).measure(kind);
+            let of = values.values.get(&keys[rows[0]]).expect("the values of all slices are collected").clone();
+            Slice { of, rows: rows.len() as u64, value, detail }
+        };
+        let slices = rows.chunk_by(|&a, &b| keys[a] == keys[b]).map(slice).collect();
+        Slices::new(by.name.clone(), slices)
+    }
 }
 
 impl Metrics {
-    /// The metrics and predictions of a program.
+    /// The metrics and predictions of a program, without slices.
     pub fn new(predictions: &[Prediction], metrics: &[Metric]) -> Self {
-        let of = |prediction: u32, condition| Population {
+        let whole = |metric: &Metric| Metric { slices: Vec::new(), ..metric.clone() };
+        let metrics: Vec<Metric> = metrics.iter().map(whole).collect();
+        Self::collecting(predictions, &metrics, None)
+    }
+
+    /// The same with their slices. The batches are of data that were opened with the texts of the
+    /// context.
+    pub fn with_slices(predictions: &[Prediction], metrics: &[Metric], context: SliceContext) -> Self {
+        Self::collecting(predictions, metrics, Some(context))
+    }
+
+    fn collecting(predictions: &[Prediction], metrics: &[Metric], context: Option<SliceContext>) -> Self {
+        let of = |prediction: u32, condition, sample_weight| Population {
             prediction,
             label: predictions[prediction as usize].label,
             condition,
+            sample_weight,
         };
         // One for each prediction, whether or not a metric is over all its rows.
-        let mut populations: Vec<Population> = (0..predictions.len() as u32).map(|p| of(p, None)).collect();
+        let mut populations: Vec<Population> = (0..predictions.len() as u32).map(|p| of(p, None, None)).collect();
         for metric in metrics {
-            let population = of(metric.prediction, metric.condition);
+            let population = of(metric.prediction, metric.condition, metric.sample_weight);
             if !populations.contains(&population) {
                 populations.push(population);
             }
@@ -126,17 +252,26 @@ impl Metrics {
         let none = |population: &Population| Collected {
             predicted: Vec::new(),
             labels: Labels::new(predictions[population.prediction as usize].distribution),
+            weights: population.sample_weight.map(|_| Vec::new()),
             groups: Vec::new(),
         };
         let mut collected: Vec<Collected> = populations.iter().map(none).collect();
+        let mut slice_values: Vec<SliceValues> = Vec::new();
         for metric in metrics {
-            let Some(by) = metric.kind.grouping() else { continue };
             let target = &mut collected[index_of(&populations, metric)];
-            if target.groups.iter().all(|(grouping, _)| *grouping != by) {
-                target.groups.push((by, Vec::new()));
+            let grouping = metric.kind.grouping().map(SliceBy::Value);
+            for by in grouping.iter().chain(metric.slices.iter().map(|slicing| &slicing.by)) {
+                if target.groups.iter().all(|(other, _)| other != by) {
+                    target.groups.push((by.clone(), Vec::new()));
+                }
+            }
+            for Slicing { by, .. } in &metric.slices {
+                if slice_values.iter().all(|values| values.by != *by) {
+                    slice_values.push(SliceValues { by: by.clone(), values: FxHashMap::default() });
+                }
             }
         }
-        Self { metrics: metrics.to_vec(), populations, collected, spans: Vec::new() }
+        Self { metrics: metrics.to_vec(), populations, collected, spans: Vec::new(), context, slice_values }
     }
 
     /// Adds a batch read with [`ReadMode::Evaluate`](crate::data::ReadMode::Evaluate), whose first
@@ -165,22 +300,21 @@ impl Metrics {
             let rows = 0..batch.rows;
             target.predicted.extend(rows.clone().filter(known).map(|i| predicted.as_ref()[i]));
             target.labels.extend(rows.clone().filter(known).map(|i| labels[i]));
+            if let (Some(weights), Some(index)) = (&mut target.weights, population.sample_weight) {
+                weights.extend(rows.clone().filter(known).map(|i| outputs[index as usize][i]));
+            }
             *labelled += target.labels.len() - before;
             for (by, keys) in &mut target.groups {
-                let rows = rows.clone().filter(known);
-                match by {
-                    GroupBy::Feature(f) => keys.extend(rows.map(|i| batch.ids[*f as usize][i])),
-                    GroupBy::Common(f) => {
-                        let request_of = batch.request_of();
-                        keys.extend(rows.map(|i| batch.ids[*f as usize][request_of[i] as usize]));
-                    }
-                    GroupBy::Key(k) => match &batch.keys[*k as usize] {
-                        KeyColumn::Int64(column) => keys.extend(rows.map(|i| column[i] as u64)),
-                        // Two strings with one hash would be one group: no more likely than for
-                        // ids.
-                        KeyColumn::String(column) => keys.extend(rows.map(|i| string_id(&column[i]))),
-                    },
-                }
+                push_keys(by, batch, outputs, rows.clone().filter(known), keys);
+            }
+        }
+        if batch.rows > 0 {
+            let mut keys = Vec::new();
+            for values in &mut self.slice_values {
+                let context = self.context.as_ref().expect("metrics with slices have a context");
+                keys.clear();
+                push_keys(&values.by, batch, outputs, 0..batch.rows, &mut keys);
+                values.add(context, batch, &keys);
             }
         }
     }
@@ -194,57 +328,32 @@ impl Metrics {
     pub fn finish(&self) -> Vec<MetricValue> {
         // Most metrics sort all rows.
         let _operation = LongOperation::begin();
-        self.metrics
-            .iter()
-            .map(|metric| {
-                let Collected { predicted, labels, groups } = &self.collected[index_of(&self.populations, metric)];
-                let keys = |by: GroupBy| {
-                    let of = groups.iter().find(|(grouping, _)| *grouping == by);
-                    of.expect("the groupings of all metrics are collected").1.as_slice()
-                };
-                let mean = |value| (value, Detail::Mean { rows: labels.len() as u64 });
-                let (value, detail) = match metric.kind {
-                    MetricKind::Auc | MetricKind::PrAuc => {
-                        let area =
-                            if metric.kind == MetricKind::Auc { auc } else { pr_auc }(predicted, labels.classes());
-                        (area.value, Detail::Area { positives: area.positives, negatives: area.negatives })
-                    }
-                    MetricKind::Gauc { by, weight } => {
-                        let GroupedArea { value, groups, skipped_groups, skipped_rows } =
-                            gauc(keys(by), predicted, labels.classes(), weight);
-                        (value, Detail::Gauc { groups, skipped_groups, skipped_rows })
-                    }
-                    MetricKind::Ranked { measure, by, k } => {
-                        let RankedValue { value, groups, skipped_groups, skipped_rows } =
-                            ranked(measure, k, keys(by), predicted, labels.classes());
-                        (value, Detail::Ranked { groups, skipped_groups, skipped_rows })
-                    }
-                    MetricKind::LogLoss => mean(log_loss(predicted, labels.classes())),
-                    MetricKind::NormalizedEntropy => mean(normalized_entropy(predicted, labels.classes())),
-                    MetricKind::RelativeInformationGain => {
-                        mean(normalized_entropy(predicted, labels.classes()).map(|entropy| 1.0 - entropy))
-                    }
-                    MetricKind::Calibration => mean(calibration(predicted, labels.classes())),
-                    MetricKind::Brier => mean(brier(predicted, labels.classes())),
-                    MetricKind::RootMeanSquaredError => mean(rmse(predicted, labels.numbers())),
-                    MetricKind::MeanAbsoluteError => mean(mae(predicted, labels.numbers())),
-                    MetricKind::Xauc => mean(xauc(predicted, labels.numbers())),
-                };
-                MetricValue { name: metric.name.clone(), value, direction: metric.kind.direction(), detail }
-            })
-            .collect()
+        let value = |metric: &Metric| {
+            let collected = &self.collected[index_of(&self.populations, metric)];
+            let (value, detail) = collected.measure(&metric.kind);
+            let slices = metric.slices.iter().map(|slicing| {
+                let values = self.slice_values.iter().find(|values| values.by == slicing.by);
+                collected.slices(&metric.kind, slicing, values.expect("there are values of each slicing"))
+            });
+            let (slices, direction) = (slices.collect(), metric.kind.direction());
+            MetricValue { name: metric.name.clone(), value, direction, detail, slices }
+        };
+        self.metrics.iter().map(value).collect()
     }
 }
 
 /// The population that a metric is over.
 fn index_of(populations: &[Population], metric: &Metric) -> usize {
-    let own = |p: &Population| p.prediction == metric.prediction && p.condition == metric.condition;
+    let own = |p: &Population| {
+        (p.prediction, p.condition, p.sample_weight) == (metric.prediction, metric.condition, metric.sample_weight)
+    };
     populations.iter().position(own).expect("there is a population for each metric")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::batch::KeyColumn;
     use din_program::schema::{Distribution, GroupWeight};
 
     fn click() -> Prediction {
@@ -258,12 +367,28 @@ mod tests {
             prediction: 0,
             kind: MetricKind::Gauc { by, weight: GroupWeight::None },
             condition: None,
+            sample_weight: None,
+            slices: Vec::new(),
         };
         let metrics = [
-            Metric { name: "auc(click)".into(), prediction: 0, kind: MetricKind::Auc, condition: None },
+            Metric {
+                name: "auc(click)".into(),
+                prediction: 0,
+                kind: MetricKind::Auc,
+                condition: None,
+                sample_weight: None,
+                slices: vec![],
+            },
             gauc(GroupBy::Key(0), "gauc"),
             gauc(GroupBy::Feature(0), "gauc by feature"),
-            Metric { name: "log_loss(click)".into(), prediction: 0, kind: MetricKind::LogLoss, condition: None },
+            Metric {
+                name: "log_loss(click)".into(),
+                prediction: 0,
+                kind: MetricKind::LogLoss,
+                condition: None,
+                sample_weight: None,
+                slices: vec![],
+            },
         ];
         let mut all = Metrics::new(&[click()], &metrics);
         let batch = |labels: &[f32], present: &[f32], users: &[&str], ids: &[u64]| Batch {
@@ -298,6 +423,8 @@ mod tests {
             prediction: 0,
             kind: MetricKind::Gauc { by, weight: GroupWeight::Impressions },
             condition: None,
+            sample_weight: None,
+            slices: Vec::new(),
         };
         let value = |by, ids: Vec<u64>, requests: Vec<u32>| {
             let mut metrics = Metrics::new(&[click()], &[gauc(by)]);

@@ -288,7 +288,14 @@ fn numbers_of_a_programs_description_are_checked() {
         change(&mut program);
         engine(program, 1, Isa::V2).expect_err("refused").to_string()
     };
-    let metric = |prediction, kind| Metric { name: "m".into(), prediction, kind, condition: None };
+    let metric = |prediction, kind| Metric {
+        name: "m".into(),
+        prediction,
+        kind,
+        condition: None,
+        sample_weight: None,
+        slices: vec![],
+    };
     let of = refusal(&|p| p.metrics = vec![metric(1, MetricKind::Auc)]);
     assert!(of.contains("prediction 1 of 1"), "{of}");
     let by = |by| metric(0, MetricKind::Gauc { by, weight: GroupWeight::None });

@@ -4,4 +4,5 @@
 
 mod metrics;
 mod predictions;
+mod slices;
 mod support;

@@ -180,6 +180,20 @@ pub fn clicks(folder: &Path, groups: &[usize]) -> (Trained, Vec<PathBuf>) {
     (Trained { program, model }, files)
 }
 
+/// A model after a pass over a file.
+pub fn trained(spec: &str, path: &Path) -> Trained {
+    let program = program(spec);
+    let data = Dataset::open(&[path], &program.schema, ReadMode::Train).unwrap();
+    let mut session = session(&program);
+    let mut batches = data.stream(StreamOptions::new(64, Order::File)).unwrap();
+    while let Some(batch) = batches.next().unwrap() {
+        session.train(&batch).unwrap();
+        batches.recycle(batch);
+    }
+    let model = session.into_shared().unwrap();
+    Trained { program, model }
+}
+
 /// All rows of a file.
 pub fn rows(path: &Path) -> RecordBatch {
     let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(path).unwrap()).unwrap();

@@ -2,7 +2,9 @@
 
 use super::*;
 use din_program::schedule::Statistic;
-use din_program::schema::{FeatureKind, GroupBy, GroupWeight, Init, KeyType, MetricKind, TableKind};
+use din_program::schema::{
+    FeatureKind, GroupBy, GroupWeight, Init, KeyType, MetricKind, OutputPurpose, SliceBy, TableKind,
+};
 
 fn shipped(name: &str) -> CheckedModel {
     let path = format!("{}/../models/{name}.din", env!("CARGO_MANIFEST_DIR"));
@@ -254,6 +256,34 @@ fn metrics_of_one_label_by_two_groupings_have_two_names() {
         names(weights, "").0,
         ["gauc(click, by = request_id, weight = clicks)", "gauc(click, by = user.age, weight = clicks)", "gauc(click)"]
     );
+}
+
+/// Slices belong to a metric: reported by several things, it is one metric with all slices.
+#[test]
+fn the_same_metric_by_several_things_is_one() {
+    let m = model(&format!(
+        "{HEAD}model m {{{GROUPS} key request_id: int64
+    predict click ~ bernoulli(logit = sum(embed(user)))
+    train {{ loss cross_entropy(click)  optimizer sgd(0.1)  batch 8  epochs 1  select auc }}
+    report gauc(click, by = user.age) by request_id, auc(click), auc(click) by user.age,
+        auc(click) by buckets(click.probability, [0.1, 0.5]), auc(click) where click.label by user.age
+}}"
+    ));
+    let slices = |index: usize| -> Vec<(&str, &SliceBy)> {
+        m.metrics[index].slices.iter().map(|slicing| (slicing.name.as_str(), &slicing.by)).collect()
+    };
+    let names: Vec<&str> = m.metrics.iter().map(|metric| metric.name.as_str()).collect();
+    assert_eq!(names, ["gauc(click)", "auc(click)", "auc(click) where click.label"]);
+    assert_eq!(m.training.select, 1);
+    let age = m.schema.features.iter().position(|feature| feature.path() == "user.age").unwrap() as u32;
+    let by_age = SliceBy::Value(GroupBy::Feature(age));
+    let key = m.schema.keys.iter().position(|key| key.name == "request_id").unwrap() as u32;
+    assert_eq!(slices(0), [("request_id", &SliceBy::Value(GroupBy::Key(key)))]);
+    let buckets = SliceBy::Bucket { output: 1, boundaries: vec![0.1, 0.5] };
+    assert_eq!(slices(1), [("user.age", &by_age), ("buckets(click.probability, [0.1, 0.5])", &buckets)]);
+    assert_eq!(slices(2), [("user.age", &by_age)]);
+    let outputs: Vec<_> = m.outputs.iter().map(|output| (output.name.as_str(), output.purpose)).collect();
+    assert_eq!(outputs, [("click.label", OutputPurpose::Condition), ("click.probability", OutputPurpose::Slice)]);
 }
 
 #[test]

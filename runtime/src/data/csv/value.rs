@@ -117,7 +117,11 @@ fn raw_value<'a>(required: &RequiredColumn, path: &Path, text: &'a [u8]) -> Resu
         ColumnType::FixedIds { .. } => Ok(RawValue::Integer(text.parse().map_err(|_| found("an integer"))?)),
         ColumnType::StringIds => Ok(RawValue::Text(text)),
         ColumnType::Numbers { .. } => Ok(RawValue::Number(text.parse().map_err(|_| found("a number"))?)),
-        ColumnType::Label { .. } | ColumnType::IntegerKeys | ColumnType::StringKeys | ColumnType::Lists => {
+        ColumnType::Label { .. }
+        | ColumnType::IntegerKeys
+        | ColumnType::StringKeys
+        | ColumnType::Texts
+        | ColumnType::Lists => {
             unreachable!("features of other types have no rules")
         }
     }
@@ -133,7 +137,8 @@ pub(super) fn value(required: &RequiredColumn, path: &Path, text: &[u8], out: &m
         out.dense[f].push(1.0);
         return Ok(());
     }
-    if text.is_empty() && !matches!(required.values, ColumnType::Label { missing: Some(_), .. }) {
+    let nulls = matches!(required.values, ColumnType::Label { missing: Some(_), .. } | ColumnType::Texts);
+    if text.is_empty() && !nulls {
         return Err(required.null(path));
     }
     let bad = |expected: &str| required.bad_value(path, expected, shown(text));
@@ -191,7 +196,7 @@ pub(super) fn value(required: &RequiredColumn, path: &Path, text: &[u8], out: &m
                 KeyColumn::String(_) => unreachable!("the batch was made for the schema of the binding"),
             }
         }
-        (ColumnType::StringKeys, BatchColumn::Key(k)) => {
+        (ColumnType::StringKeys | ColumnType::Texts, BatchColumn::Key(k)) => {
             let key = string()?.to_string();
             match &mut out.keys[k] {
                 KeyColumn::String(keys) => keys.push(key),
@@ -208,7 +213,10 @@ pub(super) fn value(required: &RequiredColumn, path: &Path, text: &[u8], out: &m
             BatchColumn::Label(_) | BatchColumn::Key(_),
         )
         | (ColumnType::Label { .. }, BatchColumn::Feature(_) | BatchColumn::Key(_))
-        | (ColumnType::IntegerKeys | ColumnType::StringKeys, BatchColumn::Feature(_) | BatchColumn::Label(_)) => {
+        | (
+            ColumnType::IntegerKeys | ColumnType::StringKeys | ColumnType::Texts,
+            BatchColumn::Feature(_) | BatchColumn::Label(_),
+        ) => {
             unreachable!("the binding gives a column the type of what it fills")
         }
     }

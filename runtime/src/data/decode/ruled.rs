@@ -30,6 +30,20 @@ pub(super) fn ruled(
     each_value(array, spans, |value| rule.append(value, ids, numbers))
 }
 
+/// Appends the texts of the spans, empty ones for nulls.
+pub(super) fn texts(array: &ArrayRef, spans: Spans, texts: &mut Vec<String>) -> Result<(), Bad> {
+    each_value(array, spans, |value| {
+        texts.push(match value {
+            RawValue::Text(text) => text.to_string(),
+            RawValue::Null => String::new(),
+            RawValue::Integer(_) | RawValue::Number(_) => {
+                unreachable!("the type of a column is checked before its values are read")
+            }
+        });
+        Ok(())
+    })
+}
+
 fn vectors(
     rule: &BoundRule,
     array: &ArrayRef,

@@ -4,7 +4,8 @@
 use super::CheckError;
 use din_program::schema::{
     Boundaries, ColumnValues, Combination, DataStatistic, DataStatisticKind, Distribution, Feature, FeatureKind,
-    FeatureSource, GroupBy, KeyType, Made, MetricKind, OutputPurpose, Replacement, Step, TableKind,
+    FeatureSource, GroupBy, KeyType, LARGEST_GAP, Made, Metric, MetricKind, OutputPurpose, Replacement, SliceBy, Step,
+    TableKind,
 };
 use din_program::{Program, SlotScope};
 
@@ -79,6 +80,14 @@ pub fn check_description(program: &Program) -> Result<(), CheckError> {
             return Err(error(&label.location, format!("the distribution of {} does not fit it", prediction.name)));
         }
     }
+    let of_metric = |metric: &Metric, index: u32, purpose: OutputPurpose| {
+        within("", "output", index, program.outputs.len())?;
+        let output = &program.outputs[index as usize];
+        match output.purpose == purpose && output.width == 1 {
+            true => Ok(()),
+            false => Err(error(&output.location, format!("metric {} cannot read it", metric.name))),
+        }
+    };
     for metric in &program.metrics {
         within("", "prediction", metric.prediction, program.predictions.len())?;
         let of_classes = program.predictions[metric.prediction as usize].distribution == Distribution::Bernoulli;
@@ -86,26 +95,36 @@ pub fn check_description(program: &Program) -> Result<(), CheckError> {
             return Err(error("", format!("metric {} does not fit its prediction", metric.name)));
         }
         if let Some(condition) = metric.condition {
-            within("", "output", condition, program.outputs.len())?;
-            let output = &program.outputs[condition as usize];
-            if output.purpose != OutputPurpose::Condition || output.width != 1 {
-                return Err(error(&output.location, format!("it is no condition of metric {}", metric.name)));
+            of_metric(metric, condition, OutputPurpose::Condition)?;
+        }
+        if let Some(weight) = metric.sample_weight {
+            of_metric(metric, weight, OutputPurpose::SampleWeight)?;
+            if !metric.kind.name().takes_weights() {
+                return Err(error("", format!("metric {} takes no weights", metric.name)));
             }
         }
         if let MetricKind::Ranked { k: 0, .. } = metric.kind {
             return Err(error("", format!("metric {} counts no samples", metric.name)));
         }
-        match metric.kind.grouping() {
-            None => {}
-            Some(GroupBy::Key(key)) => within("", "key", key, schema.keys.len())?,
-            Some(by @ (GroupBy::Feature(k) | GroupBy::Common(k))) => {
-                within("", "feature", k, schema.features.len())?;
-                let feature = &schema.features[k as usize];
-                let dense = matches!(feature.kind, FeatureKind::Dense { .. });
-                let common = matches!(by, GroupBy::Common(_));
-                if dense || feature.sequence.is_some() || feature.common != common {
-                    let why = format!("metric {} groups rows by {}", metric.name, feature.path());
-                    return Err(error(&feature.location, why));
+        let slices = metric.slices.iter().map(|slicing| &slicing.by);
+        for by in metric.kind.grouping().map(SliceBy::Value).iter().chain(slices) {
+            match by {
+                SliceBy::Value(GroupBy::Key(key)) => within("", "key", *key, schema.keys.len())?,
+                SliceBy::Value(by @ (GroupBy::Feature(k) | GroupBy::Common(k))) => {
+                    within("", "feature", *k, schema.features.len())?;
+                    let feature = &schema.features[*k as usize];
+                    let dense = matches!(feature.kind, FeatureKind::Dense { .. });
+                    let common = matches!(by, GroupBy::Common(_));
+                    if dense || feature.sequence.is_some() || feature.common != common {
+                        let why = format!("metric {} groups rows by {}", metric.name, feature.path());
+                        return Err(error(&feature.location, why));
+                    }
+                }
+                SliceBy::Bucket { output, boundaries } => {
+                    of_metric(metric, *output, OutputPurpose::Slice)?;
+                    if !boundaries.is_sorted_by(|a, b| a < b) {
+                        return Err(error("", format!("metric {} has boundaries that do not ascend", metric.name)));
+                    }
                 }
             }
         }
@@ -193,7 +212,7 @@ fn check_sources(program: &Program) -> Result<(), CheckError> {
                         && ids(part)
                         && (part.common || !feature.common)
                         && match combination {
-                            Combination::Cross { .. } | Combination::Equal { .. } => {
+                            Combination::Cross { .. } | Combination::Equal { .. } | Combination::Gap { .. } => {
                                 part.sequence.is_none() || part.sequence == feature.sequence
                             }
                             Combination::Overlap { .. } => feature.sequence.is_none(),
@@ -204,6 +223,7 @@ fn check_sources(program: &Program) -> Result<(), CheckError> {
                     Combination::Equal { .. } | Combination::Overlap { .. } => {
                         feature.kind == (FeatureKind::Dense { width: 1 })
                     }
+                    Combination::Gap { makes, missing, .. } => gap_fits(feature, makes, missing.as_ref()),
                 };
                 let parts = combination.parts().iter().map(|&part| schema.features.get(part as usize));
                 if combination.parts().is_empty() || !made || !parts.into_iter().all(|part| part.is_some_and(fits)) {
@@ -233,6 +253,32 @@ fn check_sources(program: &Program) -> Result<(), CheckError> {
         }
     }
     Ok(())
+}
+
+/// Whether what is made of gaps are values of the feature, whatever the gap.
+fn gap_fits(feature: &Feature, makes: &Made, missing: Option<&Replacement>) -> bool {
+    let in_range = |steps: &[Step]| Step::range(steps, (-LARGEST_GAP, LARGEST_GAP)).is_some();
+    let number = feature.kind == (FeatureKind::Dense { width: 1 });
+    let fits = match makes {
+        Made::Mark => number,
+        Made::Number { steps } => number && in_range(steps),
+        Made::Bucket { steps, boundaries: Boundaries::Given(given) } => {
+            let holds = matches!(feature.kind, FeatureKind::Fixed { size, .. } if size > given.len() as u64);
+            holds && in_range(steps) && given.is_sorted()
+        }
+        Made::Bucket { boundaries: Boundaries::Quantiles { .. }, .. }
+        | Made::Id
+        | Made::FixedId { .. }
+        | Made::HashedId { .. }
+        | Made::Calendar { .. } => false,
+    };
+    let replaced = match missing {
+        None => true,
+        Some(Replacement::Number(_)) => number,
+        Some(Replacement::Id(_)) => !number,
+        Some(Replacement::Text(_) | Replacement::OwnId) => false,
+    };
+    fits && replaced
 }
 
 /// Whether ids of the feature are rows, or become rows, of such a table.
