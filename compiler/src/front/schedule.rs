@@ -174,7 +174,8 @@ impl<'a> Elaborator<'a> {
             }
         }
         if graph.inputs.is_empty() {
-            let run = interpret::run(&graph, &Inputs { offsets: vec![vec![]; 2], ..Inputs::default() }, &Values::default());
+            let run =
+                interpret::run(&graph, &Inputs { offsets: vec![vec![]; 2], ..Inputs::default() }, &Values::default());
             let found = number_text(run.expect("a schedule is arithmetic on global numbers").value(value)[0]);
             self.report(
                 Diagnostic::warning("W0607", format!("{what} is {found} at every step"), span, "no schedule")

@@ -257,10 +257,12 @@ impl<'a> Elaborator<'a> {
             (TableReader::Name, IdOrigin::Hashed(_)) => {
                 fault("vectors for hashed ids", "cannot name these ids", "use a `category` without `hash`")
             }
-            (TableReader::Name, IdOrigin::Column | IdOrigin::Buckets | IdOrigin::Calendar) if file.path.is_empty() => {
+            (TableReader::Name, IdOrigin::Column | IdOrigin::Buckets | IdOrigin::Calendar | IdOrigin::Gap)
+                if file.path.is_empty() =>
+            {
                 fault("the path of a file is empty", "no file", "write `init from \"vectors.safetensors\"`")
             }
-            (TableReader::Name, IdOrigin::Column | IdOrigin::Buckets | IdOrigin::Calendar) => None,
+            (TableReader::Name, IdOrigin::Column | IdOrigin::Buckets | IdOrigin::Calendar | IdOrigin::Gap) => None,
         };
         if let Some(fault) = found {
             if !self.is_reported("E0626", file.span) {

@@ -15,7 +15,7 @@ use crate::graph::BATCH;
 use crate::model::UpdateScope;
 use din_grammar::ast::{self, ExprKind, MemberKind};
 use din_grammar::{Diagnostic, Span};
-use din_program::schema::{Direction, Metric, TableSpec, Training, UpdateRule};
+use din_program::schema::{Direction, Metric, Training};
 
 pub(super) const SETTINGS: [&str; 9] =
     ["loss", "optimizer", "regularize", "clip", "batch", "epochs", "seed", "select", "patience"];
