@@ -11,7 +11,7 @@ use super::scope::NameScope;
 use super::update::{Before, Updates};
 use super::value::{counted, number_text};
 use super::walk::Context;
-use crate::graph::BATCH;
+use crate::graph::{BATCH, GLOBAL};
 use crate::model::UpdateScope;
 use din_grammar::ast::{self, ExprKind, MemberKind};
 use din_grammar::{Diagnostic, Span};
@@ -136,7 +136,10 @@ impl<'a> Elaborator<'a> {
         t.node = self.per_sample(t.node, e.span);
         let node = self.walk.graph.node(t.node);
         if node.shape.width() != 1 || node.axis != BATCH {
-            let found = self.describe_tensor(&t);
+            let found = match node.axis {
+                GLOBAL => "a value that does not depend on the sample".into(),
+                _ => self.describe_tensor(&t),
+            };
             let mut d = Diagnostic::error("E0610", "a loss is one value per sample", e.span, found.clone())
                 .note(format!("expected [1] for every sample\nfound {found}"));
             if self.walk.graph.axes.is_ragged(node.axis) {

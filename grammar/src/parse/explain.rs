@@ -145,6 +145,13 @@ pub(super) fn explain(cutter: &Cutter, refusal: &ParseRefusal) -> Diagnostic {
     }
     let wanted = alternatives(&expected);
     let found = place.description();
+    if wanted == found {
+        // The line is right, and the next one goes on where nothing is open.
+        let next = shortened(place.found);
+        let span = cutter.span(place.index);
+        return Diagnostic::error("E0101", format!("expected a new statement, found `{next}`"), span, "begins a line")
+            .help(format!("begin the line with a word such as `let`, or remove `{next}`"));
+    }
     let mut error = Diagnostic::error(
         "E0101",
         format!("expected {wanted}, found {found}"),
