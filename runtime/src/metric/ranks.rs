@@ -456,12 +456,12 @@ mod tests {
             assert!(values.iter().all(|of_rank| *of_rank == values[0]));
             values[0].iter().map(|value| value.value).collect::<Vec<_>>()
         };
-        assert_eq!(undefined(&[], &[0, 0, 0]), [Err(Undefined::NoRows); 12]);
-        assert_eq!(undefined(&[row(1.0, None), row(2.0, None)], &[1]), [Err(Undefined::NoRows); 12]);
+        assert_eq!(undefined(&[], &[0, 0, 0]), [Err(Undefined::NoRows); 14]);
+        assert_eq!(undefined(&[row(1.0, None), row(2.0, None)], &[1]), [Err(Undefined::NoRows); 14]);
         let one_class = undefined(&[row(0.0, Some(true)), row(2.0, Some(true))], &[1, 1]);
         assert_eq!(one_class[..3], [Err(Undefined::OneClass); 3]);
         assert!(one_class[3].is_ok());
         let rows = [row(0.0, Some(true)), row(1.0, Some(false)), row(f32::NAN, Some(true))];
-        assert_eq!(undefined(&rows, &[2]), [Err(Undefined::NaN); 12]);
+        assert_eq!(undefined(&rows, &[2]), [Err(Undefined::NaN); 14]);
     }
 }

@@ -264,7 +264,7 @@ fn the_same_metric_by_several_things_is_one() {
     let m = model(&format!(
         "{HEAD}model m {{{GROUPS} key request_id: int64
     predict click ~ bernoulli(logit = sum(embed(user)))
-    train {{ loss cross_entropy(click)  optimizer sgd(0.1)  batch 8  epochs 1  select auc }}
+    train {{ loss cross_entropy(click)  optimizer sgd(0.1)  batch 8  epochs 1  select auc(click) }}
     report gauc(click, by = user.age) by request_id, auc(click), auc(click) by user.age,
         auc(click) by buckets(click.probability, [0.1, 0.5]), auc(click) where click.label by user.age
 }}"
