@@ -43,10 +43,10 @@ impl<'a> Elaborator<'a> {
             if self.old_dense_updates(option) {
                 continue;
             }
-            if option.file.is_none() && option.values.len() != 1 {
+            let one = option.values.len() == 1 || option.file.is_some();
+            if !one && word != "admit" {
                 let from = option.values.first().is_some_and(|v| matches!(&v.kind, ExprKind::Name(n) if n == "from"));
                 let help = match word {
-                    "admit" => ADMIT_HELP.into(),
                     "init" if from => "a file is named by a string: `init from \"vectors.safetensors\"`".into(),
                     _ => format!("write `{word}` and one value on its line"),
                 };
@@ -197,9 +197,8 @@ impl<'a> Elaborator<'a> {
     /// Which ids the options admit; `None` where they say nothing, or a fault was reported.
     fn admission(&mut self, scope: &mut NameScope<'a>, options: &[&'a ast::Setting]) -> Option<Admission> {
         let option = options.iter().find(|o| o.word.name == "admit")?;
-        let limit = option.values.first()?;
-        let Some(decl) = &option.admission else {
-            let d = Diagnostic::error("E0627", "`admit` says neither `when` nor `top`", option.span, "which ids?");
+        let (Some(decl), Some(limit)) = (&option.admission, option.values.first()) else {
+            let d = Diagnostic::error("E0627", "`admit` without a rule that is known", option.span, "which ids?");
             self.report(d.help(ADMIT_HELP));
             return None;
         };
