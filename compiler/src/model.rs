@@ -60,8 +60,8 @@ pub enum UpdateScope {
 
 /// An `optimizer` with the `regularizer` joined to its gradient, as a graph over
 /// [`crate::graph::BATCH`] = `rows`. Roots: `Weight` and one `Slot` per slot. Inputs: Weight,
-/// Gradient, Slot, Frequency, UpdateCount, InBatch, Step, Epoch, SquaredNorms. What sums the squares
-/// of gradients has no `Weight`.
+/// Gradient, Slot, Frequency, UpdateCount, InBatch, Step, Epoch, SquaredNorms. What sums the
+/// squares of gradients has no `Weight`.
 #[derive(Clone, Debug)]
 pub struct UpdateGraph {
     /// `adam + adaptive`

@@ -5,9 +5,13 @@ use din_compiler::graph::{InputKind, Op, Root};
 use din_compiler::interpret::{Inputs, InterpreterSession, Samples, TableData, TensorData, Values, run};
 use din_compiler::model::{CheckedModel, UpdateScope};
 use din_compiler::{CompileOptions, compile};
-use din_program::dropout;
+use din_program::{Program, dropout};
+use din_runtime::cpu;
+use din_runtime::exec::cpu::CpuExecutor;
+use din_runtime::threads::Threads;
 use din_tests::specs;
 use std::f64::consts::PI;
+use std::sync::Arc;
 
 /// A model of one number, `x`, with a logit that is `x` and a weight.
 fn model(uses: &str, loss: &str, train: &str) -> CheckedModel {
@@ -377,4 +381,29 @@ fn frozen_weights_stay() {
     let (start, found) = (after(&model, 0), after(&model, 1));
     let moved = found.iter().flat_map(|(name, values)| values.iter().zip(&start[name]).map(|(a, b)| (a - b).powi(2)));
     near(moved.sum::<f64>().sqrt(), 0.001, "the norm of what has moved");
+}
+
+/// A program whose sums of squares contradict its tables and parameters is refused.
+#[test]
+fn a_damaged_limit_is_an_error() {
+    let model = by_path("optimizer sgd(lr = 0.1)  clip global_norm 1", "");
+    let options = CompileOptions { levels: vec![cpu::detect()], ..CompileOptions::default() };
+    let program = compile(&model, &options).unwrap().program;
+    assert_eq!(program.squared_norms.len(), model.tables.len() + model.parameters.len());
+    let made = |norms: Vec<u32>| {
+        let program = Program { squared_norms: norms, ..program.clone() };
+        CpuExecutor::new(Arc::new(program), Threads::new(1).unwrap(), cpu::detect())
+            .map(|_| ())
+            .map_err(|e| e.to_string())
+    };
+    let norms = program.squared_norms.clone();
+    assert_eq!(made(norms.clone()), Ok(()));
+    let told = |norms: Vec<u32>, what: &str| {
+        let why = made(norms).unwrap_err();
+        assert!(why.contains(what), "{why}");
+    };
+    told(norms[1..].to_vec(), "sums of squares of gradients, expected");
+    told(norms.iter().map(|_| u32::MAX).collect(), "update 4294967295 of");
+    told(norms.iter().map(|_| model.tables[0].update).collect(), "sums no squares");
+    told(norms.iter().rev().copied().collect(), "does not serve it");
 }
