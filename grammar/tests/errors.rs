@@ -260,7 +260,7 @@ fn one_error_each() {
         ),
         (
             in_model("report auc(c) gauc(c)"),
-            "2:15 E0101: expected an operator, `,` or the end of the line, found `gauc`",
+            "2:15 E0101: expected an operator, `,`, `by` or the end of the line, found `gauc`",
         ),
         (in_model("common a, b"), "2:12 E0101: expected `,` or `by`, found the end of the line"),
         (

@@ -48,7 +48,7 @@ fn reserved_words_are_listed() {
 }
 
 /// Rules of `din.pest` that are part of a production of another name on the page.
-const PART_OF: [(&str, &str); 56] = [
+const PART_OF: [(&str, &str); 57] = [
     ("on_schema", "model"),
     ("in_training", "test"),
     ("given_type", "given"),
@@ -99,6 +99,7 @@ const PART_OF: [(&str, &str); 56] = [
     ("numeric", "kind"),
     ("column", "field"),
     ("assertion", "assert"),
+    ("reported", "report"),
     ("each_of", "embedding"),
     ("field_paths", "embedding"),
     ("field_path", "path"),

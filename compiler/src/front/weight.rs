@@ -176,7 +176,10 @@ impl<'a> Elaborator<'a> {
             VariableKind::State => self.states.get(id).map(|state| &state.shape),
             VariableKind::Parameter => self.parameters.get(id).map(|parameter| &parameter.shape),
         };
-        if let Some(trained) = known.filter(|trained| **trained != sizes).cloned() {
+        // In a library, functions that are looked at one by one may have weights of one name.
+        if !self.sampling
+            && let Some(trained) = known.filter(|trained| **trained != sizes).cloned()
+        {
             let trained = shape_text(&Shape(trained.into_iter().map(|n| n as usize).collect()));
             let outside = shape_text(&shape);
             let call = frames.first().map_or(span, |frame| frame.call);

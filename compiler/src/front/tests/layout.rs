@@ -279,11 +279,11 @@ fn the_same_metric_by_several_things_is_one() {
     let by_age = SliceBy::Value(GroupBy::Feature(age));
     let key = m.schema.keys.iter().position(|key| key.name == "request_id").unwrap() as u32;
     assert_eq!(slices(0), [("request_id", &SliceBy::Value(GroupBy::Key(key)))]);
-    let buckets = SliceBy::Bucket { output: 1, boundaries: vec![0.1, 0.5] };
+    let buckets = SliceBy::Bucket { output: 0, boundaries: vec![0.1, 0.5] };
     assert_eq!(slices(1), [("user.age", &by_age), ("buckets(click.probability, [0.1, 0.5])", &buckets)]);
     assert_eq!(slices(2), [("user.age", &by_age)]);
     let outputs: Vec<_> = m.outputs.iter().map(|output| (output.name.as_str(), output.purpose)).collect();
-    assert_eq!(outputs, [("click.label", OutputPurpose::Condition), ("click.probability", OutputPurpose::Slice)]);
+    assert_eq!(outputs, [("click.probability", OutputPurpose::Slice), ("click.label", OutputPurpose::Condition)]);
 }
 
 #[test]
