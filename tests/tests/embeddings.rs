@@ -222,7 +222,8 @@ fn train_on(
     notes.into_inner().unwrap()
 }
 
-/// By table, by id, the bits of the vector; the OOV row has no id. Then the hash of the dense values.
+/// By table, by id, the bits of the vector; the OOV row has no id. Then the hash of the dense
+/// values.
 type Kept = (Vec<BTreeMap<Option<u64>, Vec<u32>>>, String);
 
 fn kept(program: &Arc<Program>, folder: &Path, out: &str, purpose: LoadPurpose) -> Kept {
@@ -433,7 +434,8 @@ fn frequencies(log: &Log) -> BTreeMap<i64, u64> {
     counts
 }
 
-/// The goods that a rule admits, found by sorting: of equally frequent ones those with the smaller key.
+/// The goods that a rule admits, found by sorting: of equally frequent ones those with the smaller
+/// key.
 fn admitted(counts: &BTreeMap<i64, u64>, least: u64, most: usize) -> BTreeSet<i64> {
     let mut sorted: Vec<(i64, u64)> = counts.iter().map(|(&good, &count)| (good, count)).collect();
     sorted.sort_by_key(|&(good, count)| (std::cmp::Reverse(count), good as u64));

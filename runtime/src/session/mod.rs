@@ -283,8 +283,8 @@ impl Session {
         self.model.get().id_frequencies()
     }
 
-    /// Writes what the ranks have counted into the tables, all ranks together, and decides which ids
-    /// are admitted; says how many, where not all are.
+    /// Writes what the ranks have counted into the tables, all ranks together, and decides which
+    /// ids are admitted; says how many, where not all are.
     ///
     /// # Errors
     /// An id that a fixed table does not have, no memory, a shared model, or another rank failed.

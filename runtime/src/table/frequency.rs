@@ -2,8 +2,8 @@
 //! Zhou et al., 2017, Eq. 9).
 //!
 //! An id counts once per sample, however often and in however many fields the sample has it. The
-//! OOV row has the frequency of an id that one sample contains, or where ids are admitted the sum of
-//! the frequencies of those that are not.
+//! OOV row has the frequency of an id that one sample contains, or where ids are admitted the sum
+//! of the frequencies of those that are not.
 //!
 //! Where several ranks read the data, each counts the ids of its own samples ([`IdFrequencies`]),
 //! and [`join_frequencies`] sends the counts to the ranks that own the rows. They are integers: the

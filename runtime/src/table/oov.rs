@@ -122,8 +122,8 @@ impl Table {
     }
 
     /// Makes the OOV row of a dynamic table with all its rows the mean of the vectors of the rare
-    /// ids, those whose rows at most [`RARE`] batches have updated; where every id is common, and of
-    /// a frozen table, of all ids; without any id, 0. Where ids are admitted, it stays as it was
+    /// ids, those whose rows at most [`RARE`] batches have updated; where every id is common, and
+    /// of a frozen table, of all ids; without any id, 0. Where ids are admitted, it stays as it was
     /// trained. To be called between training and evaluation, and before saving.
     pub fn fill_oov_row(&mut self, threads: &Threads) {
         if self.is_dynamic() && !self.admits() {
@@ -172,7 +172,8 @@ pub fn fill_oov_rows(tables: &mut [Table], ranks: &dyn Communicator, threads: &T
     Ok(())
 }
 
-/// Gives the OOV rows that the first rank has trained, with all that is kept of them, to the others.
+/// Gives the OOV rows that the first rank has trained, with all that is kept of them, to the
+/// others.
 fn share_trained_oov_rows(tables: &mut [Table], ranks: &dyn Communicator) -> Result<()> {
     let trained = |table: &&mut Table| table.admits() && table.shard().is_some();
     let mut words = Vec::new();

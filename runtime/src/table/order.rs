@@ -57,7 +57,8 @@ impl Table {
     }
 
     /// Puts the positions of `rows` (row numbers, each once) into the order of sums, without an OOV
-    /// row that is not trained here (one that is comes first), and says where the buckets lie in them. After [`Table::keep_ids`].
+    /// row that is not trained here (one that is comes first), and says where the buckets lie in
+    /// them. After [`Table::keep_ids`].
     pub fn order_rows(&self, rows: &[u32], order: &mut Vec<u32>, buckets: &mut LeafRange) {
         let sharding = self.kept().sharding;
         let is_oov = |row: u32| row == 0 && self.is_dynamic();

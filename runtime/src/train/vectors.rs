@@ -1,8 +1,8 @@
 //! Vectors that rows start from: `init from "vectors.safetensors"`.
 //!
-//! A file has a tensor `vectors`, F32 of `[n, width]`, and says whose they are: `ids`, I64 or U64 of
-//! `[n]`; for string ids `ids`, the UTF-8 of all of them one behind the other (U8), and `offsets`
-//! (I64 or U64 of `[n + 1]`), where each begins, then where the last ends.
+//! A file has a tensor `vectors`, F32 of `[n, width]`, and says whose they are: `ids`, I64 or U64
+//! of `[n]`; for string ids `ids`, the UTF-8 of all of them one behind the other (U8), and
+//! `offsets` (I64 or U64 of `[n + 1]`), where each begins, then where the last ends.
 //!
 //! Every rank reads the whole file, checks all of it, and keeps the rows of the ids that it owns.
 
