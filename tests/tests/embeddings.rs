@@ -348,7 +348,7 @@ fn what_is_wrong_with_a_file_of_vectors_is_told_with_both_places() {
     let halves = ("vectors", "F16", vec![2, 3], vec![0; 12]);
     good(&[ids.clone(), halves], "tensor `vectors`: expected F32 [2, 3], found F16 [2, 3]");
     good(&[i64s("keys", &[7, -1]), vectors(2)], "expected a tensor `ids`, I64 or U64 [n]; found `keys`, `vectors`");
-    good(&[ids.clone()], "expected a tensor `vectors`, F32 [2, 3]; found `ids`");
+    good(std::slice::from_ref(&ids), "expected a tensor `vectors`, F32 [2, 3]; found `ids`");
     good(&[("ids", "F32", vec![2], vec![0; 8]), vectors(2)], "tensor `ids`: expected I64 or U64 [n], found F32 [2]");
     let twice = "tensor `ids`: expected each id once, found the same one at 1 and at 3";
     good(&[i64s("ids", &[7, -1, 3, -1]), vectors(4)], twice);

@@ -7,10 +7,11 @@
 //! reason, never a number. On several ranks, each of which has consecutive rows, the values are
 //! those of one rank that has them all.
 //!
-//! - `auc`, `pointwise`, `ranked`, `numeric`: the formulas; `weighted`: with sample weights. -
-//! `labels`: what they compare with.
-//! - `report`: what is collected, and the values. - `slices`: values on parts of the rows. -
-//! `ranks`: several ranks.
+//! - `auc`, `pointwise`, `ranked`, `numeric`: the formulas; `weighted`: with sample weights.
+//! - `labels`: what they compare with.
+//! - `report`: what is collected, and the values.
+//! - `slices`: values on parts of the rows.
+//! - `ranks`: several ranks.
 
 mod auc;
 mod labels;

@@ -262,7 +262,7 @@ fn sane(unit: &ScheduleUnit<'_>) -> Result<(), String> {
         let owner = schedule.axes.parent(id);
         let supported = match axis.kind {
             AxisKind::Sequence { parent, .. } => owner == Some(BATCH) || Some(parent) == schedule.axes.request(),
-            AxisKind::Second { .. } => owner == Some(BATCH),
+            AxisKind::Second { of } => of == BATCH || owner == Some(BATCH),
             AxisKind::Pairs { .. } => true,
             AxisKind::Global | AxisKind::Batch { .. } | AxisKind::Request | AxisKind::Unique(_) => true,
         };
