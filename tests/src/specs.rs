@@ -143,7 +143,7 @@ const FEATURES: &str = "edition 2026\nuse std.layer.linear\nuse std.loss.cross_e
 /// Frozen tables, of ids as they come and of a fixed number, beside one that is trained.
 pub const FROZEN: &str = "edition 2026\nuse std.activation.prelu\nuse std.attention.interest\nuse std.layer.mlp\n\
     use std.loss.cross_entropy\nuse std.metric.log_loss\nuse std.optimizer.adam\nuse std.layer.linear\n\
-    model frozen {\nfeatures one { e: category  k: category(4)  n: number }\nsequence many { e: category from many_e }\n\
+    model kept {\nfeatures one { e: category  k: category(4)  n: number }\nsequence many { e: category from many_e }\n\
     label y: binary\nembedding still [5] for one.e, many.e { optimizer frozen  init normal(0.5)  dropout 0.2 }\n\
     embedding kinds [3] for one.k { init uniform(0.5)  optimizer frozen }\nembedding own [3] for one.e\n\
     let q = still(one.e)\nlet k = still(many.e)\n\
