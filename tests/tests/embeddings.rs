@@ -369,7 +369,7 @@ fn what_is_wrong_with_a_file_of_vectors_is_told_with_both_places() {
     let of_shops = |offsets: &[i64], said: &str| {
         let vectors = f32s("vectors", 2, &[0.0; 4]);
         safetensors(&file("shop.safetensors"), &[text.clone(), i64s("offsets", offsets), vectors]);
-        refused("shop.safetensors", "12:52", said);
+        refused("shop.safetensors", "12:62", said);
     };
     of_shops(&[0, 2, 4], "tensor `offsets`: expected offsets from 0 to the 3 bytes of `ids`");
     of_shops(&[0, 5, 3], "expected ascending offsets");
