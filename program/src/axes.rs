@@ -18,8 +18,8 @@
 //! a request lie under its element of the request axis as well, and the entries of a common list
 //! lie under those that are kept once per request. A pair of entries lies under its first entry,
 //! and under its second entry on the axis of the second name. The samples of a request pair like
-//! the entries of a list, and are meant where entries of pairs are spoken of. A unique axis is an ancestor of the
-//! axis whose elements it joins. [`AxisTree::is_ancestor`] knows all of these.
+//! the entries of a list, and are meant where entries of pairs are spoken of. A unique axis is an
+//! ancestor of the axis whose elements it joins. [`AxisTree::is_ancestor`] knows all of these.
 
 use crate::schema::{Feature, Schema};
 use serde::{Deserialize, Serialize};
@@ -264,8 +264,8 @@ impl AxisTree {
         })
     }
 
-    /// The second axis above: of the samples the requests, under either name; of a common sequence on the samples its
-    /// entries once per request.
+    /// The second axis above: of the samples the requests, under either name; of a common sequence
+    /// on the samples its entries once per request.
     pub fn shared(&self, id: AxisId) -> Option<AxisId> {
         match *self.kind(id) {
             AxisKind::Batch { request } => request,

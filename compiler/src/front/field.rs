@@ -182,8 +182,8 @@ impl<'a> Elaborator<'a> {
         })
     }
 
-    /// A field from `gap(later, earlier)` or `before(moment, times)`: its times become features that
-    /// are in no group when all groups are declared.
+    /// A field from `gap(later, earlier)` or `before(moment, times)`: its times become features
+    /// that are in no group when all groups are declared.
     fn gap_field(
         &mut self,
         scope: &mut NameScope<'a>,

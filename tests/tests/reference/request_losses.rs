@@ -1,5 +1,5 @@
-//! Losses over the samples of a request against PyTorch (`tests/reference/request_losses.py`): value
-//! and derivative by each sample's score, within 1e-12 (relative above 1).
+//! Losses over the samples of a request against PyTorch (`tests/reference/request_losses.py`):
+//! value and derivative by each sample's score, within 1e-12 (relative above 1).
 
 use crate::fixture::Tensors;
 use din_compiler::front::{CheckOptions, NoFiles, check};
