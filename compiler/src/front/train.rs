@@ -219,7 +219,7 @@ impl<'a> Elaborator<'a> {
             let regularizer = if decays { regularizers.choose(&name, false).flatten() } else { None };
             let Some(optimizer) = optimizers.choose(&name, false).flatten() else { continue };
             let OptimizerChoice::Steps(optimizer, _) = optimizer else {
-                self.parameters[p].update = updates.frozen(UpdateScope::Elements, train.span);
+                self.parameters[p].update = updates.of_frozen_elements(train.span);
                 frozen.parameters.push(p);
                 continue;
             };
@@ -317,8 +317,9 @@ impl<'a> Elaborator<'a> {
             OptimizerChoice::Steps(..) => None,
         };
         let span = optimizers.all().find_map(|(_, choice, _)| choice.and_then(word));
-        // If none is here, all there is are tables, each frozen by itself.
-        let span = span.unwrap_or(self.declarations.table_spans.first().copied().unwrap_or_default());
+        let of_table =
+            || *self.declarations.table_spans.first().expect("what no setting of `train` freezes is a table");
+        let span = span.unwrap_or_else(of_table);
         let d = Diagnostic::error("E0607", "all weights are frozen", span, "nothing is left to train");
         self.report(d.help("give an optimizer to some of them: `optimizer adam(lr = 1e-3) for …`"));
     }

@@ -53,20 +53,17 @@ impl Updates {
 const FROZEN: &str = "no update";
 
 impl Updates {
-    /// Index of the update of weights that stay as they are: each becomes what it was.
-    pub fn frozen(&mut self, over: UpdateScope, span: Span) -> u32 {
-        let width = match over {
-            UpdateScope::Rows { width, .. } => width as usize,
-            UpdateScope::Elements => 1,
-        };
-        let known = self.all.iter().position(|update| update.name == FROZEN && update.scope == over);
+    /// Index of the update of parameters that stay as they are: each element becomes what it was.
+    pub fn of_frozen_elements(&mut self, span: Span) -> u32 {
+        let known = self.all.iter().position(|update| update.name == FROZEN);
         let number = known.unwrap_or_else(|| {
             let mut graph = Graph::new("rows");
-            let (name, kind, shape) = ("weight".into(), InputKind::Weight, Shape::vector(width));
+            let (name, kind, shape) = ("weight".into(), InputKind::Weight, Shape::scalar());
             graph.inputs.push(crate::graph::Input { name, kind, axis: BATCH, shape });
             let weight = graph.input(InputId(0), span);
             graph.roots = vec![Root::Weight(weight)];
-            self.all.push(UpdateGraph { name: FROZEN.into(), scope: over, slots: Vec::new(), graph, span });
+            let scope = UpdateScope::Elements;
+            self.all.push(UpdateGraph { name: FROZEN.into(), scope, slots: Vec::new(), graph, span });
             self.all.len() - 1
         });
         number as u32

@@ -303,7 +303,10 @@ impl<D: Driver> CudaExecutor<D> {
             updates: &program.updates,
             launches: &|update| &self.cuda.schedules[UPDATES + update],
             numbers: self.model.next_step(),
-            squared_norms: program.squared_norms.get(..program.tables.len()).unwrap_or_default(),
+            squared_norms: match program.squared_norms.as_slice() {
+                [] => &[],
+                of_all => &of_all[..program.tables.len()],
+            },
             squared_norm: &|number| RelativePtr::Fixed(self.model.dense.squared_norm(number)),
         };
         TableUpdates::new(&mut self.memory.plan, &updates, &lookups)
