@@ -251,6 +251,8 @@ kernel_enum! {
         /// The word of the update that follows that says how many rows there are:
         /// [`super::ScalarArg::Elements`] of the samples.
         Elements = "DIN_ELEMENTS",
+        /// f32: the same number for the update to compute with, `Storage::Count` of the samples.
+        Count = "DIN_ROW_COUNT",
         /// `u32`, where all rows are updated: the row by the number that it is sorted by; 0 where
         /// that is the row's own.
         Order = "DIN_ORDER",

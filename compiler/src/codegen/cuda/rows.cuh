@@ -294,6 +294,7 @@ extern "C" DIN_KERNEL(DIN_THREADS) din_rows_scan_heads(DinPointers pointers, Din
     if (din_lane() == 0u && table.word(DIN_EVERY) == 0u) {
         table.at<unsigned>(DIN_BEGINS)[distinct] = table.word(DIN_TOTAL);
         table.at<unsigned>(DIN_ELEMENTS)[0] = distinct;
+        table.at<float>(DIN_ROW_COUNT)[0] = float(distinct);
     }
 }
 
@@ -357,6 +358,7 @@ extern "C" DIN_KERNEL(DIN_THREADS) din_rows_every(DinPointers pointers, DinScala
     if (r == 0u) {
         begins[all] = total;
         table.at<unsigned>(DIN_ELEMENTS)[0] = all;
+        table.at<float>(DIN_ROW_COUNT)[0] = float(all);
     }
     din_barrier();
     const DinPtr<float> gradient = table.at<float>(DIN_GRADIENT) + size_t(first) * width;

@@ -115,6 +115,8 @@ pub(super) struct InstanceArgs<'a> {
     pub layout: Option<&'a Layout>,
     /// Elements by axis of the global batch, where other ranks have some of them.
     pub global_counts: Option<&'a [u32]>,
+    /// Where the device writes the number of samples, if it finds it: that of a table's rows.
+    pub row_count: Option<RelativePtr>,
     pub numbers: StepNumbers,
     /// Where offsets into the space of its buffers lead.
     pub home: &'a dyn Fn(usize) -> RelativePtr,
@@ -324,7 +326,10 @@ fn stage_pointer(
             Storage::DropoutKey(site) => {
                 plan.put(&dropout::key(args.numbers.seed, site, args.numbers.step), "dropout key")
             }
-            Storage::Count(d) => plan.put(&[args.global_count(d)? as f32], "count"),
+            Storage::Count(d) => match args.row_count.filter(|_| d == BATCH) {
+                Some(count) => Ok(count),
+                None => plan.put(&[args.global_count(d)? as f32], "count"),
+            },
             Storage::Step => plan.put(&[args.numbers.step as f32], "step"),
             Storage::Epoch => plan.put(&[args.numbers.epoch as f32], "epoch"),
             place => (args.place)(place),

@@ -134,6 +134,8 @@ struct Arrays {
     sums: [RelativePtr; 2],
     /// The rows of a table that is updated whole, by position, where that is not their number.
     order: RelativePtr,
+    /// How many rows are updated, which the sort finds.
+    count: RelativePtr,
     most: usize,
     room: usize,
 }
@@ -152,6 +154,7 @@ impl Arrays {
             (TablePointer::UpdateCount, rows.updates()),
             (TablePointer::Elements, elements),
             (TablePointer::Order, self.order),
+            (TablePointer::Count, self.count),
         ] {
             pointers[name as usize] = at;
         }
@@ -174,6 +177,7 @@ impl Arrays {
         };
         Ok(Arrays {
             order,
+            count: plan.put(&[0f32], "number of rows")?,
             gradient: RelativePtr::Work(space.matrix(most, room, of.width, "row gradients")?),
             touched: RelativePtr::Work(space.within(most, room, "touched")?),
             index: RelativePtr::Work(space.within(most, room, "row index")?),
@@ -531,6 +535,7 @@ fn programs(
                 room: a.room,
                 layout: None,
                 global_counts: None,
+                row_count: Some(a.count),
                 numbers: made.numbers,
                 home: &RelativePtr::Work,
                 place: &place,
