@@ -1,6 +1,6 @@
 //! Fields of groups: their kinds, where their values come from, and what stands for missing ones.
 
-use super::computed::{ColumnSource, Computed, ComputedResult, GapColumns};
+use super::computed::{ColumnSource, Computed, ComputedResult};
 use super::declarations::{PendingCross, PendingGap, PooledField, Pooling};
 use super::elaborator::Elaborator;
 use super::scope::{NameScope, Referent};
@@ -25,10 +25,10 @@ pub(super) struct FieldGroup<'a> {
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// What a field's own declaration says, before its column is known to have missing values.
-struct Declared {
-    kind: FeatureKind,
+pub(super) struct Declared {
+    pub kind: FeatureKind,
     holds: ColumnValues,
-    makes: Made,
+    pub makes: Made,
     /// The column's values are the feature's.
     as_is: bool,
     /// Step of the rule whose statistic is gathered.
@@ -182,44 +182,8 @@ impl<'a> Elaborator<'a> {
         })
     }
 
-    /// A field from `gap(later, earlier)` or `before(moment, times)`: its times become features
-    /// that are in no group when all groups are declared.
-    fn gap_field(
-        &mut self,
-        scope: &mut NameScope<'a>,
-        group: FieldGroup<'a>,
-        field: &'a ast::FeatureField,
-        gap: GapColumns,
-        computed: Computed,
-    ) -> Option<(FeatureKind, FeatureSource)> {
-        if let Some(pooled) = &field.pooled {
-            self.report(
-                Diagnostic::error("E0418", "a gap is not pooled", pooled.span, "one time, or one per entry")
-                    .help("put the times into a `sequence`, and reduce what is made of them there"),
-            );
-            return None;
-        }
-        if gap.of_sample && group.sequence.is_none() {
-            self.report(
-                Diagnostic::error("E0417", "`before` is of the entries of a list", gap.span, "in `features`")
-                    .help(format!("write `gap({}, {})`", gap.later.name, gap.earlier.name)),
-            );
-            return None;
-        }
-        let Declared { mut kind, makes, .. } = self.computed_kind(scope, group, field, computed)?;
-        let missing = match &field.missing {
-            Some(missing) => Some(self.missing(scope, field, missing, &mut kind, ColumnValues::Integers, &makes)?),
-            None => None,
-        };
-        let feature = self.declarations.schema.features.len();
-        let becomes = missing.as_ref().map(|missing| missing.becomes.clone());
-        let value = missing.map(|missing| Missing { becomes: Replacement::OwnId, ..missing });
-        self.declarations.gaps.push(PendingGap { feature, group, columns: gap, missing: value });
-        Some((kind, FeatureSource::Features(Combination::Gap { of: [0, 0], makes, missing: becomes })))
-    }
-
     /// What a null, or a value that stands for one, becomes.
-    fn missing(
+    pub(super) fn missing(
         &mut self,
         scope: &mut NameScope<'a>,
         field: &ast::FeatureField,
@@ -399,7 +363,7 @@ impl<'a> Elaborator<'a> {
     }
 
     /// The kind of a field that a function of a column makes.
-    fn computed_kind(
+    pub(super) fn computed_kind(
         &mut self,
         scope: &mut NameScope<'a>,
         group: FieldGroup<'a>,
@@ -636,17 +600,7 @@ impl<'a> Elaborator<'a> {
                 pooled.weights = Some(weights);
             }
         }
-        for gap in std::mem::take(&mut self.declarations.gaps) {
-            let PendingGap { feature, group, columns: GapColumns { later, earlier, of_sample, .. }, missing } = gap;
-            let sequence = if of_sample { None } else { group.sequence };
-            let times = [(later, sequence), (earlier, group.sequence)];
-            let of = times.map(|(column, sequence)| self.time(group, &column, sequence, missing.as_ref()));
-            let source = &mut self.declarations.schema.features[feature].source;
-            if let FeatureSource::Features(Combination::Gap { of: parts, .. }) = source {
-                *parts = of;
-            }
-            self.declarations.used_features.extend(of.map(|part| part as usize));
-        }
+        self.finish_gaps();
         for PendingCross { feature, fields, span } in std::mem::take(&mut self.declarations.crosses) {
             let mut of = Vec::new();
             for path in fields {
@@ -668,35 +622,6 @@ impl<'a> Elaborator<'a> {
                 *parts = of;
             }
         }
-    }
-
-    /// The feature that holds the times of a column, one for all gaps of a group.
-    fn time(
-        &mut self,
-        group: FieldGroup<'a>,
-        column: &ast::Ident,
-        sequence: Option<u32>,
-        missing: Option<&Missing>,
-    ) -> u32 {
-        let source = match missing {
-            None => FeatureSource::column(&column.name),
-            Some(missing) => {
-                let (holds, missing) = (ColumnValues::Integers, Some(missing.clone()));
-                FeatureSource::Rule { column: column.name.clone(), rule: ValueRule { holds, missing, makes: Made::Id } }
-            }
-        };
-        let name = format!("times of {}", column.name);
-        let known =
-            self.declarations.schema.features.iter().position(|feature| {
-                feature.name == name && feature.group == group.name.name && feature.source == source
-            });
-        if let Some(known) = known {
-            return known as u32;
-        }
-        let number = self.declarations.schema.features.len() as u32;
-        let kind = FeatureKind::Dynamic { key: KeyType::Int64 };
-        self.push_feature(group, &ast::Ident { name, span: column.span }, kind, source, sequence);
-        number
     }
 
     /// Whether a part of a cross has one id where the cross has one.

@@ -49,6 +49,7 @@ mod embed;
 mod expr;
 mod field;
 mod foreign;
+mod gap;
 mod ids;
 mod library;
 mod lint;
