@@ -130,11 +130,7 @@ impl<'a> Elaborator<'a> {
                 self.report(d.note(format!("expected [1] for every sample\nfound {found}")));
                 continue;
             }
-            let mut node = t.node;
-            if request {
-                let built = self.walk.graph.replicated(node, expr.span);
-                node = built.expect("a value per request can be one per sample");
-            }
+            let mut node = self.per_sample(t.node, expr.span);
             if self.walk.graph.node(node).shape != Shape::scalar() {
                 let built = self.walk.graph.reshape(node, Shape::scalar(), expr.span);
                 node = built.expect("its width is 1");

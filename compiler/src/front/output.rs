@@ -47,11 +47,7 @@ impl<'a> Elaborator<'a> {
             return;
         }
         let width = node.shape.width();
-        let node = if request {
-            self.walk.graph.replicated(t.node, value.span).expect("a value per request can be one per sample")
-        } else {
-            t.node
-        };
+        let node = self.per_sample(t.node, value.span);
         self.walk.outputs.push(node);
         // The second walk finds them in the same order.
         if !self.outputs.iter().any(|output| output.name == name.name) {
