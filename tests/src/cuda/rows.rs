@@ -31,7 +31,7 @@ pub struct TableRows<'a> {
 }
 
 /// Where results go: distinct rows, where the occurrences of each begin, summed gradients, and 1 or
-/// 0 by row where all are wanted; `elements` becomes the number of rows.
+/// 0 by row where all are wanted; `elements` and `count` become the number of rows.
 #[derive(Debug)]
 pub struct RowResults<'a> {
     pub index: &'a mut [u32],
@@ -39,6 +39,7 @@ pub struct RowResults<'a> {
     pub gradient: &'a mut [f32],
     pub touched: &'a mut [f32],
     pub elements: &'a mut [u32],
+    pub count: &'a mut [f32],
 }
 
 /// Makes the results known to the device and computes them.
@@ -82,6 +83,7 @@ pub fn sum_rows(device: &Device, cuda: &Cuda, tables: &mut [TableRows<'_>], seed
         device.buffer("row gradients", results.gradient, false);
         device.buffer("touched", results.touched, false);
         device.buffer("number of rows", results.elements, true);
+        device.buffer("number of rows to compute with", results.count, true);
         let mut at = [0u64; TablePointer::COUNT];
         at[TablePointer::Rows as usize] = results.index.as_ptr() as u64;
         at[TablePointer::Begins as usize] = results.begins.as_ptr() as u64;
@@ -92,6 +94,7 @@ pub fn sum_rows(device: &Device, cuda: &Cuda, tables: &mut [TableRows<'_>], seed
         at[TablePointer::InBatch as usize] = results.touched.as_ptr() as u64;
         at[TablePointer::UpdateCount as usize] = table.updates as u64;
         at[TablePointer::Elements as usize] = results.elements.as_ptr() as u64;
+        at[TablePointer::Count as usize] = results.count.as_ptr() as u64;
         address.extend(at);
         own[TableScalar::FirstFeature as usize] = first;
         own[TableScalar::Features as usize] = table.features.len() as u32;

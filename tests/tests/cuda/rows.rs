@@ -83,6 +83,7 @@ struct Found {
     touched: Vec<f32>,
     updates: Vec<f32>,
     elements: Vec<u32>,
+    count: Vec<f32>,
 }
 
 /// Runs tables together, with room for `spare` occurrences more.
@@ -102,6 +103,7 @@ fn run(device: &Device, cuda: &Cuda, drawn: &mut [Drawn], spare: usize, seed: u6
             touched: vec![0.5; most],
             updates: vec![3.0; d.case.table_rows],
             elements: vec![7],
+            count: vec![7.0],
         }
     };
     let mut all: Vec<Found> = drawn.iter().map(found).collect();
@@ -127,6 +129,7 @@ fn run(device: &Device, cuda: &Cuda, drawn: &mut [Drawn], spare: usize, seed: u6
                 gradient: &mut f.gradient,
                 touched: &mut f.touched,
                 elements: &mut f.elements,
+                count: &mut f.count,
             },
         });
     }
@@ -146,6 +149,7 @@ fn check(Drawn { case, features }: &Drawn, found: &Found) {
     }
     let count = expected.rows.len();
     assert_eq!(found.elements, [count as u32]);
+    assert_eq!(found.count, [count as f32]);
     let places: Vec<u32> = expected.rows.iter().map(|&r| case.at(r)).collect();
     assert_eq!(found.index[..count], places);
     assert_eq!(found.begins[..=count], expected.offsets);
