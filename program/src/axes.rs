@@ -6,6 +6,7 @@
 //! ├── batch                    one per sample (in update programs: per row of a table)
 //! │   ├── sequence             one per entry of a list of each sample; lists may nest
 //! │   │   ├── second           the same entries under a second name
+//! │   │   ├── steps            the same entries, numbered in the order of a recurrence
 //! │   │   └── pairs            one per pair of entries of the same list
 //! │   └── pairs                one per pair of samples of the same request
 //! ├── second                   the samples under a second name
@@ -13,6 +14,12 @@
 //! │   └── sequence             the entries of a common list, once per request
 //! └── unique                   one per distinct combination of row numbers on another axis
 //! ```
+//!
+//! A recurrence computes the state of an entry from that of the entry before. So that it advances
+//! many lists at once, it numbers the entries otherwise: within each leaf of the batch first the
+//! first entries of all lists, then all second ones, and so on; longer lists come first, equally
+//! long ones in their order. The entries that a step treats then lie side by side, in the order of
+//! those of the step before.
 //!
 //! The axes form a tree by [`AxisTree::parent`]. Two features add a second ancestor: the samples of
 //! a request lie under its element of the request axis as well, and the entries of a common list
@@ -77,6 +84,11 @@ pub enum AxisKind {
     /// the samples, where there are requests.
     Second {
         /// The axis of the entries.
+        of: AxisId,
+    },
+    /// The entries of `of`, numbered in the order of a recurrence: see the module.
+    Steps {
+        /// The sequence.
         of: AxisId,
     },
     /// One per pair of entries of the same list: under each entry of `of`, all entries of its list.
@@ -156,6 +168,12 @@ impl AxisTree {
         [second, pairs]
     }
 
+    /// Adds the entries of the sequence `of` in the order of a recurrence.
+    pub fn add_steps(&mut self, of: AxisId) -> AxisId {
+        let name = format!("steps of {}", self.axis(of).name);
+        self.push(Axis { name, kind: AxisKind::Steps { of } })
+    }
+
     /// Adds the request axis and, for each of the sequences in `common`, its entries once per
     /// request. Returns the request axis.
     pub fn add_requests(&mut self, common: &[AxisId]) -> AxisId {
@@ -218,7 +236,7 @@ impl AxisTree {
             AxisKind::Global => None,
             AxisKind::Batch { .. } | AxisKind::Request | AxisKind::Unique(_) => Some(GLOBAL),
             AxisKind::Sequence { parent, .. } => Some(parent),
-            AxisKind::Second { of } => self.parent(of),
+            AxisKind::Second { of } | AxisKind::Steps { of } => self.parent(of),
             AxisKind::Pairs { of, .. } => Some(of),
         }
     }
@@ -232,6 +250,7 @@ impl AxisTree {
             | AxisKind::Request
             | AxisKind::Sequence { .. }
             | AxisKind::Second { .. }
+            | AxisKind::Steps { .. }
             | AxisKind::Unique(_) => None,
         }
     }
@@ -245,8 +264,29 @@ impl AxisTree {
             | AxisKind::Batch { .. }
             | AxisKind::Request
             | AxisKind::Sequence { .. }
+            | AxisKind::Steps { .. }
             | AxisKind::Pairs { .. }
             | AxisKind::Unique(_) => id,
+        }
+    }
+
+    /// The axis of the same elements under their first name and in their first order: `id` itself,
+    /// but for a second name and for the steps of a recurrence.
+    pub fn entries(&self, id: AxisId) -> AxisId {
+        self.steps_of(id).unwrap_or_else(|| self.first_name(id))
+    }
+
+    /// Of the steps of a recurrence: the sequence; `None` for any other axis.
+    pub fn steps_of(&self, id: AxisId) -> Option<AxisId> {
+        match *self.kind(id) {
+            AxisKind::Steps { of } => Some(of),
+            AxisKind::Global
+            | AxisKind::Batch { .. }
+            | AxisKind::Request
+            | AxisKind::Sequence { .. }
+            | AxisKind::Second { .. }
+            | AxisKind::Pairs { .. }
+            | AxisKind::Unique(_) => None,
         }
     }
 
@@ -260,6 +300,7 @@ impl AxisTree {
             | AxisKind::Request
             | AxisKind::Sequence { .. }
             | AxisKind::Second { .. }
+            | AxisKind::Steps { .. }
             | AxisKind::Unique(_) => None,
         })
     }
@@ -274,6 +315,7 @@ impl AxisTree {
             AxisKind::Global
             | AxisKind::Request
             | AxisKind::Second { .. }
+            | AxisKind::Steps { .. }
             | AxisKind::Pairs { .. }
             | AxisKind::Unique(_) => None,
         }
@@ -293,6 +335,7 @@ impl AxisTree {
             AxisKind::Global
             | AxisKind::Request
             | AxisKind::Second { .. }
+            | AxisKind::Steps { .. }
             | AxisKind::Pairs { .. }
             | AxisKind::Unique(_) => None,
         }
@@ -312,6 +355,7 @@ impl AxisTree {
             | AxisKind::Request
             | AxisKind::Sequence { .. }
             | AxisKind::Second { .. }
+            | AxisKind::Steps { .. }
             | AxisKind::Pairs { .. } => None,
         }
     }
@@ -324,7 +368,7 @@ impl AxisTree {
     /// Whether the elements are entries of lists, of lengths that vary.
     pub fn is_ragged(&self, id: AxisId) -> bool {
         match self.kind(id) {
-            AxisKind::Sequence { .. } | AxisKind::Second { .. } | AxisKind::Pairs { .. } => true,
+            AxisKind::Sequence { .. } | AxisKind::Second { .. } | AxisKind::Steps { .. } | AxisKind::Pairs { .. } => true,
             AxisKind::Global | AxisKind::Batch { .. } | AxisKind::Request | AxisKind::Unique(_) => false,
         }
     }
@@ -337,6 +381,7 @@ impl AxisTree {
             | AxisKind::Batch { .. }
             | AxisKind::Request
             | AxisKind::Second { .. }
+            | AxisKind::Steps { .. }
             | AxisKind::Pairs { .. }
             | AxisKind::Unique(_) => false,
         }
@@ -350,7 +395,7 @@ impl AxisTree {
             AxisKind::Global | AxisKind::Batch { .. } => BATCH,
             AxisKind::Request | AxisKind::Unique(_) => id,
             AxisKind::Sequence { parent, .. } => self.tile_axis(parent),
-            AxisKind::Second { of } | AxisKind::Pairs { of, .. } => self.tile_axis(of),
+            AxisKind::Second { of } | AxisKind::Steps { of } | AxisKind::Pairs { of, .. } => self.tile_axis(of),
         }
     }
 
@@ -359,7 +404,11 @@ impl AxisTree {
         match self.kind(into) {
             AxisKind::Unique(keys) => Some(keys.over),
             AxisKind::Request | AxisKind::Sequence { .. } => self.sharers(into),
-            AxisKind::Global | AxisKind::Batch { .. } | AxisKind::Second { .. } | AxisKind::Pairs { .. } => None,
+            AxisKind::Global
+            | AxisKind::Batch { .. }
+            | AxisKind::Second { .. }
+            | AxisKind::Steps { .. }
+            | AxisKind::Pairs { .. } => None,
         }
     }
 
@@ -372,6 +421,7 @@ impl AxisTree {
             | AxisKind::Batch { .. }
             | AxisKind::Request
             | AxisKind::Second { .. }
+            | AxisKind::Steps { .. }
             | AxisKind::Pairs { .. }
             | AxisKind::Unique(_) => id,
         }
@@ -388,9 +438,10 @@ impl AxisTree {
     }
 
     /// Whether each element of `of` lies under one of `to`, which is neither `of` nor the global
-    /// axis: where an index array says under which.
+    /// axis, or is one of `to` by another number: where an index array says which.
     pub fn is_indexed(&self, of: AxisId, to: AxisId) -> bool {
-        of != to && to != GLOBAL && self.is_ancestor(to, of)
+        let renumbered = self.first_name(of) != self.first_name(to) && self.entries(of) == self.entries(to);
+        of != to && to != GLOBAL && (self.is_ancestor(to, of) || renumbered)
     }
 
     /// The shallowest axis that both are ancestors of, or are; `None` where there is none.
@@ -417,6 +468,7 @@ impl AxisTree {
                 | AxisKind::Batch { .. }
                 | AxisKind::Request
                 | AxisKind::Second { .. }
+                | AxisKind::Steps { .. }
                 | AxisKind::Pairs { .. }
                 | AxisKind::Unique(_) => None,
             }),
@@ -448,6 +500,7 @@ impl AxisTree {
                     plain(*parent) && shared.is_none_or(|s| *parent == BATCH && self.is_shared_form(*sequence, s))
                 }
                 AxisKind::Second { of } => earlier(*of) && self.lists(*of).is_some(),
+                AxisKind::Steps { of } => earlier(*of) && matches!(self.kind(*of), AxisKind::Sequence { .. }),
                 AxisKind::Pairs { of, second } => {
                     earlier(*second)
                         && *self.kind(*second) == AxisKind::Second { of: *of }

@@ -26,6 +26,11 @@
 //! axis, absolute. Each argument is a base address such that element `i` of the argument's axis
 //! stands at `base + i * stride`; for tile buffers the base is moved back by the tile's first
 //! element. Strides, columns and widths are compiled into the kernel.
+//!
+//! # Recurrences
+//!
+//! A tile of a phase over the steps of a sequence ([`AxisKind::Steps`]) is a whole leaf. The calls
+//! of a [`Recurrence`] run for the elements of one step after the other.
 
 mod operation;
 mod statistic;
@@ -281,6 +286,16 @@ pub struct Reduction {
     pub combine: Combine,
 }
 
+/// Calls over the steps of a sequence ([`AxisKind::Steps`]) that run for the entries of one step
+/// after the other: all calls for the first step, then all for the second one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recurrence {
+    /// Indices into [`Phase::calls`]; not empty.
+    pub calls: std::ops::Range<u32>,
+    /// From the last step to the first.
+    pub backward: bool,
+}
+
 /// Calls between two reductions over all samples.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Phase {
@@ -290,8 +305,17 @@ pub struct Phase {
     pub tile_rows: u32,
     /// In order, for each tile.
     pub calls: Vec<Call>,
+    /// Consecutive calls that run step by step; ascending, without overlap.
+    pub recurrences: Vec<Recurrence>,
     /// What follows once all chunks are done.
     pub reductions: Vec<Reduction>,
+}
+
+impl Phase {
+    /// A phase that does nothing yet.
+    pub fn new(axis: AxisId, tile_rows: u32) -> Phase {
+        Phase { axis, tile_rows, calls: Vec::new(), recurrences: Vec::new(), reductions: Vec::new() }
+    }
 }
 
 /// A result that outlives the schedule; always an arena buffer.

@@ -12,11 +12,14 @@ pub fn loss_node(graph: &Graph) -> Option<NodeId> {
 /// The loss at `values`, what stands behind a `stop_gradient` keeping the value it has in `still`.
 fn loss(graph: &Graph, node: NodeId, inputs: &Inputs, still: &Run, values: &Values) -> Result<f64, InterpretError> {
     let mut run = Run::new(graph, inputs)?;
-    for id in graph.order_from([node]) {
-        match graph.node(id).op {
-            Op::StopGradient => run.set(id, still.value(id).to_vec()),
-            _ => run.compute(graph, inputs, values, id)?,
-        }
+    for stage in graph.stages_from([node]) {
+        run.compute_stage(graph, &stage, &mut |run, id| match graph.node(id).op {
+            Op::StopGradient => {
+                run.set(id, still.value(id).to_vec());
+                Ok(())
+            }
+            _ => run.compute(graph, inputs, values, id),
+        })?;
     }
     Ok(run.value(node)[0])
 }

@@ -198,7 +198,11 @@ fn products_are_done_once_a_distinct_id() {
             AxisKind::Batch { .. } => samples,
             AxisKind::Sequence { .. } => entries,
             AxisKind::Unique(unique) => [visited, ads][usize::from(unique.over == BATCH)],
-            AxisKind::Global | AxisKind::Request | AxisKind::Second { .. } | AxisKind::Pairs { .. } => 1,
+            AxisKind::Global
+            | AxisKind::Request
+            | AxisKind::Second { .. }
+            | AxisKind::Steps { .. }
+            | AxisKind::Pairs { .. } => 1,
         };
         let expected = times * (by_sample + by_thing) + last * samples * h;
         assert_eq!(multiply_adds(schedule, count), expected);

@@ -40,7 +40,25 @@ impl Dependence {
 pub fn dependences(graph: &Graph, loss: NodeId) -> Vec<Dependence> {
     let mut found = vec![Dependence::None; graph.bound()];
     found[loss.index()] = Dependence::Differentiable;
-    for &id in graph.order_from([loss]).iter().rev() {
+    let order = graph.order_from([loss]);
+    let recurrences = graph.recurrences(&order);
+    loop {
+        walk(graph, &order, &mut found);
+        // The loss depends on a state as it does on what the entry behind reads of it.
+        let mut changed = false;
+        for r in &recurrences {
+            let joined = found[r.scan.index()].or(found[r.previous.index()]);
+            changed |= joined != std::mem::replace(&mut found[r.scan.index()], joined);
+        }
+        if !changed {
+            return found;
+        }
+    }
+}
+
+/// One pass from the loss down.
+fn walk(graph: &Graph, order: &[NodeId], found: &mut [Dependence]) {
+    for &id in order.iter().rev() {
         let node = graph.node(id);
         let own = found[id.index()];
         for (k, operand) in node.operands.iter().enumerate() {
@@ -54,5 +72,4 @@ pub fn dependences(graph: &Graph, loss: NodeId) -> Vec<Dependence> {
             *before = before.or(through);
         }
     }
-    found
 }

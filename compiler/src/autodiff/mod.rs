@@ -20,7 +20,9 @@ mod rules;
 pub use builder::GradientBuilder;
 pub use dependence::{Dependence, dependences};
 
-use crate::graph::{AxisId, GLOBAL, Graph, InputId, Node, NodeId, Op, ParamId, Root, Shape, TableId, TypeError};
+use crate::graph::{
+    AxisId, GLOBAL, Graph, InputId, Node, NodeId, Op, ParamId, Recurrence, Root, Shape, TableId, TypeError,
+};
 use adjoint::Adjoint;
 use din_grammar::Span;
 use std::collections::BTreeMap;
@@ -78,6 +80,7 @@ pub fn differentiate(graph: &mut Graph) -> Result<Gradients, DifferentiateError>
     }
     let order = graph.order_from([loss]);
     let active = active(graph, &order);
+    let mut backward = Backward::new(graph, &order, &active);
 
     let mut adjoints: BTreeMap<NodeId, Adjoint> = BTreeMap::new();
     let mut learned: BTreeMap<Learned, Vec<NodeId>> = BTreeMap::new();
@@ -86,15 +89,18 @@ pub fn differentiate(graph: &mut Graph) -> Result<Gradients, DifferentiateError>
         adjoints.entry(loss).or_default().add(one);
     }
     for &id in order.iter().rev() {
+        backward.enter(graph, id, &mut adjoints);
         let Some(adjoint) = adjoints.remove(&id) else { continue };
         let span = graph.node(id).span;
         let fail = |error| DifferentiateError::Type { node: id, error, span };
         let g = adjoint.finish(graph, id).map_err(fail)?;
         match learned_by(graph.node(id)) {
             Some(what) => learned.entry(what).or_default().push(g),
+            None if backward.leave(graph, id, g) => {}
             None => rules::propagate(graph, id, g, &active, &mut adjoints).map_err(fail)?,
         }
     }
+    backward.finish(graph);
 
     let mut gradients = Gradients::default();
     for (what, parts) in learned {
@@ -132,13 +138,78 @@ fn learned_by(node: &Node) -> Option<Learned> {
 }
 
 /// By node number: whether something learned reaches the node along operands that have a
-/// derivative.
+/// derivative, or through the state of a recurrence.
 fn active(graph: &Graph, order: &[NodeId]) -> Vec<bool> {
     let mut active = vec![false; graph.bound()];
-    for &id in order {
-        let node = graph.node(id);
-        active[id.index()] = learned_by(node).is_some()
-            || node.operands.iter().enumerate().any(|(k, o)| rules::passes(&node.op, k) && active[o.index()]);
+    let recurrences = graph.recurrences(order);
+    loop {
+        for &id in order {
+            let node = graph.node(id);
+            active[id.index()] |= learned_by(node).is_some()
+                || node.operands.iter().enumerate().any(|(k, o)| rules::passes(&node.op, k) && active[o.index()]);
+        }
+        let reached = |r: &&Recurrence| active[r.scan.index()] && !active[r.previous.index()];
+        let reached: Vec<NodeId> = recurrences.iter().filter(reached).map(|r| r.previous).collect();
+        if reached.is_empty() {
+            return active;
+        }
+        reached.into_iter().for_each(|id| active[id.index()] = true);
     }
-    active
+}
+
+/// Recurrences of the derivative. The adjoint of a state is the sum of what its users at the entry
+/// contribute and of what reaches it through the entry behind it, so the derivative of a recurrence
+/// is one that runs the other way: its own state is the adjoint of [`Op::Previous`].
+struct Backward {
+    /// By the end and by the beginning of a recurrence that has a derivative: the number of the
+    /// recurrence that is its derivative.
+    ends: BTreeMap<NodeId, usize>,
+    begins: BTreeMap<NodeId, usize>,
+    /// Beginnings of derivatives that still have no end.
+    open: BTreeMap<usize, NodeId>,
+}
+
+impl Backward {
+    fn new(graph: &Graph, order: &[NodeId], active: &[bool]) -> Backward {
+        let recurrences = graph.recurrences(order);
+        let differentiable = recurrences.iter().filter(|r| active[r.previous.index()]);
+        let numbered = || differentiable.clone().zip(graph.unused_scan()..);
+        Backward {
+            ends: numbered().map(|(r, number)| (r.scan, number)).collect(),
+            begins: numbered().map(|(r, number)| (r.previous, number)).collect(),
+            open: BTreeMap::new(),
+        }
+    }
+
+    /// Before the contributions to the adjoint of `id` are summed: to that of a state adds what
+    /// reaches it through the entry behind it.
+    fn enter(&mut self, graph: &mut Graph, id: NodeId, adjoints: &mut BTreeMap<NodeId, Adjoint>) {
+        let Some(&scan) = self.ends.get(&id) else { return };
+        let node = graph.node(id).clone();
+        let Op::Scan { backward, .. } = node.op else { unreachable!("a recurrence ends with its state") };
+        let carried = graph.previous(scan, !backward, node.axis, node.width(), node.span);
+        self.open.insert(scan, carried);
+        adjoints.entry(id).or_default().add(carried);
+    }
+
+    /// Takes the adjoint `g` of the state of the entry before, if `id` is one: it is carried to
+    /// that entry.
+    fn leave(&mut self, graph: &mut Graph, id: NodeId, g: NodeId) -> bool {
+        let Some(&scan) = self.begins.get(&id) else { return false };
+        let Op::Previous { backward, .. } = graph.node(id).op else { unreachable!("a recurrence begins with a state") };
+        let span = graph.node(id).span;
+        graph.scan(scan, !backward, g, span);
+        self.open.remove(&scan);
+        true
+    }
+
+    /// States that nothing with a derivative reads have the adjoint 0.
+    fn finish(self, graph: &mut Graph) {
+        for (scan, begin) in self.open {
+            let Node { axis, shape, span, op, .. } = graph.node(begin).clone();
+            let Op::Previous { backward, .. } = op else { unreachable!("`enter` made it") };
+            let zero = graph.constant_of(0.0, axis, shape, span);
+            graph.scan(scan, backward, zero, span);
+        }
+    }
 }

@@ -91,6 +91,8 @@ fn gain(b: &mut GradientBuilder, node: &Node, y: NodeId, g: NodeId, k: usize) ->
         Op::Slice { .. } => b.flatten(g),
         // y = x at every element and component: dx is the sum of g over them, which `fit` takes.
         Op::Broadcast => Ok(g),
+        // The same values; what reaches the state through the entry behind is in `g`.
+        Op::Scan { .. } => Ok(g),
         // The same values, under the name that the entries have in the operand.
         Op::Rename { .. } => {
             let axis = b.graph.node(x).axis;
@@ -145,6 +147,7 @@ fn gain(b: &mut GradientBuilder, node: &Node, y: NodeId, g: NodeId, k: usize) ->
         | Op::SampleNumber(_)
         | Op::DropoutMask { .. }
         | Op::Count(_)
+        | Op::Previous { .. }
         | Op::StopGradient => Err(TypeError::Empty),
     }
 }

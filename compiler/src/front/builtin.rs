@@ -16,8 +16,8 @@ pub(super) fn reduces(builtin: Builtin) -> bool {
     use Builtin::*;
     match builtin {
         Sum | Mean | Max | Softmax | First | Last => true,
-        Unary(_) | Min | StopGradient | Select | Position | Statistic(_) | Concat | Embed | Length | Size | Dropout
-        | Fields | Split | Zip | Pairs | Enumerate | Overlap => false,
+        Unary(_) | Min | StopGradient | Select | Position | Scan | Shift | Statistic(_) | Concat | Embed | Length
+        | Size | Dropout | Fields | Split | Zip | Pairs | Enumerate | Overlap => false,
     }
 }
 
@@ -44,7 +44,7 @@ impl<'a> Elaborator<'a> {
                 false => d,
             });
         }
-        for g in &given {
+        for (k, g) in given.iter().enumerate() {
             if let Some(n) = g.name {
                 return self.fault(
                     Diagnostic::error(
@@ -57,7 +57,11 @@ impl<'a> Elaborator<'a> {
                 );
             }
             let reduces = reduces(builtin) && given.len() == 1;
-            let of_axis = matches!(builtin, Builtin::Length | Builtin::Position);
+            let of_axis = match builtin {
+                Builtin::Length | Builtin::Position | Builtin::Shift => true,
+                Builtin::Scan => k == 1,
+                _ => false,
+            };
             if g.over.is_some() && !reduces && !of_axis {
                 return self.fault(
                     Diagnostic::error(
@@ -73,8 +77,14 @@ impl<'a> Elaborator<'a> {
         let mut arguments = given.into_iter();
         let first = arguments.next().expect("every builtin takes at least one argument");
         let (value, at) = (first.value, first.span);
+        if builtin == Builtin::Scan {
+            let start = arguments.next().expect("`scan` takes two arguments");
+            return self.scan((value, at), start, span);
+        }
         let rest: Vec<(ExprValue<'a>, Span)> = arguments.map(|g| (g.value, g.span)).collect();
         match builtin {
+            Builtin::Scan => unreachable!("called above"),
+            Builtin::Shift => self.shift(value, first.over, at, span),
             Builtin::Unary(op) => self.elementwise(op, value, at, span),
             Builtin::Min | Builtin::Max => match rest.into_iter().next() {
                 Some(other) => self.extremum(builtin, (value, at), other, span),

@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 use std::path::Path;
 
 /// The standard library, by module name.
-pub(super) const LIBRARY: [(&str, &str); 13] = [
+pub(super) const LIBRARY: [(&str, &str); 14] = [
     ("std.activation", include_str!("../../../stdlib/activation.din")),
     ("std.attention", include_str!("../../../stdlib/attention.din")),
     ("std.interaction", include_str!("../../../stdlib/interaction.din")),
@@ -21,6 +21,7 @@ pub(super) const LIBRARY: [(&str, &str); 13] = [
     ("std.pooling", include_str!("../../../stdlib/pooling.din")),
     ("std.regularizer", include_str!("../../../stdlib/regularizer.din")),
     ("std.schedule", include_str!("../../../stdlib/schedule.din")),
+    ("std.recurrent", include_str!("../../../stdlib/recurrent.din")),
     ("std.transformer", include_str!("../../../stdlib/transformer.din")),
 ];
 

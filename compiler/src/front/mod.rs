@@ -62,6 +62,7 @@ mod predict;
 mod probability;
 mod report;
 mod rule;
+mod scan;
 mod schedule;
 mod schema;
 mod scope;

@@ -239,6 +239,7 @@ impl<'a> Elaborator<'a> {
             | AxisKind::Request
             | AxisKind::Sequence { .. }
             | AxisKind::Second { .. }
+            | AxisKind::Steps { .. }
             | AxisKind::Unique(_) => of.from,
         }
     }
@@ -428,7 +429,11 @@ impl<'a> Elaborator<'a> {
                         .help("reduce the value to one of the two first, such as `sum(x over t)`"),
                 );
             }
-            AxisKind::Global | AxisKind::Batch { .. } | AxisKind::Request | AxisKind::Unique(_) => {
+            AxisKind::Global
+            | AxisKind::Batch { .. }
+            | AxisKind::Request
+            | AxisKind::Steps { .. }
+            | AxisKind::Unique(_) => {
                 let found = self.describe_tensor(&t);
                 self.lost_axis(scope, name, name.span);
                 return self.fault(

@@ -155,7 +155,9 @@ fn structure(graph: &Graph, id: NodeId) -> Structure {
         | Op::Sum { .. }
         | Op::Max { .. }
         | Op::SumValue
-        | Op::Statistic(_) => Structure::Unknown,
+        | Op::Statistic(_)
+        | Op::Previous { .. }
+        | Op::Scan { .. } => Structure::Unknown,
     }
 }
 

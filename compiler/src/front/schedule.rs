@@ -95,7 +95,9 @@ fn is_schedule(graph: &Graph, value: NodeId) -> bool {
                 | Op::Absorbed(_)
                 | Op::Sum { .. }
                 | Op::Max { .. }
-                | Op::Statistic(_) => false,
+                | Op::Statistic(_)
+                | Op::Previous { .. }
+                | Op::Scan { .. } => false,
             }
     })
 }

@@ -86,7 +86,9 @@ impl Elaborator<'_> {
                     | Op::Sum { .. }
                     | Op::Max { .. }
                     | Op::SumValue
-                    | Op::Statistic(_) => None,
+                    | Op::Statistic(_)
+                    | Op::Previous { .. }
+                    | Op::Scan { .. } => None,
                 })
                 .collect();
             if !learned.is_empty() && learned.iter().all(|trained| *trained) {

@@ -147,6 +147,8 @@ pub(super) enum Builtin {
     First,
     Last,
     Position,
+    Scan,
+    Shift,
     Overlap,
     /// One that is a function of the language.
     Statistic(Statistic),
@@ -163,7 +165,7 @@ pub(super) enum Builtin {
 }
 
 impl Builtin {
-    const OTHERS: [(&'static str, Builtin); 21] = [
+    const OTHERS: [(&'static str, Builtin); 23] = [
         ("min", Builtin::Min),
         ("max", Builtin::Max),
         ("stop_gradient", Builtin::StopGradient),
@@ -174,6 +176,8 @@ impl Builtin {
         ("first", Builtin::First),
         ("last", Builtin::Last),
         ("position", Builtin::Position),
+        ("scan", Builtin::Scan),
+        ("shift", Builtin::Shift),
         ("overlap", Builtin::Overlap),
         ("concat", Builtin::Concat),
         ("embed", Builtin::Embed),
@@ -206,7 +210,7 @@ impl Builtin {
     pub fn arity(self) -> (usize, Option<usize>) {
         match self {
             Builtin::Select => (3, Some(3)),
-            Builtin::Dropout | Builtin::Overlap => (2, Some(2)),
+            Builtin::Dropout | Builtin::Overlap | Builtin::Scan => (2, Some(2)),
             Builtin::Min | Builtin::Max | Builtin::Split => (1, Some(2)),
             Builtin::Concat | Builtin::Zip => (1, None),
             Builtin::Unary(_)
@@ -217,6 +221,7 @@ impl Builtin {
             | Builtin::First
             | Builtin::Last
             | Builtin::Position
+            | Builtin::Shift
             | Builtin::Statistic(_)
             | Builtin::Embed
             | Builtin::Length
@@ -243,9 +248,7 @@ const fn reserve(word: &'static str, what: &'static str, instead: &'static str) 
 
 pub(super) const LEAVE_OUT: &str = "leave it out for now";
 
-pub(super) const RESERVED: [Reserved; 13] = [
-    reserve("scan", "a recurrence over a sequence", LEAVE_OUT),
-    reserve("shift", "a shifted sequence", LEAVE_OUT),
+pub(super) const RESERVED: [Reserved; 11] = [
     reserve("negatives", "sampled negatives", "prepare them as rows or columns of the data"),
     reserve("evict", "eviction of rows", LEAVE_OUT),
     reserve("accumulate", "gradient accumulation", "leave it out, or take a larger `batch`"),

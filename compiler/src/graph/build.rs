@@ -76,13 +76,14 @@ impl Graph {
         (node.op == Op::Broadcast).then(|| node.operands[0])
     }
 
-    /// `x` under the other name of its entries, `to`; `x` itself where it has that name.
+    /// `x` under the other name of its entries, or by their other numbers, `to`; `x` itself where it
+    /// has these.
     pub fn rename(&mut self, x: NodeId, to: AxisId, span: Span) -> Built {
         let Node { axis, shape, .. } = self.node(x).clone();
         if axis == to {
             return Ok(x);
         }
-        if self.axes.first_name(axis) != self.axes.first_name(to) {
+        if self.axes.entries(axis) != self.axes.entries(to) {
             return Err(TypeError::AxisTree { left: axis, right: to });
         }
         Ok(self.make(Op::Rename { to }, &[x], to, shape, span))
@@ -143,7 +144,7 @@ impl Graph {
     pub fn dropout_mask(&mut self, site: usize, rate: f64, axis: AxisId, shape: Shape, span: Span) -> Built {
         let (first, second) = match *self.axes.kind(axis) {
             AxisKind::Pairs { of, second } => (Some(of), Some(second)),
-            AxisKind::Sequence { .. } | AxisKind::Second { .. } => (Some(axis), None),
+            AxisKind::Sequence { .. } | AxisKind::Second { .. } | AxisKind::Steps { .. } => (Some(axis), None),
             AxisKind::Global | AxisKind::Batch { .. } | AxisKind::Request | AxisKind::Unique(_) => (None, None),
         };
         let by = if self.axes.is_ancestor(BATCH, axis) {
@@ -155,7 +156,7 @@ impl Graph {
         let mut place = |entries: Option<AxisId>| match entries {
             None => Ok(self.constant(0.0, span)),
             Some(entries) => {
-                let name = self.axes.first_name(entries);
+                let name = self.axes.entries(entries);
                 let place = self.position(name, span);
                 if name == entries { Ok(place) } else { self.rename(place, entries, span) }
             }
@@ -313,6 +314,18 @@ impl Graph {
             return Err(TypeError::NotAnAncestor { of: axis, to });
         }
         Ok(self.make(op, &[x], to, shape, span))
+    }
+
+    /// The state of the entry before (behind, if `backward`) in recurrence `scan`: a vector of
+    /// `width` on the sequence `axis`.
+    pub fn previous(&mut self, scan: usize, backward: bool, axis: AxisId, width: usize, span: Span) -> NodeId {
+        self.make(Op::Previous { scan, backward }, &[], axis, Shape::vector(width), span)
+    }
+
+    /// The state of each entry in recurrence `scan`: `next`, which is on the sequence.
+    pub fn scan(&mut self, scan: usize, backward: bool, next: NodeId, span: Span) -> NodeId {
+        let Node { axis, shape, .. } = self.node(next).clone();
+        self.make(Op::Scan { scan, backward }, &[next], axis, shape, span)
     }
 
     pub fn sum_value(&mut self, x: NodeId, span: Span) -> NodeId {

@@ -38,7 +38,7 @@
 //! | `Unary`, `Binary`, `Select{c, a, b}` | by component; comparisons give 0 or 1; `Select` is `a` where `c != 0`, else `b` |
 //! | `StopGradient(x)` | `x_i`; its derivative is 0 |
 //! | `Broadcast(x)` | `x_i` at every element of the node's axis and, where `x` has width 1, in every component of its shape |
-//! | `Rename{x, to}` | `x_i`, on the axis `to`, which has the same elements under another name |
+//! | `Rename{x, to}` | `x_i`, on the axis `to`, which has the same elements under another name or in another order |
 //! | `Concat(xs)` | the operands' vectors one behind the other; widths add |
 //! | `Slice{x, start}` | components `start..start+w` of `x_i`, `w` being the node's width |
 //! | `Reshape(x)` | the same numbers under another shape of equal width |
@@ -54,17 +54,26 @@
 //! | `SumValue(x)` | sum over the components of `x_i`; `[1]` |
 //! | `Statistic(s){x}` | over all elements of `x`'s axis: the results of `s` by component, such as mean then biased variance (see `statistic`); global, `[r w]` for `r` results; for no elements all 0 |
 //!
+//! | `Scan{s, backward}(x)` | `x_i`: the state that recurrence `s` leaves at entry `i` of a sequence; axis of `x` |
+//! | `Previous{s, backward}` | the same at the entry before `i` in its list, or behind it if `backward`; 0 where there is none; axis and shape as the node says, those of the scan |
+//!
+//! What depends on `Previous{s}` and is needed by `Scan{s}` is the recurrence: values on the
+//! sequence, computed element by element, one entry of each list after the other ([`Recurrence`]).
+//! So nothing of it depends on itself, and the operands of the graph have no cycle.
+//!
 //! Derivatives stand in `autodiff`, one arm an op; `verify` checks all of the above. `Absorbed`
 //! comes from the last pass of all (`optimize::absorb`) and is not differentiated.
 
 mod build;
 mod op;
 mod order;
+mod recurrence;
 mod text;
 mod verify;
 
 pub use build::TypeError;
 pub use op::{Absorbed, Attribute, Op, OpKey};
+pub use recurrence::{Recurrence, Stage};
 pub use text::ParseError;
 pub use verify::{VerifyError, verify};
 

@@ -61,6 +61,16 @@ pub enum Op {
     },
     SumValue,
     Statistic(Statistic),
+    /// What [`Op::Scan`] of the same number is at the entry before; behind it if `backward`.
+    Previous {
+        scan: usize,
+        backward: bool,
+    },
+    /// The end of a recurrence, whose number is the graph's own.
+    Scan {
+        scan: usize,
+        backward: bool,
+    },
 }
 
 /// What an operation holds beside its operands.
@@ -129,6 +139,8 @@ impl Op {
             Op::Max { .. } => "max_over",
             Op::SumValue => "sum_value",
             Op::Statistic(statistic) => statistic.description().name,
+            Op::Previous { .. } => "previous",
+            Op::Scan { .. } => "scan",
         }
     }
 
@@ -143,7 +155,8 @@ impl Op {
             | Op::Length(_)
             | Op::Position(_)
             | Op::SampleNumber(_)
-            | Op::Count(_) => 0,
+            | Op::Count(_)
+            | Op::Previous { .. } => 0,
             Op::Unary(_)
             | Op::StopGradient
             | Op::Broadcast
@@ -153,7 +166,8 @@ impl Op {
             | Op::Sum { .. }
             | Op::Max { .. }
             | Op::SumValue
-            | Op::Statistic(_) => 1,
+            | Op::Statistic(_)
+            | Op::Scan { .. } => 1,
             Op::Binary(_) | Op::MatMul | Op::MatMulT | Op::Outer => 2,
             Op::Select | Op::Absorbed(_) | Op::DropoutMask { .. } => 3,
             Op::Concat => return None,
@@ -179,6 +193,9 @@ impl Op {
             | Op::Max { to: axis } => [Some(Attribute::Axis(*axis)), None],
             Op::Slice { start } => [Some(Attribute::Index(*start)), None],
             Op::DropoutMask { site, rate } => [Some(Attribute::Index(*site)), Some(Attribute::Number(*rate))],
+            Op::Previous { scan, backward } | Op::Scan { scan, backward } => {
+                [Some(Attribute::Index(*scan)), Some(Attribute::Index(usize::from(*backward)))]
+            }
             Op::Unary(_)
             | Op::Binary(_)
             | Op::Select
@@ -242,7 +259,9 @@ impl Op {
             | Op::Absorbed(_)
             | Op::Sum { .. }
             | Op::Max { .. }
-            | Op::Statistic(_) => false,
+            | Op::Statistic(_)
+            | Op::Previous { .. }
+            | Op::Scan { .. } => false,
         }
     }
 }

@@ -3,8 +3,12 @@
 //! Both orders are depth-first postorders: from the roots in their order, operands in their order.
 //! So they depend on what is computed and not on how nodes happen to be numbered, and a value
 //! stands shortly before its first user.
+//!
+//! Who needs the state of the entry before needs the whole recurrence, whose end comes later in
+//! the order if nothing else needs it.
 
-use super::{Graph, NodeId};
+use super::{Graph, NodeId, Op};
+use std::collections::VecDeque;
 
 impl Graph {
     /// The nodes that the roots need, each after its operands. (In a cyclic graph, which `verify`
@@ -25,7 +29,9 @@ impl Graph {
         let mut order = Vec::new();
         // (node, number of operands already walked)
         let mut stack: Vec<(NodeId, usize)> = Vec::new();
-        for start in starts {
+        let mut starts: VecDeque<NodeId> = starts.into_iter().collect();
+        let mut scans = None;
+        while let Some(start) = starts.pop_front() {
             if !std::mem::replace(&mut seen[start.index()], true) {
                 stack.push((start, 0));
             }
@@ -38,6 +44,10 @@ impl Graph {
                         }
                     }
                     None => {
+                        if let Op::Previous { scan, .. } = self.node(*id).op {
+                            // A graph in the making may not have it yet.
+                            starts.extend(scans.get_or_insert_with(|| self.scans()).get(&scan));
+                        }
                         order.push(*id);
                         stack.pop();
                     }

@@ -10,6 +10,7 @@ use super::{
 use din_grammar::Span;
 use petgraph::Direction;
 use petgraph::visit::EdgeRef;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// A broken rule. It is a bug of the compiler, not of the model.
@@ -52,6 +53,7 @@ pub fn verify(graph: &Graph) -> Result<(), VerifyError> {
         let fail = |rule| VerifyError { node: Some(id), root: None, rule, span: graph.node(id).span };
         node(graph, graph.node(id)).map_err(fail)?;
     }
+    recurrences(graph)?;
     for (k, root) in graph.roots.iter().enumerate() {
         let id = root.node();
         let existing = graph.nodes.node_weight(id);
@@ -61,6 +63,56 @@ pub fn verify(graph: &Graph) -> Result<(), VerifyError> {
         self::root(graph, root, node).map_err(fail)?;
         if graph.roots[..k].iter().any(|earlier| same_target(graph, earlier, root)) {
             return Err(fail("stands twice".into()));
+        }
+    }
+    Ok(())
+}
+
+/// A recurrence has one beginning and one end, of one type; what lies between is computed element
+/// by element on its axis, and belongs to no other recurrence.
+fn recurrences(graph: &Graph) -> Result<(), VerifyError> {
+    let (mut begins, mut ends) = (BTreeMap::new(), BTreeMap::new());
+    for id in graph.ids() {
+        let node = graph.node(id);
+        let fail = |rule: &str| VerifyError { node: Some(id), root: None, rule: rule.into(), span: node.span };
+        match node.op {
+            Op::Previous { scan, backward } if begins.insert(scan, (id, backward)).is_some() => {
+                return Err(fail("a recurrence begins twice"));
+            }
+            Op::Scan { scan, backward } if ends.insert(scan, (id, backward)).is_some() => {
+                return Err(fail("a recurrence ends twice"));
+            }
+            _ => {}
+        }
+    }
+    for (scan, &(id, backward)) in &begins {
+        let node = graph.node(id);
+        let fits = ends.get(scan).is_some_and(|&(end, direction)| {
+            let end = graph.node(end);
+            (end.axis, &end.shape, direction) == (node.axis, &node.shape, backward)
+        });
+        if !fits {
+            let rule = "the recurrence has no end of the same axis, shape and direction".into();
+            return Err(VerifyError { node: Some(id), root: None, rule, span: node.span });
+        }
+    }
+    if begins.is_empty() {
+        return Ok(());
+    }
+    let mut seen = BTreeSet::new();
+    for recurrence in graph.recurrences(&graph.order_all()) {
+        let axis = graph.node(recurrence.previous).axis;
+        for &id in &recurrence.members {
+            let node = graph.node(id);
+            let end = id == recurrence.previous || id == recurrence.scan;
+            let broken = [
+                (node.axis != axis, "is in a recurrence over another axis"),
+                (!end && !node.op.is_per_element(), "is in a recurrence and not computed element by element"),
+                (!seen.insert(id), "is in two recurrences"),
+            ];
+            if let Some((_, rule)) = broken.into_iter().find(|(broken, _)| *broken) {
+                return Err(VerifyError { node: Some(id), root: None, rule: rule.into(), span: node.span });
+            }
         }
     }
     Ok(())
@@ -333,13 +385,27 @@ fn node(g: &Graph, n: &Node) -> Rule {
         Op::Rename { to } => {
             exists(*to)?;
             let from = operand(0).axis;
-            demand(g.axes.first_name(from) == g.axes.first_name(*to) && from != *to, || {
+            demand(g.axes.entries(from) == g.axes.entries(*to) && from != *to, || {
                 format!("axis {} is no other name of the elements of axis {}", to.0, from.0)
             })?;
             axis = *to;
             operand(0).shape.clone()
         }
         Op::SumValue => Shape::scalar(),
+        Op::Previous { .. } => {
+            demand(matches!(g.axes.kind(n.axis), AxisKind::Sequence { .. } | AxisKind::Steps { .. }), || {
+                format!("axis {} is no sequence", n.axis.0)
+            })?;
+            axis = n.axis;
+            n.shape.clone()
+        }
+        Op::Scan { .. } => {
+            demand(matches!(g.axes.kind(axis), AxisKind::Sequence { .. } | AxisKind::Steps { .. }), || {
+                format!("axis {} is no sequence", axis.0)
+            })?;
+            vector(0)?;
+            operand(0).shape.clone()
+        }
         Op::Statistic(statistic) => {
             vector(0)?;
             axis = GLOBAL;

@@ -10,9 +10,9 @@
 //! `not` or a condition within the errors of its operands, a `max` whose derivative depends on a
 //! near-tie, or a number that leaves f32's range. Data that f32 represents exactly has scale 0.
 
-use super::{Inputs, InterpretError, Run, Values, ops, run};
+use super::{Inputs, InterpretError, Run, Values, ops, run, shifted};
 use crate::elementwise::{GUARD, jump, times};
-use crate::graph::{AxisId, BinaryOp, Graph, NodeId, Op};
+use crate::graph::{AxisId, BinaryOp, Graph, NodeId, Op, Recurrence, Stage};
 use crate::statistic::meaning_of;
 
 /// Values and their error scales.
@@ -37,16 +37,40 @@ impl Magnitudes {
 pub fn run_magnitude(graph: &Graph, inputs: &Inputs, values: &Values) -> Result<Magnitudes, InterpretError> {
     let run = run(graph, inputs, values)?;
     let mut m = Magnitudes { run, scales: vec![None; graph.bound()] };
-    for id in graph.order() {
-        let mut scale = compute(graph, &m, id);
-        for (s, v) in scale.iter_mut().zip(m.value(id)) {
+    for stage in graph.stages() {
+        match stage {
+            Stage::Node(id) => m.compute(graph, id),
+            Stage::Recurrence(recurrence) => m.compute_recurrence(graph, &recurrence),
+        }
+    }
+    Ok(m)
+}
+
+impl Magnitudes {
+    fn compute(&mut self, graph: &Graph, id: NodeId) {
+        let mut scale = compute(graph, self, id);
+        for (s, v) in scale.iter_mut().zip(self.value(id)) {
             if v.is_nan() || v.abs() >= 1e37 || s.is_nan() {
                 *s = f64::INFINITY;
             }
         }
-        m.scales[id.index()] = Some(scale);
+        self.scales[id.index()] = Some(scale);
     }
-    Ok(m)
+
+    /// The errors of one entry more at a time, like the values in [`Run::compute_stage`].
+    fn compute_recurrence(&mut self, graph: &Graph, recurrence: &Recurrence) {
+        let previous = graph.node(recurrence.previous);
+        let lists = self.run.sizes.parents[previous.axis.index()].clone();
+        let longest = lists.chunk_by(|a, b| a == b).map(<[usize]>::len).max().unwrap_or(0);
+        self.scales[recurrence.previous.index()] = Some(vec![0.0; lists.len() * previous.width()]);
+        for _ in 0..=longest {
+            for &id in recurrence.members.iter().filter(|id| **id != recurrence.previous) {
+                self.compute(graph, id);
+            }
+            let scales = shifted(self.scale(recurrence.scan), previous.width(), &lists, recurrence.backward);
+            self.scales[recurrence.previous.index()] = Some(scales);
+        }
+    }
 }
 
 fn compute(graph: &Graph, m: &Magnitudes, id: NodeId) -> Vec<f64> {
@@ -88,7 +112,8 @@ fn compute(graph: &Graph, m: &Magnitudes, id: NodeId) -> Vec<f64> {
             // Both branches equal: no jump.
             if at(1, axis, i, j) == at(2, axis, i, j) { taken } else { taken + jump(c, e) }
         }),
-        Op::Rename { .. } => scales[0].to_vec(),
+        Op::Rename { .. } | Op::Scan { .. } => scales[0].to_vec(),
+        Op::Previous { .. } => unreachable!("`compute_recurrence` has the scale of a state"),
         Op::StopGradient | Op::Reshape | Op::Broadcast => each(&|i, j| at(0, axis, i, j).1),
         Op::Slice { start } => each(&|i, j| at(0, axis, i, start + j).1),
         Op::Concat => {

@@ -16,7 +16,7 @@ pub use error_bound::{Magnitudes, run_magnitude};
 pub use step::{InterpreterSession, Samples, StepError, StepReport, TableData, TensorData};
 
 use crate::graph::{
-    AxisId, AxisKind, AxisTree, BATCH, GLOBAL, Graph, InputId, InputKind, NodeId, Op, TableId, UniqueKeys,
+    AxisId, AxisKind, AxisTree, BATCH, GLOBAL, Graph, InputId, InputKind, NodeId, Op, Stage, TableId, UniqueKeys,
 };
 use std::collections::BTreeMap;
 use std::fmt;
@@ -98,6 +98,33 @@ impl Run {
             None => ops::compute(graph, self, inputs, id),
         };
         self.set(id, value);
+        Ok(())
+    }
+
+    /// Computes a stage, its nodes by `compute`. The members of a recurrence are computed as often
+    /// as the longest list has entries: each time the states of one entry more are right.
+    pub fn compute_stage<E>(
+        &mut self,
+        graph: &Graph,
+        stage: &Stage,
+        compute: &mut dyn FnMut(&mut Run, NodeId) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let recurrence = match stage {
+            Stage::Node(id) => return compute(self, *id),
+            Stage::Recurrence(recurrence) => recurrence,
+        };
+        let axis = graph.node(recurrence.previous).axis;
+        let lists = self.sizes.parents[axis.index()].clone();
+        let longest = lists.chunk_by(|a, b| a == b).map(<[usize]>::len).max().unwrap_or(0);
+        let width = graph.node(recurrence.previous).width();
+        self.set(recurrence.previous, vec![0.0; lists.len() * width]);
+        for _ in 0..=longest {
+            for &id in recurrence.members.iter().filter(|id| **id != recurrence.previous) {
+                compute(self, id)?;
+            }
+            let states = shifted(self.value(recurrence.scan), width, &lists, recurrence.backward);
+            self.set(recurrence.previous, states);
+        }
         Ok(())
     }
 
@@ -197,7 +224,9 @@ impl Sizes {
         }
         for (id, axis) in graph.axes.iter() {
             let (of, pairs) = match axis.kind {
-                AxisKind::Second { of } => (of, false),
+                // The steps of a recurrence are numbered like the entries here: what their order is
+                // for does not concern an interpreter.
+                AxisKind::Second { of } | AxisKind::Steps { of } => (of, false),
                 AxisKind::Pairs { of, .. } => (of, true),
                 AxisKind::Global
                 | AxisKind::Batch { .. }
@@ -298,10 +327,23 @@ impl Sizes {
 /// Computes every node that the roots need. The graph must pass [`crate::graph::verify`].
 pub fn run(graph: &Graph, inputs: &Inputs, values: &Values) -> Result<Run, InterpretError> {
     let mut run = Run::new(graph, inputs)?;
-    for id in graph.order() {
-        run.compute(graph, inputs, values, id)?;
+    for stage in graph.stages() {
+        run.compute_stage(graph, &stage, &mut |run, id| run.compute(graph, inputs, values, id))?;
     }
     Ok(run)
+}
+
+/// By entry, the value of the entry before it in its list, or behind it; 0 where there is none.
+/// `lists` has the list of each entry.
+fn shifted(values: &[f64], width: usize, lists: &[usize], backward: bool) -> Vec<f64> {
+    let mut out = vec![0.0; values.len()];
+    for i in 0..lists.len() {
+        let other = if backward { Some(i + 1) } else { i.checked_sub(1) };
+        if let Some(j) = other.filter(|&j| lists.get(j) == Some(&lists[i])) {
+            out[i * width..(i + 1) * width].copy_from_slice(&values[j * width..(j + 1) * width]);
+        }
+    }
+    out
 }
 
 /// The value of a node that reads from outside; `None` for an op on operands.

@@ -88,8 +88,8 @@ pub(crate) fn compute(graph: &Graph, run: &Run, inputs: &Inputs, id: NodeId) -> 
             let v = x.at(0, axis, i);
             out.extend((0..width).map(|j| component(v, j)));
         }),
-        // Both names number the elements alike.
-        Op::Rename { .. } => run.value(node.operands[0]).to_vec(),
+        // The elements have the same numbers here.
+        Op::Rename { .. } | Op::Scan { .. } => run.value(node.operands[0]).to_vec(),
         Op::StopGradient | Op::Reshape => each(&mut |i, out| out.extend_from_slice(x.at(0, axis, i))),
         Op::Concat => each(&mut |i, out| {
             (0..node.operands.len()).for_each(|k| out.extend_from_slice(x.at(k, axis, i)));
@@ -200,7 +200,8 @@ pub(crate) fn compute(graph: &Graph, run: &Run, inputs: &Inputs, id: NodeId) -> 
         | Op::Length(_)
         | Op::Position(_)
         | Op::SampleNumber(_)
-        | Op::Count(_) => unreachable!("`source` computes {}", node.op.name()),
+        | Op::Count(_)
+        | Op::Previous { .. } => unreachable!("`source` and `compute_stage` compute {}", node.op.name()),
     }
 }
 

@@ -35,7 +35,9 @@ pub(super) fn element_flops(graph: &Graph, id: NodeId) -> f64 {
         | Op::Rename { .. }
         | Op::Concat
         | Op::Slice { .. }
-        | Op::Reshape => 0.0,
+        | Op::Reshape
+        | Op::Previous { .. }
+        | Op::Scan { .. } => 0.0,
         // Not computed element by element: see `node_flops`.
         Op::Outer | Op::Absorbed(_) | Op::Sum { .. } | Op::Max { .. } | Op::Statistic(_) => 0.0,
     }
@@ -88,6 +90,8 @@ pub(crate) fn node_flops(graph: &Graph, id: NodeId, counts: &[f64]) -> f64 {
         | Op::Rename { .. }
         | Op::Concat
         | Op::Slice { .. }
-        | Op::Reshape => 0.0,
+        | Op::Reshape
+        | Op::Previous { .. }
+        | Op::Scan { .. } => 0.0,
     }
 }

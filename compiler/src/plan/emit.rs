@@ -2,7 +2,7 @@
 //! buffers are placed.
 
 use super::item::{Destination, ElementwiseOp, OperandSource, WorkItem, WorkItemId, WorkKind, WorkList, WorkOperand};
-use super::phase::{self, PhaseItems};
+use super::phase::{self, PhaseItems, PhaseLevels};
 use super::region::{Access, Instruction, OutputMode, Region, RegionOutput, StridedView, ValueId};
 use super::storage::BufferPlan;
 use super::{Kernels, PlanOptions};
@@ -11,7 +11,8 @@ use crate::graph::{Absorbed, BinaryOp, UnaryOp};
 use din_grammar::{SourceMap, Span};
 use din_program::TablePrecision;
 use din_program::schedule::{
-    AxisId, BATCH, BufferId, Call, Combine, GLOBAL, KernelArg, Operation, Phase, Reduction, Schedule, Storage, View,
+    AxisId, BATCH, BufferId, Call, Combine, GLOBAL, KernelArg, Operation, Phase, Recurrence, Reduction, Schedule,
+    Storage, View,
 };
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -99,7 +100,7 @@ fn users_by_phase(all: &WorkList, phase_of: &FxHashMap<WorkItemId, usize>, phase
         if !phase_of.contains_key(&user_id) {
             continue;
         }
-        for need in user.operands.iter().filter_map(WorkOperand::item) {
+        for need in user.reads().filter_map(WorkOperand::item) {
             if let Some(&p) = phase_of.get(&need)
                 && users[p].last() != Some(&user_id)
             {
@@ -121,19 +122,12 @@ impl Emitter<'_> {
     }
 
     fn group(&mut self, number: usize, group: &PhaseItems) {
-        let levels = phase::levels(self.all, group);
+        let PhaseLevels { levels, recurrences } = phase::levels(self.all, group);
         self.transposes(group);
         self.place(number, group, &levels);
-        let mut phase = Phase {
-            axis: group.axis,
-            tile_rows: if self.all.axes.parent(group.axis) == Some(GLOBAL) {
-                self.options.batch_tile
-            } else {
-                self.options.sequence_tile
-            },
-            calls: Vec::new(),
-            reductions: Vec::new(),
-        };
+        let by_samples = self.all.axes.parent(group.axis) == Some(GLOBAL);
+        let tile_rows = if by_samples { self.options.batch_tile } else { self.options.sequence_tile };
+        let mut phase = Phase::new(group.axis, tile_rows);
         let mut late: Vec<WorkItemId> = Vec::new();
         let last = levels.values().copied().max().expect("`prune` drops phases without items") as usize;
         // One more level than there are items of: the maxima of the last one are put right there.
@@ -142,6 +136,10 @@ impl Emitter<'_> {
             members_of[levels[&i] as usize].push(i);
         }
         for (level, members) in members_of.iter().enumerate() {
+            if let Some(r) = recurrences.iter().find(|r| r.levels.start as usize == level) {
+                let first = phase.calls.len() as u32;
+                phase.recurrences.push(Recurrence { calls: first..first, backward: r.backward });
+            }
             self.regions(&mut phase, members);
             for &i in members {
                 if let WorkKind::Absorbed { form: Absorbed::Outer | Absorbed::Sum, .. } = self.item(i).kind {
@@ -169,15 +167,32 @@ impl Emitter<'_> {
                     }
                 }
             }
+            if recurrences.iter().any(|r| r.levels.contains(&(level as u32))) {
+                let running = phase.recurrences.last_mut().expect("its first level comes first");
+                running.calls.end = phase.calls.len() as u32;
+            }
         }
+        self.keep_whole(&phase);
         self.phases.push(phase);
         if !late.is_empty() {
-            let mut phase = Phase { axis: GLOBAL, tile_rows: 1, calls: Vec::new(), reductions: Vec::new() };
+            let mut phase = Phase::new(GLOBAL, 1);
             for i in late {
                 let call = self.empty_maximum(i, GLOBAL);
                 self.push(&mut phase, call);
             }
             self.phases.push(phase);
+        }
+    }
+
+    /// What the calls of a recurrence use lives through all of its steps: other columns of a shared
+    /// slot would be other rows of it.
+    fn keep_whole(&mut self, phase: &Phase) {
+        for Recurrence { calls, .. } in &phase.recurrences {
+            let range = calls.start as usize..calls.end as usize;
+            for call in &phase.calls[range.clone()] {
+                self.touch(call, self.now(), range.start);
+                self.touch(call, self.now(), range.end - 1);
+            }
         }
     }
 
@@ -191,7 +206,7 @@ impl Emitter<'_> {
         let mut stored: FxHashMap<WorkItemId, bool> = FxHashMap::default();
         for &id in &self.users[number] {
             let (user, inside) = (self.item(id), self.phase_of[&id] == number);
-            for o in &user.operands {
+            for o in user.reads() {
                 let Some(need) = o.item().filter(|need| self.phase_of.get(need) == Some(&number)) else { continue };
                 let fused = inside && phase::fuses(self.item(need), o, user) && levels.get(&need) == levels.get(&id);
                 if !fused {
@@ -232,6 +247,7 @@ impl Emitter<'_> {
                 | WorkKind::Max { .. }
                 | WorkKind::SegmentReduce(_)
                 | WorkKind::RowSum
+                | WorkKind::Carry
                 | WorkKind::Statistic(_)
                 | WorkKind::Concat => continue,
             };
@@ -243,7 +259,7 @@ impl Emitter<'_> {
             let alone = |p: &Phase| p.axis == GLOBAL && p.reductions.is_empty();
             let found = made.and_then(|made| (made..self.now()).find(|&p| alone(&self.phases[p])));
             let number = found.unwrap_or_else(|| {
-                self.phases.push(Phase { axis: GLOBAL, tile_rows: 1, calls: Vec::new(), reductions: Vec::new() });
+                self.phases.push(Phase::new(GLOBAL, 1));
                 self.now() - 1
             });
             let out = self.storage.arena(GLOBAL, k * n);
@@ -311,6 +327,10 @@ impl Emitter<'_> {
                 let x = self.view(&item.operands[0]);
                 let out = self.reduction(phase, id, Combine::Statistic(statistic));
                 Operation::Statistic { statistic, x, out, width: item.width }
+            }
+            WorkKind::Carry => {
+                let state = item.reads().next().copied().expect("`lower` says what a carry reads");
+                Operation::Carry { x: self.view(&state), out: whole(self.stored(id)), width: item.width }
             }
             WorkKind::Elementwise(_)
             | WorkKind::Sum { .. }
@@ -520,6 +540,7 @@ impl Emitter<'_> {
             | WorkKind::Absorbed { .. }
             | WorkKind::SegmentReduce(_)
             | WorkKind::Statistic(_)
+            | WorkKind::Carry
             | WorkKind::Concat => unreachable!("`is_in_a_region` leaves {:?} out", item.kind),
         }
     }

@@ -7,6 +7,7 @@ use din_grammar::Span;
 use din_program::axes::AxisTree;
 use din_program::schedule::{KernelArg, SegmentReduction, Statistic, Storage};
 use rustc_hash::FxHashMap;
+use std::collections::BTreeMap;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WorkItemId(pub usize);
@@ -97,6 +98,9 @@ pub enum WorkKind {
     RowSum,
     /// Joined from chunks; operand `x`.
     Statistic(Statistic),
+    /// The state of the entry before, in a recurrence or of a value that is there before. In a
+    /// recurrence it has no operand, since it comes first: see [`WorkItem::carried`].
+    Carry,
     /// Its parts are copies with `into` set to it; no work of its own.
     Concat,
 }
@@ -124,10 +128,19 @@ pub struct WorkItem {
     /// parts of a concat.
     pub after: Vec<WorkItemId>,
     pub into: Option<Destination>,
+    /// Index into [`WorkList::recurrences`] of the one that it belongs to.
+    pub recurrence: Option<usize>,
+    /// Of a [`WorkKind::Carry`] in a recurrence: the state that it takes from the step before.
+    pub carried: Option<WorkOperand>,
     pub span: Span,
 }
 
 impl WorkItem {
+    /// What it reads, now or at the next step.
+    pub fn reads(&self) -> impl Iterator<Item = &WorkOperand> {
+        self.operands.iter().chain(&self.carried)
+    }
+
     /// Items whose results it needs.
     pub fn needs(&self) -> impl Iterator<Item = WorkItemId> + '_ {
         self.operands.iter().filter_map(WorkOperand::item).chain(self.after.iter().copied())
@@ -149,9 +162,18 @@ impl WorkItem {
             | WorkKind::Absorbed { form: Absorbed::Product | Absorbed::ProductT | Absorbed::Sum, .. }
             | WorkKind::SegmentReduce(_)
             | WorkKind::RowSum
+            | WorkKind::Carry
             | WorkKind::Concat => false,
         }
     }
+}
+
+/// Items that run step by step, and the [`WorkKind::Carry`] that takes a state, of a recurrence or
+/// of a value that is there before, from the step before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WorkRecurrence {
+    pub carry: WorkItemId,
+    pub backward: bool,
 }
 
 /// A graph's items and where its roots are.
@@ -159,6 +181,7 @@ pub struct WorkList {
     pub items: Vec<WorkItem>,
     /// One operand a root of the graph, in order; none for commits.
     pub roots: Vec<Option<WorkOperand>>,
+    pub recurrences: Vec<WorkRecurrence>,
     pub axes: AxisTree,
 }
 
@@ -168,11 +191,21 @@ struct Lowering<'g> {
     operands: FxHashMap<NodeId, WorkOperand>,
     /// Copies made so far: gathers and constants as views.
     copies: FxHashMap<(NodeId, u32), WorkOperand>,
+    /// By number of a scan: the item that carries its state, and the state.
+    carries: BTreeMap<usize, (WorkItemId, bool)>,
+    states: BTreeMap<usize, WorkOperand>,
 }
 
 /// Turns what `order` (topological) lists of `graph` into items.
 pub fn lower(graph: &Graph, order: &[NodeId]) -> WorkList {
-    let mut l = Lowering { graph, items: Vec::new(), operands: FxHashMap::default(), copies: FxHashMap::default() };
+    let mut l = Lowering {
+        graph,
+        items: Vec::new(),
+        operands: FxHashMap::default(),
+        copies: FxHashMap::default(),
+        carries: BTreeMap::new(),
+        states: BTreeMap::new(),
+    };
     for &id in order {
         let mut operand = l.lower(id);
         // Under either name, entries are the rows of the same buffers.
@@ -184,7 +217,8 @@ pub fn lower(graph: &Graph, order: &[NodeId]) -> WorkList {
     for root in &graph.roots {
         roots.push(l.root(root));
     }
-    WorkList { items: l.items, roots, axes: graph.axes.clone() }
+    let recurrences = l.recurrences();
+    WorkList { items: l.items, roots, recurrences, axes: graph.axes.clone() }
 }
 
 impl Lowering<'_> {
@@ -213,6 +247,8 @@ impl Lowering<'_> {
             operands,
             after: Vec::new(),
             into: None,
+            recurrence: None,
+            carried: None,
             span: node.span,
         };
         match node.op {
@@ -263,7 +299,23 @@ impl Lowering<'_> {
                 self.push(item(WorkKind::Elementwise(ElementwiseOp::DropoutMask { rate }), own, width, operands))
             }
             Op::Count(d) => self.external(Storage::Count(d), GLOBAL, 1),
-            Op::StopGradient | Op::Rename { .. } | Op::Reshape => ops[0],
+            Op::StopGradient | Op::Reshape => ops[0],
+            Op::Rename { to } => {
+                let from = self.graph.node(node.operands[0]).axis;
+                if axes.first_name(from) == axes.first_name(to) {
+                    return ops[0];
+                }
+                self.push(item(WorkKind::Elementwise(ElementwiseOp::Copy), own, width, ops))
+            }
+            Op::Previous { scan, backward } => {
+                self.carries.insert(scan, (WorkItemId(self.items.len()), backward));
+                self.push(item(WorkKind::Carry, own, width, Vec::new()))
+            }
+            Op::Scan { scan, .. } => {
+                let state = self.viewable(node.operands[0], own);
+                self.states.insert(scan, state);
+                state
+            }
             Op::Broadcast => self.push(item(WorkKind::Elementwise(ElementwiseOp::Copy), own, width, ops)),
             Op::Slice { start } => match ops[0].src {
                 OperandSource::Const(_) => WorkOperand { width: width as u32, ..ops[0] },
@@ -356,6 +408,38 @@ impl Lowering<'_> {
         }
     }
 
+    /// Says which items run step by step: those between a carry and the state that it carries.
+    fn recurrences(&mut self) -> Vec<WorkRecurrence> {
+        let mut recurrences = Vec::new();
+        for (&scan, &(carry, backward)) in &self.carries {
+            let state = self.states[&scan];
+            let n = self.items.len();
+            let (mut depends, mut needed) = (vec![false; n], vec![false; n]);
+            depends[carry.0] = true;
+            if let Some(last) = state.item() {
+                needed[last.0] = true;
+            }
+            for k in 0..n {
+                depends[k] |= self.items[k].needs().any(|need| depends[need.0]);
+            }
+            for k in (0..n).rev() {
+                if needed[k] {
+                    self.items[k].needs().for_each(|need| needed[need.0] = true);
+                }
+            }
+            let members: Vec<usize> = (0..n).filter(|&k| depends[k] && needed[k]).collect();
+            for &k in &members {
+                let of = self.items[k].recurrence.replace(recurrences.len());
+                assert!(of.is_none(), "`verify`: a value belongs to one recurrence");
+            }
+            self.items[carry.0].recurrence = Some(recurrences.len());
+            let item = &mut self.items[carry.0];
+            if members.is_empty() { item.operands.push(state) } else { item.carried = Some(state) }
+            recurrences.push(WorkRecurrence { carry, backward });
+        }
+        recurrences
+    }
+
     /// The first sum on the way from `at` to its ancestor `to`: what it sums into, and whether that
     /// is shared rather than a parent.
     fn step(&self, at: AxisId, to: AxisId) -> (AxisId, bool) {
@@ -419,6 +503,8 @@ impl Lowering<'_> {
             operands: vec![o],
             after: Vec::new(),
             into: None,
+            recurrence: None,
+            carried: None,
             span,
         });
         self.copies.insert((id, at.0), copied);
@@ -479,6 +565,8 @@ impl Lowering<'_> {
             operands: vec![operand],
             after,
             into: Some(Destination::External { place, axis: at, width }),
+            recurrence: None,
+            carried: None,
             span: self.graph.node(id).span,
         });
     }

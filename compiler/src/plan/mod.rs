@@ -6,6 +6,7 @@ mod item;
 mod pairs;
 mod phase;
 pub mod region;
+mod steps;
 mod storage;
 
 use crate::graph::{Graph, InputKind, NodeId, Root};
@@ -14,6 +15,7 @@ use din_program::TablePrecision;
 use din_program::schedule::{KernelId, Schedule, ScheduleRoot};
 use region::Region;
 use rustc_hash::FxHashMap;
+use std::borrow::Cow;
 
 /// Choices of the planner; none changes a result by more than rounding.
 #[derive(Clone, Debug)]
@@ -92,10 +94,15 @@ pub fn plan(
     sources: &SourceMap,
     kernels: &mut Kernels,
 ) -> Result<Schedule, Cyclic> {
-    let prepared = pairs::by_first_entry(graph, order);
+    let stepped = steps::by_step(graph, order);
+    let (graph, order) = match &stepped {
+        Some(stepped) => (stepped, Cow::Owned(stepped.order())),
+        None => (graph, Cow::Borrowed(order)),
+    };
+    let prepared = pairs::by_first_entry(graph, &order);
     let mut items = match &prepared {
         Some(graph) => item::lower(graph, &graph.order()),
-        None => item::lower(graph, order),
+        None => item::lower(graph, &order),
     };
     let mut groups = phase::phases(&items).ok_or(Cyclic)?;
     phase::rematerialise(&mut items, &mut groups);

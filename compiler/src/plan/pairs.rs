@@ -57,6 +57,7 @@ impl Rows {
             | AxisKind::Request
             | AxisKind::Sequence { .. }
             | AxisKind::Second { .. }
+            | AxisKind::Steps { .. }
             | AxisKind::Unique(_) => None,
         }
     }

@@ -11,6 +11,7 @@ use crate::elementwise::Cost;
 use din_program::schedule::{AxisId, BATCH, GLOBAL};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// Items of one phase, in an order that respects needs.
 #[derive(Clone, Debug)]
@@ -28,6 +29,10 @@ pub fn phases(all: &WorkList) -> Option<Vec<PhaseItems>> {
     let by_samples = |d: &AxisId| all.axes.tile_axis(*d) == BATCH;
     let (last, first): (Vec<AxisId>, Vec<AxisId>) = all.axes.ids().skip(1).partition(by_samples);
     let axes: Vec<AxisId> = [GLOBAL].into_iter().chain(first).chain(last).collect();
+    let mut together: FxHashMap<Option<usize>, Vec<WorkItemId>> = FxHashMap::default();
+    for (k, item) in all.items.iter().enumerate().filter(|(_, item)| item.recurrence.is_some()) {
+        together.entry(item.recurrence).or_default().push(WorkItemId(k));
+    }
     let mut done = 0;
     while done < n {
         let before = done;
@@ -38,15 +43,29 @@ pub fn phases(all: &WorkList) -> Option<Vec<PhaseItems>> {
                 if phase_of[k].is_some() || item.axis != d {
                     continue;
                 }
-                let available = |item: &WorkItem| {
-                    item.needs().all(|need| match phase_of[need.0] {
-                        None => false,
-                        Some(p) if p == number => usable_in_phase(all, need, item),
-                        Some(_) => true,
-                    })
+                let is_usable = |need: WorkItemId, item: &WorkItem| match phase_of[need.0] {
+                    None => false,
+                    Some(p) if p == number => usable_in_phase(all, need, item),
+                    Some(_) => true,
                 };
-                // The parts of a concat are written where its buffer is made: all in one phase.
+                let available = |item: &WorkItem| item.needs().all(|need| is_usable(need, item));
+                // The parts of a concat are written where its buffer is made, and the items of a
+                // recurrence run together: all in one phase.
                 let ready = match item.into {
+                    _ if item.recurrence.is_some() => {
+                        let whole = &together[&item.recurrence];
+                        let inside = |need: WorkItemId| all.items[need.0].recurrence == item.recurrence;
+                        let ready = whole.iter().all(|of| {
+                            let of = &all.items[of.0];
+                            of.needs().all(|need| inside(need) || is_usable(need, of))
+                        });
+                        if ready {
+                            whole.iter().for_each(|of| phase_of[of.0] = Some(number));
+                            members.extend(whole);
+                            done += whole.len();
+                        }
+                        continue;
+                    }
                     Some(Destination::Concat { item: concat, .. }) => {
                         let parts = &all.items[concat.0].after;
                         parts.iter().all(|p| available(&all.items[p.0]))
@@ -76,6 +95,10 @@ fn usable_in_phase(all: &WorkList, need: WorkItemId, user: &WorkItem) -> bool {
     let of_second = |o: &WorkOperand| o.second && o.src == OperandSource::Item(need);
     let need = &all.items[need.0];
     if need.joins_chunks() {
+        return false;
+    }
+    // Recurrences run last in their phase, one after the other.
+    if need.recurrence.is_some() && need.recurrence != user.recurrence {
         return false;
     }
     // A tile of pairs has all pairs of some first entries; their second entries may be in other
@@ -167,6 +190,7 @@ fn cheap_cost(all: &WorkList, id: WorkItemId, stored: &FxHashSet<WorkItemId>, li
         | WorkKind::Max { .. }
         | WorkKind::SegmentReduce(_)
         | WorkKind::RowSum
+        | WorkKind::Carry
         | WorkKind::Statistic(_) => return None,
     };
     let mut cost = own;
@@ -192,6 +216,8 @@ fn clone_cheap(
     }
     cheap_cost(all, id, stored, cheap(all, all.items[id.0].axis))?;
     let mut item = all.items[id.0].clone();
+    // Computed anew outside of its recurrence, whose states are stored.
+    item.recurrence = None;
     for o in &mut item.operands {
         if let OperandSource::Item(need) = o.src
             && all.items[need.0].axis == item.axis
@@ -233,7 +259,8 @@ pub fn prune(all: &WorkList, groups: &mut Vec<PhaseItems>) {
     }
     while let Some(i) = stack.pop() {
         if !std::mem::replace(&mut live[i.0], true) {
-            stack.extend(all.items[i.0].needs());
+            let item = &all.items[i.0];
+            stack.extend(item.needs().chain(item.carried.iter().filter_map(WorkOperand::item)));
         }
     }
     for g in groups.iter_mut() {
@@ -250,8 +277,41 @@ pub fn fuses(need: &WorkItem, operand: &WorkOperand, user: &WorkItem) -> bool {
     computed && user.is_in_a_region() && same && operand.column == 0 && operand.width == need.width
 }
 
-/// Level of every item of a phase.
-pub fn levels(all: &WorkList, group: &PhaseItems) -> FxHashMap<WorkItemId, u32> {
+/// When the items of a phase run.
+pub struct PhaseLevels {
+    pub levels: FxHashMap<WorkItemId, u32>,
+    /// In order.
+    pub recurrences: Vec<RecurrenceLevels>,
+}
+
+/// The levels that only the items of a recurrence have.
+pub struct RecurrenceLevels {
+    pub levels: Range<u32>,
+    pub backward: bool,
+}
+
+/// Level of every item of a phase: first those outside of recurrences, then each recurrence.
+pub fn levels(all: &WorkList, group: &PhaseItems) -> PhaseLevels {
+    let part = |recurrence: Option<usize>| PhaseItems {
+        axis: group.axis,
+        items: group.items.iter().copied().filter(|i| all.items[i.0].recurrence == recurrence).collect(),
+    };
+    let mut found = PhaseLevels { levels: levels_of(all, &part(None)), recurrences: Vec::new() };
+    // What follows the last level puts its maxima right.
+    let mut next = found.levels.values().max().map_or(0, |last| last + 2);
+    for (k, recurrence) in all.recurrences.iter().enumerate() {
+        let members = part(Some(k));
+        let own = levels_of(all, &members);
+        let Some(last) = own.values().max() else { continue };
+        let levels = next..next + last + 1;
+        found.levels.extend(own.into_iter().map(|(item, level)| (item, levels.start + level)));
+        next = levels.end;
+        found.recurrences.push(RecurrenceLevels { levels, backward: recurrence.backward });
+    }
+    found
+}
+
+fn levels_of(all: &WorkList, group: &PhaseItems) -> FxHashMap<WorkItemId, u32> {
     let mut level: FxHashMap<WorkItemId, u32> = FxHashMap::default();
     for &i in &group.items {
         let item = &all.items[i.0];
@@ -332,6 +392,7 @@ fn ready_after(item: &WorkItem) -> u32 {
         | WorkKind::Sum { .. }
         | WorkKind::SegmentReduce(_)
         | WorkKind::RowSum
+        | WorkKind::Carry
         | WorkKind::Statistic(_) => 1,
     }
 }

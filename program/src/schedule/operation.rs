@@ -80,6 +80,9 @@ pub enum Operation {
     /// samples of its request. Over a unique axis: `out_g` is the sum of `x_i` over the elements
     /// `i` that `g` stands for. `width` columns; `x` is on [`super::AxisTree::segment_source`].
     SegmentReduce { how: SegmentReduction, x: View, out: View, width: u32 },
+    /// In a recurrence: `out_i = x_j`, `j` being the entry before `i` in its list, or behind it where
+    /// the recurrence runs backward; 0 where there is none. `width` columns.
+    Carry { x: View, out: View, width: u32 },
     /// Joins the statistic of `x` (`width` columns) over the call's elements to the partial `out`,
     /// which is all of a buffer.
     Statistic { statistic: Statistic, x: View, out: BufferId, width: u32 },
@@ -228,6 +231,10 @@ impl Operation {
             Operation::SegmentReduce { how: _, x, out, width } => {
                 vec![new(x, Summed, width, Read), new(out, Elements, width, Write)]
             }
+            // Of `x` other elements of the call's axis, which the tile has as well.
+            Operation::Carry { x, out, width } => {
+                vec![new(x, Elements, width, Read), new(out, Elements, width, Write)]
+            }
             Operation::Statistic { statistic, x, out, width } => {
                 let partial = View { buffer: out, column: 0 };
                 vec![
@@ -249,6 +256,7 @@ impl Operation {
             | Operation::Outer { .. }
             | Operation::Transpose { .. }
             | Operation::SegmentReduce { .. }
+            | Operation::Carry { .. }
             | Operation::Statistic { .. } => self.uses().iter().map(|u| KernelArg::Buffer(u.view.buffer)).collect(),
         }
     }
@@ -285,7 +293,8 @@ impl Call {
             Operation::Kernel { .. }
             | Operation::Fill { .. }
             | Operation::Transpose { .. }
-            | Operation::SegmentReduce { .. } => 0.0,
+            | Operation::SegmentReduce { .. }
+            | Operation::Carry { .. } => 0.0,
             Operation::MatMul { k, n, .. } | Operation::Outer { k, n, .. } => product(k, n),
             Operation::AbsorbedMatMul { e, n, .. } => match absorbed {
                 AbsorbedWeight::PerSample => product(e, n),
@@ -310,6 +319,7 @@ impl Call {
             | Operation::AbsorbedOuter { .. }
             | Operation::Outer { .. }
             | Operation::SegmentReduce { .. }
+            | Operation::Carry { .. }
             | Operation::Statistic { .. } => {
                 let rows = self.op.uses().into_iter().filter(|u| u.extent == Extent::Elements);
                 rows.filter_map(|u| u.columns).map(f64::from).sum()

@@ -51,7 +51,7 @@ impl ModelUse<'_> {
             AxisKind::Sequence { sequence, parent, .. } => {
                 self.lengths[*sequence as usize] * self.elements(axes, *parent, part)
             }
-            AxisKind::Second { of } => self.elements(axes, *of, part),
+            AxisKind::Second { of } | AxisKind::Steps { of } => self.elements(axes, *of, part),
             AxisKind::Pairs { of, .. } => {
                 let entries = self.elements(axes, *of, part);
                 match axes.kind(*of) {
@@ -60,6 +60,7 @@ impl ModelUse<'_> {
                     AxisKind::Global
                     | AxisKind::Request
                     | AxisKind::Second { .. }
+                    | AxisKind::Steps { .. }
                     | AxisKind::Pairs { .. }
                     | AxisKind::Unique(_) => unreachable!("checked: pairs are of a sequence's entries or of samples"),
                 }

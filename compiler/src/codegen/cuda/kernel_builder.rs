@@ -157,7 +157,7 @@ impl<'a> KernelBuilder<'a> {
                     AxisKind::Request => format!("request{}", of.0),
                     AxisKind::Sequence { .. } => format!("entry{}", of.0),
                     AxisKind::Second { .. } => format!("second{}", of.0),
-                    AxisKind::Global | AxisKind::Pairs { .. } => {
+                    AxisKind::Global | AxisKind::Steps { .. } | AxisKind::Pairs { .. } => {
                         return Err(format!("axis {} above axis {}", to.0, of.0));
                     }
                 };
@@ -465,6 +465,7 @@ fn stored(phase: &Phase, partial: BufferId, width: u32) -> bool {
         Operation::MatMul { out, .. }
         | Operation::AbsorbedMatMul { out, .. }
         | Operation::SegmentReduce { out, .. }
+        | Operation::Carry { out, .. }
         | Operation::Transpose { out, .. } => (out.buffer == partial).then_some(false),
         Operation::AbsorbedOuter { weight: None, .. } => None,
     });

@@ -263,6 +263,7 @@ fn sane(unit: &ScheduleUnit<'_>) -> Result<(), String> {
         let supported = match axis.kind {
             AxisKind::Sequence { parent, .. } => owner == Some(BATCH) || Some(parent) == schedule.axes.request(),
             AxisKind::Second { of } => of == BATCH || owner == Some(BATCH),
+            AxisKind::Steps { .. } => return Err(format!("{}: recurrences do not run on a GPU yet", axis.name)),
             AxisKind::Pairs { .. } => true,
             AxisKind::Global | AxisKind::Batch { .. } | AxisKind::Request | AxisKind::Unique(_) => true,
         };
@@ -290,7 +291,9 @@ fn sane(unit: &ScheduleUnit<'_>) -> Result<(), String> {
                 }
                 Operation::AbsorbedMatMul { e, n, .. } | Operation::AbsorbedOuter { e, n, .. } => (e, n, 1),
                 Operation::Outer { k, n, .. } => (k, n, 1),
-                Operation::Statistic { width, .. } | Operation::SegmentReduce { width, .. } => (1, width, 1),
+                Operation::Statistic { width, .. }
+                | Operation::SegmentReduce { width, .. }
+                | Operation::Carry { width, .. } => (1, width, 1),
             };
             let size = u64::from(rows) * u64::from(columns);
             if size == 0 || size > u64::from(MAX_WIDTH) || stride > MAX_WIDTH || !known(call.axis) || !known(phase.axis)

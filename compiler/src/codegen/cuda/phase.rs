@@ -60,7 +60,9 @@ impl PhaseEmitter<'_> {
                     vec![self.samples(axis, numbering)?]
                 }
                 AxisKind::Sequence { .. } | AxisKind::Pairs { .. } => vec![self.sequence(axis, numbering)?],
-                AxisKind::Second { .. } => return Err(format!("a phase over the second name of axis {}", axis.0)),
+                AxisKind::Second { .. } | AxisKind::Steps { .. } => {
+                    return Err(format!("a phase over another name or order of axis {}", axis.0));
+                }
             },
         };
         if !self.phase.reductions.is_empty() {
@@ -196,6 +198,7 @@ impl PhaseEmitter<'_> {
             | Operation::AbsorbedOuter { .. }
             | Operation::Outer { .. }
             | Operation::SegmentReduce { .. }
+            | Operation::Carry { .. }
             | Operation::Statistic { .. } => 0,
         }
     }
@@ -301,7 +304,11 @@ impl PhaseEmitter<'_> {
             AxisKind::Request => "requests".into(),
             AxisKind::Batch { .. } => "samples".into(),
             AxisKind::Unique(_) => "distinct elements".into(),
-            AxisKind::Global | AxisKind::Sequence { .. } | AxisKind::Second { .. } | AxisKind::Pairs { .. } => {
+            AxisKind::Global
+            | AxisKind::Sequence { .. }
+            | AxisKind::Second { .. }
+            | AxisKind::Steps { .. }
+            | AxisKind::Pairs { .. } => {
                 format!("entries of axis {}", axis.0)
             }
         };
@@ -418,6 +425,7 @@ impl PhaseEmitter<'_> {
             | Operation::AbsorbedMatMul { .. }
             | Operation::AbsorbedOuter { .. }
             | Operation::Outer { .. }
+            | Operation::Carry { .. }
             | Operation::Transpose { .. } => 0,
         });
         let parts = per_thread.max().map_or(0, |values| values * self.options.threads);
@@ -438,6 +446,7 @@ fn describe(op: &Operation) -> String {
         Operation::Outer { k, n, .. } => format!("gradient of a weight, {k} x {n}"),
         Operation::Transpose { k, n, .. } => format!("transposed weight, {k} x {n}"),
         Operation::SegmentReduce { width, .. } => format!("sums over samples of {width} columns"),
+        Operation::Carry { width, .. } => format!("states of {width} columns of the step before"),
         Operation::Statistic { statistic, width, .. } => {
             format!("{} of {width} columns", statistic.description().name)
         }

@@ -147,6 +147,7 @@ pub fn product(builder: &mut KernelBuilder<'_>, call: &Call, next: Option<&Call>
             let out = matrix(builder, out, k, n, k)?;
             push(builder, DeviceCall::Transpose { k, n, w, out });
         }
+        Operation::Carry { .. } => return Err("a recurrence does not run on a GPU yet".into()),
         Operation::SegmentReduce { how, x, out, width } => segment_reduce(builder, axis, how, [x, out], width)?,
         Operation::Statistic { statistic, x, out, width } => {
             emit_statistic(builder, axis, statistic, [x, View { buffer: out, column: 0 }], width)?;
@@ -189,9 +190,14 @@ fn segment_reduce(
             Segments::Pairs { samples, request, entries, pairs }
         }
         (AxisKind::Sequence { .. }, None)
-        | (AxisKind::Global | AxisKind::Batch { .. } | AxisKind::Second { .. } | AxisKind::Pairs { .. }, _) => {
-            return Err(wrong());
-        }
+        | (
+            AxisKind::Global
+            | AxisKind::Batch { .. }
+            | AxisKind::Second { .. }
+            | AxisKind::Steps { .. }
+            | AxisKind::Pairs { .. },
+            _,
+        ) => return Err(wrong()),
     };
     let sums = whole(builder, sums);
     let how = match how {

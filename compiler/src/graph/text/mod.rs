@@ -124,6 +124,7 @@ impl Graph {
                     format!("sequence {sequence} under {}{shared}", label(*parent))
                 }
                 AxisKind::Second { of } => format!("second name of {}", label(*of)),
+                AxisKind::Steps { of } => format!("steps of {}", label(*of)),
                 AxisKind::Pairs { of, second } => format!("pairs of {} with {}", label(*of), label(*second)),
                 AxisKind::Unique(UniqueKeys { over, keys }) => {
                     let keys: Vec<String> = keys.iter().map(|(table, feature)| format!("{table} {feature}")).collect();

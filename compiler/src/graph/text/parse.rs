@@ -227,6 +227,10 @@ impl Parser {
                 t.expect("of")?;
                 AxisKind::Second { of: self.label(t)? }
             }
+            "steps" => {
+                t.expect("of")?;
+                AxisKind::Steps { of: self.label(t)? }
+            }
             "unique" => {
                 t.expect("of")?;
                 let over = self.label(t)?;
@@ -323,6 +327,16 @@ impl Parser {
             "rename" => Op::Rename { to: self.label(t)? },
             "sum" => Op::Sum { to: self.label(t)? },
             "max_over" => Op::Max { to: self.label(t)? },
+            "previous" | "scan" => {
+                let scan = t.value()?;
+                t.expect(",")?;
+                let backward = match t.value()? {
+                    0 => false,
+                    1 => true,
+                    other => return Err(format!("{other} is no direction, which is 0 or 1")),
+                };
+                if name == "scan" { Op::Scan { scan, backward } } else { Op::Previous { scan, backward } }
+            }
             other => Op::without_attributes(other).ok_or_else(|| format!("there is no op `{other}`"))?,
         };
         if op.arity().is_some_and(|k| k != operands.len()) {

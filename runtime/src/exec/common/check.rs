@@ -38,6 +38,7 @@ fn check_pairs(program: &Program, inputs: &StepInputs<'_>) -> Result<(), CheckEr
             AxisKind::Global
             | AxisKind::Request
             | AxisKind::Second { .. }
+            | AxisKind::Steps { .. }
             | AxisKind::Pairs { .. }
             | AxisKind::Unique(_) => unreachable!("checked: pairs are of a sequence's entries or of samples"),
         };

@@ -69,7 +69,7 @@ pub fn check_launches(program: &Program, cuda: &Cuda) -> Result<(), CheckError> 
 fn of_schedule(validator: &Validator<'_>, launches: &Launches) -> Result<(), String> {
     let schedule = validator.schedule;
     // Stands for the phase of an address, which no phase owns.
-    let phase = Phase { axis: BATCH, tile_rows: 1, calls: vec![], reductions: vec![] };
+    let phase = Phase::new(BATCH, 1);
     let tiling = |t: u32, cut: bool| match launches.tilings.get(t as usize) {
         Some(tiling) if !cut || tiling.entries > 0 => Ok(()),
         _ => Err(format!("tiling {t} of {}", launches.tilings.len())),

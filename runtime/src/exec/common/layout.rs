@@ -2,6 +2,7 @@
 //!
 //! Filled from a checked batch; allocations are kept from step to step.
 
+use super::steps::StepOrder;
 use super::unique::UniqueElements;
 use crate::leaves::LeafRange;
 use din_program::axes::{AxisId, AxisKind, AxisTree, BATCH, GLOBAL, MAX_KEYS};
@@ -25,6 +26,8 @@ pub struct Layout {
     offsets: Vec<Vec<u32>>,
     /// By axis, of unique ones; empty for the others.
     uniques: Vec<UniqueElements>,
+    /// By axis, of the steps of a sequence; empty for the others.
+    steps: Vec<StepOrder>,
     /// First sample, and first request, of each leaf, then their number.
     sample_leaves: Vec<u32>,
     request_leaves: Vec<u32>,
@@ -39,7 +42,10 @@ impl Layout {
     pub fn new(axes: AxisTree) -> Layout {
         let mut uniques = Vec::new();
         uniques.resize_with(axes.count(), UniqueElements::default);
+        let mut steps = Vec::new();
+        steps.resize_with(axes.count(), StepOrder::default);
         Layout {
+            steps,
             tile_axes: axes.ids().map(|id| axes.tile_axis(id)).collect(),
             samples: 0,
             first_row: 0,
@@ -80,7 +86,7 @@ impl Layout {
                     }
                 }
                 AxisKind::Second { of: BATCH } => offsets.extend_from_slice(&self.requests),
-                AxisKind::Second { of } => offsets.extend_from_slice(&before[of.index()]),
+                AxisKind::Second { of } | AxisKind::Steps { of } => offsets.extend_from_slice(&before[of.index()]),
                 AxisKind::Pairs { of, .. } => {
                     let lists = if of == BATCH { &self.requests } else { &before[of.index()] };
                     let mut end = 0;
@@ -119,6 +125,20 @@ impl Layout {
             self.sample_leaves.extend(bounds.clone().map(|request| self.requests[request as usize]));
             self.request_leaves.extend(bounds);
         }
+        for id in self.axes.ids() {
+            let Some(of) = self.axes.steps_of(id) else { continue };
+            let (by, owners) = (self.tile_axes[id.index()], self.axes.parent(of).expect("a sequence has a parent"));
+            let mut leaves = std::mem::take(&mut self.element_leaves);
+            leaves.clear();
+            leaves.extend(self.leaves(by).iter().map(|&unit| self.range(owners, by, 0, unit as usize).1 as u32));
+            self.steps[id.index()].build(&leaves, &self.offsets[of.index()]);
+            self.element_leaves = leaves;
+        }
+    }
+
+    /// The order of the entries on the steps of a sequence.
+    pub fn steps(&self, axis: AxisId) -> &StepOrder {
+        &self.steps[axis.index()]
     }
 
     /// The number of the batch's first leaf in the global batch, and how many leaves that has.
@@ -137,7 +157,11 @@ impl Layout {
             AxisKind::Batch { .. } => &self.sample_leaves,
             AxisKind::Request => &self.request_leaves,
             AxisKind::Unique(_) => &self.unique(tile_axis).leaves,
-            AxisKind::Global | AxisKind::Sequence { .. } | AxisKind::Second { .. } | AxisKind::Pairs { .. } => {
+            AxisKind::Global
+            | AxisKind::Sequence { .. }
+            | AxisKind::Second { .. }
+            | AxisKind::Steps { .. }
+            | AxisKind::Pairs { .. } => {
                 unreachable!("tiles are cut by samples, requests or unique elements")
             }
         }
@@ -173,7 +197,7 @@ impl Layout {
             AxisKind::Batch { .. } => self.samples,
             AxisKind::Request => self.requests.len().saturating_sub(1),
             AxisKind::Unique(_) => self.unique(axis).count(),
-            AxisKind::Sequence { .. } | AxisKind::Second { .. } | AxisKind::Pairs { .. } => {
+            AxisKind::Sequence { .. } | AxisKind::Second { .. } | AxisKind::Steps { .. } | AxisKind::Pairs { .. } => {
                 self.offsets(axis).last().map_or(0, |&n| n as usize)
             }
         }
@@ -198,6 +222,8 @@ impl Layout {
         }
         match *self.axes.kind(axis) {
             AxisKind::Second { of } => self.begin(of, to, at),
+            // Side by side within a leaf only: see `range`.
+            AxisKind::Steps { .. } => None,
             AxisKind::Sequence { parent, .. } | AxisKind::Pairs { of: parent, .. } => {
                 let first = self.begin(parent, to, at)?;
                 Some(self.offsets[axis.index()][first] as usize)
@@ -218,6 +244,7 @@ impl Layout {
             AxisKind::Batch { request } if request == Some(to) => Some(&self.requests),
             AxisKind::Sequence { .. }
             | AxisKind::Second { .. }
+            | AxisKind::Steps { .. }
             | AxisKind::Pairs { .. }
             | AxisKind::Batch { .. }
             | AxisKind::Global
@@ -236,6 +263,8 @@ impl Layout {
         if self.tile_axes[axis.index()] != by {
             return (0, 0);
         }
+        // The steps of whole leaves are the entries of these leaves.
+        let axis = self.axes.entries(axis);
         let begin = |at| self.begin(axis, by, at).expect("an axis lies side by side under its tile axis");
         (begin(from), begin(to))
     }
@@ -248,7 +277,18 @@ impl Layout {
 
     /// The same from element `first` on.
     pub fn above(&self, of: AxisId, to: AxisId, first: usize, out: &mut [u32]) {
-        if let Some(unique) = self.axes.unique(to) {
+        if self.axes.steps_of(to) == Some(of) {
+            out.copy_from_slice(&self.steps(to).places[first..first + out.len()]);
+        } else if let Some(entries) = self.axes.steps_of(of) {
+            out.copy_from_slice(&self.steps(of).entries[first..first + out.len()]);
+            if to != entries {
+                for above in out {
+                    let mut one = [0];
+                    self.above(entries, to, *above as usize, &mut one);
+                    [*above] = one;
+                }
+            }
+        } else if let Some(unique) = self.axes.unique(to) {
             let element = &self.unique(to).inverse;
             if of == unique.over {
                 out.copy_from_slice(&element[first..first + out.len()]);
@@ -333,6 +373,7 @@ impl Layout {
             AxisKind::Global
             | AxisKind::Sequence { .. }
             | AxisKind::Second { .. }
+            | AxisKind::Steps { .. }
             | AxisKind::Pairs { .. }
             | AxisKind::Unique(_) => unreachable!("validated: numbers are of samples or requests"),
         };

@@ -18,6 +18,7 @@ mod lookups;
 mod model;
 mod profile;
 mod signature;
+mod steps;
 mod unique;
 mod validate;
 

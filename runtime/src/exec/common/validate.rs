@@ -69,14 +69,14 @@ impl Validator<'_> {
     fn axes(&self) -> Validity {
         let axes = &self.schedule.axes;
         axes.check()?;
-        // The model's own axes, then pairs of entries and unique ones.
+        // The model's own axes, then pairs of entries, steps of recurrences and unique ones.
         let mut expected = match self.role {
             ScheduleRole::Step { .. } => AxisTree::of_schema(&self.program.schema),
             ScheduleRole::Rows { .. } | ScheduleRole::Tensor { .. } => AxisTree::rows(),
         };
         for (_, axis) in axes.iter().skip(expected.count()) {
             let added = match axis.kind {
-                AxisKind::Second { .. } | AxisKind::Pairs { .. } | AxisKind::Unique(_) => true,
+                AxisKind::Second { .. } | AxisKind::Steps { .. } | AxisKind::Pairs { .. } | AxisKind::Unique(_) => true,
                 AxisKind::Global | AxisKind::Batch { .. } | AxisKind::Request | AxisKind::Sequence { .. } => false,
             };
             if matches!(self.role, ScheduleRole::Step { .. }) && added {
@@ -138,6 +138,29 @@ impl Validator<'_> {
             ensure(!again, || format!("buffers {} and {} are reduced twice", r.partial.0, r.into.0))?;
             let fits = r.combine.result_width(partial.width) == Some(into.width);
             ensure(fits, || format!("reduction of width {} into width {}", partial.width, into.width))?;
+        }
+        self.recurrences(phase)
+    }
+
+    /// Recurrences are consecutive calls, element by element, over the steps that the phase is over.
+    fn recurrences(&self, phase: &Phase) -> Validity {
+        let mut next = 0;
+        for r in &phase.recurrences {
+            let inside = next <= r.calls.start && r.calls.start < r.calls.end;
+            ensure(inside && r.calls.end as usize <= phase.calls.len(), || {
+                format!("a recurrence of calls {:?} of {}", r.calls, phase.calls.len())
+            })?;
+            ensure(self.axes.steps_of(phase.axis).is_some(), || {
+                format!("a recurrence in a phase over axis {}", phase.axis.0)
+            })?;
+            for call in &phase.calls[r.calls.start as usize..r.calls.end as usize] {
+                let by_element =
+                    matches!(call.op, Operation::Kernel { .. } | Operation::MatMul { .. } | Operation::Carry { .. });
+                ensure(by_element && call.axis == phase.axis, || {
+                    format!("a call of a recurrence over axis {} that is not element by element", call.axis.0)
+                })?;
+            }
+            next = r.calls.end;
         }
         Ok(())
     }
@@ -331,6 +354,9 @@ impl Validator<'_> {
         ensure(phase.axis == GLOBAL || self.axes.tile_axis(call.axis) == self.axes.tile_axis(phase.axis), || {
             format!("a call over axis {} in a phase over axis {}", call.axis.0, phase.axis.0)
         })?;
+        ensure(self.axes.steps_of(call.axis).is_none() || call.axis == phase.axis, || {
+            format!("a call over the steps of axis {} in a phase over axis {}", call.axis.0, phase.axis.0)
+        })?;
         match &call.op {
             Operation::Kernel { kernel, args } => {
                 let kernels = &self.program.kernels;
@@ -345,6 +371,11 @@ impl Validator<'_> {
             | Operation::MatMul { .. }
             | Operation::Outer { .. }
             | Operation::SegmentReduce { .. } => {}
+            Operation::Carry { .. } => {
+                let number = phase.calls.iter().position(|c| std::ptr::eq(c, call)).expect("a call of the phase");
+                let inside = phase.recurrences.iter().any(|r| r.calls.contains(&(number as u32)));
+                ensure(inside, || "a state is carried outside of a recurrence".into())?;
+            }
             Operation::AbsorbedMatMul { e, n, .. } | Operation::AbsorbedOuter { e, n, .. } => {
                 self.absorbed(call, *e, *n)?;
             }

@@ -15,8 +15,10 @@ pub(super) struct TileCall<'a> {
     /// Addresses of the phase's arguments.
     pub args: &'a [*mut u8],
     pub axis: AxisId,
-    /// The tile's elements of the axis.
+    /// The elements of the axis that are treated: the tile's, in a recurrence those of one step.
     pub elements: ElementRange,
+    /// In a recurrence the elements of the step before; none at the first.
+    pub before: ElementRange,
     pub tile: usize,
     /// Whether the tile is the first of its chunk.
     pub first_tile: bool,
@@ -102,6 +104,21 @@ impl TileCall<'_> {
                     unsafe {
                         self.kernels.statistic(statistic, self.row(x, begin), x.stride, rows, width, self.partial);
                         join_partials(statistic, self.base(out), self.partial, width);
+                    }
+                }
+            }
+            PreparedOp::Carry { x, out, width } => {
+                let (first, carried) = (self.before.0, rows.min(self.before.1 - self.before.0));
+                for row in 0..rows {
+                    // SAFETY: the schedule was checked: both buffers have these columns at every
+                    // element of the tile, and are not the same.
+                    unsafe {
+                        let out = std::slice::from_raw_parts_mut(self.row(out, begin + row), width);
+                        if row < carried {
+                            out.copy_from_slice(std::slice::from_raw_parts(self.row(x, first + row), width));
+                        } else {
+                            out.fill(0.0);
+                        }
                     }
                 }
             }

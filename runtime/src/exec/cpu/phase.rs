@@ -161,22 +161,15 @@ impl<'a> PhaseRunner<'a> {
                     begin = scratch.clock.stop(at, phase, p.calls.len(), begin, range(p.axis));
                 }
             }
-            for (number, call) in p.calls.iter().enumerate() {
-                if tile + 1 < last {
-                    for &(buffer, axis, width) in &p.prefetched {
-                        let (from, to) = tiling.range(tile + 1, axis, layout);
-                        // Each call asks for its part, so that the requests do not crowd.
-                        let end = |n: usize| from * width + (to - from) * width * n / p.calls.len();
-                        let first = schedule.addresses[buffer as usize].wrapping_add(end(number));
-                        prefetch_second_level(first, (end(number + 1) - end(number)) * size_of::<f32>());
-                    }
-                }
-                let elements = range(call.axis);
+            // Runs a call for some of its elements.
+            let mut run = |number: usize, elements: ElementRange, before: ElementRange| {
+                let call = &p.calls[number];
                 let tile_call = TileCall {
                     kernels: self.kernels,
                     args: &scratch.args,
                     axis: call.axis,
                     elements,
+                    before,
                     tile,
                     first_tile: count == 0,
                     tiling,
@@ -189,6 +182,34 @@ impl<'a> PhaseRunner<'a> {
                 // The scratch was sized by `fit`.
                 unsafe { tile_call.run(&call.op) };
                 begin = scratch.clock.stop(at, phase, number, begin, elements);
+            };
+            let mut number = 0;
+            while let Some(call) = p.calls.get(number) {
+                if let Some(recurrence) = p.recurrences.iter().find(|r| r.calls.start == number) {
+                    // A tile of a phase over steps is a leaf.
+                    let steps = layout.steps(p.axis).of_leaf(tile);
+                    let elements = |step: usize| (steps[step] as usize, steps[step + 1] as usize);
+                    let last = steps.len() - 1;
+                    let mut before = (0, 0);
+                    for step in 0..last {
+                        let treated = elements(if recurrence.backward { last - 1 - step } else { step });
+                        recurrence.calls.clone().for_each(|number| run(number, treated, before));
+                        before = treated;
+                    }
+                    number = recurrence.calls.end;
+                    continue;
+                }
+                if tile + 1 < last {
+                    for &(buffer, axis, width) in &p.prefetched {
+                        let (from, to) = tiling.range(tile + 1, axis, layout);
+                        // Each call asks for its part, so that the requests do not crowd.
+                        let end = |n: usize| from * width + (to - from) * width * n / p.calls.len();
+                        let first = schedule.addresses[buffer as usize].wrapping_add(end(number));
+                        prefetch_second_level(first, (end(number + 1) - end(number)) * size_of::<f32>());
+                    }
+                }
+                run(number, range(call.axis), (0, 0));
+                number += 1;
             }
         }
     }

@@ -8,7 +8,7 @@ use crate::kernels;
 use din_program::Program;
 use din_program::schedule::{
     AbsorbedWeight, AxisId, AxisTree, Buffer, BufferId, BufferUse, Call, Combine, Extent, GLOBAL, KernelArg, Operation,
-    Phase, Schedule, ScheduleRoot, SegmentReduction, Slot, Statistic, Storage, Work,
+    Phase, Recurrence, Schedule, ScheduleRoot, SegmentReduction, Slot, Statistic, Storage, Work,
 };
 
 /// How an argument's base address is found.
@@ -71,6 +71,11 @@ pub(super) enum PreparedOp {
         width: usize,
     },
     SegmentReduce(SegmentReduce),
+    Carry {
+        x: StridedOperand,
+        out: StridedOperand,
+        width: usize,
+    },
 }
 
 /// See [`Operation::AbsorbedMatMul`].
@@ -142,6 +147,14 @@ pub(super) struct PreparedCall {
     pub work: Work,
 }
 
+/// Calls that run step by step.
+#[derive(Clone, Debug)]
+pub(super) struct PreparedRecurrence {
+    /// Indices into [`PreparedPhase::calls`].
+    pub calls: std::ops::Range<usize>,
+    pub backward: bool,
+}
+
 /// A partial buffer of a phase.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PartialCopy {
@@ -166,6 +179,7 @@ pub(super) struct PreparedPhase {
     /// Index into [`PreparedSchedule::tilings`].
     pub tiling: usize,
     pub calls: Vec<PreparedCall>,
+    pub recurrences: Vec<PreparedRecurrence>,
     pub args: Vec<ArgSource>,
     /// Arguments that change from tile to tile.
     pub tile_args: Vec<u32>,
@@ -206,6 +220,13 @@ pub(super) struct PreparedSchedule {
     pub statistic_floats: usize,
     /// Floats of the largest panel of an absorbed weight.
     pub panel_floats: usize,
+}
+
+impl PreparedRecurrence {
+    fn new(recurrence: &Recurrence) -> PreparedRecurrence {
+        let calls = recurrence.calls.start as usize..recurrence.calls.end as usize;
+        PreparedRecurrence { calls, backward: recurrence.backward }
+    }
 }
 
 impl PreparedSchedule {
@@ -252,6 +273,7 @@ impl PreparedSchedule {
                 axis: phase.axis,
                 tiling,
                 calls: Vec::new(),
+                recurrences: phase.recurrences.iter().map(PreparedRecurrence::new).collect(),
                 args: Vec::new(),
                 tile_args: Vec::new(),
                 prefetched: Vec::new(),
@@ -400,6 +422,10 @@ impl PreparedSchedule {
                     SegmentReduction::Max => "maximum",
                 };
                 (PreparedOp::SegmentReduce(op), format!("segment {name} {width}"))
+            }
+            Operation::Carry { width, .. } => {
+                let width = width as usize;
+                (PreparedOp::Carry { x: next(), out: next(), width }, format!("carry {width}"))
             }
             Operation::Statistic { statistic, width, .. } => {
                 self.statistic_floats = self.statistic_floats.max(statistic.partial_width(width) as usize);

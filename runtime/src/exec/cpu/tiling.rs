@@ -81,6 +81,8 @@ impl BatchTiling {
                     at += self.rows;
                 }
             }
+            // A leaf is one tile.
+            AxisKind::Steps { .. } => {}
             AxisKind::Sequence { .. } | AxisKind::Second { .. } | AxisKind::Pairs { .. } => {
                 let begins = layout.begins(self.axis, self.by);
                 let begin = |unit: usize| match begins {

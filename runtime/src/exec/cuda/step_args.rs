@@ -95,6 +95,7 @@ pub(super) fn offsets(layout: &Layout, d: AxisId) -> &[u32] {
         AxisKind::Unique(_) => &layout.unique(d).begins,
         AxisKind::Sequence { .. }
         | AxisKind::Second { .. }
+        | AxisKind::Steps { .. }
         | AxisKind::Pairs { .. }
         | AxisKind::Global
         | AxisKind::Request => layout.offsets(d),
@@ -172,6 +173,7 @@ impl<'a> InstanceArgs<'a> {
             | AxisKind::Request
             | AxisKind::Sequence { .. }
             | AxisKind::Second { .. }
+            | AxisKind::Steps { .. }
             | AxisKind::Pairs { .. } => axes.parent(d),
         };
         owner.map_or(Ok(self.room), |owner| self.room(owner, buckets))

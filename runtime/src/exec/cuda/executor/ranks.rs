@@ -149,7 +149,8 @@ fn statistic_axis(phase: &Phase, partial: BufferId) -> Result<AxisId, DeviceErro
         | Operation::AbsorbedOuter { .. }
         | Operation::Outer { .. }
         | Operation::Transpose { .. }
-        | Operation::SegmentReduce { .. } => None,
+        | Operation::SegmentReduce { .. }
+        | Operation::Carry { .. } => None,
     });
     axis.ok_or_else(|| DeviceError::Program(format!("no call writes the statistic in buffer {}", partial.0)))
 }
