@@ -30,6 +30,8 @@ const OTHERS: &[&str] = &[
     "sum",
     "max_over",
     "sum_value",
+    "previous",
+    "scan",
 ];
 
 /// All primitives by the name under which [`primitive`] and `random_graph::Options::focus` know

@@ -182,6 +182,18 @@ impl Maker {
         }
     }
 
+    /// Computes a recurrence and offers its state before and after each entry. What it makes of
+    /// states is not delicate.
+    fn take_recurrence(&mut self, before: NodeId, end: NodeId) -> Made {
+        let (g, inputs, values) = (&self.g, &self.inputs, &self.values);
+        for stage in g.stages_from([before]) {
+            let computed = self.run.compute_stage(g, &stage, &mut |run, id| run.compute(g, inputs, values, id));
+            computed.expect("the maker's graphs run");
+        }
+        self.pool.extend([before, end]);
+        Some(end)
+    }
+
     /// Computes a node without offering it as an operand.
     fn keep(&mut self, id: NodeId) -> NodeId {
         self.run.compute(&self.g, &self.inputs, &self.values, id).expect("the maker's graphs run");

@@ -80,7 +80,7 @@ pub fn differentiate(graph: &mut Graph) -> Result<Gradients, DifferentiateError>
     }
     let order = graph.order_from([loss]);
     let active = active(graph, &order);
-    let mut backward = Backward::new(graph, &order, &active);
+    let backward = Backward::new(graph, &order, &active, loss);
 
     let mut adjoints: BTreeMap<NodeId, Adjoint> = BTreeMap::new();
     let mut learned: BTreeMap<Learned, Vec<NodeId>> = BTreeMap::new();
@@ -100,7 +100,6 @@ pub fn differentiate(graph: &mut Graph) -> Result<Gradients, DifferentiateError>
             None => rules::propagate(graph, id, g, &active, &mut adjoints).map_err(fail)?,
         }
     }
-    backward.finish(graph);
 
     let mut gradients = Gradients::default();
     for (what, parts) in learned {
@@ -165,51 +164,63 @@ struct Backward {
     /// recurrence that is its derivative.
     ends: BTreeMap<NodeId, usize>,
     begins: BTreeMap<NodeId, usize>,
-    /// Beginnings of derivatives that still have no end.
-    open: BTreeMap<usize, NodeId>,
 }
 
 impl Backward {
-    fn new(graph: &Graph, order: &[NodeId], active: &[bool]) -> Backward {
+    fn new(graph: &Graph, order: &[NodeId], active: &[bool], loss: NodeId) -> Backward {
         let recurrences = graph.recurrences(order);
-        let differentiable = recurrences.iter().filter(|r| active[r.previous.index()]);
+        let reached = reached(graph, order, active, loss, &recurrences);
+        let differentiable = recurrences.iter().filter(|r| reached[r.previous.index()]);
         let numbered = || differentiable.clone().zip(graph.unused_scan()..);
         Backward {
             ends: numbered().map(|(r, number)| (r.scan, number)).collect(),
             begins: numbered().map(|(r, number)| (r.previous, number)).collect(),
-            open: BTreeMap::new(),
         }
     }
 
     /// Before the contributions to the adjoint of `id` are summed: to that of a state adds what
     /// reaches it through the entry behind it.
-    fn enter(&mut self, graph: &mut Graph, id: NodeId, adjoints: &mut BTreeMap<NodeId, Adjoint>) {
+    fn enter(&self, graph: &mut Graph, id: NodeId, adjoints: &mut BTreeMap<NodeId, Adjoint>) {
         let Some(&scan) = self.ends.get(&id) else { return };
         let node = graph.node(id).clone();
         let Op::Scan { backward, .. } = node.op else { unreachable!("a recurrence ends with its state") };
         let carried = graph.previous(scan, !backward, node.axis, node.width(), node.span);
-        self.open.insert(scan, carried);
         adjoints.entry(id).or_default().add(carried);
     }
 
     /// Takes the adjoint `g` of the state of the entry before, if `id` is one: it is carried to
     /// that entry.
-    fn leave(&mut self, graph: &mut Graph, id: NodeId, g: NodeId) -> bool {
+    fn leave(&self, graph: &mut Graph, id: NodeId, g: NodeId) -> bool {
         let Some(&scan) = self.begins.get(&id) else { return false };
         let Op::Previous { backward, .. } = graph.node(id).op else { unreachable!("a recurrence begins with a state") };
         let span = graph.node(id).span;
         graph.scan(scan, !backward, g, span);
-        self.open.remove(&scan);
         true
     }
+}
 
-    /// States that nothing with a derivative reads have the adjoint 0.
-    fn finish(self, graph: &mut Graph) {
-        for (scan, begin) in self.open {
-            let Node { axis, shape, span, op, .. } = graph.node(begin).clone();
-            let Op::Previous { backward, .. } = op else { unreachable!("`enter` made it") };
-            let zero = graph.constant_of(0.0, axis, shape, span);
-            graph.scan(scan, backward, zero, span);
+/// By node number: whether an adjoint arrives at the node from the loss.
+fn reached(
+    graph: &Graph,
+    order: &[NodeId],
+    active: &[bool],
+    loss: NodeId,
+    recurrences: &[Recurrence],
+) -> Vec<bool> {
+    let mut reached = vec![false; graph.bound()];
+    reached[loss.index()] = active[loss.index()];
+    loop {
+        for &id in order.iter().rev().filter(|id| active[id.index()]) {
+            let node = graph.node(id);
+            for (k, o) in node.operands.iter().enumerate() {
+                reached[o.index()] |= reached[id.index()] && rules::passes(&node.op, k) && active[o.index()];
+            }
         }
+        let carried = |r: &&Recurrence| reached[r.previous.index()] && !reached[r.scan.index()];
+        let ends: Vec<NodeId> = recurrences.iter().filter(carried).map(|r| r.scan).collect();
+        if ends.is_empty() {
+            return reached;
+        }
+        ends.into_iter().for_each(|id| reached[id.index()] = true);
     }
 }

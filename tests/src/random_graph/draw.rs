@@ -188,6 +188,7 @@ impl Maker {
                 self.take(id)
             }
             "sum" | "max_over" => self.draw_reduction(name),
+            "previous" | "scan" => self.draw_recurrence(),
             "sum_value" => {
                 let x = self.any();
                 let id = self.g.sum_value(x, span);
@@ -195,6 +196,55 @@ impl Maker {
             }
             _ => None,
         }
+    }
+
+    /// A state of which each entry makes the next one: `tanh(a state W + b)`, by one weight or two,
+    /// from what is drawn; or one that is there before.
+    fn draw_recurrence(&mut self) -> Made {
+        let lists = |d: &AxisId| matches!(self.g.axes.kind(*d), AxisKind::Sequence { .. });
+        let lists: Vec<AxisId> = self.axes().into_iter().filter(lists).collect();
+        let axis = self.r.pick(&lists)?;
+        let (scan, backward, span) = (self.g.unused_scan(), self.r.chance(0.4), self.span());
+        let given = self.where_(|m, id| m.axis(id) == axis && m.shape(id).0.len() == 1)?;
+        if self.r.chance(0.2) {
+            let width = self.shape(given).width();
+            let end = self.g.scan(scan, backward, given, span);
+            let before = self.g.previous(scan, backward, axis, width, span);
+            return self.take_recurrence(before, end);
+        }
+        let width = if self.r.chance(0.5) { self.shape(given).width() } else { 1 + self.r.below(6) };
+        let fits = |m: &Self, id: NodeId| {
+            let node = m.g.node(id);
+            let shape = node.shape == Shape::scalar() || node.shape == Shape::vector(width);
+            shape && m.g.axes.join(node.axis, axis) == Some(axis)
+        };
+        let (factor, added) = (self.where_(fits), self.where_(fits));
+        let before = self.g.previous(scan, backward, axis, width, span);
+        let mut state = before;
+        if width > 1 && self.r.chance(0.7) {
+            let w = self.param(Shape::matrix(width, width));
+            state = self.g.matmul(state, w, span).ok()?;
+        }
+        let mut inside = vec![state];
+        for (op, operand) in [(BinaryOp::Multiply, factor), (BinaryOp::Add, added)] {
+            if let Some(operand) = operand {
+                state = self.g.binary(op, state, operand, span).ok()?;
+                inside.push(state);
+            }
+        }
+        state = self.g.unary(UnaryOp::Tanh, state, span);
+        if width > 2 && self.r.chance(0.5) {
+            let start = 1 + self.r.below(width - 1);
+            let end = self.g.slice(before, 0, Shape::vector(start), span).ok()?;
+            let begin = self.g.slice(state, start, Shape::vector(width - start), span).ok()?;
+            state = self.g.concat(vec![begin, end], span).ok()?;
+        }
+        let end = self.g.scan(scan, backward, state, span);
+        let made = self.take_recurrence(before, end);
+        if made.is_some() && self.r.chance(0.5) {
+            self.pool.extend(self.r.pick(&inside));
+        }
+        made
     }
 
     fn draw_input(&mut self) -> Made {
