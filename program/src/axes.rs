@@ -306,24 +306,24 @@ impl AxisTree {
     }
 
     /// The second axis above: of the samples the requests, under either name; of a common sequence
-    /// on the samples its entries once per request.
+    /// on the samples, in either order, its entries once per request.
     pub fn shared(&self, id: AxisId) -> Option<AxisId> {
         match *self.kind(id) {
             AxisKind::Batch { request } => request,
             AxisKind::Sequence { shared, .. } => shared,
             AxisKind::Second { of: BATCH } => self.request(),
+            AxisKind::Steps { of } => self.shared(of),
             AxisKind::Global
             | AxisKind::Request
             | AxisKind::Second { .. }
-            | AxisKind::Steps { .. }
             | AxisKind::Pairs { .. }
             | AxisKind::Unique(_) => None,
         }
     }
 
-    /// The axis, under its first name, whose [`AxisTree::shared`] is `id`.
+    /// The axis, under its first name and in its first order, whose [`AxisTree::shared`] is `id`.
     pub fn sharers(&self, id: AxisId) -> Option<AxisId> {
-        self.ids().find(|&below| self.first_name(below) == below && self.shared(below) == Some(id))
+        self.ids().find(|&below| self.entries(below) == below && self.shared(below) == Some(id))
     }
 
     /// The axis by which the entries of pairs lie side by side: their owners', or of samples the
@@ -516,7 +516,7 @@ impl AxisTree {
             {
                 return Err(format!("axis {} has {} keys, where it may have 1 to {MAX_KEYS}", id.0, keys.len()));
             }
-            let shares = |below: &AxisId| self.first_name(*below) == *below && self.shared(*below) == Some(id);
+            let shares = |below: &AxisId| self.entries(*below) == *below && self.shared(*below) == Some(id);
             let sharing = self.ids().filter(shares).count();
             if sharing > 1 {
                 return Err(format!("{sharing} axes share the entries of axis {}", id.0));

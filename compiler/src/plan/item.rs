@@ -428,11 +428,15 @@ impl Lowering<'_> {
                 }
             }
             let members: Vec<usize> = (0..n).filter(|&k| depends[k] && needed[k]).collect();
-            for &k in &members {
-                let of = self.items[k].recurrence.replace(recurrences.len());
-                assert!(of.is_none(), "`verify`: a value belongs to one recurrence");
+            for &k in members.iter().chain([&carry.0]) {
+                self.items[k].recurrence = Some(recurrences.len());
+                // The parts of a concat are written where its buffer is made.
+                if self.items[k].kind == WorkKind::Concat {
+                    for part in self.items[k].after.clone() {
+                        self.items[part.0].recurrence = Some(recurrences.len());
+                    }
+                }
             }
-            self.items[carry.0].recurrence = Some(recurrences.len());
             let item = &mut self.items[carry.0];
             if members.is_empty() { item.operands.push(state) } else { item.carried = Some(state) }
             recurrences.push(WorkRecurrence { carry, backward });

@@ -33,12 +33,15 @@ pub(super) fn by_step(graph: &Graph, order: &[NodeId]) -> Option<Graph> {
     let mut pass = Steps { new, map: FxHashMap::default(), renamed: FxHashMap::default() };
     for &id in order {
         let node = graph.node(id);
-        let operand_axis = |o: &NodeId| members.get(o).copied();
-        let at = match members.get(&id) {
-            Some(&axis) => Some(axis),
-            // A sum of outer products has the same terms in either order.
-            None if node.op == Op::Outer => node.operands.iter().find_map(operand_axis),
-            None => None,
+        let at = match (members.get(&id), node.operands.as_slice()) {
+            (Some(&axis), _) => Some(axis),
+            // A sum of outer products over the entries has the same terms in either order.
+            (None, &[x, g]) if node.op == Op::Outer => {
+                let over = graph.axes.join(graph.node(x).axis, graph.node(g).axis);
+                let steps = members.get(&x).or(members.get(&g)).copied();
+                steps.filter(|&steps| over == pass.new.axes.steps_of(steps))
+            }
+            (None, _) => None,
         };
         let operands = node.operands.iter().map(|o| pass.operand(graph.node(*o).axis, *o, at)).collect();
         let axis = members.get(&id).copied().unwrap_or(node.axis);
