@@ -385,7 +385,7 @@ fn main() -> Outcome<()> {
             }
             "units" | "models" => {
                 let models: Vec<(String, CheckedModel)> = match part {
-                    "units" => specs::units(),
+                    "units" => specs::gpu_units(),
                     _ => specs::files().iter().map(|f| (specs::name(f), specs::model(f))).collect(),
                 };
                 for (name, model) in models.into_iter().take(if quick { 2 } else { usize::MAX }) {

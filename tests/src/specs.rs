@@ -121,6 +121,24 @@ pub const BLOCKS: &str = "edition 2026\nuse std.activation.tanh\nuse std.attenti
     predict y ~ bernoulli(logit = linear(concat(products, scaled, block, tasks, all), 1))\n\
     train { loss cross_entropy(y)  optimizer momentum(lr = 0.1)  batch 5  epochs 1 }\nreport log_loss(y)\n}\n";
 
+/// Recurrences over the entries of samples and of requests, of values that vary with the samples,
+/// with a first state and a condition, one after another, and with dropout inside.
+pub const RECURRENT: &str = "edition 2026\nuse std.activation.tanh\nuse std.layer.{linear, project}\n\
+    use std.loss.cross_entropy\nuse std.metric.log_loss\nuse std.optimizer.momentum\n\
+    use std.recurrent.{augru, gru, gru_cell}\n\
+    fn cell(h: [n], x, rate: fraction) -> [n] {\ntanh(project(dropout(h, rate), n) + x)\n}\n\
+    model recurrent {\nfeatures user { e: category from user_e }\nfeatures one { e: category from one_e }\n\
+    sequence many { e: category from many_e }\nsequence own { e: category from own_e }\nlabel y: binary\n\
+    key request: int64\ncommon user, many by request\n\
+    embedding table [5] for one.e, many.e, own.e\nembedding person [5] for user.e\n\
+    let q = table(one.e)\nlet k = table(many.e)\nlet x = table(own.e)\n\
+    let shared = gru(k, 4)\nlet evolved = augru(shared, softmax(sum(k * q) over many), 3)\n\
+    let begun = scan(gru_cell(_, x, attention = 1), person(user.e) over own where sum(x) > 0)\n\
+    let dropped = scan(cell(_, x, 0.2), 5 over own)\nlet again = gru(shift(begun * dropped over own), 2)\n\
+    let all = concat(last(shared over many), last(evolved over many), mean(again over own), sum(dropped over own))\n\
+    predict y ~ bernoulli(logit = linear(all, 1))\n\
+    train { loss cross_entropy(y)  optimizer momentum(lr = 0.1)  batch 5  epochs 1 }\nreport log_loss(y)\n}\n";
+
 /// Pooled lists, and numbers that are made of ids.
 const FEATURES: &str = "edition 2026\nuse std.layer.linear\nuse std.loss.cross_entropy\nuse std.metric.log_loss\n\
     use std.optimizer.momentum\n\
@@ -184,6 +202,11 @@ pub fn units() -> Vec<(String, CheckedModel)> {
     unit_texts().into_iter().map(|(name, file, text)| (name, checked(file, &text))).collect()
 }
 
+/// Those of [`units`] that run on a GPU: without recurrences.
+pub fn gpu_units() -> Vec<(String, CheckedModel)> {
+    units().into_iter().filter(|(name, _)| name != "recurrent").collect()
+}
+
 /// Name, file and text of the small models.
 pub fn unit_texts() -> Vec<(String, &'static str, String)> {
     let mut all: Vec<_> = SPECS.iter().enumerate().map(|(k, spec)| unit(k, spec)).collect();
@@ -191,6 +214,7 @@ pub fn unit_texts() -> Vec<(String, &'static str, String)> {
     all.push(("dropout".into(), "dropout.din", DROPOUT.into()));
     all.push(("lists".into(), "lists.din", LISTS.into()));
     all.push(("blocks".into(), "blocks.din", BLOCKS.into()));
+    all.push(("recurrent".into(), "recurrent.din", RECURRENT.into()));
     all.push(("towers".into(), "towers.din", towers::spec()));
     all.push(("watch_time".into(), "watch_time.din", include_str!("../models/watch_time.din").into()));
     all.push(("products".into(), "products.din", include_str!("../models/products.din").into()));

@@ -1,9 +1,9 @@
 //! The small models of `din_tests::specs` leave nothing of the standard library out.
 
 use din_compiler::front::library_sources;
-use din_tests::specs::{ACTIVATED, BLOCKS, LISTS, POOLED, SPECS};
+use din_tests::specs::{ACTIVATED, BLOCKS, LISTS, POOLED, RECURRENT, SPECS};
 
-pub use din_tests::specs::{checked, units};
+pub use din_tests::specs::{checked, gpu_units as units};
 
 /// What is added to the library must be added here.
 #[test]
@@ -11,7 +11,7 @@ fn nothing_of_the_library_is_left_out() {
     for (file, text) in library_sources() {
         let module = file.trim_start_matches("std.");
         let kind = match module {
-            "activation" | "attention" | "interaction" | "layer" | "pooling" => "fn ",
+            "activation" | "attention" | "interaction" | "layer" | "pooling" | "recurrent" => "fn ",
             "optimizer" => "optimizer ",
             "regularizer" => "regularizer ",
             _ => continue,
@@ -20,7 +20,7 @@ fn nothing_of_the_library_is_left_out() {
             let call = format!("{name}(");
             let called = |s: &&str| s.contains(&call) || s.contains(&format!("activation = {name}"));
             let in_spec = SPECS.iter().any(|(_, o, t, _)| called(o) || called(t));
-            assert!(in_spec || [ACTIVATED, POOLED, LISTS, BLOCKS].iter().any(called), "{file}.{name} is in no unit");
+            assert!(in_spec || [ACTIVATED, POOLED, LISTS, BLOCKS, RECURRENT].iter().any(called), "{file}.{name} is in no unit");
         }
     }
 }
