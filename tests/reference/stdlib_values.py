@@ -1,6 +1,6 @@
 """Prints the tests of functions of the standard library whose values PyTorch computes.
 
-    python stdlib_values.py layer|interaction|attention|transformer|multitask
+    python stdlib_values.py layer|interaction|attention|transformer|multitask|recurrent
 
 The blocks stand at the ends of `stdlib/*.din`. Nothing of the library's own formulas is used: each
 value is computed as the paper writes it, with loops and `einsum`, or by a module of PyTorch.
@@ -229,6 +229,44 @@ def multitask():
     block("the last layer of extraction", lines + expert + gate, "y", [t.tolist() for t in task], [call])
 
 
-{"layer": layer, "interaction": interaction, "attention": attention, "transformer": transformer, "multitask": multitask}[
+def gru_weights(k, n, path):
+    """By gate (update, reset, candidate): of the entry, of the state, bias; and as Din is given them."""
+    gates = [(some(k, n), some(n, n), some(n)) for _ in range(3)]
+    lines = []
+    for name, (x, h, bias) in zip(["update", "reset", "candidate"], gates):
+        parts = zip(["x", "h", "bias"], [x, h, bias])
+        lines += [weight(f"{path}gru_cell.{name}_{part}", value) for part, value in parts]
+    return gates, lines
+
+
+def recurrent():
+    k, n, length = 2, 3, 4
+    x = some(length, k)
+    gates, lines = gru_weights(k, n, "gru.")
+    gru = torch.nn.GRU(k, n)
+    # PyTorch's z is 1 - u, and its gates are in the order r, z, n.
+    order = [(1, 1.0), (0, -1.0), (2, 1.0)]
+    with torch.no_grad():
+        gru.weight_ih_l0.copy_(torch.cat([sign * gates[g][0].T for g, sign in order]))
+        gru.weight_hh_l0.copy_(torch.cat([sign * gates[g][1].T for g, sign in order]))
+        gru.bias_ih_l0.copy_(torch.cat([sign * gates[g][2] for g, sign in order]))
+        gru.bias_hh_l0.zero_()
+    value, _ = gru(x)
+    block("a gated recurrent unit of PyTorch", [given("x", f"s => [{k}]", x), *lines], f"gru(x, {n})", value)
+
+    x, a = some(length, k), torch.tensor([[0.3], [0.0], [0.6], [0.1]])
+    gates, lines = gru_weights(k, n, "augru.")
+    h, states = torch.zeros(n), []
+    for entry, score in zip(x, a):
+        u, r = (torch.sigmoid(entry @ w + h @ v + b) for w, v, b in gates[:2])
+        w, v, b = gates[2]
+        candidate = torch.tanh(entry @ w + r * (h @ v) + b)
+        h = (1 - score * u) * h + score * u * candidate
+        states.append(h)
+    lines = [given("x", f"s => [{k}]", x), given("a", "s => [1]", a), *lines]
+    block("a gated recurrent unit with attention", lines, f"augru(x, a, {n})", torch.stack(states))
+
+
+{"layer": layer, "interaction": interaction, "attention": attention, "transformer": transformer, "multitask": multitask, "recurrent": recurrent}[
     sys.argv[1]
 ]()

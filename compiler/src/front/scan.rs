@@ -110,7 +110,11 @@ impl<'a> Elaborator<'a> {
         let state = ExprValue::Tensor(Tensor { node: before, fields: None });
         let given = vec![ArgumentValue { name: None, value: state, over: None, span: step_at }];
         let next = self.apply(&step, given, span);
-        let next = self.tensor(next, step_at);
+        let mut next = self.tensor(next, step_at);
+        if next.as_ref().is_some_and(|next| !self.sees_the_entry_before(next.node, before, step_at)) {
+            // Goes on with some state: what training alone refuses must not hide what comes behind.
+            next = Some(Tensor { node: before, fields: None });
+        }
         let made = next.and_then(|next| self.next_state(&next, before, (axis, width), condition, step_at));
         // The recurrence ends whatever was wrong, so that the graph stays one.
         let node = self.walk.graph.scan(number, false, made.as_ref().map_or(before, |next| next.node), span);
@@ -126,6 +130,31 @@ impl<'a> Elaborator<'a> {
         let zero = self.walk.graph.constant(0.0, span);
         let first = self.walk.graph.binary(BinaryOp::Equal, place, zero, span)?;
         self.walk.graph.select(first, start, before, span)
+    }
+
+    /// Refuses a step that reads the state of other entries than the one before; whether it does not.
+    fn sees_the_entry_before(&mut self, next: NodeId, before: NodeId, at: Span) -> bool {
+        let graph = &self.walk.graph;
+        let order = graph.order_from([next]);
+        let mut reads = vec![false; graph.bound()];
+        reads[before.index()] = true;
+        for &id in &order {
+            let node = graph.node(id);
+            if !node.operands.iter().any(|o| reads[o.index()]) {
+                continue;
+            }
+            reads[id.index()] = true;
+            if !node.op.is_per_element() {
+                let place = node.span;
+                let d = Diagnostic::error("E0324", "a step sees the states of other entries", at, "this step")
+                    .label(place, "reduces over the entries, or the batch, what depends on the state")
+                    .note("expected what is computed of the state before one entry: the others are not there yet")
+                    .help("reduce what `scan` gives: `mean(scan(step, 32 over s) over s)`");
+                self.report(d);
+                return false;
+            }
+        }
+        true
     }
 
     /// What `step` made, as the state of each entry: of the axis and width of the state before,
