@@ -368,7 +368,9 @@ impl AxisTree {
     /// Whether the elements are entries of lists, of lengths that vary.
     pub fn is_ragged(&self, id: AxisId) -> bool {
         match self.kind(id) {
-            AxisKind::Sequence { .. } | AxisKind::Second { .. } | AxisKind::Steps { .. } | AxisKind::Pairs { .. } => true,
+            AxisKind::Sequence { .. } | AxisKind::Second { .. } | AxisKind::Steps { .. } | AxisKind::Pairs { .. } => {
+                true
+            }
             AxisKind::Global | AxisKind::Batch { .. } | AxisKind::Request | AxisKind::Unique(_) => false,
         }
     }

@@ -30,7 +30,7 @@
 //! # Recurrences
 //!
 //! A tile of a phase over the steps of a sequence ([`AxisKind::Steps`]) is a whole leaf. The calls
-//! of a [`Recurrence`] run for the elements of one step after the other.
+//! of a [`StepLoop`] run for the elements of one step after the other.
 
 mod operation;
 mod statistic;
@@ -289,7 +289,7 @@ pub struct Reduction {
 /// Calls over the steps of a sequence ([`AxisKind::Steps`]) that run for the entries of one step
 /// after the other: all calls for the first step, then all for the second one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Recurrence {
+pub struct StepLoop {
     /// Indices into [`Phase::calls`]; not empty.
     pub calls: std::ops::Range<u32>,
     /// From the last step to the first.
@@ -306,7 +306,7 @@ pub struct Phase {
     /// In order, for each tile.
     pub calls: Vec<Call>,
     /// Consecutive calls that run step by step; ascending, without overlap.
-    pub recurrences: Vec<Recurrence>,
+    pub recurrences: Vec<StepLoop>,
     /// What follows once all chunks are done.
     pub reductions: Vec<Reduction>,
 }

@@ -200,13 +200,7 @@ impl Backward {
 }
 
 /// By node number: whether an adjoint arrives at the node from the loss.
-fn reached(
-    graph: &Graph,
-    order: &[NodeId],
-    active: &[bool],
-    loss: NodeId,
-    recurrences: &[Recurrence],
-) -> Vec<bool> {
+fn reached(graph: &Graph, order: &[NodeId], active: &[bool], loss: NodeId, recurrences: &[Recurrence]) -> Vec<bool> {
     let mut reached = vec![false; graph.bound()];
     reached[loss.index()] = active[loss.index()];
     loop {

@@ -14,7 +14,8 @@ enum Start {
 }
 
 impl<'a> Elaborator<'a> {
-    /// `scan(step, start over s)`: the state after each entry, which `step` makes of the one before.
+    /// `scan(step, start over s)`: the state after each entry, which `step` makes of the one
+    /// before.
     pub(super) fn scan(
         &mut self,
         (step, step_at): (ExprValue<'a>, Span),
@@ -78,9 +79,9 @@ impl<'a> Elaborator<'a> {
             read.push(node);
         }
         let axes = &self.walk.graph.axes;
-        let shared = axes.shared(axis).filter(|&shared| {
-            read.iter().all(|&x| axes.is_ancestor(self.walk.graph.node(x).axis, shared))
-        });
+        let shared = axes
+            .shared(axis)
+            .filter(|&shared| read.iter().all(|&x| axes.is_ancestor(self.walk.graph.node(x).axis, shared)));
         let axis = shared.unwrap_or(axis);
         let width = match start {
             Start::Zeros(width) => width,
@@ -132,7 +133,8 @@ impl<'a> Elaborator<'a> {
         self.walk.graph.select(first, start, before, span)
     }
 
-    /// Refuses a step that reads the state of other entries than the one before; whether it does not.
+    /// Refuses a step that reads the state of other entries than the one before; whether it does
+    /// not.
     fn sees_the_entry_before(&mut self, next: NodeId, before: NodeId, at: Span) -> bool {
         let graph = &self.walk.graph;
         let order = graph.order_from([next]);
@@ -235,8 +237,13 @@ impl<'a> Elaborator<'a> {
         if axes.on_samples(varies) != axes.on_samples(over.axis) || shape.0.len() != 1 {
             let (found, wanted) = (self.axis_text(varies), self.axis_text(over.axis));
             return self.fault(
-                Diagnostic::error("E0314", "the value does not vary over this axis", at, format!("varies over {found}"))
-                    .note(format!("expected a value over {wanted}")),
+                Diagnostic::error(
+                    "E0314",
+                    "the value does not vary over this axis",
+                    at,
+                    format!("varies over {found}"),
+                )
+                .note(format!("expected a value over {wanted}")),
             );
         }
         let number = self.walk.graph.unused_scan();

@@ -76,8 +76,8 @@ impl Graph {
         (node.op == Op::Broadcast).then(|| node.operands[0])
     }
 
-    /// `x` under the other name of its entries, or by their other numbers, `to`; `x` itself where it
-    /// has these.
+    /// `x` under the other name of its entries, or by their other numbers, `to`; `x` itself where
+    /// it has these.
     pub fn rename(&mut self, x: NodeId, to: AxisId, span: Span) -> Built {
         let Node { axis, shape, .. } = self.node(x).clone();
         if axis == to {

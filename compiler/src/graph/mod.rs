@@ -73,7 +73,7 @@ mod verify;
 
 pub use build::TypeError;
 pub use op::{Absorbed, Attribute, Op, OpKey};
-pub use recurrence::{Recurrence, Stage};
+pub use recurrence::{GraphStage, Recurrence};
 pub use text::ParseError;
 pub use verify::{VerifyError, verify};
 

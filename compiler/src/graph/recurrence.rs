@@ -19,7 +19,7 @@ pub struct Recurrence {
 
 /// A part of a graph that is computed at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Stage {
+pub enum GraphStage {
     Node(NodeId),
     Recurrence(Recurrence),
 }
@@ -73,16 +73,16 @@ impl Graph {
 
     /// What the roots need, in an order in which everything stands after what it needs, a
     /// recurrence after what all of its members need.
-    pub fn stages(&self) -> Vec<Stage> {
+    pub fn stages(&self) -> Vec<GraphStage> {
         self.stages_from(self.roots.iter().map(|r| r.node()))
     }
 
     /// The same of what `starts` need.
-    pub fn stages_from(&self, starts: impl IntoIterator<Item = NodeId>) -> Vec<Stage> {
+    pub fn stages_from(&self, starts: impl IntoIterator<Item = NodeId>) -> Vec<GraphStage> {
         let order = self.order_from(starts);
         let recurrences = self.recurrences(&order);
         if recurrences.is_empty() {
-            return order.into_iter().map(Stage::Node).collect();
+            return order.into_iter().map(GraphStage::Node).collect();
         }
         // By node: the number of its recurrence.
         let mut of: FxHashMap<NodeId, usize> = FxHashMap::default();
@@ -116,8 +116,8 @@ impl Graph {
                     Some(need) => enter(need, &mut seen, &mut stack),
                     None => {
                         stages.push(match of.get(id) {
-                            Some(&k) => Stage::Recurrence(recurrences[k].clone()),
-                            None => Stage::Node(*id),
+                            Some(&k) => GraphStage::Recurrence(recurrences[k].clone()),
+                            None => GraphStage::Node(*id),
                         });
                         stack.pop();
                     }

@@ -12,7 +12,7 @@
 
 use super::{Inputs, InterpretError, Run, Values, ops, run, shifted};
 use crate::elementwise::{GUARD, jump, times};
-use crate::graph::{AxisId, BinaryOp, Graph, NodeId, Op, Recurrence, Stage};
+use crate::graph::{AxisId, BinaryOp, Graph, GraphStage, NodeId, Op, Recurrence};
 use crate::statistic::meaning_of;
 
 /// Values and their error scales.
@@ -39,8 +39,8 @@ pub fn run_magnitude(graph: &Graph, inputs: &Inputs, values: &Values) -> Result<
     let mut m = Magnitudes { run, scales: vec![None; graph.bound()] };
     for stage in graph.stages() {
         match stage {
-            Stage::Node(id) => m.compute(graph, id),
-            Stage::Recurrence(recurrence) => m.compute_recurrence(graph, &recurrence),
+            GraphStage::Node(id) => m.compute(graph, id),
+            GraphStage::Recurrence(recurrence) => m.compute_recurrence(graph, &recurrence),
         }
     }
     Ok(m)

@@ -16,7 +16,7 @@ pub use error_bound::{Magnitudes, run_magnitude};
 pub use step::{InterpreterSession, Samples, StepError, StepReport, TableData, TensorData};
 
 use crate::graph::{
-    AxisId, AxisKind, AxisTree, BATCH, GLOBAL, Graph, InputId, InputKind, NodeId, Op, Stage, TableId, UniqueKeys,
+    AxisId, AxisKind, AxisTree, BATCH, GLOBAL, Graph, GraphStage, InputId, InputKind, NodeId, Op, TableId, UniqueKeys,
 };
 use std::collections::BTreeMap;
 use std::fmt;
@@ -106,12 +106,12 @@ impl Run {
     pub fn compute_stage<E>(
         &mut self,
         graph: &Graph,
-        stage: &Stage,
+        stage: &GraphStage,
         compute: &mut dyn FnMut(&mut Run, NodeId) -> Result<(), E>,
     ) -> Result<(), E> {
         let recurrence = match stage {
-            Stage::Node(id) => return compute(self, *id),
-            Stage::Recurrence(recurrence) => recurrence,
+            GraphStage::Node(id) => return compute(self, *id),
+            GraphStage::Recurrence(recurrence) => recurrence,
         };
         let axis = graph.node(recurrence.previous).axis;
         let lists = self.sizes.parents[axis.index()].clone();

@@ -11,7 +11,7 @@ use crate::graph::{Absorbed, BinaryOp, UnaryOp};
 use din_grammar::{SourceMap, Span};
 use din_program::TablePrecision;
 use din_program::schedule::{
-    AxisId, BATCH, BufferId, Call, Combine, GLOBAL, KernelArg, Operation, Phase, Recurrence, Reduction, Schedule,
+    AxisId, BATCH, BufferId, Call, Combine, GLOBAL, KernelArg, Operation, Phase, Reduction, Schedule, StepLoop,
     Storage, View,
 };
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -138,7 +138,7 @@ impl Emitter<'_> {
         for (level, members) in members_of.iter().enumerate() {
             if let Some(r) = recurrences.iter().find(|r| r.levels.start as usize == level) {
                 let first = phase.calls.len() as u32;
-                phase.recurrences.push(Recurrence { calls: first..first, backward: r.backward });
+                phase.recurrences.push(StepLoop { calls: first..first, backward: r.backward });
             }
             self.regions(&mut phase, members);
             for &i in members {
@@ -187,7 +187,7 @@ impl Emitter<'_> {
     /// What the calls of a recurrence use lives through all of its steps: other columns of a shared
     /// slot would be other rows of it.
     fn keep_whole(&mut self, phase: &Phase) {
-        for Recurrence { calls, .. } in &phase.recurrences {
+        for StepLoop { calls, .. } in &phase.recurrences {
             let range = calls.start as usize..calls.end as usize;
             for call in &phase.calls[range.clone()] {
                 self.touch(call, self.now(), range.start);

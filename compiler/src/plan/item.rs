@@ -438,7 +438,11 @@ impl Lowering<'_> {
                 }
             }
             let item = &mut self.items[carry.0];
-            if members.is_empty() { item.operands.push(state) } else { item.carried = Some(state) }
+            if members.is_empty() {
+                item.operands.push(state)
+            } else {
+                item.carried = Some(state)
+            }
             recurrences.push(WorkRecurrence { carry, backward });
         }
         recurrences

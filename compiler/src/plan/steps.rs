@@ -2,8 +2,9 @@
 //!
 //! What a recurrence computes moves to the axis of the steps of its sequence
 //! ([`AxisKind::Steps`](crate::graph::AxisKind::Steps)), on which the entries of a step lie side by
-//! side. What it reads of the sequence is brought there before, so that products with what does not
-//! depend on the state are made for all entries at once, and what others read of it is brought back.
+//! side. What it reads of the sequence is brought there before, so that products with what does
+//! not depend on the state are made for all entries at once, and what others read of it is brought
+//! back.
 
 use crate::graph::{AxisId, Graph, Node, NodeId, Op, Root};
 use rustc_hash::FxHashMap;

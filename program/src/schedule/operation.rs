@@ -80,8 +80,8 @@ pub enum Operation {
     /// samples of its request. Over a unique axis: `out_g` is the sum of `x_i` over the elements
     /// `i` that `g` stands for. `width` columns; `x` is on [`super::AxisTree::segment_source`].
     SegmentReduce { how: SegmentReduction, x: View, out: View, width: u32 },
-    /// In a recurrence: `out_i = x_j`, `j` being the entry before `i` in its list, or behind it where
-    /// the recurrence runs backward; 0 where there is none. `width` columns.
+    /// In a recurrence: `out_i = x_j`, `j` being the entry before `i` in its list, or behind it
+    /// where the recurrence runs backward; 0 where there is none. `width` columns.
     Carry { x: View, out: View, width: u32 },
     /// Joins the statistic of `x` (`width` columns) over the call's elements to the partial `out`,
     /// which is all of a buffer.

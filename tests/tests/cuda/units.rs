@@ -20,7 +20,10 @@ fn nothing_of_the_library_is_left_out() {
             let call = format!("{name}(");
             let called = |s: &&str| s.contains(&call) || s.contains(&format!("activation = {name}"));
             let in_spec = SPECS.iter().any(|(_, o, t, _)| called(o) || called(t));
-            assert!(in_spec || [ACTIVATED, POOLED, LISTS, BLOCKS, RECURRENT].iter().any(called), "{file}.{name} is in no unit");
+            assert!(
+                in_spec || [ACTIVATED, POOLED, LISTS, BLOCKS, RECURRENT].iter().any(called),
+                "{file}.{name} is in no unit"
+            );
         }
     }
 }

@@ -142,7 +142,8 @@ impl Validator<'_> {
         self.recurrences(phase)
     }
 
-    /// Recurrences are consecutive calls, element by element, over the steps that the phase is over.
+    /// Recurrences are consecutive calls, element by element, over the steps that the phase is
+    /// over.
     fn recurrences(&self, phase: &Phase) -> Validity {
         let mut next = 0;
         for r in &phase.recurrences {

@@ -8,7 +8,7 @@ use crate::kernels;
 use din_program::Program;
 use din_program::schedule::{
     AbsorbedWeight, AxisId, AxisTree, Buffer, BufferId, BufferUse, Call, Combine, Extent, GLOBAL, KernelArg, Operation,
-    Phase, Recurrence, Schedule, ScheduleRoot, SegmentReduction, Slot, Statistic, Storage, Work,
+    Phase, Schedule, ScheduleRoot, SegmentReduction, Slot, Statistic, StepLoop, Storage, Work,
 };
 
 /// How an argument's base address is found.
@@ -223,7 +223,7 @@ pub(super) struct PreparedSchedule {
 }
 
 impl PreparedRecurrence {
-    fn new(recurrence: &Recurrence) -> PreparedRecurrence {
+    fn new(recurrence: &StepLoop) -> PreparedRecurrence {
         let calls = recurrence.calls.start as usize..recurrence.calls.end as usize;
         PreparedRecurrence { calls, backward: recurrence.backward }
     }
