@@ -100,6 +100,7 @@ fn step(backward: bool) -> Schedule {
             axis: GLOBAL,
             tile_rows: 1,
             calls: vec![call(GLOBAL, Operation::Transpose { w: view(0), w_stride: h, out: view(1), k: d, n: h })],
+            recurrences: vec![],
             reductions: vec![],
         },
         Phase {
@@ -126,6 +127,7 @@ fn step(backward: bool) -> Schedule {
                     Operation::Statistic { statistic: Statistic::Moments, x: view(3), out: BufferId(5), width: h },
                 ),
             ],
+            recurrences: vec![],
             reductions: vec![Reduction {
                 partial: BufferId(5),
                 into: BufferId(6),
@@ -140,6 +142,7 @@ fn step(backward: bool) -> Schedule {
                 2,
                 [&[b(4)], look_up(1).as_slice(), &[b(7), b(8), b(9), b(10), b(11), b(13), b(15), b(16)]].concat(),
             )],
+            recurrences: vec![],
             reductions: vec![
                 Reduction { partial: BufferId(11), into: BufferId(12), combine: Combine::Sum },
                 Reduction { partial: BufferId(13), into: BufferId(14), combine: Combine::Max },
@@ -165,6 +168,7 @@ fn step(backward: bool) -> Schedule {
                     Operation::MatMul { x: view(3), w: view(1), w_stride: d, out, k: h, n: d, accumulate: false },
                 ),
             ],
+            recurrences: vec![],
             reductions: vec![Reduction { partial: BufferId(17), into: BufferId(18), combine: Combine::Sum }],
         });
         roots.extend([
@@ -195,6 +199,7 @@ fn rows_update() -> Update {
             axis: BATCH,
             tile_rows: 8,
             calls: vec![kernel(BATCH, 4, vec![b(0), b(1), KernelArg::RowIndex, b(2), b(3)])],
+            recurrences: vec![],
             reductions: vec![],
         }],
         roots: vec![],
@@ -219,12 +224,14 @@ fn tensor_update() -> Update {
                 axis: BATCH,
                 tile_rows: 7,
                 calls: vec![kernel(BATCH, 5, vec![b(1), b(2)])],
+                recurrences: vec![],
                 reductions: vec![Reduction { partial: BufferId(2), into: BufferId(3), combine: Combine::Sum }],
             },
             Phase {
                 axis: BATCH,
                 tile_rows: 7,
                 calls: vec![kernel(BATCH, 6, vec![b(0), b(1), b(3)])],
+                recurrences: vec![],
                 reductions: vec![],
             },
         ],
