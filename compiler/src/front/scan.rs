@@ -4,72 +4,108 @@ use super::elaborator::Elaborator;
 use super::value::{ArgumentValue, Callee, ExprValue, Over, PartialArgument, Tensor, number_text, shape_text};
 use crate::graph::{AxisId, BinaryOp, NodeId, Shape, TypeError};
 use din_grammar::{Diagnostic, Span};
+use std::rc::Rc;
 
 /// The state before the first entry.
 #[derive(Clone, Copy)]
 enum Start {
-    /// So many zeros.
-    Zeros(usize),
+    Zeros,
     Value(NodeId),
+}
+
+/// What `scan` is given.
+struct Scanned<'a> {
+    step: Rc<Callee<'a>>,
+    /// Where `step` stands.
+    at: Span,
+    start: Start,
+    /// The entries, and the components of the state.
+    axis: AxisId,
+    width: usize,
+    /// Not 0 where an entry changes the state; all do without one.
+    condition: Option<(NodeId, Span)>,
 }
 
 impl<'a> Elaborator<'a> {
     /// `scan(step, start over s)`: the state after each entry, which `step` makes of the one
     /// before.
-    pub(super) fn scan(
-        &mut self,
-        (step, step_at): (ExprValue<'a>, Span),
-        start: ArgumentValue<'a>,
-        span: Span,
-    ) -> ExprValue<'a> {
+    pub(super) fn scan(&mut self, step: (ExprValue<'a>, Span), start: ArgumentValue<'a>, span: Span) -> ExprValue<'a> {
+        let Some(of) = self.scanned(step, start) else { return ExprValue::Poison };
+        let number = self.walk.graph.unused_scan();
+        let before = self.walk.graph.previous(number, false, of.axis, of.width, span);
+        let begun = match of.start {
+            Start::Zeros => Ok(before),
+            Start::Value(start) => self.begun(start, before, of.axis, span),
+        };
+        let before = match begun {
+            Ok(state) => state,
+            Err(e) => return self.type_error(e, span),
+        };
+        let state = ExprValue::Tensor(Tensor { node: before, fields: None });
+        let given = vec![ArgumentValue { name: None, value: state, over: None, span: of.at }];
+        let next = self.apply(&of.step, given, span);
+        let mut next = self.tensor(next, of.at);
+        if next.as_ref().is_some_and(|next| !self.sees_the_entry_before(next.node, before, of.at)) {
+            // Goes on with some state: what training alone refuses must not hide what comes behind.
+            next = Some(Tensor { node: before, fields: None });
+        }
+        let made = next.and_then(|next| self.next_state(&next, before, &of));
+        // The recurrence ends whatever was wrong, so that the graph stays one.
+        let node = self.walk.graph.scan(number, false, made.as_ref().map_or(before, |next| next.node), span);
+        match made {
+            Some(next) => ExprValue::Tensor(Tensor { node, fields: next.fields }),
+            None => ExprValue::Poison,
+        }
+    }
+
+    /// The arguments of `scan`; `None` where one of them is at fault.
+    fn scanned(&mut self, (step, step_at): (ExprValue<'a>, Span), start: ArgumentValue<'a>) -> Option<Scanned<'a>> {
         let step = match step {
-            ExprValue::Poison => return ExprValue::Poison,
+            ExprValue::Poison => return None,
             ExprValue::Function(step) => step,
             other => {
                 let found = self.describe(&other);
-                return self.fault(
+                self.report(
                     Diagnostic::error("E0308", "`scan` repeats a function", step_at, found)
                         .note("expected a function of the state before each entry")
-                        .help("leave the state open with `_`: `scan(gru_cell(_, x, 32), 32 over s)`"),
+                        .help("leave the state open with `_`: `scan(gru_cell(_, x, attention = 1), 32 over s)`"),
                 );
+                return None;
             }
         };
         let at = start.span;
         let Some(Over { axis, condition }) = start.over else {
-            return match start.value {
-                ExprValue::Poison => ExprValue::Poison,
-                _ => self.fault(
+            if !matches!(start.value, ExprValue::Poison) {
+                self.report(
                     Diagnostic::error("E0314", "`scan` over which entries?", at, "no axis")
                         .help("name the axis: `scan(step, 32 over s)`"),
-                ),
-            };
+                );
+            }
+            return None;
         };
         if self.no_sequence(axis, "`scan`", at) {
-            return ExprValue::Poison;
+            return None;
         }
-        let start = match start.value {
-            ExprValue::Poison => return ExprValue::Poison,
+        let condition = match condition {
+            None => None,
+            Some((value, place)) => Some((self.tensor(value, place)?.node, place)),
+        };
+        let (start, width) = match start.value {
             ExprValue::Number(n) if n >= 1.0 && n.fract() == 0.0 && n <= super::elaborator::MAX_WIDTH => {
-                Start::Zeros(n as usize)
+                (Start::Zeros, n as usize)
             }
             ExprValue::Number(n) => {
-                return self.fault(
+                self.report(
                     Diagnostic::error("E0312", "no size of a state", at, number_text(n))
                         .note("expected a whole number from 1: the state begins as so many zeros")
                         .help("or give the vector that it begins with"),
                 );
+                return None;
             }
-            other => match self.tensor(other, at) {
-                Some(t) => Start::Value(t.node),
-                None => return ExprValue::Poison,
-            },
-        };
-        let condition = match condition {
-            None => None,
-            Some((value, place)) => match self.tensor(value, place) {
-                Some(t) => Some((t.node, place)),
-                None => return ExprValue::Poison,
-            },
+            other => {
+                let node = self.tensor(other, at)?.node;
+                (Start::Value(node), self.walk.graph.node(node).width())
+            }
         };
         // Entries that are kept once per request stay so where all that is read is.
         let mut read: Vec<NodeId> = Vec::new();
@@ -78,51 +114,22 @@ impl<'a> Elaborator<'a> {
         if let Start::Value(node) = start {
             read.push(node);
         }
-        let axes = &self.walk.graph.axes;
-        let shared = axes
-            .shared(axis)
-            .filter(|&shared| read.iter().all(|&x| axes.is_ancestor(self.walk.graph.node(x).axis, shared)));
-        let axis = shared.unwrap_or(axis);
-        let width = match start {
-            Start::Zeros(width) => width,
-            Start::Value(start) => {
-                let node = self.walk.graph.node(start);
-                let above = axes.parent(axis).is_some_and(|owners| axes.is_ancestor(node.axis, owners));
-                if !above || node.shape.0.len() != 1 {
-                    let found = self.describe_tensor(&Tensor { node: start, fields: None });
-                    return self.fault(
-                        Diagnostic::error("E0301", "a recurrence begins with one vector per list", at, found)
-                            .help("reduce it first, or give a number, for so many zeros"),
-                    );
-                }
-                node.width()
+        let graph = &self.walk.graph;
+        let of_requests = |shared: &AxisId| read.iter().all(|&x| graph.axes.is_ancestor(graph.node(x).axis, *shared));
+        let axis = graph.axes.shared(axis).filter(of_requests).unwrap_or(axis);
+        if let Start::Value(start) = start {
+            let node = graph.node(start);
+            let per_list = graph.axes.parent(axis).is_some_and(|owners| graph.axes.is_ancestor(node.axis, owners));
+            if !per_list || node.shape.0.len() != 1 {
+                let found = self.describe_tensor(&Tensor { node: start, fields: None });
+                self.report(
+                    Diagnostic::error("E0301", "a recurrence begins with one vector per list", at, found)
+                        .help("reduce it first, or give a number, for so many zeros"),
+                );
+                return None;
             }
-        };
-        let number = self.walk.graph.unused_scan();
-        let before = self.walk.graph.previous(number, false, axis, width, span);
-        let begun = match start {
-            Start::Zeros(_) => Ok(before),
-            Start::Value(start) => self.begun(start, before, axis, span),
-        };
-        let before = match begun {
-            Ok(state) => state,
-            Err(e) => return self.type_error(e, span),
-        };
-        let state = ExprValue::Tensor(Tensor { node: before, fields: None });
-        let given = vec![ArgumentValue { name: None, value: state, over: None, span: step_at }];
-        let next = self.apply(&step, given, span);
-        let mut next = self.tensor(next, step_at);
-        if next.as_ref().is_some_and(|next| !self.sees_the_entry_before(next.node, before, step_at)) {
-            // Goes on with some state: what training alone refuses must not hide what comes behind.
-            next = Some(Tensor { node: before, fields: None });
         }
-        let made = next.and_then(|next| self.next_state(&next, before, (axis, width), condition, step_at));
-        // The recurrence ends whatever was wrong, so that the graph stays one.
-        let node = self.walk.graph.scan(number, false, made.as_ref().map_or(before, |next| next.node), span);
-        match made {
-            Some(next) => ExprValue::Tensor(Tensor { node, fields: next.fields }),
-            None => ExprValue::Poison,
-        }
+        Some(Scanned { step, at: step_at, start, axis, width, condition })
     }
 
     /// `start` at the first entry of each list, else the state before.
@@ -161,14 +168,8 @@ impl<'a> Elaborator<'a> {
 
     /// What `step` made, as the state of each entry: of the axis and width of the state before,
     /// which stays where the condition does not hold.
-    fn next_state(
-        &mut self,
-        next: &Tensor,
-        before: NodeId,
-        (axis, width): (AxisId, usize),
-        condition: Option<(NodeId, Span)>,
-        at: Span,
-    ) -> Option<Tensor> {
+    fn next_state(&mut self, next: &Tensor, before: NodeId, of: &Scanned<'a>) -> Option<Tensor> {
+        let &Scanned { at, axis, width, condition, .. } = of;
         let node = self.walk.graph.node(next.node);
         let (found, shape) = (node.axis, node.shape.clone());
         if shape != Shape::vector(width) {
