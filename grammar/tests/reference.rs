@@ -97,6 +97,7 @@ const PART_OF: [(&str, &str); 57] = [
     ("category", "kind"),
     ("category_size", "kind"),
     ("numeric", "kind"),
+    ("classes", "label"),
     ("column", "field"),
     ("assertion", "assert"),
     ("reported", "report"),

@@ -271,6 +271,7 @@ pub fn program() -> Program {
                 name: "click".into(),
                 column: "click".into(),
                 kind: LabelKind::Binary,
+                classes: Vec::new(),
                 missing: None,
                 location: location(),
             }],
