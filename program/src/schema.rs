@@ -539,11 +539,9 @@ impl Distribution {
     pub fn holds(self, root: f32) -> bool {
         match self {
             Self::Bernoulli => !root.is_nan(),
-            Self::Normal
-            | Self::Poisson
-            | Self::Quantile { .. }
-            | Self::Categorical { .. }
-            | Self::Ordinal { .. } => root.is_finite(),
+            Self::Normal | Self::Poisson | Self::Quantile { .. } | Self::Categorical { .. } | Self::Ordinal { .. } => {
+                root.is_finite()
+            }
         }
     }
 }

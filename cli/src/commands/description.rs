@@ -2,8 +2,8 @@
 
 use crate::failure::Failure;
 use din_program::schema::{
-    Admission, Boundaries, ColumnValues, Combination, FeatureKind, FeatureSource, KeyType, Label, Made, Metric, TableKind,
-    ValueRule,
+    Admission, Boundaries, ColumnValues, Combination, FeatureKind, FeatureSource, KeyType, Label, Made, Metric,
+    TableKind, ValueRule,
 };
 use din_program::{Program, SlotScope, Update};
 use din_runtime::bundle::GpuKernels;

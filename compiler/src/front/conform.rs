@@ -65,9 +65,8 @@ impl TypeWord {
         use TypeWord::*;
         match self {
             Int | Number | NonNegative | Positive | Fraction => true,
-            List | Bool | Function | Text | Prediction | PredictionBy(_) | NumericPrediction | ClassPrediction | Key => {
-                false
-            }
+            List | Bool | Function | Text | Prediction | PredictionBy(_) | NumericPrediction | ClassPrediction
+            | Key => false,
         }
     }
 

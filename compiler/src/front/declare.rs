@@ -373,29 +373,32 @@ impl<'a> Elaborator<'a> {
         let span = Span { end: last.span.end, ..first.span };
         let mut texts: Vec<String> = Vec::new();
         for class in classes {
-            let text = match self.expr(scope, class) {
-                ExprValue::Poison => return None,
-                ExprValue::Number(n) if classes.len() == 1 && n >= 0.0 && n.fract() == 0.0 => {
-                    return Some((n as usize, Vec::new(), span));
-                }
-                ExprValue::Text(text) => text.to_string(),
-                other => {
-                    let found = self.describe(&other);
-                    let expected = if classes.len() == 1 { "a whole number, or texts" } else { "a text for each class" };
-                    let d = Diagnostic::error("E0401", "classes are counted or named", class.span, found.clone());
-                    self.report(d.note(format!("expected {expected}\nfound {found}")).help(
-                        "write `class(5)` for the numbers 0 to 4, or `class(\"photo\", \"video\")` for texts",
-                    ));
-                    return None;
-                }
-            };
+            let text =
+                match self.expr(scope, class) {
+                    ExprValue::Poison => return None,
+                    ExprValue::Number(n) if classes.len() == 1 && n >= 0.0 && n.fract() == 0.0 => {
+                        return Some((n as usize, Vec::new(), span));
+                    }
+                    ExprValue::Text(text) => text.to_string(),
+                    other => {
+                        let found = self.describe(&other);
+                        let expected =
+                            if classes.len() == 1 { "a whole number, or texts" } else { "a text for each class" };
+                        let d = Diagnostic::error("E0401", "classes are counted or named", class.span, found.clone());
+                        self.report(d.note(format!("expected {expected}\nfound {found}")).help(
+                            "write `class(5)` for the numbers 0 to 4, or `class(\"photo\", \"video\")` for texts",
+                        ));
+                        return None;
+                    }
+                };
             if text.is_empty() {
                 let d = Diagnostic::error("E0401", "a class has an empty text", class.span, "counts as a null");
                 self.report(d.help("name it in the data, or declare the label with `missing`"));
                 return None;
             }
             if let Some(before) = texts.iter().position(|known| *known == text) {
-                let d = Diagnostic::error("E0401", format!("the class {text:?} stands here twice"), class.span, "again");
+                let d =
+                    Diagnostic::error("E0401", format!("the class {text:?} stands here twice"), class.span, "again");
                 self.report(d.label(classes[before].span, "first here").help("remove one of them"));
                 return None;
             }

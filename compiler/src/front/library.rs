@@ -114,7 +114,9 @@ impl<'a> Elaborator<'a> {
                 TypeWord::Bool => ExprValue::Bool(true),
                 TypeWord::List => ExprValue::List([ExprValue::Number(8.0), ExprValue::Number(4.0)].into()),
                 TypeWord::Function => ExprValue::Function(Rc::new(Callee::Builtin(Builtin::Unary(UnaryOp::Tanh)))),
-                TypeWord::Prediction | TypeWord::ClassPrediction => self.sample_prediction(p, DistributionName::Bernoulli),
+                TypeWord::Prediction | TypeWord::ClassPrediction => {
+                    self.sample_prediction(p, DistributionName::Bernoulli)
+                }
                 TypeWord::PredictionBy(name) => self.sample_prediction(p, name),
                 TypeWord::NumericPrediction => self.sample_prediction(p, DistributionName::Normal),
                 TypeWord::Text | TypeWord::Key => return None,

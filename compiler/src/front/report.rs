@@ -10,7 +10,8 @@ use super::walk::Context;
 use din_grammar::ast::{self, ExprKind, MemberKind};
 use din_grammar::{Diagnostic, Span};
 use din_program::schema::{
-    Distribution, FeatureKind, GroupBy, GroupWeight, Metric, MetricKind, MetricName, OutputPurpose, RankedMeasure, SliceBy, Slicing,
+    Distribution, FeatureKind, GroupBy, GroupWeight, Metric, MetricKind, MetricName, OutputPurpose, RankedMeasure,
+    SliceBy, Slicing,
 };
 
 impl<'a> Elaborator<'a> {

@@ -403,9 +403,8 @@ impl RequiredColumn {
 
     /// A text that is none of the label's classes.
     pub fn not_a_class(&self, file: &Path, found: &str) -> DataError {
-        self.fault(FaultKind::BadLabel, file, self.class_texts().expected.clone(), format!("{found:?}")).help(format!(
-            "add it to the classes, or if it stands for \"not known\", declare `missing {found:?}`"
-        ))
+        self.fault(FaultKind::BadLabel, file, self.class_texts().expected.clone(), format!("{found:?}"))
+            .help(format!("add it to the classes, or if it stands for \"not known\", declare `missing {found:?}`"))
     }
 
     /// A label of a kind that is a text.
