@@ -403,11 +403,17 @@ impl<'a> Elaborator<'a> {
             return self.not_predicted(index, at);
         }
         let (expected, found) = (word.text(), self.describe(&value));
-        self.fault(
+        let mut d =
             Diagnostic::error("E0307", format!("`{name}` of `{function}` must be {expected}"), at, found.clone())
                 .label(asked, "asked for here")
-                .note(format!("expected {expected}\nfound {found}")),
-        )
+                .note(format!("expected {expected}\nfound {found}"));
+        if let (ExprValue::Prediction { distribution, .. }, TypeWord::PredictionBy(wanted)) = (&value, word)
+            && function == wanted.loss()
+        {
+            let of = DistributionName::of(*distribution);
+            d = d.help(format!("the library's loss for `{}` is `{}`", of.text(), of.loss()));
+        }
+        self.fault(d)
     }
 
     pub fn conform_result(

@@ -315,7 +315,7 @@ impl<'a> Elaborator<'a> {
         };
         // Of a label of an unknown kind nothing more is said.
         self.unpredicted |= known.is_none();
-        let missing = missing.and_then(|m| self.missing_label(scope, &name.name, known, &classes, m));
+        let missing = missing.map(|m| self.missing_label(scope, &name.name, known, &classes, m));
         let kind = known.unwrap_or(LabelKind::Binary);
         let index = self.declarations.schema.labels.len();
         let location = self.location(name.span);
@@ -407,7 +407,7 @@ impl<'a> Elaborator<'a> {
         Some((texts.len(), texts, span))
     }
 
-    /// The value that stands for "not known".
+    /// The value that stands for "not known". Of a faulty one it is known only that there is one.
     fn missing_label(
         &mut self,
         scope: &mut NameScope<'a>,
@@ -415,10 +415,12 @@ impl<'a> Elaborator<'a> {
         kind: Option<LabelKind>,
         classes: &[String],
         m: &'a ast::Expr,
-    ) -> Option<MissingLabel> {
+    ) -> MissingLabel {
         let value = self.expr(scope, m);
         let (missing, found, own, known) = if classes.is_empty() {
-            let n = self.number(value, "the value of a missing label", m.span)?;
+            let Some(n) = self.number(value, "the value of a missing label", m.span) else {
+                return MissingLabel::Number(f64::NAN);
+            };
             // A number may have any value, and one of them can stand for "not known".
             let own = match kind {
                 None | Some(LabelKind::Number) => None,
@@ -431,14 +433,14 @@ impl<'a> Elaborator<'a> {
             (MissingLabel::Number(n), n.to_string(), own, "such as `missing -1`")
         } else {
             let text = match value {
-                ExprValue::Poison => return None,
+                ExprValue::Poison => return MissingLabel::Text(String::new()),
                 ExprValue::Text(text) => text.to_string(),
                 other => {
                     let found = self.describe(&other);
                     let message = "the value of a missing label must be a text, as its classes are";
                     let d = Diagnostic::error("E0307", message, m.span, found.clone());
                     self.report(d.note(format!("expected a text\nfound {found}")).help("write `missing \"unknown\"`"));
-                    return None;
+                    return MissingLabel::Text(String::new());
                 }
             };
             let own = classes.contains(&text).then(|| "a text that is no class".to_string());
@@ -452,7 +454,7 @@ impl<'a> Elaborator<'a> {
                     .help(format!("write the value that stands for `not known`, {known}")),
             );
         }
-        Some(missing)
+        missing
     }
 
     fn key(

@@ -18,7 +18,8 @@ for rows, classes, scale in [(40, 2, 1.0), (300, 3, 2.0), (150, 7, 0.5), (60, 40
     logits[np.arange(rows), label] += scale
     logits = np.round(logits * 8) / 8
     best = np.sort(logits, axis=1)
-    logits[best[:, -1] == best[:, -2]] += np.arange(classes) / 8 * 40
+    tied = np.flatnonzero(best[:, -1] == best[:, -2])
+    logits[tied, logits[tied].argmax(axis=1)] += 1 / 8
     weight = random.integers(0, 9, rows) / 4
     probability = np.exp(logits - logits.max(axis=1, keepdims=True))
     probability /= probability.sum(axis=1, keepdims=True)
