@@ -1,5 +1,5 @@
-//! Training in phases, as `docs/operations/phases.md` has it: calibration by a second run, and a table
-//! that starts from that of another run.
+//! Training in phases, as `docs/operations/phases.md` has it: calibration by a second run, and a
+//! table that starts from that of another run.
 
 use crate::support::*;
 use safetensors::tensor::TensorView;

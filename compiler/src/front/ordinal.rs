@@ -1,5 +1,5 @@
-//! `ordinal(score = …)`: cumulative logits with ordered cut points. McCullagh, "Regression Models for
-//! Ordinal Data", 1980, the proportional odds model.
+//! `ordinal(score = …)`: cumulative logits with ordered cut points. McCullagh, "Regression Models
+//! for Ordinal Data", 1980, the proportional odds model.
 
 use super::elaborator::Elaborator;
 use super::walk::VariableKind;

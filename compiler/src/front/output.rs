@@ -9,8 +9,8 @@ use din_grammar::ast::{self, ExprKind, MemberKind};
 use din_grammar::{Diagnostic, Span};
 use din_program::schema::{Distribution, Label, LabelKind, Output, OutputPurpose};
 
-/// What the columns of a prediction are called behind the name of its label. Of a faulty one it does
-/// not matter.
+/// What the columns of a prediction are called behind the name of its label. Of a faulty one it
+/// does not matter.
 fn columns(distribution: &ast::Expr, label: Option<&Label>) -> Vec<String> {
     let ExprKind::Call { callee, .. } = &distribution.kind else { return Vec::new() };
     let ExprKind::Name(word) = &callee.kind else { return Vec::new() };

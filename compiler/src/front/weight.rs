@@ -107,8 +107,8 @@ impl<'a> Elaborator<'a> {
         }
     }
 
-    /// The parameter or state of this name below the current path, declared at `at`: a new one, or in
-    /// later calls of a layer the same one.
+    /// The parameter or state of this name below the current path, declared at `at`: a new one, or
+    /// in later calls of a layer the same one.
     pub fn instance(
         &mut self,
         name: &str,

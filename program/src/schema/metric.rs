@@ -167,7 +167,8 @@ pub enum MetricName {
 /// Which of two values of a metric is the better one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
-    /// AUC, GAUC, XAUC, accuracy, average precision, information gain, NDCG, hit rate and reciprocal rank.
+    /// AUC, GAUC, XAUC, accuracy, average precision, information gain, NDCG, hit rate and
+    /// reciprocal rank.
     HigherIsBetter,
     /// Log loss, normalized entropy, the Brier score, and the errors RMSE and MAE.
     LowerIsBetter,

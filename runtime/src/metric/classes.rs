@@ -1,5 +1,5 @@
-//! Labels of several classes, from a logit for each: probabilities, the most probable class, and means
-//! over samples.
+//! Labels of several classes, from a logit for each: probabilities, the most probable class, and
+//! means over samples.
 
 use super::auc::Undefined;
 

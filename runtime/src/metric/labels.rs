@@ -50,8 +50,8 @@ impl Labels {
         }
     }
 
-    /// Appends rows by their labels, and what their predictions are to `predicted`: the root, or the
-    /// logarithm of the probability of the label, rounded to f32. `roots` are those of a whole
+    /// Appends rows by their labels, and what their predictions are to `predicted`: the root, or
+    /// the logarithm of the probability of the label, rounded to f32. `roots` are those of a whole
     /// batch, of which `rows` are meant.
     pub fn extend(
         &mut self,

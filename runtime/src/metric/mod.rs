@@ -9,7 +9,8 @@
 //!
 //! The logarithm of a probability of one of several classes is rounded to f32, as logits are.
 //!
-//! - `auc`, `pointwise`, `classes`, `ranked`, `numeric`: the formulas; `weighted`: with sample weights.
+//! - `auc`, `pointwise`, `classes`, `ranked`, `numeric`: the formulas; `weighted`: with sample
+//!   weights.
 //! - `labels`: what they compare with.
 //! - `report`: what is collected, and the values.
 //! - `slices`: values on parts of the rows.

@@ -115,8 +115,8 @@ struct Population {
 /// Of one population, its rows.
 #[derive(Clone, Debug)]
 pub(super) struct Collected {
-    /// Logits of a binary label, predicted numbers, or of a label of several classes the logarithm of
-    /// its probability.
+    /// Logits of a binary label, predicted numbers, or of a label of several classes the logarithm
+    /// of its probability.
     pub predicted: Vec<f32>,
     pub labels: Labels,
     /// How much each row counts, where that is not 1.

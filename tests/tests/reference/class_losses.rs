@@ -1,6 +1,6 @@
 //! Losses and predictions of class labels against PyTorch and mpmath
-//! (`tests/reference/class_losses.py`): value and derivatives of each sample, within 1e-12 (relative
-//! above 1), also where logits are far apart and cut points 1e-6.
+//! (`tests/reference/class_losses.py`): value and derivatives of each sample, within 1e-12
+//! (relative above 1), also where logits are far apart and cut points 1e-6.
 
 use crate::fixture::Tensors;
 use din_compiler::front::{CheckOptions, NoFiles, check};

@@ -1,5 +1,5 @@
-//! Dropout against PyTorch (`tests/reference/dropout.py`): which components are kept, drawn there once
-//! more by NumPy, and the loss, logits and gradients that PyTorch computes with these masks.
+//! Dropout against PyTorch (`tests/reference/dropout.py`): which components are kept, drawn there
+//! once more by NumPy, and the loss, logits and gradients that PyTorch computes with these masks.
 
 use crate::fixture::Tensors;
 use din_compiler::interpret::{InterpreterSession, Samples, TableData, TensorData};
