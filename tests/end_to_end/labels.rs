@@ -282,7 +282,8 @@ fn classes_are_trained_reported_and_predicted() {
 
     // As Parquet, with the labels of the data beside them; texts are read from it again.
     shop.din("predict {at}/run --data {at}/train.csv --out {at}/p.parquet").expect(0);
-    shop.din("eval {at}/run --data {at}/train.csv --by row").expect(0).says("accuracy(kind)");
+    let sliced = shop.din("eval {at}/run --data {at}/train.csv --by user.city").expect(0).out;
+    assert!(sliced.contains("accuracy(kind) ") && sliced.matches("by user.city").count() == 5, "{sliced}");
     shop.din("train {at}/m.din --train {at}/train.csv --out {at}/other --threads 3").expect(0);
     let weights = |run: &str| {
         shop.din(&format!("predict {{at}}/{run} --data {{at}}/new.csv --out {{at}}/{run}.csv")).expect(0);

@@ -55,7 +55,7 @@ fn the_temperature_is_that_of_the_least_log_loss() {
     assert_eq!(before.len(), 400);
     for ([before, _], [after, _]) in before.iter().zip(&after) {
         let found = after / before;
-        assert!((found / low - 1.0).abs() < 2e-3, "inverse temperature {found}, expected {low}");
+        assert!((found / low - 1.0).abs() < 5e-3, "inverse temperature {found}, expected {low}");
     }
 }
 

@@ -15,7 +15,7 @@ use din_program::schema::{Distribution, FeatureKind, Prediction};
 /// # Errors
 /// There is one; or the data cannot be read again to find its location.
 pub(crate) fn refuse(session: &mut Session, data: &Dataset, batch: &Batch, first_row: u64) -> Result<()> {
-    let Some(Undefined { prediction, row, value }) = first(session, |of, value| !of.holds(value)) else {
+    let Some(UndefinedValue { prediction, row, value }) = first(session, |of, value| !of.holds(value)) else {
         return Ok(());
     };
     let program = session.program().clone();
@@ -30,7 +30,7 @@ pub(crate) fn refuse(session: &mut Session, data: &Dataset, batch: &Batch, first
 }
 
 /// A value of a prediction's root that has no meaning.
-pub(crate) struct Undefined {
+pub(crate) struct UndefinedValue {
     /// Index of the prediction.
     pub prediction: usize,
     pub row: usize,
@@ -38,12 +38,12 @@ pub(crate) struct Undefined {
 }
 
 /// The first value of the last inference that is not as it should be.
-pub(crate) fn first(session: &Session, wrong: impl Fn(Distribution, f32) -> bool) -> Option<Undefined> {
+pub(crate) fn first(session: &Session, wrong: impl Fn(Distribution, f32) -> bool) -> Option<UndefinedValue> {
     let predictions = session.program().predictions.iter().enumerate();
     let found = predictions.filter_map(|(prediction, Prediction { distribution, .. })| {
         let values = session.predicted(prediction);
         let at = values.iter().position(|&value| wrong(*distribution, value))?;
-        Some(Undefined { prediction, row: at / distribution.width(), value: values[at] })
+        Some(UndefinedValue { prediction, row: at / distribution.width(), value: values[at] })
     });
     found.min_by_key(|found| found.row)
 }

@@ -4,7 +4,7 @@ use super::{Event, TrainingRun, reading};
 use crate::batch::Batch;
 use crate::comm::{Channel, share_outcomes};
 use crate::data::Order;
-use crate::session::undefined::{self, Undefined};
+use crate::session::undefined::{self, UndefinedValue};
 use crate::session::{DataPass, PassEvent, PassPosition};
 use crate::signal;
 use crate::{Error, Result};
@@ -64,7 +64,7 @@ fn search(run: &mut TrainingRun, became: &str, observe: &mut dyn FnMut(Event)) -
         run.session.infer_together(batch.as_ref())?;
         if let Some(batch) = batch {
             let undefined = undefined::first(&run.session, |_, value| !value.is_finite());
-            if let Some(Undefined { prediction, row, value }) = undefined {
+            if let Some(UndefinedValue { prediction, row, value }) = undefined {
                 let Prediction { name, distribution, .. } = &run.program.predictions[prediction];
                 let what = distribution.root();
                 found = Err(match undefined::location(&run.train, place.first_row + row as u64) {
