@@ -454,6 +454,7 @@ fn members() {
         "report (auc click) by user_id; (gauc click by=user_id)",
         "assert (Less (memory tables) 24:GiB)",
         "common user,visited by request_id",
+        "label kind: class(\"a b\"; \"c\") from action missing \"d\"",
     ];
     let found: Vec<String> = m.members.iter().map(member).collect();
     for (found, expected) in found.iter().zip(expected) {
