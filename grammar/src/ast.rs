@@ -240,10 +240,12 @@ pub enum MemberKind {
         missing: Option<MissingDecl>,
         fields: Vec<FeatureField>,
     },
-    /// `label click: binary missing -1`
+    /// `label click: binary missing -1`, `label kind: class("photo", "video")`
     Label {
         name: Ident,
         kind: Ident,
+        /// What stands in parentheses behind the kind.
+        classes: Vec<Expr>,
         column: Option<Ident>,
         missing: Option<Expr>,
     },

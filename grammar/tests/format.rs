@@ -131,6 +131,8 @@ fn f(x: [ n ],y:s=>[ d ])->[ n ]
 regularizer a(x)=x
 /// Doc
 model m {features u {a:category(10,clip) b:number[4] from x} label a : binary missing -1
+label bcd: class( 5 )from c
+label e: class(\"x\",\"y\",)   missing \"z\"
 key abc:int64
 train { loss f ( x )
   batch   10 } }";
@@ -166,6 +168,8 @@ regularizer a(x) = x
 model m {
     features u { a: category(10, clip)   b: number[4] from x }
     label a: binary missing -1
+    label bcd: class(5) from c
+    label e: class(\"x\", \"y\") missing \"z\"
     key   abc: int64
     train {
         loss  f(x)

@@ -388,10 +388,14 @@ fn member(m: &Member) -> String {
             let lists = lists.as_ref().map(missing).unwrap_or_default();
             format!("sequence {}{}{lists} {{{fields}}}", name.name, keep.unwrap_or_default())
         }
-        MemberKind::Label { name, kind, column, missing } => {
+        MemberKind::Label { name, kind, classes, column, missing } => {
             let column = column.as_ref().map(|c| format!(" from {}", c.name)).unwrap_or_default();
             let missing = missing.as_ref().map(|e| format!(" missing {}", show(e))).unwrap_or_default();
-            format!("label {}: {}{column}{missing}", name.name, kind.name)
+            let classes = match classes.as_slice() {
+                [] => String::new(),
+                classes => format!("({})", list(classes.iter().map(show).collect())),
+            };
+            format!("label {}: {}{classes}{column}{missing}", name.name, kind.name)
         }
         MemberKind::Key { name, kind, column } => {
             format!(
@@ -450,6 +454,7 @@ fn members() {
         "report (auc click) by user_id; (gauc click by=user_id)",
         "assert (Less (memory tables) 24:GiB)",
         "common user,visited by request_id",
+        "label kind: class(\"a b\"; \"c\") from action missing \"d\"",
     ];
     let found: Vec<String> = m.members.iter().map(member).collect();
     for (found, expected) in found.iter().zip(expected) {

@@ -48,7 +48,7 @@ fn reserved_words_are_listed() {
 }
 
 /// Rules of `din.pest` that are part of a production of another name on the page.
-const PART_OF: [(&str, &str); 57] = [
+const PART_OF: [(&str, &str); 58] = [
     ("on_schema", "model"),
     ("in_training", "test"),
     ("given_type", "given"),
@@ -97,6 +97,7 @@ const PART_OF: [(&str, &str); 57] = [
     ("category", "kind"),
     ("category_size", "kind"),
     ("numeric", "kind"),
+    ("classes", "label"),
     ("column", "field"),
     ("assertion", "assert"),
     ("reported", "report"),

@@ -323,7 +323,7 @@ impl Phase {
 pub enum ScheduleRoot {
     /// Mean loss of the batch: one float.
     Loss(BufferId),
-    /// Logit of prediction `index`.
+    /// Root of prediction `index`, as its distribution has it.
     Prediction {
         /// Index into `Program::predictions`.
         index: u32,

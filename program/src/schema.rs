@@ -177,15 +177,41 @@ pub enum LabelKind {
     Count,
     /// A finite number, 0 or more, that weighs a sample.
     Weight,
+    /// One of `size` classes: a whole number from 0, or one of the label's texts.
+    Class {
+        /// From 2 to [`LabelKind::MAX_CLASSES`].
+        size: u32,
+    },
 }
 
 impl LabelKind {
     /// The largest count: f32 holds every whole number up to it.
     pub const MAX_COUNT: f64 = 16_777_216.0;
 
-    /// Every kind and the word for it.
-    pub const ALL: [(&'static str, Self); 4] =
-        [("binary", Self::Binary), ("number", Self::Number), ("count", Self::Count), ("weight", Self::Weight)];
+    /// The most classes that a label may have: each is a column of the output.
+    pub const MAX_CLASSES: u32 = 1000;
+
+    /// Every kind that is a word alone.
+    pub const PLAIN: [Self; 4] = [Self::Binary, Self::Number, Self::Count, Self::Weight];
+
+    /// The word for labels of classes, behind which these stand.
+    pub const CLASS: &'static str = "class";
+
+    /// The words for all kinds.
+    pub fn words() -> impl Iterator<Item = &'static str> {
+        Self::PLAIN.into_iter().map(Self::word).chain([Self::CLASS])
+    }
+
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Binary => "binary",
+            Self::Number => "number",
+            Self::Count => "count",
+            Self::Weight => "weight",
+            Self::Class { .. } => Self::CLASS,
+        }
+    }
 
     /// Whether a label of the kind may have the value.
     pub fn holds(self, value: f64) -> bool {
@@ -194,21 +220,32 @@ impl LabelKind {
             Self::Number => (value as f32).is_finite(),
             Self::Count => (0.0..=Self::MAX_COUNT).contains(&value) && value.fract() == 0.0,
             Self::Weight => value >= 0.0 && (value as f32).is_finite(),
+            Self::Class { size } => value >= 0.0 && value < f64::from(size) && value.fract() == 0.0,
         }
     }
 
-    /// What messages expect of a value.
-    pub fn expected(self) -> &'static str {
+    /// What messages expect of a value that is a number.
+    pub fn expected(self) -> String {
         match self {
-            Self::Binary => "0 or 1",
-            Self::Number => "a finite number",
-            Self::Count => "a whole number from 0 to 16777216",
-            Self::Weight => "a finite number, 0 or more",
+            Self::Binary => "0 or 1".into(),
+            Self::Number => "a finite number".into(),
+            Self::Count => "a whole number from 0 to 16777216".into(),
+            Self::Weight => "a finite number, 0 or more".into(),
+            Self::Class { size } => format!("a whole number from 0 to {}", i64::from(size) - 1),
         }
     }
 }
 
-/// A label: numbers or booleans.
+/// The value of a label that stands for "not known"; a null does, too.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum MissingLabel {
+    /// Of a column of numbers.
+    Number(f64),
+    /// Of classes that are texts.
+    Text(String),
+}
+
+/// A label: numbers, booleans, or the texts of classes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Label {
     /// `click`
@@ -217,10 +254,36 @@ pub struct Label {
     pub column: String,
     /// What its values are.
     pub kind: LabelKind,
+    /// The texts of its classes, in their order; empty unless the kind is a class and the column
+    /// holds texts.
+    pub classes: Vec<String>,
     /// The value that stands for "not known"; without it a null is a located error.
-    pub missing: Option<f64>,
+    pub missing: Option<MissingLabel>,
     /// `models/din.din:26:5`: where the spec declares it.
     pub location: String,
+}
+
+impl Label {
+    /// What a class is called: its text or its number.
+    pub fn class_name(&self, class: u32) -> String {
+        self.classes.get(class as usize).cloned().unwrap_or_else(|| class.to_string())
+    }
+
+    /// What messages expect of a value.
+    pub fn expected(&self) -> String {
+        match self.classes.as_slice() {
+            [] => self.kind.expected(),
+            classes => one_of(classes),
+        }
+    }
+}
+
+/// What messages expect of a text that is one of these: `one of "photo", "video"`.
+pub fn one_of(texts: &[String]) -> String {
+    const SHOWN: usize = 12;
+    let shown: Vec<String> = texts.iter().take(SHOWN).map(|text| format!("{text:?}")).collect();
+    let more = if texts.len() > SHOWN { format!(" and {} more", texts.len() - SHOWN) } else { String::new() };
+    format!("one of {}{more}", shown.join(", "))
 }
 
 /// A column carried through for grouping and output, not a feature.
@@ -386,6 +449,34 @@ pub enum Distribution {
         /// Which one: above 0 and below 1; 0.5 is the median.
         level: f64,
     },
+    /// Of a class. The root is a logit per class; the probabilities are their softmax.
+    Categorical {
+        /// Those of the label.
+        classes: u32,
+    },
+    /// Of a class, where classes are in an order. The root is as that of `Categorical`: the
+    /// logarithms of the probabilities.
+    Ordinal {
+        /// Those of the label.
+        classes: u32,
+    },
+}
+
+/// What a column of the output holds of a prediction.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum PredictionColumn {
+    /// The probability that a binary label is 1.
+    Probability,
+    /// The root itself: a mean, rate or quantile.
+    Root,
+    /// The mean of the numbers of the classes.
+    MeanClass,
+    /// The number of the most probable class; of equally probable ones the first.
+    ClassNumber,
+    /// The text of that class.
+    ClassText,
+    /// The probability of one class.
+    ClassProbability(u32),
 }
 
 impl Distribution {
@@ -396,14 +487,38 @@ impl Distribution {
             Self::Normal => "mean",
             Self::Poisson => "rate",
             Self::Quantile { .. } => "quantile",
+            Self::Categorical { .. } | Self::Ordinal { .. } => "logit of a class",
         }
     }
 
-    /// What the column of its prediction is called: `<label>_probability`.
-    pub fn column(self) -> &'static str {
+    /// The number of components of the root.
+    pub fn width(self) -> usize {
         match self {
-            Self::Bernoulli => "probability",
-            Self::Normal | Self::Poisson | Self::Quantile { .. } => self.root(),
+            Self::Bernoulli | Self::Normal | Self::Poisson | Self::Quantile { .. } => 1,
+            Self::Categorical { classes } | Self::Ordinal { classes } => classes as usize,
+        }
+    }
+
+    /// The columns of the output and what stands in their names behind that of the label:
+    /// `<label>_probability`.
+    pub fn columns(self, label: &Label) -> Vec<(PredictionColumn, String)> {
+        let probabilities = |classes: u32| {
+            (0..classes).map(|class| {
+                (PredictionColumn::ClassProbability(class), format!("probability_{}", label.class_name(class)))
+            })
+        };
+        let class = match label.classes.as_slice() {
+            [] => (PredictionColumn::ClassNumber, "class".to_string()),
+            _ => (PredictionColumn::ClassText, "class".to_string()),
+        };
+        match self {
+            Self::Bernoulli => vec![(PredictionColumn::Probability, "probability".into())],
+            Self::Normal | Self::Poisson | Self::Quantile { .. } => vec![(PredictionColumn::Root, self.root().into())],
+            Self::Categorical { classes } => [class].into_iter().chain(probabilities(classes)).collect(),
+            Self::Ordinal { classes } => {
+                let mean = (PredictionColumn::MeanClass, "mean".into());
+                [mean, class].into_iter().chain(probabilities(classes)).collect()
+            }
         }
     }
 
@@ -416,14 +531,17 @@ impl Distribution {
             Self::Quantile { level } => {
                 matches!(kind, LabelKind::Number | LabelKind::Count) && level > 0.0 && level < 1.0
             }
+            Self::Categorical { classes } | Self::Ordinal { classes } => kind == LabelKind::Class { size: classes },
         }
     }
 
-    /// Whether a root has a meaning: a logit may be infinite.
+    /// Whether a component of a root has a meaning: the logit of a binary label may be infinite.
     pub fn holds(self, root: f32) -> bool {
         match self {
             Self::Bernoulli => !root.is_nan(),
-            Self::Normal | Self::Poisson | Self::Quantile { .. } => root.is_finite(),
+            Self::Normal | Self::Poisson | Self::Quantile { .. } | Self::Categorical { .. } | Self::Ordinal { .. } => {
+                root.is_finite()
+            }
         }
     }
 }

@@ -2,9 +2,10 @@
 //! `reference/metrics.py`).
 #![allow(clippy::unwrap_used)]
 
-use din_program::schema::{GroupWeight, RankedMeasure};
+use din_program::schema::{Distribution, GroupWeight, Metric, MetricKind, Prediction, RankedMeasure};
+use din_runtime::batch::Batch;
 use din_runtime::metric::{
-    auc, brier, calibration, gauc, log_loss, mae, normalized_entropy, pr_auc, ranked, rmse, weighted_auc,
+    Metrics, auc, brier, calibration, gauc, log_loss, mae, normalized_entropy, pr_auc, ranked, rmse, weighted_auc,
     weighted_brier, weighted_calibration, weighted_gauc, weighted_log_loss, weighted_mae, weighted_normalized_entropy,
     weighted_pr_auc, weighted_rmse, weighted_xauc, xauc,
 };
@@ -133,4 +134,63 @@ fn with_weights_equal_scikit_learn() {
             assert_eq!(result.groups, case.groups);
         }
     }
+}
+
+#[derive(Deserialize)]
+struct ClassCase {
+    classes: u32,
+    label: Vec<f32>,
+    logits: Vec<f32>,
+    weight: Vec<f32>,
+    accuracy: f64,
+    weighted_accuracy: f64,
+    log_loss: f64,
+    weighted_log_loss: f64,
+}
+
+/// Figures by `reference/class_metrics.py`. The logarithm of each probability is rounded to f32.
+#[test]
+fn of_classes_equal_scikit_learn() {
+    let cases: Vec<ClassCase> = serde_json::from_str(include_str!("reference/class_metrics.json")).unwrap();
+    assert_eq!(cases.len(), 4);
+    let metric = |kind: MetricKind, sample_weight| Metric {
+        name: "of classes".into(),
+        prediction: 0,
+        kind,
+        condition: None,
+        sample_weight,
+        slices: Vec::new(),
+    };
+    let metrics =
+        [None, Some(0)].map(|weight| [MetricKind::Accuracy, MetricKind::LogLoss].map(|kind| metric(kind, weight)));
+    for case in cases {
+        for distribution in
+            [Distribution::Categorical { classes: case.classes }, Distribution::Ordinal { classes: case.classes }]
+        {
+            let prediction = Prediction { name: "kind".into(), label: 0, distribution };
+            let mut collected = Metrics::new(&[prediction], metrics.concat().as_slice());
+            let rows = case.label.len();
+            let batch =
+                Batch { rows, labels: vec![case.label.clone()], present: vec![vec![1.0; rows]], ..Batch::default() };
+            collected.push(0, &batch, &[&case.logits], &[&case.weight]);
+            let found = collected.finish();
+            let expected = [case.accuracy, case.log_loss, case.weighted_accuracy, case.weighted_log_loss];
+            for (found, expected) in found.iter().zip(expected) {
+                let value = found.value.unwrap();
+                assert!((value - expected).abs() < 1e-7, "{value} {expected} of {} classes", case.classes);
+            }
+        }
+    }
+    // A binary label is predicted as 1 where its probability is above one half.
+    let prediction = Prediction { name: "click".into(), label: 0, distribution: Distribution::Bernoulli };
+    let mut collected = Metrics::new(&[prediction], metrics.concat().as_slice());
+    let (labels, present) = (vec![vec![1.0, 0.0, 1.0, 0.0]], vec![vec![1.0; 4]]);
+    collected.push(
+        0,
+        &Batch { rows: 4, labels, present, ..Batch::default() },
+        &[[0.5, 0.25, -1.0, 0.0]],
+        &[&[1.0, 2.0, 0.0, 1.0]],
+    );
+    let found = collected.finish();
+    assert_eq!([found[0].value, found[2].value], [Ok(0.5), Ok(0.5)]);
 }

@@ -12,6 +12,7 @@ mod gpu;
 mod injection;
 mod labels;
 mod outputs;
+mod phases;
 mod plan;
 mod predictions;
 mod requests;

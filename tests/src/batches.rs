@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use crate::random_graph::Random;
-use din_program::schema::{FeatureKind, KeyType, Schema};
+use din_program::schema::{FeatureKind, KeyType, LabelKind, Schema};
 use din_runtime::batch::{Batch, KeyColumn};
 use din_runtime::leaves::{LeafRange, leaf_begin};
 
@@ -39,8 +39,8 @@ pub fn batch(schema: &Schema, rows: usize, random: &mut Random) -> Batch {
             }
         }
     }
-    for l in 0..schema.labels.len() {
-        batch.labels[l] = (0..rows).map(|_| random.below(2) as f32).collect();
+    for (l, label) in schema.labels.iter().enumerate() {
+        batch.labels[l] = (0..rows).map(|_| random.below(values(label.kind)) as f32).collect();
         batch.present[l] = vec![1.0; rows];
     }
     for (key, column) in schema.keys.iter().zip(&mut batch.keys) {
@@ -50,6 +50,14 @@ pub fn batch(schema: &Schema, rows: usize, random: &mut Random) -> Batch {
         };
     }
     batch
+}
+
+/// How many values labels of the kind are given here, from 0.
+pub fn values(kind: LabelKind) -> usize {
+    match kind {
+        LabelKind::Class { size } => size as usize,
+        LabelKind::Binary | LabelKind::Number | LabelKind::Count | LabelKind::Weight => 2,
+    }
 }
 
 fn floats(random: &mut Random, count: usize) -> Vec<f32> {

@@ -311,7 +311,8 @@ pub fn schema_of(graph: &Graph) -> Schema {
     let predicted = graph.roots.iter().any(|r| matches!(r, din_compiler::graph::Root::Prediction { .. }));
     for k in 0..labels.max().unwrap_or(0).max(u32::from(predicted)) {
         let (name, location) = (format!("y{k}"), String::new());
-        schema.labels.push(Label { column: name.clone(), name, kind: LabelKind::Binary, missing: None, location });
+        let (kind, classes) = (LabelKind::Binary, Vec::new());
+        schema.labels.push(Label { column: name.clone(), name, kind, classes, missing: None, location });
     }
     features.sort_by_key(|f| f.0);
     schema.features = features.into_iter().map(|f| f.1).collect();

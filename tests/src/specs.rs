@@ -217,6 +217,7 @@ pub fn unit_texts() -> Vec<(String, &'static str, String)> {
     all.push(("recurrent".into(), "recurrent.din", RECURRENT.into()));
     all.push(("towers".into(), "towers.din", towers::spec()));
     all.push(("watch_time".into(), "watch_time.din", include_str!("../models/watch_time.din").into()));
+    all.push(("classes".into(), "classes.din", include_str!("../models/classes.din").into()));
     all.push(("products".into(), "products.din", include_str!("../models/products.din").into()));
     all.push(("two_towers".into(), "two_towers.din", include_str!("../models/two_towers.din").into()));
     all.push(("features".into(), "features.din", FEATURES.into()));

@@ -2,8 +2,8 @@
 
 use crate::failure::Failure;
 use din_program::schema::{
-    Admission, Boundaries, ColumnValues, Combination, FeatureKind, FeatureSource, KeyType, Made, Metric, TableKind,
-    ValueRule,
+    Admission, Boundaries, ColumnValues, Combination, FeatureKind, FeatureSource, KeyType, Label, Made, Metric,
+    TableKind, ValueRule,
 };
 use din_program::{Program, SlotScope, Update};
 use din_runtime::bundle::GpuKernels;
@@ -25,7 +25,7 @@ pub struct Description {
     labels: Vec<String>,
     /// What their values are.
     #[serde(skip)]
-    label_values: Vec<&'static str>,
+    label_values: Vec<String>,
     keys: Vec<String>,
     tables: Vec<TableRow>,
     parameters: Vec<Tensor>,
@@ -215,7 +215,7 @@ impl Description {
             hypers: program.hypers.iter().map(|(n, v)| Hyper { name: n.clone(), value: *v }).collect(),
             columns,
             labels: schema.labels.iter().map(|l| l.column.clone()).collect(),
-            label_values: schema.labels.iter().map(|l| l.kind.expected()).collect(),
+            label_values: schema.labels.iter().map(Label::expected).collect(),
             keys: schema.keys.iter().map(|k| k.column.clone()).collect(),
             tables,
             parameters,

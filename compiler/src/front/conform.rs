@@ -28,11 +28,13 @@ pub(super) enum TypeWord {
     PredictionBy(DistributionName),
     /// Of a number or count.
     NumericPrediction,
+    /// Of a label with two classes or more.
+    ClassPrediction,
     Key,
 }
 
 impl TypeWord {
-    pub const ALL: [(&'static str, TypeWord); 17] = [
+    pub const ALL: [(&'static str, TypeWord); 20] = [
         ("int", TypeWord::Int),
         ("number", TypeWord::Number),
         ("float", TypeWord::Number),
@@ -48,7 +50,10 @@ impl TypeWord {
         ("normal", TypeWord::PredictionBy(DistributionName::Normal)),
         ("poisson", TypeWord::PredictionBy(DistributionName::Poisson)),
         ("quantile", TypeWord::PredictionBy(DistributionName::Quantile)),
+        ("categorical", TypeWord::PredictionBy(DistributionName::Categorical)),
+        ("ordinal", TypeWord::PredictionBy(DistributionName::Ordinal)),
         ("numeric", TypeWord::NumericPrediction),
+        ("classes", TypeWord::ClassPrediction),
         ("key", TypeWord::Key),
     ];
 
@@ -60,14 +65,15 @@ impl TypeWord {
         use TypeWord::*;
         match self {
             Int | Number | NonNegative | Positive | Fraction => true,
-            List | Bool | Function | Text | Prediction | PredictionBy(_) | NumericPrediction | Key => false,
+            List | Bool | Function | Text | Prediction | PredictionBy(_) | NumericPrediction | ClassPrediction
+            | Key => false,
         }
     }
 
     pub fn is_prediction(self) -> bool {
         use TypeWord::*;
         match self {
-            Prediction | PredictionBy(_) | NumericPrediction => true,
+            Prediction | PredictionBy(_) | NumericPrediction | ClassPrediction => true,
             Int | Number | NonNegative | Positive | Fraction | List | Bool | Function | Text | Key => false,
         }
     }
@@ -91,7 +97,8 @@ impl TypeWord {
             TypeWord::Text => matches!(value, ExprValue::Text(_)),
             TypeWord::Prediction => predicted(&|_| true),
             TypeWord::PredictionBy(name) => predicted(&|of| of == name),
-            TypeWord::NumericPrediction => predicted(&|of| of != DistributionName::Bernoulli),
+            TypeWord::NumericPrediction => predicted(&|of| !of.is_of_classes()),
+            TypeWord::ClassPrediction => predicted(&DistributionName::is_of_classes),
             // Keys are arguments of metrics alone, which do not come by here.
             TypeWord::Key => false,
         };
@@ -115,7 +122,10 @@ impl TypeWord {
             TypeWord::PredictionBy(DistributionName::Normal) => "a prediction by `normal`",
             TypeWord::PredictionBy(DistributionName::Poisson) => "a prediction by `poisson`",
             TypeWord::PredictionBy(DistributionName::Quantile) => "a prediction by `quantile`",
+            TypeWord::PredictionBy(DistributionName::Categorical) => "a prediction by `categorical`",
+            TypeWord::PredictionBy(DistributionName::Ordinal) => "a prediction by `ordinal`",
             TypeWord::NumericPrediction => "a prediction of a number or count",
+            TypeWord::ClassPrediction => "a prediction by `bernoulli`, `categorical` or `ordinal`",
             TypeWord::Key => "a key",
         }
     }
@@ -393,11 +403,17 @@ impl<'a> Elaborator<'a> {
             return self.not_predicted(index, at);
         }
         let (expected, found) = (word.text(), self.describe(&value));
-        self.fault(
+        let mut d =
             Diagnostic::error("E0307", format!("`{name}` of `{function}` must be {expected}"), at, found.clone())
                 .label(asked, "asked for here")
-                .note(format!("expected {expected}\nfound {found}")),
-        )
+                .note(format!("expected {expected}\nfound {found}"));
+        if let (ExprValue::Prediction { distribution, .. }, TypeWord::PredictionBy(wanted)) = (&value, word)
+            && function == wanted.loss()
+        {
+            let of = DistributionName::of(*distribution);
+            d = d.help(format!("the library's loss for `{}` is `{}`", of.text(), of.loss()));
+        }
+        self.fault(d)
     }
 
     pub fn conform_result(

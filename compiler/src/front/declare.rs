@@ -9,7 +9,7 @@ use super::scope::{NameScope, NamedAxis, Referent};
 use super::value::{ExprValue, nearest};
 use din_grammar::ast::{self, MemberKind};
 use din_grammar::{Diagnostic, Span};
-use din_program::schema::{Feature, Keep, Key, Label, LabelKind, Requests, Sequence};
+use din_program::schema::{Feature, Keep, Key, Label, LabelKind, MissingLabel, Requests, Sequence};
 
 /// What is said of the lists of a sequence.
 type ListDecls<'a> = (Option<&'a ast::KeepDecl>, Option<&'a ast::MissingDecl>);
@@ -53,8 +53,8 @@ impl<'a> Elaborator<'a> {
                 let common = common.contains(&name.name.as_str());
                 self.group(scope, name, Some((keep.as_ref(), missing.as_ref())), common, fields);
             }
-            MemberKind::Label { name, kind, column, missing } => {
-                self.label(scope, name, kind, column.as_ref(), missing.as_ref());
+            MemberKind::Label { name, kind, classes, column, missing } => {
+                self.label(scope, name, (kind, classes), column.as_ref(), missing.as_ref());
             }
             MemberKind::Key { name, kind, column } => self.key(scope, name, kind, column.as_ref()),
             MemberKind::Embedding(_)
@@ -302,55 +302,159 @@ impl<'a> Elaborator<'a> {
         &mut self,
         scope: &mut NameScope<'a>,
         name: &'a ast::Ident,
-        kind: &'a ast::Ident,
+        (kind, classes): (&'a ast::Ident, &'a [ast::Expr]),
         column: Option<&'a ast::Ident>,
         missing: Option<&'a ast::Expr>,
     ) {
         if !self.declares_label(&name.name) {
             return;
         }
-        let known = LabelKind::ALL.iter().find(|(word, _)| *word == kind.name).map(|(_, kind)| *kind);
-        if known.is_none() {
-            self.unknown_word("E0401", "kind of label", kind, &LabelKind::ALL.map(|(word, _)| word));
-        }
+        let (known, classes) = match self.label_kind(scope, kind, classes) {
+            Some((kind, classes)) => (Some(kind), classes),
+            None => (None, Vec::new()),
+        };
         // Of a label of an unknown kind nothing more is said.
-        let kind = known.unwrap_or(LabelKind::Binary);
         self.unpredicted |= known.is_none();
-        let missing = missing.and_then(|m| {
-            let value = self.expr(scope, m);
-            let n = self.number(value, "the value of a missing label", m.span)?;
-            // A number may have any value, and one of them can stand for "not known".
-            if kind != LabelKind::Number && known.is_some() && kind.holds(n) {
-                let own = match kind {
-                    LabelKind::Binary => "a number other than 0 and 1",
-                    LabelKind::Count => "a number that is not a count",
-                    LabelKind::Weight | LabelKind::Number => "a number below 0",
-                };
-                self.report(
-                    Diagnostic::error(
-                        "E0401",
-                        format!("`{}` is missing where it is {n}", name.name),
-                        m.span,
-                        "a label's own value",
-                    )
-                    .note(format!("expected {own}"))
-                    .help("write the value that stands for `not known`, such as `missing -1`"),
-                );
-            }
-            Some(n)
-        });
+        let missing = missing.map(|m| self.missing_label(scope, &name.name, known, &classes, m));
+        let kind = known.unwrap_or(LabelKind::Binary);
         let index = self.declarations.schema.labels.len();
         let location = self.location(name.span);
         if self.claim(scope, name, Referent::Label(index)) {
-            self.declarations.schema.labels.push(Label {
-                name: name.name.clone(),
-                column: column.unwrap_or(name).name.clone(),
-                kind,
-                missing,
-                location,
-            });
+            let column = column.unwrap_or(name).name.clone();
+            let label = Label { name: name.name.clone(), column, kind, classes, missing, location };
+            self.declarations.schema.labels.push(label);
             self.declarations.label_spans.push(name.span);
         }
+    }
+
+    /// The kind of a label, and of `class("photo", "video")` the texts.
+    fn label_kind(
+        &mut self,
+        scope: &mut NameScope<'a>,
+        kind: &'a ast::Ident,
+        classes: &'a [ast::Expr],
+    ) -> Option<(LabelKind, Vec<String>)> {
+        const CLASSES: &str = "write their number, `class(5)`, or their texts, `class(\"photo\", \"video\")`";
+        if kind.name == LabelKind::CLASS {
+            if classes.is_empty() {
+                let d = Diagnostic::error("E0401", "which classes?", kind.span, "neither a number nor texts");
+                self.report(d.help(CLASSES));
+                return None;
+            }
+            let (size, texts, span) = self.classes(scope, classes)?;
+            if !(2..=LabelKind::MAX_CLASSES as usize).contains(&size) {
+                let most = LabelKind::MAX_CLASSES;
+                let message = format!("a label has from 2 to {most} classes");
+                let d = Diagnostic::error("E0401", message, span, format!("found {size}"));
+                self.report(d.help(match size {
+                    0 | 1 => CLASSES,
+                    _ => "to choose among so many, rank them: `common` features and a loss over requests",
+                }));
+                return None;
+            }
+            return Some((LabelKind::Class { size: size as u32 }, texts));
+        }
+        let Some(known) = LabelKind::PLAIN.into_iter().find(|known| known.word() == kind.name) else {
+            self.unknown_word("E0401", "kind of label", kind, &LabelKind::words().collect::<Vec<_>>());
+            return None;
+        };
+        if let [first, .., last] | [first @ last] = classes {
+            let span = Span { end: last.span.end, ..first.span };
+            let message = format!("`{}` has no classes", kind.name);
+            let d = Diagnostic::error("E0401", message, span, "only `class` has them");
+            self.report(d.help(format!("write `{}` alone, or `class(…)`", kind.name)));
+        }
+        Some((known, Vec::new()))
+    }
+
+    /// How many classes, their texts if they have some, and where they stand.
+    fn classes(&mut self, scope: &mut NameScope<'a>, classes: &'a [ast::Expr]) -> Option<(usize, Vec<String>, Span)> {
+        let (first, last) = (classes.first()?, classes.last()?);
+        let span = Span { end: last.span.end, ..first.span };
+        let mut texts: Vec<String> = Vec::new();
+        for class in classes {
+            let text =
+                match self.expr(scope, class) {
+                    ExprValue::Poison => return None,
+                    ExprValue::Number(n) if classes.len() == 1 && n >= 0.0 && n.fract() == 0.0 => {
+                        return Some((n as usize, Vec::new(), span));
+                    }
+                    ExprValue::Text(text) => text.to_string(),
+                    other => {
+                        let found = self.describe(&other);
+                        let expected =
+                            if classes.len() == 1 { "a whole number, or texts" } else { "a text for each class" };
+                        let d = Diagnostic::error("E0401", "classes are counted or named", class.span, found.clone());
+                        self.report(d.note(format!("expected {expected}\nfound {found}")).help(
+                            "write `class(5)` for the numbers 0 to 4, or `class(\"photo\", \"video\")` for texts",
+                        ));
+                        return None;
+                    }
+                };
+            if text.is_empty() {
+                let d = Diagnostic::error("E0401", "a class has an empty text", class.span, "counts as a null");
+                self.report(d.help("name it in the data, or declare the label with `missing`"));
+                return None;
+            }
+            if let Some(before) = texts.iter().position(|known| *known == text) {
+                let d =
+                    Diagnostic::error("E0401", format!("the class {text:?} stands here twice"), class.span, "again");
+                self.report(d.label(classes[before].span, "first here").help("remove one of them"));
+                return None;
+            }
+            texts.push(text);
+        }
+        Some((texts.len(), texts, span))
+    }
+
+    /// The value that stands for "not known". Of a faulty one it is known only that there is one.
+    fn missing_label(
+        &mut self,
+        scope: &mut NameScope<'a>,
+        name: &str,
+        kind: Option<LabelKind>,
+        classes: &[String],
+        m: &'a ast::Expr,
+    ) -> MissingLabel {
+        let value = self.expr(scope, m);
+        let (missing, found, own, known) = if classes.is_empty() {
+            let Some(n) = self.number(value, "the value of a missing label", m.span) else {
+                return MissingLabel::Number(f64::NAN);
+            };
+            // A number may have any value, and one of them can stand for "not known".
+            let own = match kind {
+                None | Some(LabelKind::Number) => None,
+                Some(LabelKind::Binary) => Some("a number other than 0 and 1".to_string()),
+                Some(LabelKind::Count) => Some("a number that is not a count".to_string()),
+                Some(LabelKind::Weight) => Some("a number below 0".to_string()),
+                Some(LabelKind::Class { .. }) => Some("a number that is no class".to_string()),
+            };
+            let own = own.filter(|_| kind.is_some_and(|kind| kind.holds(n)));
+            (MissingLabel::Number(n), n.to_string(), own, "such as `missing -1`")
+        } else {
+            let text = match value {
+                ExprValue::Poison => return MissingLabel::Text(String::new()),
+                ExprValue::Text(text) => text.to_string(),
+                other => {
+                    let found = self.describe(&other);
+                    let message = "the value of a missing label must be a text, as its classes are";
+                    let d = Diagnostic::error("E0307", message, m.span, found.clone());
+                    self.report(d.note(format!("expected a text\nfound {found}")).help("write `missing \"unknown\"`"));
+                    return MissingLabel::Text(String::new());
+                }
+            };
+            let own = classes.contains(&text).then(|| "a text that is no class".to_string());
+            (MissingLabel::Text(text.clone()), format!("{text:?}"), own, "such as `missing \"unknown\"`")
+        };
+        if let Some(own) = own {
+            let message = format!("`{name}` is missing where it is {found}");
+            self.report(
+                Diagnostic::error("E0401", message, m.span, "a label's own value")
+                    .note(format!("expected {own}"))
+                    .help(format!("write the value that stands for `not known`, {known}")),
+            );
+        }
+        missing
     }
 
     fn key(

@@ -4,7 +4,7 @@ use super::elaborator::Elaborator;
 use super::scope::NameScope;
 use super::value::{ExprValue, Tensor, counted, number_text};
 use super::walk::InputKey;
-use crate::graph::{BATCH, InputKind, NodeId, Shape, UnaryOp};
+use crate::graph::{BATCH, BinaryOp, InputKind, NodeId, Shape, UnaryOp};
 use din_grammar::ast::{self, ExprKind};
 use din_grammar::{Diagnostic, Span};
 use din_program::schema::{Distribution, LabelKind};
@@ -16,14 +16,18 @@ pub(super) enum DistributionName {
     Normal,
     Poisson,
     Quantile,
+    Categorical,
+    Ordinal,
 }
 
 impl DistributionName {
-    pub const ALL: [(&'static str, Self); 4] = [
+    pub const ALL: [(&'static str, Self); 6] = [
         ("bernoulli", Self::Bernoulli),
         ("normal", Self::Normal),
         ("poisson", Self::Poisson),
         ("quantile", Self::Quantile),
+        ("categorical", Self::Categorical),
+        ("ordinal", Self::Ordinal),
     ];
 
     pub fn of(distribution: Distribution) -> Self {
@@ -32,6 +36,8 @@ impl DistributionName {
             Distribution::Normal => Self::Normal,
             Distribution::Poisson => Self::Poisson,
             Distribution::Quantile { .. } => Self::Quantile,
+            Distribution::Categorical { .. } => Self::Categorical,
+            Distribution::Ordinal { .. } => Self::Ordinal,
         }
     }
 
@@ -46,6 +52,8 @@ impl DistributionName {
             Self::Normal => &["mean", "std"],
             Self::Poisson => &["rate", "log_rate"],
             Self::Quantile => &["value"],
+            Self::Categorical => &["logits"],
+            Self::Ordinal => &["score"],
         }
     }
 
@@ -56,6 +64,8 @@ impl DistributionName {
             Self::Normal => "normal(mean = …)",
             Self::Poisson => "poisson(log_rate = …)",
             Self::Quantile => "quantile(0.9, value = …)",
+            Self::Categorical => "categorical(logits = …)",
+            Self::Ordinal => "ordinal(score = …)",
         }
     }
 
@@ -66,6 +76,8 @@ impl DistributionName {
             Self::Normal => &["mean", "std", "label"],
             Self::Poisson => &["rate", "log_rate", "label"],
             Self::Quantile => &["value", "level", "label"],
+            Self::Categorical => &["logits", "probabilities", "one_hot", "label"],
+            Self::Ordinal => &["log_probabilities", "probabilities", "one_hot", "label"],
         }
     }
 
@@ -76,6 +88,16 @@ impl DistributionName {
             Self::Normal => "squared_error",
             Self::Poisson => "poisson_nll",
             Self::Quantile => "pinball",
+            Self::Categorical => "softmax_cross_entropy",
+            Self::Ordinal => "ordinal_nll",
+        }
+    }
+
+    /// Whether it predicts labels that are one of two classes or more.
+    pub fn is_of_classes(self) -> bool {
+        match self {
+            Self::Bernoulli | Self::Categorical | Self::Ordinal => true,
+            Self::Normal | Self::Poisson | Self::Quantile => false,
         }
     }
 }
@@ -87,6 +109,7 @@ pub(super) fn usual(kind: LabelKind) -> Option<DistributionName> {
         LabelKind::Number => Some(DistributionName::Normal),
         LabelKind::Count => Some(DistributionName::Poisson),
         LabelKind::Weight => None,
+        LabelKind::Class { .. } => Some(DistributionName::Categorical),
     }
 }
 
@@ -101,7 +124,7 @@ pub(super) struct DistributionCall<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PredictedValue {
     pub distribution: Distribution,
-    /// Logit, mean, rate, or the value of a quantile.
+    /// Logit, mean, rate, the value of a quantile, or a logit per class.
     pub root: NodeId,
     /// Of a normal distribution whose `std` is given.
     pub std: Option<NodeId>,
@@ -162,13 +185,27 @@ impl<'a> Elaborator<'a> {
         let level = match (name, level) {
             (DistributionName::Quantile, Some(level)) => Some(self.quantile_level(scope, level)?),
             (DistributionName::Quantile, None) => return wrong(self, distribution.span, "which quantile?", example),
-            (DistributionName::Bernoulli | DistributionName::Normal | DistributionName::Poisson, _) => None,
+            (
+                DistributionName::Bernoulli
+                | DistributionName::Normal
+                | DistributionName::Poisson
+                | DistributionName::Categorical
+                | DistributionName::Ordinal,
+                _,
+            ) => None,
         };
         let has = |p: &str| parameters.iter().any(|(given, _)| *given == p);
         let enough = match name {
             DistributionName::Bernoulli | DistributionName::Poisson => parameters.len() == 1,
             DistributionName::Normal => has("mean"),
             DistributionName::Quantile => has("value"),
+            DistributionName::Categorical => has("logits"),
+            DistributionName::Ordinal => has("score"),
+        };
+        // Of a label without classes the distribution is refused.
+        let classes = match kind {
+            LabelKind::Class { size } => size,
+            LabelKind::Binary | LabelKind::Number | LabelKind::Count | LabelKind::Weight => 2,
         };
         if !enough {
             return wrong(self, distribution.span, &counted(parameters.len(), "parameter"), example);
@@ -180,6 +217,8 @@ impl<'a> Elaborator<'a> {
             DistributionName::Quantile => {
                 Distribution::Quantile { level: level.expect("a quantile without a level is refused above") }
             }
+            DistributionName::Categorical => Distribution::Categorical { classes },
+            DistributionName::Ordinal => Distribution::Ordinal { classes },
         };
         Some(DistributionCall { distribution: of, parameters })
     }
@@ -206,8 +245,7 @@ impl<'a> Elaborator<'a> {
         if of.predicts(kind) || self.unpredicted {
             return true;
         }
-        let word = LabelKind::ALL.iter().find(|(_, k)| *k == kind).map(|(word, _)| *word);
-        let word = word.expect("`ALL` lists every kind");
+        let word = kind.word();
         let name = DistributionName::of(of).text();
         let message = format!("`{name}` does not predict the label `{}`", declared.name);
         let mut d = Diagnostic::error("E0608", message, span, format!("the label is a `{word}`"))
@@ -216,6 +254,11 @@ impl<'a> Elaborator<'a> {
             (None, _) => "the loss reads a weight, `w * cross_entropy(click)`; it is not predicted".into(),
             (Some(_), Distribution::Poisson) if kind == LabelKind::Number => {
                 "`poisson` predicts a `count`; for a `number` write `normal(mean = …)`".into()
+            }
+            (Some(_), Distribution::Bernoulli) if matches!(kind, LabelKind::Class { .. }) => {
+                "`bernoulli` predicts a `binary` label; for classes write `categorical(logits = …)`, or \
+                 `ordinal(score = …)` if they are in an order"
+                    .into()
             }
             (Some(usual), _) => format!("write `{}`, or declare the label as another kind", usual.example()),
         });
@@ -237,6 +280,16 @@ impl<'a> Elaborator<'a> {
             | (DistributionName::Normal, "mean")
             | (DistributionName::Poisson, "rate")
             | (DistributionName::Quantile, "value") => root,
+            (DistributionName::Categorical, "logits") | (DistributionName::Ordinal, "log_probabilities") => root,
+            (DistributionName::Categorical, "probabilities") => {
+                let logits = ExprValue::Tensor(Tensor { node: root, fields: None });
+                return self.softmax_of_components(logits, span, span);
+            }
+            (DistributionName::Ordinal, "probabilities") => graph.unary(UnaryOp::Exp, root, span),
+            (DistributionName::Categorical | DistributionName::Ordinal, "one_hot") => {
+                let classes = graph.node(root).width();
+                self.one_hot(label, classes, span)
+            }
             (DistributionName::Bernoulli, "probability") => graph.unary(UnaryOp::Sigmoid, root, span),
             (DistributionName::Normal, "std") => match predicted.std {
                 Some(std) => std,
@@ -255,7 +308,9 @@ impl<'a> Elaborator<'a> {
                 DistributionName::Bernoulli
                 | DistributionName::Normal
                 | DistributionName::Poisson
-                | DistributionName::Quantile,
+                | DistributionName::Quantile
+                | DistributionName::Categorical
+                | DistributionName::Ordinal,
                 _,
             ) => return self.unknown_word("E0213", "field", name, of.fields()),
         };
@@ -274,7 +329,7 @@ impl<'a> Elaborator<'a> {
     }
 
     /// What the loss can read of a prediction, from its one parameter or two; `probability` stands
-    /// for the logit that was made of it.
+    /// for the logit that was made of it, and `score` for the logarithms of probabilities.
     pub fn predicted_value(
         &mut self,
         distribution: Distribution,
@@ -291,6 +346,8 @@ impl<'a> Elaborator<'a> {
                 (Some(rate), _) => (Some(rate), Some(graph.unary(UnaryOp::Log, rate, span))),
                 (None, log_rate) => (log_rate.map(|l| graph.unary(UnaryOp::Exp, l, span)), log_rate),
             },
+            Distribution::Categorical { .. } => (of("logits"), None),
+            Distribution::Ordinal { .. } => (of("score"), None),
         };
         PredictedValue {
             distribution,
@@ -305,6 +362,16 @@ impl<'a> Elaborator<'a> {
         let name = format!("label {}", self.declarations.schema.labels[label as usize].name);
         let input = self.input(InputKey::Label(label), name, InputKind::Label { label }, BATCH, Shape::scalar());
         self.walk.graph.input(input, span)
+    }
+
+    /// 1 at the class that the label is, else 0.
+    fn one_hot(&mut self, label: u32, classes: usize, span: Span) -> NodeId {
+        let label = self.label_node(label, span);
+        let graph = &mut self.walk.graph;
+        let numbers: Vec<NodeId> = (0..classes).map(|class| graph.constant(class as f64, span)).collect();
+        const FITS: &str = "a scalar per sample compares with a vector";
+        let numbers = graph.concat(numbers, span).expect("scalars can be joined");
+        graph.binary(BinaryOp::Equal, numbers, label, span).expect(FITS)
     }
 
     /// Notes that the loss reads a label, which may have to be under `where present`.

@@ -114,7 +114,9 @@ impl<'a> Elaborator<'a> {
                 TypeWord::Bool => ExprValue::Bool(true),
                 TypeWord::List => ExprValue::List([ExprValue::Number(8.0), ExprValue::Number(4.0)].into()),
                 TypeWord::Function => ExprValue::Function(Rc::new(Callee::Builtin(Builtin::Unary(UnaryOp::Tanh)))),
-                TypeWord::Prediction => self.sample_prediction(p, DistributionName::Bernoulli),
+                TypeWord::Prediction | TypeWord::ClassPrediction => {
+                    self.sample_prediction(p, DistributionName::Bernoulli)
+                }
                 TypeWord::PredictionBy(name) => self.sample_prediction(p, name),
                 TypeWord::NumericPrediction => self.sample_prediction(p, DistributionName::Normal),
                 TypeWord::Text | TypeWord::Key => return None,
@@ -149,11 +151,14 @@ impl<'a> Elaborator<'a> {
 
     /// A prediction by a distribution all of whose parameters are given.
     fn sample_prediction(&mut self, p: &'a ast::ParameterDecl, name: DistributionName) -> ExprValue<'a> {
+        let of_three = LabelKind::Class { size: 3 };
         let (distribution, kind, parameters): (_, _, &[&'static str]) = match name {
             DistributionName::Bernoulli => (Distribution::Bernoulli, LabelKind::Binary, &["logit"]),
             DistributionName::Normal => (Distribution::Normal, LabelKind::Number, &["mean", "std"]),
             DistributionName::Poisson => (Distribution::Poisson, LabelKind::Count, &["log_rate"]),
             DistributionName::Quantile => (Distribution::Quantile { level: 0.5 }, LabelKind::Number, &["value"]),
+            DistributionName::Categorical => (Distribution::Categorical { classes: 3 }, of_three, &["logits"]),
+            DistributionName::Ordinal => (Distribution::Ordinal { classes: 3 }, of_three, &["score"]),
         };
         if self.predictions.is_empty() {
             self.predictions.push(Prediction { name: "sample".into(), label: 0, distribution });
@@ -161,6 +166,7 @@ impl<'a> Elaborator<'a> {
                 name: "sample".into(),
                 column: "sample".into(),
                 kind,
+                classes: Vec::new(),
                 missing: None,
                 location: String::new(),
             });
@@ -170,7 +176,7 @@ impl<'a> Elaborator<'a> {
             .map(|&parameter| {
                 let key = InputKey::SamplePrediction(parameter);
                 let kind = InputKind::Dense { feature: 0 };
-                let input = self.input(key, parameter.into(), kind, BATCH, Shape::scalar());
+                let input = self.input(key, parameter.into(), kind, BATCH, Shape::vector(distribution.width()));
                 (parameter, self.walk.graph.input(input, p.span))
             })
             .collect();

@@ -15,7 +15,7 @@
 //! | `call`, `conform` | calls; types of parameters and results |
 //! | `builtin`, `embed`, `ids` | functions of the language; vectors of features; ids without a table |
 //! | `weight` | weights and states by path name |
-//! | `predict`, `distribution`, `probability`, `output` | predictions; what the loss can read of them; logits of probabilities; outputs |
+//! | `predict`, `distribution`, `probability`, `ordinal`, `output` | predictions; what the loss can read of them; logits of probabilities; cut points; outputs |
 //! | `train`, `report`, `condition`, `assertion`, `rule`, `update` | loss, settings; metrics and their conditions; assertions; optimizers and regularizers |
 //! | `usage`, `names` | what is unused |
 //! | `untrained` | what no gradient reaches |
@@ -56,6 +56,7 @@ mod lint;
 mod list;
 mod load;
 mod names;
+mod ordinal;
 mod output;
 mod over;
 mod predict;

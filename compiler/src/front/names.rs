@@ -170,7 +170,7 @@ pub(super) fn in_member<'a>(member: &'a ast::Member, out: &mut Names<'a>) {
                 }
             }
         }
-        M::Label { missing, .. } => missing.iter().for_each(|m| in_expr(m, out)),
+        M::Label { classes, missing, .. } => classes.iter().chain(missing).for_each(|e| in_expr(e, out)),
         M::Key { .. } | M::Common { .. } => {}
         M::Embedding(e) => {
             in_expr(&e.width, out);

@@ -1,22 +1,34 @@
 //! What prediction writes: outputs, and the columns of predictions, labels and keys.
 
+use super::distribution::DistributionName;
 use super::elaborator::Elaborator;
 use super::scope::NameScope;
 use super::value::ExprValue;
 use crate::graph::{BATCH, GLOBAL};
 use din_grammar::ast::{self, ExprKind, MemberKind};
 use din_grammar::{Diagnostic, Span};
-use din_program::schema::{Distribution, Output, OutputPurpose};
+use din_program::schema::{Distribution, Label, LabelKind, Output, OutputPurpose};
 
-/// What the column of a prediction is called after its label. Of a faulty one it does not matter.
-fn column(distribution: &ast::Expr) -> &'static str {
-    let ExprKind::Call { callee, .. } = &distribution.kind else { return "probability" };
-    match &callee.kind {
-        ExprKind::Name(name) if name == "normal" => Distribution::Normal.column(),
-        ExprKind::Name(name) if name == "poisson" => Distribution::Poisson.column(),
-        ExprKind::Name(name) if name == "quantile" => Distribution::Quantile { level: 0.5 }.column(),
-        _ => Distribution::Bernoulli.column(),
-    }
+/// What the columns of a prediction are called behind the name of its label. Of a faulty one it
+/// does not matter.
+fn columns(distribution: &ast::Expr, label: Option<&Label>) -> Vec<String> {
+    let ExprKind::Call { callee, .. } = &distribution.kind else { return Vec::new() };
+    let ExprKind::Name(word) = &callee.kind else { return Vec::new() };
+    let named = DistributionName::ALL.into_iter().find(|(text, _)| text == word);
+    let (Some((_, name)), Some(label)) = (named, label) else { return Vec::new() };
+    let classes = match label.kind {
+        LabelKind::Class { size } => size,
+        LabelKind::Binary | LabelKind::Number | LabelKind::Count | LabelKind::Weight => 0,
+    };
+    let of = match name {
+        DistributionName::Bernoulli => Distribution::Bernoulli,
+        DistributionName::Normal => Distribution::Normal,
+        DistributionName::Poisson => Distribution::Poisson,
+        DistributionName::Quantile => Distribution::Quantile { level: 0.5 },
+        DistributionName::Categorical => Distribution::Categorical { classes },
+        DistributionName::Ordinal => Distribution::Ordinal { classes },
+    };
+    of.columns(label).into_iter().map(|(_, what)| what).collect()
 }
 
 impl<'a> Elaborator<'a> {
@@ -66,8 +78,10 @@ impl<'a> Elaborator<'a> {
         for member in members {
             match &member.kind {
                 MemberKind::Predict { target, distribution } => {
-                    let name = format!("{}_{}", target.name, column(distribution));
-                    probabilities.push((name, target.span, "predicted here"));
+                    let label = self.declarations.schema.labels.iter().find(|label| label.name == target.name);
+                    for what in columns(distribution, label) {
+                        probabilities.push((format!("{}_{what}", target.name), target.span, "predicted here"));
+                    }
                 }
                 MemberKind::Label { name, column, .. } => {
                     let at = column.as_ref().unwrap_or(name);

@@ -7,7 +7,7 @@ use super::load::listed;
 use super::scope::{NameScope, Referent};
 use super::value::{ExprValue, nearest};
 use super::walk::Context;
-use crate::graph::{BATCH, GLOBAL, NodeId, Op, Shape, UnaryOp};
+use crate::graph::{BATCH, BinaryOp, GLOBAL, NodeId, Op, Shape, UnaryOp};
 use din_grammar::ast;
 use din_grammar::{Diagnostic, Span};
 use din_program::schema::{Distribution, Prediction};
@@ -68,29 +68,45 @@ impl<'a> Elaborator<'a> {
                 let second = (place > 0).then(|| parameter.to_string());
                 me.under(second, true, |me| me.expr(scope, argument))
             });
-            let Some(node) = self.parameter(parameter, value, argument.span) else { return };
+            let width = match call.distribution {
+                Distribution::Categorical { classes } => classes as usize,
+                Distribution::Bernoulli
+                | Distribution::Normal
+                | Distribution::Poisson
+                | Distribution::Quantile { .. }
+                | Distribution::Ordinal { .. } => 1,
+            };
+            let Some(node) = self.parameter(parameter, width, value, argument.span) else { return };
             parameters.push((parameter, node));
+        }
+        if let (Distribution::Ordinal { classes }, [(_, score)]) = (call.distribution, parameters.as_mut_slice()) {
+            let built = self.under(Some(target.name.clone()), true, |me| {
+                me.ordinal_log_probabilities(*score, classes as usize, distribution.span)
+            });
+            let Some(node) = built else { return };
+            *score = node;
         }
         self.walk.predicted[index] = Some(self.predicted_value(call.distribution, &parameters, distribution.span));
     }
 
-    /// A parameter of a distribution: one value per sample.
-    fn parameter(&mut self, parameter: &str, value: ExprValue<'a>, span: Span) -> Option<NodeId> {
+    /// A parameter of a distribution: a vector of this width per sample.
+    fn parameter(&mut self, parameter: &str, width: usize, value: ExprValue<'a>, span: Span) -> Option<NodeId> {
         let mut t = self.tensor(value, span)?;
         // A value per request holds for each of its samples.
         t.node = self.per_sample(t.node, span);
         let node = self.walk.graph.node(t.node);
-        if node.shape.width() != 1 || node.axis != BATCH {
+        if node.shape.width() != width || node.axis != BATCH {
             let found = self.describe_tensor(&t);
             let message = match parameter {
                 "logit" => "a logit is one value per sample".to_string(),
+                "logits" => format!("the logits are {width} values per sample, one per class"),
                 other => format!("`{other}` is one value per sample"),
             };
             let mut d = Diagnostic::error("E0609", message, span, found.clone());
             d = if node.axis == GLOBAL {
-                d.note("expected [1] for every sample\nfound a value that does not depend on the sample")
+                d.note(format!("expected [{width}] for every sample\nfound a value that does not depend on the sample"))
             } else {
-                d.note(format!("expected [1] for every sample\nfound {found}"))
+                d.note(format!("expected [{width}] for every sample\nfound {found}"))
             };
             d = if self.walk.graph.axes.is_ragged(node.axis) {
                 let axes = &self.walk.graph.axes;
@@ -100,7 +116,7 @@ impl<'a> Elaborator<'a> {
                 }
                 d.help(format!("reduce it: `sum(… over {axis})`"))
             } else {
-                d.help("end the network with `linear(…, 1)`")
+                d.help(format!("end the network with `linear(…, {width})`"))
             };
             self.report(d);
             return None;
@@ -117,6 +133,12 @@ impl<'a> Elaborator<'a> {
                     .note("the probability is `sigmoid(logit)`")
                     .help("end the network without an activation, such as with `linear(…, 1)`"),
             );
+        } else if parameter == "logits" && self.is_softmax(t.node) {
+            self.report(
+                Diagnostic::warning("W0605", "these logits are probabilities already", span, "from 0 to 1")
+                    .note("the probabilities are `softmax(logits)`")
+                    .help("leave the last `softmax` out"),
+            );
         } else if matches!(parameter, "std" | "rate") && of_any_sign(&self.walk.graph, t.node) {
             let help = match parameter {
                 "std" => "make it positive: `softplus(…) + 1e-3`",
@@ -126,12 +148,27 @@ impl<'a> Elaborator<'a> {
             let d = Diagnostic::warning("W0611", message, span, "the loss is not a number there");
             self.report(d.help(help));
         }
-        let node = if self.walk.graph.node(t.node).shape == Shape::scalar() {
+        let shape = Shape::vector(width);
+        let node = if self.walk.graph.node(t.node).shape == shape {
             t.node
         } else {
-            self.walk.graph.reshape(t.node, Shape::scalar(), span).expect("its width is 1")
+            self.walk.graph.reshape(t.node, shape, span).expect("its width is that of the shape")
         };
         Some(if parameter == "probability" { self.logit_of_probability(node, span) } else { node })
+    }
+
+    /// Whether a value is `exp(x)` divided by its sum.
+    fn is_softmax(&self, value: NodeId) -> bool {
+        let graph = &self.walk.graph;
+        let op = |id: NodeId| &graph.node(id).op;
+        match (op(value), graph.node(value).operands.as_slice()) {
+            (Op::Binary(BinaryOp::Divide), [above, below]) => {
+                *op(*above) == Op::Unary(UnaryOp::Exp)
+                    && *op(*below) == Op::SumValue
+                    && graph.node(*below).operands.as_slice() == [*above]
+            }
+            _ => false,
+        }
     }
 
     /// Where, on the way to a value over a sequence, one over the sequence first joins one that is

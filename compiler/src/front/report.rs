@@ -1,7 +1,6 @@
 //! `report`: what is measured.
 
 use super::condition::{SAMPLE_WEIGHT, buckets};
-use super::conform::TypeWord;
 use super::elaborator::Elaborator;
 use super::foreign;
 use super::load::listed;
@@ -11,7 +10,8 @@ use super::walk::Context;
 use din_grammar::ast::{self, ExprKind, MemberKind};
 use din_grammar::{Diagnostic, Span};
 use din_program::schema::{
-    FeatureKind, GroupBy, GroupWeight, Metric, MetricKind, MetricName, OutputPurpose, RankedMeasure, SliceBy, Slicing,
+    Distribution, FeatureKind, GroupBy, GroupWeight, Metric, MetricKind, MetricName, OutputPurpose, RankedMeasure,
+    SliceBy, Slicing,
 };
 
 impl<'a> Elaborator<'a> {
@@ -222,6 +222,7 @@ impl<'a> Elaborator<'a> {
             MetricName::Auc => MetricKind::Auc,
             MetricName::Gauc => MetricKind::Gauc { by: by?, weight },
             MetricName::LogLoss => MetricKind::LogLoss,
+            MetricName::Accuracy => MetricKind::Accuracy,
             MetricName::PrAuc => MetricKind::PrAuc,
             MetricName::NormalizedEntropy => MetricKind::NormalizedEntropy,
             MetricName::RelativeInformationGain => MetricKind::RelativeInformationGain,
@@ -296,9 +297,14 @@ impl<'a> Elaborator<'a> {
                     return Some(index);
                 }
                 let (expected, found) = (word.text(), self.describe(&value));
-                let measures = match word {
-                    TypeWord::NumericPrediction => "use `rmse`, `mae` and `xauc` for numbers and counts",
-                    _ => "for numbers and counts there are `rmse`, `mae` and `xauc`",
+                let measures = match self.predictions[index].distribution {
+                    Distribution::Bernoulli => "`rmse`, `mae` and `xauc` are for numbers and counts",
+                    Distribution::Normal | Distribution::Poisson | Distribution::Quantile { .. } => {
+                        "for numbers and counts there are `rmse`, `mae` and `xauc`"
+                    }
+                    Distribution::Categorical { .. } | Distribution::Ordinal { .. } => {
+                        "for labels of classes there are `accuracy` and `log_loss`"
+                    }
                 };
                 let message = format!("`{metric}` measures {expected}");
                 self.report(
@@ -422,6 +428,7 @@ fn metric_name(
         MetricKind::Gauc { weight: GroupWeight::Impressions, .. }
         | MetricKind::Auc
         | MetricKind::LogLoss
+        | MetricKind::Accuracy
         | MetricKind::PrAuc
         | MetricKind::NormalizedEntropy
         | MetricKind::RelativeInformationGain

@@ -51,12 +51,12 @@ impl<'a> Elaborator<'a> {
                 return Some(Tensor { node: self.label_node(index, span), fields: None });
             }
             ExprValue::Prediction { distribution, .. } => {
-                let [first, second, third] = DistributionName::of(distribution).fields() else {
-                    unreachable!("every prediction has three fields")
-                };
+                let fields = DistributionName::of(distribution).fields().iter().map(|field| format!("`.{field}`"));
+                let fields: Vec<String> = fields.collect();
+                let (last, others) = fields.split_last().expect("every prediction has a label");
                 self.report(
                     Diagnostic::error("E0307", "a prediction is not a number", span, "which of its values?")
-                        .help(format!("take `.{first}`, `.{second}` or `.{third}`")),
+                        .help(format!("take {} or {last}", others.join(", "))),
                 );
                 return None;
             }

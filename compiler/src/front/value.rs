@@ -251,7 +251,7 @@ pub(super) const LEAVE_OUT: &str = "leave it out for now";
 pub(super) const RESERVED: [Reserved; 11] = [
     reserve("negatives", "sampled negatives", "prepare them as rows or columns of the data"),
     reserve("evict", "eviction of rows", LEAVE_OUT),
-    reserve("accumulate", "gradient accumulation", "leave it out, or take a larger `batch`"),
+    reserve("accumulate", "gradient accumulation", "take a larger `batch`, or several ranks, which share one"),
     reserve("set", "set-valued features", "declare a list column in a `sequence`"),
     reserve("cross", "feature crosses", "prepare the cross as a column of the data"),
     reserve("bucket", "bucketised numbers", "prepare the buckets as a column of the data"),

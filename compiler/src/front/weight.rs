@@ -87,7 +87,7 @@ impl<'a> Elaborator<'a> {
         self.fresh(scope, &v.name);
         let shape = self.declared_shape(scope, v)?;
         let init = self.init(scope, v.init.as_ref(), &shape)?;
-        self.instance(v, shape, init, span, kind)
+        self.instance(&v.name.name, v.name.span, (shape, init), span, kind)
     }
 
     pub fn param(&mut self, scope: &mut NameScope<'a>, v: &'a ast::Variable, span: Span) {
@@ -107,17 +107,17 @@ impl<'a> Elaborator<'a> {
         }
     }
 
-    /// The parameter or state of this path: a new one, or in later calls of a layer the same one.
+    /// The parameter or state of this name below the current path, declared at `at`: a new one, or
+    /// in later calls of a layer the same one.
     pub fn instance(
         &mut self,
-        v: &'a ast::Variable,
-        shape: Shape,
-        init: Init,
+        name: &str,
+        at: Span,
+        (shape, init): (Shape, Init),
         span: Span,
         kind: VariableKind,
     ) -> Option<(usize, NodeId)> {
-        let name = self.full_name(&v.name.name);
-        let at = v.name.span;
+        let name = self.full_name(name);
         let frames: Rc<[CallFrame]> = self.walk.frames.iter().cloned().collect();
         if let Some(before) = self.walk.variables.get(&name).cloned() {
             // The outermost calls in which the two differ are reported.

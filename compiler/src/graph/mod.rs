@@ -200,7 +200,7 @@ pub enum Root {
     /// Mean loss of the global batch plus nothing else (regularizers join gradients); global,
     /// `[1]`.
     Loss(NodeId),
-    /// The value of prediction `index`, such as its logit; batch, `[1]`.
+    /// The root of prediction `index`, such as its logit; batch, a vector.
     Prediction { index: u32, node: NodeId },
     /// The value of output `index`; batch, a vector.
     Output { index: u32, node: NodeId },

@@ -427,8 +427,7 @@ fn root(g: &Graph, root: &Root, n: &Node) -> Rule {
     match root {
         Root::Named { .. } => Ok(()),
         Root::Loss(_) => typed(GLOBAL, &Shape::scalar()),
-        Root::Prediction { .. } => typed(BATCH, &Shape::scalar()),
-        Root::Output { .. } => typed(BATCH, &Shape::vector(n.width())),
+        Root::Prediction { .. } | Root::Output { .. } => typed(BATCH, &Shape::vector(n.width())),
         Root::State { state, .. } => {
             in_range("state", state.index(), g.states.len())?;
             typed(GLOBAL, &g.states[state.index()])

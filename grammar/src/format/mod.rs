@@ -160,6 +160,7 @@ impl Printer<'_> {
             | Rule::parameters
             | Rule::shape
             | Rule::category_size
+            | Rule::classes
             | Rule::tuple
             | Rule::keep
             | Rule::import_group => vec![self.bracketed(pair)],
@@ -311,7 +312,8 @@ impl Printer<'_> {
             | Rule::given_weight
             | Rule::expect => part.as_rule() == Rule::p_equals,
             Rule::predict => part.as_rule() == Rule::p_tilde,
-            Rule::label | Rule::key | Rule::setting_body => index == 1,
+            Rule::label => index == 1 && part.as_rule() != Rule::classes,
+            Rule::key | Rule::setting_body => index == 1,
             Rule::feature_body => last == Rule::p_colon || matches!(part.as_rule(), Rule::column | Rule::computed),
             Rule::embedding => part.as_rule() == Rule::p_lbrack || part.as_rule() == Rule::k_for,
             _ => false,
@@ -531,6 +533,7 @@ fn blank_between(within: Rule, last: &Pair<Rule>, next: Rule) -> bool {
             | Rule::call
             | Rule::field
             | Rule::category_size
+            | Rule::classes
             | Rule::import_group
     );
     let tight_after = matches!(last.as_rule(), Rule::p_dot | Rule::p_lparen | Rule::p_lbrack | Rule::minus);

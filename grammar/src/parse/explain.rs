@@ -483,7 +483,7 @@ fn phrase(rule: Rule, value: bool) -> Option<(u8, String)> {
         p_equals => mark(2, "="),
         p_least => mark(2, ">="),
         admission => words(1, "`when` or `top`"),
-        keep | category_size | tuple => mark(2, "("),
+        keep | category_size | classes | tuple => mark(2, "("),
         pooled | k_pooled => mark(2, "pooled by"),
         missing | missing_list => mark(2, "missing"),
         replacement => mark(2, "as"),

@@ -55,9 +55,11 @@ impl Builder<'_> {
             }
             Rule::label => {
                 let kind = self.ident(&children.need());
+                let classes = children.given(Rule::classes).map(Children::new).into_iter().flatten();
+                let classes = classes.map(|class| self.expression(class, 0)).collect();
                 let column = children.given(Rule::column).map(|column| self.column(column));
                 let missing = children.next().map(|value| self.expression(value, 0));
-                MemberKind::Label { name, kind, column, missing }
+                MemberKind::Label { name, kind, classes, column, missing }
             }
             Rule::key => {
                 let kind = self.ident(&children.need());

@@ -1,5 +1,6 @@
 //! Metrics: what is computed of the predictions of a whole data set.
 
+use super::Distribution;
 use serde::{Deserialize, Serialize};
 
 /// What weighs a group in GAUC.
@@ -39,6 +40,8 @@ pub enum MetricKind {
     },
     /// Mean of the negative log-likelihood, in nats.
     LogLoss,
+    /// Share of the samples whose label is the most probable class.
+    Accuracy,
     /// Average precision.
     PrAuc,
     /// Log loss over the entropy of the labels' mean.
@@ -85,6 +88,7 @@ impl MetricKind {
             Self::Auc => MetricName::Auc,
             Self::Gauc { .. } => MetricName::Gauc,
             Self::LogLoss => MetricName::LogLoss,
+            Self::Accuracy => MetricName::Accuracy,
             Self::PrAuc => MetricName::PrAuc,
             Self::NormalizedEntropy => MetricName::NormalizedEntropy,
             Self::RelativeInformationGain => MetricName::RelativeInformationGain,
@@ -107,6 +111,7 @@ impl MetricKind {
             Self::Gauc { by, .. } | Self::Ranked { by, .. } => Some(by),
             Self::Auc
             | Self::LogLoss
+            | Self::Accuracy
             | Self::PrAuc
             | Self::NormalizedEntropy
             | Self::RelativeInformationGain
@@ -133,6 +138,8 @@ pub enum MetricName {
     Gauc,
     /// `log_loss`
     LogLoss,
+    /// `accuracy`
+    Accuracy,
     /// `pr_auc`
     PrAuc,
     /// `normalized_entropy`
@@ -160,7 +167,8 @@ pub enum MetricName {
 /// Which of two values of a metric is the better one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
-    /// AUC, GAUC, XAUC, average precision, information gain, NDCG, hit rate and reciprocal rank.
+    /// AUC, GAUC, XAUC, accuracy, average precision, information gain, NDCG, hit rate and
+    /// reciprocal rank.
     HigherIsBetter,
     /// Log loss, normalized entropy, the Brier score, and the errors RMSE and MAE.
     LowerIsBetter,
@@ -171,10 +179,11 @@ pub enum Direction {
 
 impl MetricName {
     /// All metrics.
-    pub const ALL: [MetricName; 14] = [
+    pub const ALL: [MetricName; 15] = [
         Self::Auc,
         Self::Gauc,
         Self::LogLoss,
+        Self::Accuracy,
         Self::PrAuc,
         Self::NormalizedEntropy,
         Self::RelativeInformationGain,
@@ -194,6 +203,7 @@ impl MetricName {
             Self::Auc => "auc",
             Self::Gauc => "gauc",
             Self::LogLoss => "log_loss",
+            Self::Accuracy => "accuracy",
             Self::PrAuc => "pr_auc",
             Self::NormalizedEntropy => "normalized_entropy",
             Self::RelativeInformationGain => "rig",
@@ -213,13 +223,25 @@ impl MetricName {
         Self::ALL.into_iter().find(|name| name.text() == text)
     }
 
-    /// Whether it compares probabilities with a binary label; if not, numbers with numbers.
-    pub fn of_classes(self) -> bool {
+    /// Whether it measures predictions by the distribution.
+    pub fn measures(self, distribution: Distribution) -> bool {
+        match distribution {
+            Distribution::Bernoulli => !self.of_numbers(),
+            Distribution::Normal | Distribution::Poisson | Distribution::Quantile { .. } => self.of_numbers(),
+            Distribution::Categorical { .. } | Distribution::Ordinal { .. } => {
+                matches!(self, Self::LogLoss | Self::Accuracy)
+            }
+        }
+    }
+
+    /// Whether it compares numbers with numbers.
+    fn of_numbers(self) -> bool {
         match self {
-            Self::RootMeanSquaredError | Self::MeanAbsoluteError | Self::Xauc => false,
+            Self::RootMeanSquaredError | Self::MeanAbsoluteError | Self::Xauc => true,
             Self::Auc
             | Self::Gauc
             | Self::LogLoss
+            | Self::Accuracy
             | Self::PrAuc
             | Self::NormalizedEntropy
             | Self::RelativeInformationGain
@@ -227,7 +249,7 @@ impl MetricName {
             | Self::Brier
             | Self::Ndcg
             | Self::HitRate
-            | Self::ReciprocalRank => true,
+            | Self::ReciprocalRank => false,
         }
     }
 
@@ -238,6 +260,7 @@ impl MetricName {
             Self::Auc
             | Self::Gauc
             | Self::LogLoss
+            | Self::Accuracy
             | Self::PrAuc
             | Self::NormalizedEntropy
             | Self::RelativeInformationGain
@@ -254,6 +277,7 @@ impl MetricName {
         match self {
             Self::Auc
             | Self::Gauc
+            | Self::Accuracy
             | Self::PrAuc
             | Self::Xauc
             | Self::RelativeInformationGain

@@ -6,7 +6,8 @@ use super::error::{DataError, FaultKind, nearest};
 use super::passthrough::PassthroughColumn;
 use super::rule::{BoundRule, column_type};
 use super::{OpenOptions, ReadMode};
-use din_program::schema::{FeatureKind, FeatureSource, Keep, Key, KeyType, LabelKind, Schema};
+use din_program::schema::{FeatureKind, FeatureSource, Keep, Key, KeyType, Label, LabelKind, MissingLabel, Schema};
+use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -36,6 +37,8 @@ pub(crate) enum ColumnType {
         kind: LabelKind,
         missing: Option<f64>,
     },
+    /// The texts of a label's classes: [`RequiredColumn::classes`].
+    ClassTexts,
     IntegerKeys,
     StringKeys,
     /// The texts behind string ids, empty for nulls: the ids say what these are.
@@ -47,6 +50,41 @@ pub(crate) enum ColumnType {
 /// Integers up to this, 2^24, are exact in f32.
 pub(crate) const EXACT_INTEGERS: f32 = 16_777_216.0;
 
+/// The classes of a label by their texts.
+#[derive(Clone, Debug)]
+pub(crate) struct ClassTexts {
+    by_text: FxHashMap<String, u32>,
+    /// What messages expect.
+    pub expected: String,
+    /// The text that stands for "not known"; where there is one, nulls do, too.
+    missing: Option<String>,
+}
+
+impl ClassTexts {
+    fn new(label: &Label) -> Self {
+        let missing = match &label.missing {
+            None => None,
+            Some(MissingLabel::Text(text)) => Some(text.clone()),
+            Some(MissingLabel::Number(_)) => unreachable!("the program was checked: its classes are texts"),
+        };
+        let by_text = label.classes.iter().cloned().zip(0..).collect();
+        Self { by_text, expected: label.expected(), missing }
+    }
+
+    /// Whether a null stands for "not known".
+    pub fn may_be_missing(&self) -> bool {
+        self.missing.is_some()
+    }
+
+    /// Label and presence of a text; `None` if it is no class and does not stand for "not known".
+    pub fn value(&self, text: &str) -> Option<(f32, f32)> {
+        if self.missing.as_deref() == Some(text) {
+            return Some((0.0, 0.0));
+        }
+        self.by_text.get(text).map(|&class| (class as f32, 1.0))
+    }
+}
+
 /// One required column.
 #[derive(Clone, Debug)]
 pub(crate) struct RequiredColumn {
@@ -55,11 +93,26 @@ pub(crate) struct RequiredColumn {
     pub values: ColumnType,
     /// What becomes of each value; without it, they are the feature's.
     pub rule: Option<Arc<BoundRule>>,
+    /// Of [`ColumnType::ClassTexts`].
+    pub classes: Option<Arc<ClassTexts>>,
     /// A list, one entry an element of this sequence.
     pub sequence: Option<usize>,
     /// `feature ad.good_id`
     pub what: String,
     pub location: String,
+}
+
+/// Which values the column of a label holds.
+fn label_type(label: &Label) -> ColumnType {
+    if !label.classes.is_empty() {
+        return ColumnType::ClassTexts;
+    }
+    let missing = match label.missing {
+        None => None,
+        Some(MissingLabel::Number(missing)) => Some(missing),
+        Some(MissingLabel::Text(_)) => unreachable!("the program was checked: the label holds numbers"),
+    };
+    ColumnType::Label { kind: label.kind, missing }
 }
 
 /// The schema and the columns it wants: features, and what [`ReadMode`] says of labels and keys.
@@ -99,6 +152,7 @@ impl Binding {
                 column: column.clone(),
                 values,
                 rule,
+                classes: None,
                 sequence: feature.sequence.map(|s| s as usize),
                 what: format!("feature {}", feature.path()),
                 location: feature.location.clone(),
@@ -107,8 +161,9 @@ impl Binding {
         let labels = schema.labels.iter().enumerate().map(|(index, label)| RequiredColumn {
             target: BatchColumn::Label(index),
             column: label.column.clone(),
-            values: ColumnType::Label { kind: label.kind, missing: label.missing },
+            values: label_type(label),
             rule: None,
+            classes: (!label.classes.is_empty()).then(|| Arc::new(ClassTexts::new(label))),
             sequence: None,
             what: format!("label {}", label.name),
             location: label.location.clone(),
@@ -130,6 +185,7 @@ impl Binding {
                 KeyType::String => ColumnType::StringKeys,
             },
             rule: None,
+            classes: None,
             sequence: None,
             what: format!("key {}", key.name),
             location: key.location.clone(),
@@ -255,7 +311,9 @@ impl RequiredColumn {
             ColumnType::IntegerIds | ColumnType::FixedIds { .. } | ColumnType::IntegerKeys => {
                 ("integers".into(), "integers".into())
             }
-            ColumnType::StringIds | ColumnType::StringKeys | ColumnType::Texts => ("strings".into(), "strings".into()),
+            ColumnType::StringIds | ColumnType::StringKeys | ColumnType::Texts | ColumnType::ClassTexts => {
+                ("strings".into(), "strings".into())
+            }
             ColumnType::Numbers { width: 1 } => ("numbers".into(), "numbers".into()),
             ColumnType::Numbers { width } => (format!("lists of {width} numbers"), format!("lists of {width} numbers")),
             ColumnType::Label { kind: LabelKind::Binary, .. } => {
@@ -281,11 +339,15 @@ impl RequiredColumn {
             (ColumnType::IntegerKeys, _) if found_strings => "declare the key `string`",
             (ColumnType::StringIds | ColumnType::Texts, _) => "declare the feature `category` if the ids are integers",
             (ColumnType::StringKeys, _) => "declare the key `int64` if it holds integers",
+            (ColumnType::ClassTexts, _) => "declare the label `class(n)` if its classes are the numbers from 0",
             (ColumnType::IntegerIds | ColumnType::FixedIds { .. } | ColumnType::IntegerKeys, _) => {
                 "cast the column to int64"
             }
             (ColumnType::Numbers { .. }, _) => "cast the column to a number type",
             (ColumnType::Label { kind: LabelKind::Binary, .. }, _) => "write the label as 0 and 1",
+            (ColumnType::Label { kind: LabelKind::Class { .. }, .. }, _) if found_strings => {
+                "declare the texts of the classes: `class(\"photo\", \"video\")`"
+            }
             (ColumnType::Label { .. }, _) => "cast the column to a number type",
             (ColumnType::Lists, _) => "the fields of a `sequence` are list columns",
         };
@@ -299,7 +361,7 @@ impl RequiredColumn {
 
     pub fn null(&self, file: &Path) -> DataError {
         let help = match (self.values, self.sequence) {
-            (ColumnType::Label { .. }, _) => {
+            (ColumnType::Label { .. } | ColumnType::ClassTexts, _) => {
                 "drop the row, or declare the label with `missing` and a value that stands for it"
             }
             (_, Some(_)) => {
@@ -327,15 +389,28 @@ impl RequiredColumn {
         };
         let expected = match (self.values, self.sequence) {
             (ColumnType::Label { kind, .. }, _) => kind.expected(),
-            (_, Some(_)) => "a list of values",
-            (_, None) => "a value",
+            (ColumnType::ClassTexts, _) => self.class_texts().expected.clone(),
+            (_, Some(_)) => "a list of values".into(),
+            (_, None) => "a value".into(),
         };
         self.fault(FaultKind::Null, file, expected, "null").help(help)
+    }
+
+    /// The classes of a column of [`ColumnType::ClassTexts`].
+    pub fn class_texts(&self) -> &ClassTexts {
+        self.classes.as_ref().expect("a column of class texts has its classes")
+    }
+
+    /// A text that is none of the label's classes.
+    pub fn not_a_class(&self, file: &Path, found: &str) -> DataError {
+        self.fault(FaultKind::BadLabel, file, self.class_texts().expected.clone(), format!("{found:?}"))
+            .help(format!("add it to the classes, or if it stands for \"not known\", declare `missing {found:?}`"))
     }
 
     /// A label of a kind that is a text.
     pub fn text_label(&self, file: &Path, kind: LabelKind, found: impl Into<String>) -> DataError {
         let help = match kind {
+            LabelKind::Class { .. } => "declare the texts of the classes: `class(\"photo\", \"video\")`",
             LabelKind::Binary => "write the label as 0 and 1",
             LabelKind::Number | LabelKind::Count | LabelKind::Weight => "write the label as a number",
         };
@@ -351,8 +426,11 @@ impl RequiredColumn {
                 error.help("drop the row, or declare the label with `missing` and write that value")
             }
             LabelKind::Number => error.help("f32 does not hold the number: use a larger unit"),
+            LabelKind::Class { size } if found == f64::from(size) => {
+                error.help("classes are counted from 0: subtract 1 before training, or declare one class more")
+            }
             LabelKind::Count if found > 0.0 => error.help("if it need not be a count, declare the label `number`"),
-            LabelKind::Count | LabelKind::Weight => error.help(format!(
+            LabelKind::Count | LabelKind::Weight | LabelKind::Class { .. } => error.help(format!(
                 "if {found} stands for \"not known\", declare `missing {found}`; otherwise correct the value"
             )),
         }

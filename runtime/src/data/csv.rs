@@ -227,6 +227,7 @@ impl CsvBlockReader {
                 | ColumnType::StringIds
                 | ColumnType::FixedIds { .. }
                 | ColumnType::Label { .. }
+                | ColumnType::ClassTexts
                 | ColumnType::IntegerKeys
                 | ColumnType::StringKeys
                 | ColumnType::Texts

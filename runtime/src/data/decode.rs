@@ -55,6 +55,8 @@ enum Bad {
     Width(usize, usize, usize),
     /// Bytes that are not UTF-8.
     Text(usize, Vec<u8>),
+    /// None of the label's classes.
+    Class(usize, String),
     /// By the column's rule.
     Refused(usize, Refused),
     /// A type that binding let through although no arm reads it.
@@ -262,7 +264,9 @@ pub(crate) fn accepts(required: &RequiredColumn, kind: &DataType) -> bool {
     match required.values {
         ColumnType::IntegerIds | ColumnType::IntegerKeys => item.is_integer(),
         // Text is read as bytes: that it is UTF-8 is checked here and not by the library.
-        ColumnType::StringIds | ColumnType::StringKeys | ColumnType::Texts => *item == DataType::Binary,
+        ColumnType::StringIds | ColumnType::StringKeys | ColumnType::Texts | ColumnType::ClassTexts => {
+            *item == DataType::Binary
+        }
         ColumnType::FixedIds { .. } => item.is_integer() || *item == DataType::Boolean,
         ColumnType::Label { .. } => number(item) || *item == DataType::Boolean,
         ColumnType::Numbers { width: 1 } => number(item),
@@ -310,6 +314,7 @@ fn located(bad: Bad, required: &RequiredColumn, file: &Path, row: impl Fn(usize)
         Bad::NotFinite(i, found) => (i, required.not_finite(file, found)),
         Bad::Width(i, width, found) => (i, required.wrong_width(file, width, found)),
         Bad::Text(i, found) => (i, not_text(required, file, &found)),
+        Bad::Class(i, found) => (i, required.not_a_class(file, &found)),
         Bad::Refused(i, refused) => (i, required.refused(file, refused)),
         Bad::Type => return required.wrong_type(file, "another type than the file's schema says", false, false),
     };
@@ -387,6 +392,9 @@ fn leaf(
         // Arrow counts no nulls in such an array: there is nothing else in it.
         return spans.iter().find(|(begin, end)| begin < end).map_or(Ok(()), |&(begin, _)| Err(Bad::Null(begin)));
     }
+    if let (ColumnType::ClassTexts, BatchColumn::Label(l)) = (required.values, required.target) {
+        return ruled::classes(array, spans, required.class_texts(), &mut out.labels[l], &mut out.present[l]);
+    }
     if !matches!(required.values, ColumnType::Label { missing: Some(_), .. }) {
         refuse_nulls(array, spans)?;
     }
@@ -413,6 +421,7 @@ fn leaf(
             KeyColumn::Int64(_) => unreachable!("the batch was made for the schema of the binding"),
         },
         (ColumnType::Texts, _) => unreachable!("texts are those of keys"),
+        (ColumnType::ClassTexts, _) => unreachable!("texts of classes are those of labels"),
         (ColumnType::Lists, _) => unreachable!("whether lists are missing is seen without their values"),
         (
             ColumnType::IntegerIds | ColumnType::StringIds | ColumnType::FixedIds { .. } | ColumnType::Numbers { .. },

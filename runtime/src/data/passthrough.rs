@@ -212,7 +212,7 @@ impl Observed {
     /// The type that holds all values of a column required so.
     pub fn kind(self, required: &RequiredColumn) -> TextKind {
         match required.values {
-            ColumnType::StringKeys => return TextKind::Text,
+            ColumnType::StringKeys | ColumnType::ClassTexts => return TextKind::Text,
             // Whatever else the texts are is a fault of its row.
             ColumnType::IntegerKeys if self.large && !self.negative => return TextKind::UInt64,
             ColumnType::IntegerKeys => return TextKind::Int64,

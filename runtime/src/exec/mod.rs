@@ -100,7 +100,7 @@ pub trait Executor: fmt::Debug {
         inputs: &StepInputs<'_>,
     ) -> Result<Option<f32>, ExecError>;
 
-    /// Values of prediction `index` from the last [`Executor::infer`], one per sample.
+    /// Root of prediction `index` from the last [`Executor::infer`], sample by sample.
     fn predicted(&self, index: usize) -> &[f32];
 
     /// Values of output `index` from the last [`Executor::infer`], sample by sample.

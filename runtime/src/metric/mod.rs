@@ -7,13 +7,17 @@
 //! reason, never a number. On several ranks, each of which has consecutive rows, the values are
 //! those of one rank that has them all.
 //!
-//! - `auc`, `pointwise`, `ranked`, `numeric`: the formulas; `weighted`: with sample weights.
+//! The logarithm of a probability of one of several classes is rounded to f32, as logits are.
+//!
+//! - `auc`, `pointwise`, `classes`, `ranked`, `numeric`: the formulas; `weighted`: with sample
+//!   weights.
 //! - `labels`: what they compare with.
 //! - `report`: what is collected, and the values.
 //! - `slices`: values on parts of the rows.
 //! - `ranks`: several ranks.
 
 mod auc;
+pub(crate) mod classes;
 mod labels;
 mod numeric;
 mod pointwise;

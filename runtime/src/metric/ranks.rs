@@ -286,6 +286,7 @@ fn value(metric: &Metric, words: &[u32; VALUE_WORDS], slices: Vec<Slices>) -> Me
             Detail::Ranked { groups: counts[0], skipped_groups: counts[1], skipped_rows: counts[2] }
         }
         MetricKind::LogLoss
+        | MetricKind::Accuracy
         | MetricKind::NormalizedEntropy
         | MetricKind::RelativeInformationGain
         | MetricKind::Calibration

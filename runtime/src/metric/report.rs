@@ -1,14 +1,15 @@
 //! Accumulates predictions of an evaluation set and computes the metrics that a program reports.
 
 use super::auc::{Area, GroupedArea, Undefined, auc, gauc, pr_auc};
+use super::classes::{accuracy, class_log_loss};
 use super::labels::Labels;
 use super::numeric::{mae, rmse, xauc};
 use super::pointwise::{brier, calibration, log_loss, normalized_entropy};
 use super::ranked::{RankedValue, ranked};
 use super::slices::{Slice, SliceContext, SliceValues, Slices, push_keys};
 use super::weighted::{
-    weighted_auc, weighted_brier, weighted_calibration, weighted_gauc, weighted_log_loss, weighted_mae,
-    weighted_normalized_entropy, weighted_pr_auc, weighted_rmse, weighted_xauc,
+    weighted_accuracy, weighted_auc, weighted_brier, weighted_calibration, weighted_class_log_loss, weighted_gauc,
+    weighted_log_loss, weighted_mae, weighted_normalized_entropy, weighted_pr_auc, weighted_rmse, weighted_xauc,
 };
 use crate::batch::Batch;
 use crate::comm::LongOperation;
@@ -73,7 +74,7 @@ impl fmt::Display for MetricValue {
     }
 }
 
-/// Predictions, labels and groups of one evaluation set: 5 bytes per prediction of a class and row,
+/// Predictions, labels and groups of one evaluation set: 5 bytes per prediction of classes and row,
 /// 8 per prediction of a number and row, 8 per grouping and row.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -114,7 +115,8 @@ struct Population {
 /// Of one population, its rows.
 #[derive(Clone, Debug)]
 pub(super) struct Collected {
-    /// What the distribution's root is: logits of a class, predicted numbers.
+    /// Logits of a binary label, predicted numbers, or of a label of several classes the logarithm
+    /// of its probability.
     pub predicted: Vec<f32>,
     pub labels: Labels,
     /// How much each row counts, where that is not 1.
@@ -137,6 +139,16 @@ impl Collected {
             labels: self.labels.subset(rows),
             weights: self.weights.as_ref().map(|weights| rows.iter().map(|&i| weights[i]).collect()),
             groups: groups.collect(),
+        }
+    }
+
+    /// Of each row, whether the most probable class is the label; a binary label is 1 where its
+    /// probability is above one half.
+    fn hits(&self) -> Vec<bool> {
+        match &self.labels {
+            Labels::Hits(hits) => hits.clone(),
+            Labels::Classes(classes) => self.predicted.iter().zip(classes).map(|(&z, &c)| (z > 0.0) == c).collect(),
+            Labels::Numbers(_) => unreachable!("a program's metrics fit their predictions"),
         }
     }
 
@@ -163,7 +175,12 @@ impl Collected {
                     ranked(measure, k, keys(by), predicted, labels.classes());
                 (value, Detail::Ranked { groups, skipped_groups, skipped_rows })
             }
-            MetricKind::LogLoss => mean(log_loss(predicted, labels.classes())),
+            MetricKind::LogLoss => mean(match labels {
+                Labels::Hits(_) => class_log_loss(predicted),
+                Labels::Classes(classes) => log_loss(predicted, classes),
+                Labels::Numbers(_) => unreachable!("a program's metrics fit their predictions"),
+            }),
+            MetricKind::Accuracy => mean(accuracy(predicted, self.hits().into_iter())),
             MetricKind::NormalizedEntropy => mean(normalized_entropy(predicted, labels.classes())),
             MetricKind::RelativeInformationGain => {
                 mean(normalized_entropy(predicted, labels.classes()).map(|entropy| 1.0 - entropy))
@@ -190,7 +207,12 @@ impl Collected {
                 (value, Detail::Gauc { groups, skipped_groups, skipped_rows })
             }
             MetricKind::Ranked { .. } => unreachable!("the program was checked: these metrics take no weights"),
-            MetricKind::LogLoss => mean(weighted_log_loss(predicted, labels.classes(), weights)),
+            MetricKind::LogLoss => mean(match labels {
+                Labels::Hits(_) => weighted_class_log_loss(predicted, weights),
+                Labels::Classes(classes) => weighted_log_loss(predicted, classes, weights),
+                Labels::Numbers(_) => unreachable!("a program's metrics fit their predictions"),
+            }),
+            MetricKind::Accuracy => mean(weighted_accuracy(predicted, &self.hits(), weights)),
             MetricKind::NormalizedEntropy => mean(weighted_normalized_entropy(predicted, labels.classes(), weights)),
             MetricKind::RelativeInformationGain => {
                 mean(weighted_normalized_entropy(predicted, labels.classes(), weights).map(|entropy| 1.0 - entropy))
@@ -298,8 +320,8 @@ impl Metrics {
             let condition = population.condition.map(|index| outputs[index as usize]);
             let known = |i: &usize| present[*i] != 0.0 && condition.is_none_or(|condition| condition[*i] != 0.0);
             let rows = 0..batch.rows;
-            target.predicted.extend(rows.clone().filter(known).map(|i| predicted.as_ref()[i]));
-            target.labels.extend(rows.clone().filter(known).map(|i| labels[i]));
+            let known_rows = rows.clone().filter(known);
+            target.labels.extend(labels, predicted.as_ref(), known_rows, &mut target.predicted);
             if let (Some(weights), Some(index)) = (&mut target.weights, population.sample_weight) {
                 weights.extend(rows.clone().filter(known).map(|i| outputs[index as usize][i]));
             }

@@ -36,6 +36,16 @@ fn mean<L: Copy>(
     Ok(counted.map(|((&p, &label), &weight)| f64::from(weight) * of(p, label)).sum::<f64>() / total)
 }
 
+/// The weight of the hits over that of all rows.
+pub(super) fn weighted_accuracy(predicted: &[f32], hits: &[bool], weights: &[f32]) -> Result<f64, Undefined> {
+    mean(predicted, hits, weights, |_, hit| f64::from(u8::from(hit)))
+}
+
+/// The weighted mean of minus the logarithm of the probability of the label.
+pub(super) fn weighted_class_log_loss(log_probabilities: &[f32], weights: &[f32]) -> Result<f64, Undefined> {
+    mean(log_probabilities, log_probabilities, weights, |_, p| -f64::from(p))
+}
+
 /// One sample of a curve; ordered by score, then label, then weight. Weights are not negative, so
 /// that their bits have their order.
 type Item = (u32, bool, u32);

@@ -1,5 +1,5 @@
 //! Prediction: one row of output for each row of data, in its order: the key columns, the labels
-//! that the data have, both as they are, and one column for each prediction, which its distribution
+//! that the data have, both as they are, and the columns of each prediction, which its distribution
 //! names: `<label>_probability`, `<label>_mean`, …; on request also `<label>_logit`, and the
 //! outputs of the spec. Written as a whole or not at all. Several ranks write a folder of parts.
 //!
@@ -15,13 +15,14 @@ use crate::Error;
 use crate::batch::Batch;
 use crate::comm::Communicator;
 use crate::data::{Dataset, OpenOptions, ReadMode, RowDivision};
+use crate::metric::classes::{most_probable, probabilities};
 use crate::session::{DataPass, InferenceOptions, Inferred, OnSignal, PassEvent, Session, infer_all};
 use crate::statistics::Statistics;
-use arrow_array::{Array, ArrayRef, FixedSizeListArray, Float32Array, RecordBatch};
+use arrow_array::{Array, ArrayRef, FixedSizeListArray, Float32Array, Int64Array, RecordBatch, StringArray};
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 use arrow_select::concat::concat;
 use din_program::Program;
-use din_program::schema::{Distribution, Output, OutputPurpose, Prediction};
+use din_program::schema::{Distribution, Label, Output, OutputPurpose, Prediction, PredictionColumn};
 use parts::PartsFolder;
 use share::RowExchange;
 use std::fmt;
@@ -57,7 +58,7 @@ pub enum ColumnContents {
     Key,
     Label,
     /// What is predicted, by its distribution.
-    Prediction(Distribution),
+    Prediction(Distribution, PredictionColumn),
     Logit,
     /// An output of the spec, so many floats wide.
     Output(u32),
@@ -68,12 +69,21 @@ impl fmt::Display for ColumnContents {
         f.write_str(match self {
             Self::Key => "key",
             Self::Label => "label, as in the data",
-            Self::Prediction(Distribution::Bernoulli) => "probability that the label is 1, f32",
-            Self::Prediction(Distribution::Normal) => "mean of the label, f32",
-            Self::Prediction(Distribution::Poisson) => "mean count, f32",
-            Self::Prediction(Distribution::Quantile { level }) => {
-                return write!(f, "{level} quantile of the label, f32");
-            }
+            Self::Prediction(distribution, column) => match (column, distribution) {
+                (PredictionColumn::Probability, _) => "probability that the label is 1, f32",
+                (PredictionColumn::MeanClass, _) => "mean of the number of the class, f32",
+                (PredictionColumn::ClassNumber | PredictionColumn::ClassText, _) => "most probable class",
+                (PredictionColumn::ClassProbability(_), _) => "probability of the class, f32",
+                (PredictionColumn::Root, Distribution::Normal) => "mean of the label, f32",
+                (PredictionColumn::Root, Distribution::Poisson) => "mean count, f32",
+                (PredictionColumn::Root, Distribution::Quantile { level }) => {
+                    return write!(f, "{level} quantile of the label, f32");
+                }
+                (
+                    PredictionColumn::Root,
+                    Distribution::Bernoulli | Distribution::Categorical { .. } | Distribution::Ordinal { .. },
+                ) => unreachable!("their roots are no columns"),
+            },
             Self::Logit => "logit, f32",
             Self::Output(width) => return write!(f, "output of {width} f32"),
         })
@@ -200,10 +210,12 @@ fn columns(program: &Program, options: &OutputOptions) -> Vec<OutputColumn> {
         origin: format!("the {what} of {}", p.name),
         contents,
     };
-    let predictions = program
-        .predictions
-        .iter()
-        .map(|p| predicted(p, p.distribution.column(), ColumnContents::Prediction(p.distribution)));
+    let predictions = program.predictions.iter().flat_map(|p| {
+        let columns = p.distribution.columns(&program.schema.labels[p.label as usize]);
+        columns
+            .into_iter()
+            .map(move |(column, what)| predicted(p, &what, ColumnContents::Prediction(p.distribution, column)))
+    });
     let mut columns: Vec<OutputColumn> = keys.chain(labels).chain(predictions).collect();
     if options.logits {
         columns.extend(logit_predictions(program).map(|(_, p)| predicted(p, "logit", ColumnContents::Logit)));
@@ -227,7 +239,9 @@ fn schema(data: &Dataset, columns: &[OutputColumn]) -> SchemaRef {
     let mut fields: Vec<Field> = data.passthrough().collect();
     fields.extend(columns.iter().filter_map(|column| {
         let kind = match column.contents {
-            ColumnContents::Prediction(_) | ColumnContents::Logit => DataType::Float32,
+            ColumnContents::Prediction(_, PredictionColumn::ClassText) => DataType::Utf8,
+            ColumnContents::Prediction(_, PredictionColumn::ClassNumber) => DataType::Int64,
+            ColumnContents::Prediction(..) | ColumnContents::Logit => DataType::Float32,
             ColumnContents::Output(width) => vectors(width),
             ColumnContents::Key | ColumnContents::Label => return None,
         };
@@ -270,17 +284,8 @@ fn arrays(
         let parts: Vec<&dyn Array> = parts.iter().map(|part| &**part).collect();
         arrays.push(concat(&parts)?);
     }
-    for (prediction, values) in program.predictions.iter().zip(&values.predicted) {
-        arrays.push(Arc::new(match prediction.distribution {
-            Distribution::Bernoulli => {
-                // In f64, so that a rare probability keeps its digits.
-                let probability = values.iter().map(|&z| (1.0 / (1.0 + (-f64::from(z)).exp())) as f32);
-                Float32Array::from_iter_values(probability)
-            }
-            Distribution::Normal | Distribution::Poisson | Distribution::Quantile { .. } => {
-                Float32Array::from(values.to_vec())
-            }
-        }));
+    for (prediction, roots) in program.predictions.iter().zip(&values.predicted) {
+        arrays.extend(prediction_arrays(prediction, &program.schema.labels[prediction.label as usize], roots));
     }
     if options.logits {
         let logits = logit_predictions(program).map(|(k, _)| Float32Array::from(values.predicted[k].to_vec()));
@@ -294,4 +299,42 @@ fn arrays(
         }
     }
     Ok(arrays)
+}
+
+/// The columns of a prediction whose roots are these, one vector per row.
+fn prediction_arrays(prediction: &Prediction, label: &Label, roots: &[f32]) -> Vec<ArrayRef> {
+    let rows = || roots.chunks(prediction.distribution.width());
+    // By row, then by class. In f64, so that a rare probability keeps its digits.
+    let probabilities: Vec<f64> = match prediction.distribution {
+        Distribution::Categorical { .. } | Distribution::Ordinal { .. } => rows().flat_map(probabilities).collect(),
+        Distribution::Bernoulli | Distribution::Normal | Distribution::Poisson | Distribution::Quantile { .. } => {
+            Vec::new()
+        }
+    };
+    let by_row = || probabilities.chunks(prediction.distribution.width());
+    let array = |(column, _): (PredictionColumn, String)| -> ArrayRef {
+        match column {
+            PredictionColumn::Probability => {
+                let probability = roots.iter().map(|&z| (1.0 / (1.0 + (-f64::from(z)).exp())) as f32);
+                Arc::new(Float32Array::from_iter_values(probability))
+            }
+            PredictionColumn::Root => Arc::new(Float32Array::from(roots.to_vec())),
+            PredictionColumn::ClassNumber => {
+                Arc::new(Int64Array::from_iter_values(rows().map(|logits| most_probable(logits) as i64)))
+            }
+            PredictionColumn::ClassText => {
+                let classes = rows().map(|logits| &label.classes[most_probable(logits)]);
+                Arc::new(StringArray::from_iter_values(classes))
+            }
+            PredictionColumn::ClassProbability(class) => {
+                let of_class = by_row().map(|probabilities| probabilities[class as usize] as f32);
+                Arc::new(Float32Array::from_iter_values(of_class))
+            }
+            PredictionColumn::MeanClass => {
+                let mean = |row: &[f64]| row.iter().zip(0u32..).map(|(p, class)| p * f64::from(class)).sum::<f64>();
+                Arc::new(Float32Array::from_iter_values(by_row().map(|row| mean(row) as f32)))
+            }
+        }
+    };
+    prediction.distribution.columns(label).into_iter().map(array).collect()
 }

@@ -58,7 +58,7 @@ pub(crate) struct InferenceOptions {
 
 /// What was computed of a batch; nothing of one without rows.
 pub(crate) struct Inferred<'a> {
-    /// By prediction: a value per sample.
+    /// By prediction: its root, sample by sample.
     pub predicted: Vec<&'a [f32]>,
     /// By output: a vector per sample, one after the other.
     pub outputs: Vec<&'a [f32]>,

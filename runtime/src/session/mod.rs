@@ -488,7 +488,7 @@ impl Session {
         Ok(())
     }
 
-    /// Values of prediction `index` from the last [`Session::infer`], one per sample.
+    /// Root of prediction `index` from the last [`Session::infer`], sample by sample.
     pub fn predicted(&self, index: usize) -> &[f32] {
         self.executor.predicted(index)
     }

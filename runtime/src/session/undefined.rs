@@ -15,13 +15,13 @@ use din_program::schema::{Distribution, FeatureKind, Prediction};
 /// # Errors
 /// There is one; or the data cannot be read again to find its location.
 pub(crate) fn refuse(session: &mut Session, data: &Dataset, batch: &Batch, first_row: u64) -> Result<()> {
-    let Some((prediction, row)) = first(session, |distribution, value| !distribution.holds(value)) else {
+    let Some(UndefinedValue { prediction, row, value }) = first(session, |of, value| !of.holds(value)) else {
         return Ok(());
     };
     let program = session.program().clone();
     let location = location(data, first_row + row as u64)?;
     let name = &program.predictions[prediction].name;
-    let found = if session.predicted(prediction)[row].is_nan() { "not a number" } else { "infinite" };
+    let found = if value.is_nan() { "not a number" } else { "infinite" };
     let error = Error::input(format!("{location}: the prediction of `{name}` is {found}"));
     Err(error.help(match session.model()?.diverged_weight() {
         Some((tensor, weight)) => of_weights(&tensor, weight),
@@ -29,14 +29,23 @@ pub(crate) fn refuse(session: &mut Session, data: &Dataset, batch: &Batch, first
     }))
 }
 
-/// Prediction and row of the first value of the last inference that is not as it should be.
-pub(crate) fn first(session: &Session, wrong: impl Fn(Distribution, f32) -> bool) -> Option<(usize, usize)> {
+/// A value of a prediction's root that has no meaning.
+pub(crate) struct UndefinedValue {
+    /// Index of the prediction.
+    pub prediction: usize,
+    pub row: usize,
+    pub value: f32,
+}
+
+/// The first value of the last inference that is not as it should be.
+pub(crate) fn first(session: &Session, wrong: impl Fn(Distribution, f32) -> bool) -> Option<UndefinedValue> {
     let predictions = session.program().predictions.iter().enumerate();
     let found = predictions.filter_map(|(prediction, Prediction { distribution, .. })| {
-        let row = session.predicted(prediction).iter().position(|&value| wrong(*distribution, value))?;
-        Some((prediction, row))
+        let values = session.predicted(prediction);
+        let at = values.iter().position(|&value| wrong(*distribution, value))?;
+        Some(UndefinedValue { prediction, row: at / distribution.width(), value: values[at] })
     });
-    found.min_by_key(|&(_, row)| row)
+    found.min_by_key(|found| found.row)
 }
 
 /// `refund.parquet: row 7`, of a row counted over all files.

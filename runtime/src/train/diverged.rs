@@ -4,7 +4,8 @@ use super::{Event, TrainingRun, reading};
 use crate::batch::Batch;
 use crate::comm::{Channel, share_outcomes};
 use crate::data::Order;
-use crate::session::{DataPass, PassEvent, PassPosition, undefined};
+use crate::session::undefined::{self, UndefinedValue};
+use crate::session::{DataPass, PassEvent, PassPosition};
 use crate::signal;
 use crate::{Error, Result};
 use din_program::schema::Prediction;
@@ -62,10 +63,10 @@ fn search(run: &mut TrainingRun, became: &str, observe: &mut dyn FnMut(Event)) -
         }
         run.session.infer_together(batch.as_ref())?;
         if let Some(batch) = batch {
-            if let Some((prediction, row)) = undefined::first(&run.session, |_, value| !value.is_finite()) {
+            let undefined = undefined::first(&run.session, |_, value| !value.is_finite());
+            if let Some(UndefinedValue { prediction, row, value }) = undefined {
                 let Prediction { name, distribution, .. } = &run.program.predictions[prediction];
                 let what = distribution.root();
-                let value = run.session.predicted(prediction)[row];
                 found = Err(match undefined::location(&run.train, place.first_row + row as u64) {
                     Ok(location) => {
                         let message = format!("{location}: {became}: the {what} of `{name}` is {value} for this row");

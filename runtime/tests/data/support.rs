@@ -3,7 +3,7 @@
 use arrow_array::types::Int64Type;
 use arrow_array::{ArrayRef, Int64Array, ListArray, RecordBatch, StringArray};
 use din_program::schema::{
-    Feature, FeatureKind, FeatureSource, Keep, Key, KeyType, Label, LabelKind, Schema, Sequence,
+    Feature, FeatureKind, FeatureSource, Keep, Key, KeyType, Label, LabelKind, MissingLabel, Schema, Sequence,
 };
 use din_runtime::batch::{Batch, KeyColumn};
 use din_runtime::data::{DataError, Dataset, Order, ReadMode, StreamError, StreamOptions};
@@ -29,7 +29,9 @@ pub fn feature(name: &str, kind: FeatureKind, sequence: Option<u32>) -> Feature 
 }
 
 pub fn label(name: &str, missing: Option<f64>) -> Label {
-    Label { name: name.into(), column: name.into(), kind: LabelKind::Binary, missing, location: "m.din:8:5".into() }
+    let missing = missing.map(MissingLabel::Number);
+    let (name, column, location) = (name.to_string(), name.to_string(), "m.din:8:5".to_string());
+    Label { name, column, kind: LabelKind::Binary, classes: Vec::new(), missing, location }
 }
 
 pub fn key(name: &str, kind: KeyType) -> Key {

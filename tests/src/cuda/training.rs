@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::{Device, Failure, Shim, Trainer};
+use crate::batches;
 use crate::random_graph::Random;
 use din_compiler::CompileOptions;
 use din_compiler::codegen::cuda::{self, CodegenOptions};
@@ -80,7 +81,8 @@ pub fn samples(model: &CheckedModel, r: &mut Random, batch: usize, most: usize) 
             samples.rows.insert((t as u32, f), rows);
         }
     }
-    samples.labels = model.schema.labels.iter().map(|_| (0..batch).map(|_| r.below(2) as f64).collect()).collect();
+    let labels = model.schema.labels.iter().map(|label| batches::values(label.kind));
+    samples.labels = labels.map(|values| (0..batch).map(|_| r.below(values) as f64).collect()).collect();
     samples.offsets = offsets;
     samples.requests = requests;
     samples

@@ -5,7 +5,9 @@
 #![allow(clippy::unwrap_used)]
 
 mod backend;
+mod class_losses;
 mod clipping;
+mod dropout;
 mod fixture;
 mod interactions;
 mod interpreter;

@@ -82,7 +82,7 @@ fn losses_add_up_and_missing_labels_do_not_count() {
     let m = checked.model.unwrap();
     let present = m.train.inputs.iter().filter(|i| matches!(i.kind, InputKind::Present { label: 1 })).count();
     assert_eq!(present, 1);
-    assert_eq!(m.schema.labels[1].missing, Some(-1.0));
+    assert_eq!(m.schema.labels[1].missing, Some(din_program::schema::MissingLabel::Number(-1.0)));
     // The term of `bought` alone is 0 where it is missing: the sum of both terms is what is
     // averaged.
     let masks = nodes(&m.train, |op| *op == Op::Select);

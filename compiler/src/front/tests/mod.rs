@@ -190,7 +190,7 @@ fn the_reference_names_every_word_that_the_checker_knows() {
     known.extend(table::OPTIONS.map(|word| ("option of tables", word)));
     known.extend(distribution::DistributionName::ALL.map(|(word, _)| ("distribution", word)));
     known.extend(conform::TypeWord::ALL.map(|(word, _)| ("type", word)));
-    known.extend(LabelKind::ALL.map(|(word, _)| ("kind of label", word)));
+    known.extend(LabelKind::words().map(|word| ("kind of label", word)));
     known.extend(computed::FUNCTIONS.map(|word| ("function of a column", word)));
     known.extend(MetricName::ALL.map(|metric| ("metric", metric.text())));
     assert!(known.len() > 80, "{} words", known.len());

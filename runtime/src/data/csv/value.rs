@@ -118,6 +118,7 @@ fn raw_value<'a>(required: &RequiredColumn, path: &Path, text: &'a [u8]) -> Resu
         ColumnType::StringIds => Ok(RawValue::Text(text)),
         ColumnType::Numbers { .. } => Ok(RawValue::Number(text.parse().map_err(|_| found("a number"))?)),
         ColumnType::Label { .. }
+        | ColumnType::ClassTexts
         | ColumnType::IntegerKeys
         | ColumnType::StringKeys
         | ColumnType::Texts
@@ -137,7 +138,18 @@ pub(super) fn value(required: &RequiredColumn, path: &Path, text: &[u8], out: &m
         out.dense[f].push(1.0);
         return Ok(());
     }
-    let nulls = matches!(required.values, ColumnType::Label { missing: Some(_), .. } | ColumnType::Texts);
+    let nulls = match required.values {
+        ColumnType::Label { missing, .. } => missing.is_some(),
+        ColumnType::ClassTexts => required.class_texts().may_be_missing(),
+        ColumnType::Texts => true,
+        ColumnType::IntegerIds
+        | ColumnType::StringIds
+        | ColumnType::FixedIds { .. }
+        | ColumnType::Numbers { .. }
+        | ColumnType::IntegerKeys
+        | ColumnType::StringKeys
+        | ColumnType::Lists => false,
+    };
     if text.is_empty() && !nulls {
         return Err(required.null(path));
     }
@@ -186,6 +198,14 @@ pub(super) fn value(required: &RequiredColumn, path: &Path, text: &[u8], out: &m
             out.labels[l].push(label);
             out.present[l].push(known);
         }
+        (ColumnType::ClassTexts, BatchColumn::Label(l)) => {
+            let (label, known) = match string()? {
+                "" => (0.0, 0.0),
+                class => required.class_texts().value(class).ok_or_else(|| required.not_a_class(path, class))?,
+            };
+            out.labels[l].push(label);
+            out.present[l].push(known);
+        }
         (ColumnType::IntegerKeys, BatchColumn::Key(k)) => {
             // Also what only fits without a sign, as the unsigned columns of Parquet.
             let key = string()?;
@@ -212,7 +232,7 @@ pub(super) fn value(required: &RequiredColumn, path: &Path, text: &[u8], out: &m
             | ColumnType::Lists,
             BatchColumn::Label(_) | BatchColumn::Key(_),
         )
-        | (ColumnType::Label { .. }, BatchColumn::Feature(_) | BatchColumn::Key(_))
+        | (ColumnType::Label { .. } | ColumnType::ClassTexts, BatchColumn::Feature(_) | BatchColumn::Key(_))
         | (
             ColumnType::IntegerKeys | ColumnType::StringKeys | ColumnType::Texts,
             BatchColumn::Feature(_) | BatchColumn::Label(_),

@@ -2,8 +2,8 @@
 
 use super::{Bad, Spans, list, plain};
 use crate::batch::Batch;
-use crate::data::bind::{BatchColumn, ColumnType, RequiredColumn};
-use crate::data::rule::{BoundRule, RawValue, Refused};
+use crate::data::bind::{BatchColumn, ClassTexts, ColumnType, RequiredColumn};
+use crate::data::rule::{BoundRule, RawValue};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
     ArrowPrimitiveType, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type,
@@ -27,12 +27,35 @@ pub(super) fn ruled(
     {
         return vectors(rule, array, spans, width, ids, numbers);
     }
-    each_value(array, spans, |value| rule.append(value, ids, numbers))
+    each_value(array, spans, |i, value| rule.append(value, ids, numbers).map_err(|refused| Bad::Refused(i, refused)))
+}
+
+/// Appends the classes whose texts the spans hold, and which of them are known.
+pub(super) fn classes(
+    array: &ArrayRef,
+    spans: Spans,
+    classes: &ClassTexts,
+    labels: &mut Vec<f32>,
+    present: &mut Vec<f32>,
+) -> Result<(), Bad> {
+    each_value(array, spans, |i, value| {
+        let (label, known) = match value {
+            RawValue::Text(text) => classes.value(text).ok_or_else(|| Bad::Class(i, text.to_string()))?,
+            RawValue::Null if classes.may_be_missing() => (0.0, 0.0),
+            RawValue::Null => return Err(Bad::Null(i)),
+            RawValue::Integer(_) | RawValue::Number(_) => {
+                unreachable!("the type of a column is checked before its values are read")
+            }
+        };
+        labels.push(label);
+        present.push(known);
+        Ok(())
+    })
 }
 
 /// Appends the texts of the spans, empty ones for nulls.
 pub(super) fn texts(array: &ArrayRef, spans: Spans, texts: &mut Vec<String>) -> Result<(), Bad> {
-    each_value(array, spans, |value| {
+    each_value(array, spans, |_, value| {
         texts.push(match value {
             RawValue::Text(text) => text.to_string(),
             RawValue::Null => String::new(),
@@ -76,21 +99,23 @@ fn vectors(
         if span.1 - span.0 != width {
             return Err(Bad::Width(i, width, span.1 - span.0));
         }
-        each_value(&values, &[span], |value| rule.append(value, ids, numbers)).map_err(|bad| match bad {
-            Bad::Refused(_, refused) => Bad::Refused(i, refused),
-            other => other,
+        each_value(&values, &[span], |_, value| {
+            rule.append(value, ids, numbers).map_err(|refused| Bad::Refused(i, refused))
         })?;
         rule.mark_vector(width, numbers);
     }
     Ok(())
 }
 
-/// Calls `f` with the values of the spans, in order.
-fn each_value(array: &ArrayRef, spans: Spans, mut f: impl FnMut(RawValue) -> Result<(), Refused>) -> Result<(), Bad> {
+/// Calls `give` with the values of the spans and their indices, in order.
+fn each_value(
+    array: &ArrayRef,
+    spans: Spans,
+    mut give: impl FnMut(usize, RawValue) -> Result<(), Bad>,
+) -> Result<(), Bad> {
     let mut elements = spans.iter().flat_map(|&(begin, end)| begin..end);
     let nulls = array.nulls().filter(|nulls| nulls.null_count() > 0);
     let is_null = |i: usize| nulls.is_some_and(|nulls| nulls.is_null(i));
-    let mut give = |i: usize, value: RawValue| f(value).map_err(|refused| Bad::Refused(i, refused));
     if *array.data_type() == DataType::Null {
         return elements.try_for_each(|i| give(i, RawValue::Null));
     }

@@ -186,7 +186,9 @@ fn help(required: &RequiredColumn, base: &DataType, leaf: &Type, depth: usize) -
     let column = &required.column;
     let list = if depth > 0 { "[]" } else { "" };
     let (sql, pandas) = match required.values {
-        ColumnType::StringIds | ColumnType::StringKeys | ColumnType::Texts => ("VARCHAR", "str"),
+        ColumnType::StringIds | ColumnType::StringKeys | ColumnType::Texts | ColumnType::ClassTexts => {
+            ("VARCHAR", "str")
+        }
         ColumnType::Numbers { .. } => ("DOUBLE", "float64"),
         ColumnType::Label { kind: LabelKind::Number | LabelKind::Weight, .. } => ("DOUBLE", "float64"),
         ColumnType::IntegerIds | ColumnType::FixedIds { .. } | ColumnType::IntegerKeys | ColumnType::Label { .. } => {
@@ -199,7 +201,10 @@ fn help(required: &RequiredColumn, base: &DataType, leaf: &Type, depth: usize) -
         let cast = format!("cast the column: `CAST({column} AS {sql}{list})` in SQL");
         if depth > 0 { cast } else { format!("{cast}, `.astype(\"{pandas}\")` in pandas") }
     };
-    let text = matches!(required.values, ColumnType::StringIds | ColumnType::StringKeys | ColumnType::Texts);
+    let text = matches!(
+        required.values,
+        ColumnType::StringIds | ColumnType::StringKeys | ColumnType::Texts | ColumnType::ClassTexts
+    );
     Some(match base {
         DataType::Null => "the file gives the column no type: fill in values, or name another with `from`".into(),
         DataType::List(_) if depth == lists(required) && depth > 0 => {
@@ -219,7 +224,7 @@ fn help(required: &RequiredColumn, base: &DataType, leaf: &Type, depth: usize) -
         | DataType::Time32(_)
         | DataType::Time64(_)
         | DataType::Interval(_) => match required.values {
-            ColumnType::StringIds | ColumnType::StringKeys | ColumnType::Texts => cast(),
+            ColumnType::StringIds | ColumnType::StringKeys | ColumnType::Texts | ColumnType::ClassTexts => cast(),
             ColumnType::Numbers { .. } => {
                 "write a small number, such as the days since a fixed date: numbers are 32-bit floats".into()
             }

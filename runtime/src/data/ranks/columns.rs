@@ -308,6 +308,7 @@ mod tests {
                 name: "l".into(),
                 column: "l".into(),
                 kind: LabelKind::Binary,
+                classes: Vec::new(),
                 missing: None,
                 location: "m.din:8:5".into(),
             }],

@@ -43,7 +43,7 @@ pub(super) fn encode(binding: &Binding, batch: &Batch, words: &mut Vec<u32>) {
     for (label, values) in schema.labels.iter().zip(&batch.labels) {
         match label.kind {
             LabelKind::Binary => push_flags(values, words),
-            LabelKind::Number | LabelKind::Count | LabelKind::Weight => {
+            LabelKind::Number | LabelKind::Count | LabelKind::Weight | LabelKind::Class { .. } => {
                 words.extend_from_slice(floats_as_words(values))
             }
         }
@@ -103,7 +103,7 @@ pub(super) fn decode(binding: &Binding, words: &[u32], batch: &mut Batch) {
     for (label, values) in schema.labels.iter().zip(&mut batch.labels) {
         match label.kind {
             LabelKind::Binary => flags(&mut message, values),
-            LabelKind::Number | LabelKind::Count | LabelKind::Weight => {
+            LabelKind::Number | LabelKind::Count | LabelKind::Weight | LabelKind::Class { .. } => {
                 values.extend_from_slice(words_as_floats(message.take(batch.rows)));
             }
         }

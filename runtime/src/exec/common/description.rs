@@ -3,9 +3,9 @@
 
 use super::CheckError;
 use din_program::schema::{
-    Boundaries, ColumnValues, Combination, DataStatistic, DataStatisticKind, Distribution, Feature, FeatureKind,
-    FeatureSource, GroupBy, KeyType, LARGEST_GAP, Made, Metric, MetricKind, OutputPurpose, Replacement, SliceBy, Step,
-    TableKind,
+    Boundaries, ColumnValues, Combination, DataStatistic, DataStatisticKind, Feature, FeatureKind, FeatureSource,
+    GroupBy, KeyType, LARGEST_GAP, LabelKind, Made, Metric, MetricKind, MissingLabel, OutputPurpose, Replacement,
+    SliceBy, Step, TableKind,
 };
 use din_program::{Program, SlotScope};
 
@@ -73,6 +73,28 @@ pub fn check_description(program: &Program) -> Result<(), CheckError> {
             }
         }
     }
+    for label in &schema.labels {
+        let of_texts = match label.kind {
+            LabelKind::Class { size } if !(2..=LabelKind::MAX_CLASSES).contains(&size) => {
+                return Err(error(&label.location, format!("a label of {size} classes")));
+            }
+            LabelKind::Class { size } if label.classes.len() == size as usize => true,
+            LabelKind::Class { .. } | LabelKind::Binary | LabelKind::Number | LabelKind::Count | LabelKind::Weight => {
+                if !label.classes.is_empty() {
+                    return Err(error(&label.location, format!("{} texts of its classes", label.classes.len())));
+                }
+                false
+            }
+        };
+        let fits = match &label.missing {
+            None => true,
+            Some(MissingLabel::Number(_)) => !of_texts,
+            Some(MissingLabel::Text(_)) => of_texts,
+        };
+        if !fits {
+            return Err(error(&label.location, "its missing value is of another type".into()));
+        }
+    }
     for prediction in &program.predictions {
         within("", "label", prediction.label, schema.labels.len())?;
         let label = &schema.labels[prediction.label as usize];
@@ -90,8 +112,8 @@ pub fn check_description(program: &Program) -> Result<(), CheckError> {
     };
     for metric in &program.metrics {
         within("", "prediction", metric.prediction, program.predictions.len())?;
-        let of_classes = program.predictions[metric.prediction as usize].distribution == Distribution::Bernoulli;
-        if metric.kind.name().of_classes() != of_classes {
+        let distribution = program.predictions[metric.prediction as usize].distribution;
+        if !metric.kind.name().measures(distribution) {
             return Err(error("", format!("metric {} does not fit its prediction", metric.name)));
         }
         if let Some(condition) = metric.condition {

@@ -504,8 +504,8 @@ impl Validator<'_> {
         match root {
             ScheduleRoot::Loss(id) => self.result(*id, GLOBAL, 1),
             ScheduleRoot::Prediction { index, buffer } => {
-                ensure((*index as usize) < p.predictions.len(), || format!("prediction {index}"))?;
-                self.result(*buffer, BATCH, 1)
+                let found = p.predictions.get(*index as usize).ok_or_else(|| format!("prediction {index}"))?;
+                self.result(*buffer, BATCH, found.distribution.width())
             }
             ScheduleRoot::Output { index, buffer } => {
                 let found = p.outputs.get(*index as usize).ok_or_else(|| format!("output {index}"))?;

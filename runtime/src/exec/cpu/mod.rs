@@ -226,7 +226,7 @@ impl CpuExecutor {
         self.isa
     }
 
-    /// Values of prediction `index` from the last [`CpuExecutor::infer`], one per sample.
+    /// Root of prediction `index` from the last [`CpuExecutor::infer`], sample by sample.
     pub fn predicted(&self, index: usize) -> &[f32] {
         self.prediction(self.inferred, index)
     }

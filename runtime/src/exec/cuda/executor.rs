@@ -255,7 +255,7 @@ impl<D: Driver> CudaExecutor<D> {
         Ok(())
     }
 
-    /// Values of prediction `index` from the last [`CudaExecutor::infer`], one per sample.
+    /// Root of prediction `index` from the last [`CudaExecutor::infer`], sample by sample.
     pub fn predicted(&self, index: usize) -> &[f32] {
         self.predicted.get(index).map_or(&[], Vec::as_slice)
     }

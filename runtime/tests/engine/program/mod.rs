@@ -278,6 +278,7 @@ pub fn program() -> Program {
                 name: "click".into(),
                 column: "click".into(),
                 kind: LabelKind::Binary,
+                classes: Vec::new(),
                 missing: None,
                 location: location(),
             }],

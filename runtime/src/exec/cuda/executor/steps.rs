@@ -278,7 +278,10 @@ impl<D: Driver> CudaExecutor<D> {
         let (slots, bases) = self.run_schedule(INFER, &program, &mut tables, inputs)?;
         for root in &program.infer.roots {
             let (into, buffer, width) = match root {
-                ScheduleRoot::Prediction { index, buffer } => (&mut self.predicted[*index as usize], buffer, 1),
+                ScheduleRoot::Prediction { index, buffer } => {
+                    let width = program.predictions[*index as usize].distribution.width();
+                    (&mut self.predicted[*index as usize], buffer, width)
+                }
                 ScheduleRoot::Output { index, buffer } => {
                     let width = program.outputs[*index as usize].width as usize;
                     (&mut self.outputs[*index as usize], buffer, width)
