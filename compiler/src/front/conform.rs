@@ -3,7 +3,7 @@
 use super::distribution::DistributionName;
 use super::elaborator::Elaborator;
 use super::scope::{NameScope, NamedAxis, Referent, SizeBinding};
-use super::value::{ExprValue, Tensor, fields_text};
+use super::value::{ExprValue, Tensor, fields_text, number_text};
 use din_grammar::ast::{self, ExprKind};
 use din_grammar::{Diagnostic, Span};
 
@@ -96,6 +96,43 @@ impl TypeWord {
             TypeWord::Key => false,
         };
         right || matches!(value, ExprValue::Poison)
+    }
+
+    /// A value of the type, where one can be named.
+    pub fn example(self) -> Option<&'static str> {
+        Some(match self {
+            TypeWord::Int => "8",
+            TypeWord::Number | TypeWord::NonNegative | TypeWord::Positive | TypeWord::Fraction => "0.1",
+            TypeWord::List => "[64, 32]",
+            TypeWord::Bool => "true",
+            TypeWord::Function => "relu",
+            TypeWord::Text => "\"name\"",
+            TypeWord::Prediction | TypeWord::PredictionBy(_) | TypeWord::NumericPrediction | TypeWord::Key => {
+                return None;
+            }
+        })
+    }
+
+    /// How to write a value of the type instead of this one.
+    fn instead_of(self, value: &ExprValue<'_>) -> Option<String> {
+        Some(match (self, value) {
+            (TypeWord::List, ExprValue::Number(n)) => format!("write the list `[{}]`", number_text(*n)),
+            (TypeWord::Function, ExprValue::Text(text)) => format!("write the function itself, without quotes: `{text}`"),
+            (TypeWord::Function, ExprValue::Tensor(_)) => "give the function itself, such as `relu`, not a call of it".into(),
+            (TypeWord::Fraction, ExprValue::Number(n)) if *n > 1.0 && *n < 100.0 => {
+                format!("a share of {0} in a hundred is `{1}`", number_text(*n), number_text(*n / 100.0))
+            }
+            (TypeWord::Int, ExprValue::Tensor(_)) => {
+                "sizes are known before data are read: write a number such as `8`, or `size(x)`".into()
+            }
+            (TypeWord::Int, ExprValue::Number(n)) => format!("write a whole number, such as `{}`", number_text(n.round())),
+            (_, ExprValue::Tensor(_)) if self.is_number() => {
+                "write a number that is known before data are read, such as `0.1`, or a `hyper`".into()
+            }
+            (_, ExprValue::Label { .. }) => return None,
+            (word, _) if word.is_prediction() => "name a label that is predicted, such as `click`".into(),
+            (word, _) => format!("write, for example, `{}`", word.example()?),
+        })
     }
 
     /// What a value of the type is called in messages.
@@ -330,7 +367,12 @@ impl<'a> Elaborator<'a> {
         if shape.len() != dimensions.len() {
             let d =
                 Diagnostic::error("E0302", format!("`{name}` of `{function}` has the wrong rank"), at, found.clone());
-            self.report(d.note(format!("expected {} sizes\nfound {found}", dimensions.len())));
+            self.report(d.note(format!("expected {} sizes\nfound {found}", dimensions.len())).help(
+                match dimensions.len() {
+                    1 => "a vector is needed: `embed(…)`, or `x @ w` of a matrix `w`",
+                    _ => "a matrix is a weight of its own: `param w: [k, n]`",
+                },
+            ));
             return false;
         }
         for (dimension, &size) in dimensions.iter().zip(&shape) {
@@ -368,6 +410,9 @@ impl<'a> Elaborator<'a> {
                 if let Some((span, text)) = origin {
                     d = d.label(*span, format!("{text}: {wanted}"));
                 }
+                d.help = (dimensions.len() == 1).then(|| {
+                    format!("a layer gives it another size, `linear(x, {wanted})`; or make what it comes from as wide")
+                });
                 self.report(d);
                 return false;
             }
@@ -393,11 +438,11 @@ impl<'a> Elaborator<'a> {
             return self.not_predicted(index, at);
         }
         let (expected, found) = (word.text(), self.describe(&value));
-        self.fault(
-            Diagnostic::error("E0307", format!("`{name}` of `{function}` must be {expected}"), at, found.clone())
-                .label(asked, "asked for here")
-                .note(format!("expected {expected}\nfound {found}")),
-        )
+        let mut d = Diagnostic::error("E0307", format!("`{name}` of `{function}` must be {expected}"), at, found.clone())
+            .label(asked, "asked for here")
+            .note(format!("expected {expected}\nfound {found}"));
+        d.help = word.instead_of(&value);
+        self.fault(d)
     }
 
     pub fn conform_result(

@@ -235,6 +235,15 @@ impl<'a> Elaborator<'a> {
         }
     }
 
+    /// What the entries that a value varies over are called in the body at hand.
+    pub fn axis_here(&self, axis: AxisId) -> String {
+        let axes = &self.walk.graph.axes;
+        let entries = axes.second_of_pairs(axis).unwrap_or(axis);
+        let same = |own: AxisId| own == entries || axes.on_samples(own) == axes.on_samples(entries);
+        let named = self.walk.frames.last().and_then(|frame| frame.axes.iter().find(|(own, _)| same(*own)));
+        named.map_or_else(|| axes.axis(entries).name.clone(), |(_, name)| name.clone())
+    }
+
     /// What a value is, for messages.
     pub fn describe(&self, value: &ExprValue<'a>) -> String {
         match value {
@@ -357,10 +366,12 @@ impl<'a> Elaborator<'a> {
             return ExprValue::Poison;
         }
         let mut d = Diagnostic::error("E0204", format!("unknown name `{name}`"), span, "not in scope");
-        let mut known: Vec<&str> = scope.blocks.iter().flatten().map(|b| b.name).collect();
-        known.extend(scope.dimensions.iter().map(|d| d.name));
+        let mut own: Vec<&str> = scope.blocks.iter().flatten().map(|b| b.name).collect();
+        own.extend(scope.dimensions.iter().map(|d| d.name));
+        let mut known = own.clone();
         known.extend(self.modules[scope.module].names.keys().map(String::as_str));
         known.extend(Builtin::all().map(|b| b.0));
+        own.sort_unstable();
         known.sort_unstable();
         d.help = if let (Context::Update(_), Some(now)) = (self.walk.context, renamed(name)) {
             Some(format!("write `{now}`, as `{name}` is called now"))
@@ -368,16 +379,94 @@ impl<'a> Elaborator<'a> {
             Some(format!("add `use {module}.{name}`"))
         } else if let Some(path) = self.path_of_field(name) {
             Some(format!("did you mean `{path}`?"))
+        } else if let Some(later) = self.defined_below(scope, name, span) {
+            d = d.label(later, "defined here, below");
+            Some(format!("move the line that defines `{name}` above this one"))
+        } else if scope.axis(name).is_some() {
+            Some(format!("`{name}` is an axis, not a value: it stands after `over`, and in `length({name})`"))
+        } else if let Some(help) = foreign::name(name) {
+            // A word of another library may yet be a slip in a name of the file's own.
+            Some(match nearest(name, own.iter().copied()) {
+                Some(near) => format!("{help}; or did you mean `{near}`?"),
+                None => help.to_owned(),
+            })
         } else if let Some(near) = nearest(name, known.iter().copied()) {
             Some(format!("did you mean `{near}`?"))
-        } else if let Some(help) = foreign::name(name) {
-            Some(help.to_owned())
         } else {
             // `ReLU`, `Adam`
             let lower = name.to_ascii_lowercase();
-            library_home(&lower).map(|module| format!("did you mean `{lower}`, of `{module}`?"))
+            match library_home(&lower) {
+                Some(module) => Some(format!("did you mean `{lower}`, of `{module}`?")),
+                // A slip in a name that is not imported.
+                None => nearest(name, library_names().iter().map(String::as_str))
+                    .and_then(|near| library_home(near).map(|module| (near, module)))
+                    .map(|(near, module)| format!("did you mean `{near}`, of `{module}`?")),
+            }
         };
         self.fault(d)
+    }
+
+    /// Where a model gives the name to a value below the place at which it is read.
+    fn defined_below(&self, scope: &NameScope<'a>, name: &str, span: Span) -> Option<Span> {
+        if !self.walk.frames.is_empty() {
+            return None;
+        }
+        let items = &self.modules[scope.module].file.items;
+        let members = items.iter().filter_map(|item| match item {
+            ast::Item::Model(model) => Some(&model.members),
+            ast::Item::Function(_)
+            | ast::Item::Optimizer(_)
+            | ast::Item::Regularizer(_)
+            | ast::Item::Metric(_)
+            | ast::Item::Schema(_)
+            | ast::Item::Test(_) => None,
+        });
+        let names = members.flatten().flat_map(|member| match &member.kind {
+            ast::MemberKind::Let(l) => l.names.iter().collect(),
+            ast::MemberKind::Layer(l) => vec![&l.name],
+            ast::MemberKind::Output { name, .. } => vec![name],
+            ast::MemberKind::Features { .. }
+            | ast::MemberKind::Sequence { .. }
+            | ast::MemberKind::Label { .. }
+            | ast::MemberKind::Key { .. }
+            | ast::MemberKind::Common { .. }
+            | ast::MemberKind::Embedding(_)
+            | ast::MemberKind::Hyper { .. }
+            | ast::MemberKind::Predict { .. }
+            | ast::MemberKind::Train(_)
+            | ast::MemberKind::Report { .. }
+            | ast::MemberKind::Assert { .. } => Vec::new(),
+        });
+        names.filter(|own| own.name == name && own.span.start > span.end).map(|own| own.span).next()
+    }
+
+    /// What a name behind a module of another library stands for here: `torch.relu`.
+    pub fn foreign_member(&mut self, scope: &NameScope<'a>, e: &'a ast::Expr) -> Option<ExprValue<'a>> {
+        let ast::ExprKind::Field { base, name } = &e.kind else { return None };
+        let mut root = &**base;
+        while let ast::ExprKind::Field { base, .. } = &root.kind {
+            root = base;
+        }
+        let ast::ExprKind::Name(module) = &root.kind else { return None };
+        if !foreign::is_namespace(module) || self.has_meaning(scope, module) {
+            return None;
+        }
+        let word = name.name.as_str();
+        let lower = word.to_ascii_lowercase();
+        let of = |word: &str| library_home(word).map(|home| format!("write `{word}`, with `use {home}.{word}` above"));
+        let help = if let Some(help) = of(word) {
+            help
+        } else if Builtin::by_name(word).is_some() {
+            format!("write `{word}`: functions of the language need no module")
+        } else if let Some(help) = foreign::name(word) {
+            help.to_owned()
+        } else if let Some(help) = of(&lower) {
+            help
+        } else {
+            foreign::name(module).unwrap_or("names stand alone: `use std.layer.linear`, then `linear(x, 8)`").to_owned()
+        };
+        let d = Diagnostic::error("E0204", format!("unknown name `{module}`"), root.span, "not in scope");
+        Some(self.fault(d.help(help)))
     }
 
     /// Whether the name stands for something here, or would if it were imported or built.
@@ -447,6 +536,16 @@ fn renamed(name: &str) -> Option<&'static str> {
         "touches" => Some("updates"),
         _ => None,
     }
+}
+
+/// What the library defines.
+fn library_names() -> Vec<String> {
+    let heads = ["\nfn ", "\noptimizer ", "\nregularizer ", "\nmetric "];
+    let defined = |(_, text): &(&'static str, &'static str)| -> Vec<String> {
+        let after = heads.iter().flat_map(|head| text.split(head).skip(1));
+        after.filter_map(|rest| rest.split('(').next()).map(str::to_owned).collect()
+    };
+    super::load::LIBRARY.iter().flat_map(defined).collect()
 }
 
 /// The library module that defines `name`.

@@ -12,7 +12,7 @@
 //! | `field`, `computed` | fields of groups; functions of columns |
 //! | `elaborator`, `scope`, `walk`, `value` | resolution, reporting, limits; names in scope; the graph and the path; values |
 //! | `expr`, `compile_time`, `tensor`, `block` | expressions, arithmetic of numbers and of tensors, statements |
-//! | `call`, `conform` | calls; types of parameters and results |
+//! | `call`, `arguments`, `conform` | calls; the order of arguments; types of parameters and results |
 //! | `builtin`, `embed`, `ids` | functions of the language; vectors of features; ids without a table |
 //! | `weight` | weights and states by path name |
 //! | `predict`, `distribution`, `probability`, `output` | predictions; what the loss can read of them; logits of probabilities; outputs |
@@ -29,6 +29,7 @@
 //! depth and work are bounded; the same text gives the same model.
 #![warn(missing_docs)]
 
+mod arguments;
 mod assertion;
 mod block;
 mod builtin;

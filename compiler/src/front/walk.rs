@@ -16,7 +16,7 @@
 //! calls of one `layer`.
 
 use super::distribution::PredictedValue;
-use crate::graph::{Graph, InputId, NodeId, StateId};
+use crate::graph::{AxisId, Graph, InputId, NodeId, StateId};
 use din_grammar::{Span, ast};
 use rustc_hash::FxHashMap;
 use std::rc::Rc;
@@ -36,6 +36,8 @@ pub(super) enum Context {
 pub(super) struct CallFrame {
     pub name: String,
     pub call: Span,
+    /// What the function's types call the axes of its arguments.
+    pub axes: Vec<(AxisId, String)>,
 }
 
 /// The layers whose calls enclose a parameter: the path of each and which call of it.
