@@ -239,7 +239,7 @@ impl<'a> Elaborator<'a> {
         if let ExprValue::Number(n) = condition {
             let chosen = if n == 0.0 { "the third" } else { "the second" };
             let [x, y, z] = [at, a.1, b.1].map(|span| self.on_one_line(span));
-            let d = Diagnostic::warning("W0612", "this `select` always chooses the same", at, "a number");
+            let d = Diagnostic::warning("W0615", "this `select` always chooses the same", at, "a number");
             let d = d.label(if n == 0.0 { b.1 } else { a.1 }, "always this one");
             self.report(d.note(format!("it chooses {chosen} argument for every sample")).help(format!(
                 "the condition stands first: `select({z}, {x}, {y})`; what is known before data are read is chosen by `if`"

@@ -19,7 +19,7 @@
 //! | `train`, `report`, `condition`, `assertion`, `rule`, `update` | loss, settings; metrics and their conditions; assertions; optimizers and regularizers |
 //! | `usage`, `names` | what is unused |
 //! | `untrained` | what no gradient reaches |
-//! | `lint` | what is hardly ever meant |
+//! | `lint`, `sign` | what is hardly ever meant; signs of values |
 //! | `library` | files without a model |
 //! | `schema` | columns that several models share |
 //! | `test` | `test` blocks |
@@ -66,6 +66,7 @@ mod rule;
 mod schedule;
 mod schema;
 mod scope;
+mod sign;
 mod table;
 mod tensor;
 mod test;
