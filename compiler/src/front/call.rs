@@ -142,7 +142,7 @@ impl<'a> Elaborator<'a> {
         ExprValue::Function(Rc::new(Callee::Partial(PartialApplication { callee, arguments })))
     }
 
-    fn unknown_argument(&mut self, function: &'a ast::Function, name: &ast::Ident) -> ExprValue<'a> {
+    pub(super) fn unknown_argument(&mut self, function: &'a ast::Function, name: &ast::Ident) -> ExprValue<'a> {
         let known: Vec<&str> = function.parameters.iter().map(|p| p.name.name.as_str()).collect();
         let mut d = Diagnostic::error(
             "E0208",
@@ -276,6 +276,9 @@ impl<'a> Elaborator<'a> {
         let Some(arguments) = self.arrange(&function.name, &function.parameters, given, span) else {
             return ExprValue::Poison;
         };
+        // Called from a file, not by the library itself.
+        let library = self.sources.get(span.file).is_some_and(|f| f.name.starts_with("std."));
+        let of_schedules = self.modules[module].name == "std.schedule" && !library;
         let mut scope = NameScope::new(module, Some(&function.name.name));
         for (parameter, given) in function.parameters.iter().zip(arguments) {
             let (value, at) = match given {
@@ -286,6 +289,9 @@ impl<'a> Elaborator<'a> {
                 }
             };
             let value = self.conform(&mut scope, &function.name.name, parameter, value, at);
+            if of_schedules {
+                self.steps_ascend(&function.name.name, &value, at);
+            }
             // `fn f(x: [n], n: int)`: the number must be the size.
             let size = scope.dimensions.iter().find(|d| d.name == parameter.name.name).and_then(|d| d.size);
             if let (Some(size), ExprValue::Number(n)) = (size, &value)
@@ -304,6 +310,7 @@ impl<'a> Elaborator<'a> {
         let name = if self.walk.named { None } else { Some(function.name.name.clone()) };
         let named = scope.axes.iter().filter_map(|named| Some((named.axis?, named.name.to_owned())));
         let axes = named.collect();
+        self.instantiated.insert(function.name.span);
         self.walk.frames.push(CallFrame { name: function.name.name.clone(), call: span, axes });
         let value = self.under(name, false, |me| {
             let value = me.block(&mut scope, &function.body);
@@ -312,6 +319,9 @@ impl<'a> Elaborator<'a> {
         });
         let value = self.conform_result(&mut scope, function, value);
         self.walk.frames.pop();
+        if of_schedules {
+            self.doubtful_schedule(&function.name.name, &value, span);
+        }
         value
     }
 

@@ -119,7 +119,7 @@ impl TypeWord {
             (TypeWord::List, ExprValue::Number(n)) => format!("write the list `[{}]`", number_text(*n)),
             (TypeWord::Function, ExprValue::Text(text)) => format!("write the function itself, without quotes: `{text}`"),
             (TypeWord::Function, ExprValue::Tensor(_)) => "give the function itself, such as `relu`, not a call of it".into(),
-            (TypeWord::Fraction, ExprValue::Number(n)) if *n > 1.0 && *n < 100.0 => {
+            (TypeWord::Fraction, ExprValue::Number(n)) if *n >= 10.0 && *n < 100.0 => {
                 format!("a share of {0} in a hundred is `{1}`", number_text(*n), number_text(*n / 100.0))
             }
             (TypeWord::Int, ExprValue::Tensor(_)) => {

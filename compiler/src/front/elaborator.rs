@@ -55,6 +55,8 @@ pub(super) struct Elaborator<'a> {
     pub schema_extent: SchemaExtent,
     /// The model's schema is not there, which is reported: nothing more can be said of the model.
     pub broken_schema: bool,
+    /// The functions whose bodies were elaborated, by the place of their names.
+    pub instantiated: FxHashSet<Span>,
     /// Names of groups that are not there and were reported: other uses of them say nothing new.
     unknown_groups: FxHashSet<String>,
     depth: usize,
@@ -85,6 +87,7 @@ impl<'a> Elaborator<'a> {
             in_schema: false,
             schema_extent: SchemaExtent::default(),
             broken_schema: false,
+            instantiated: FxHashSet::default(),
             unknown_groups: FxHashSet::default(),
             depth: 0,
             steps: 0,
@@ -121,7 +124,8 @@ impl<'a> Elaborator<'a> {
         }
         // The library has no faults of its own: several reports about one call of it are one fault
         // of that call.
-        let in_library = self.sources.get(first.span.file).is_some_and(|f| f.name.starts_with("std."));
+        let library = |span: Span| self.sources.get(span.file).is_some_and(|f| f.name.starts_with("std."));
+        let in_library = library(first.span);
         if let Some(outer) = frames.first()
             && in_library
             && !self.reported.insert((diagnostic.code, outer.call, String::new()))
@@ -133,6 +137,14 @@ impl<'a> Elaborator<'a> {
             Some((_, inner)) if self.sampling => inner,
             Some(_) | None => frames,
         };
+        // A fault inside the library stands at the file's own call.
+        if in_library
+            && let Some(called) = frames.iter().rfind(|frame| !library(frame.call))
+            && diagnostic.labels.iter().all(|l| l.span != called.call)
+        {
+            let text = format!("in this call of `{}`", called.name);
+            diagnostic.labels.insert(0, din_grammar::LabelledSpan { span: called.call, text });
+        }
         if let Some(outer) = frames.first()
             && diagnostic.labels.iter().all(|l| l.span != outer.call)
         {

@@ -9,8 +9,11 @@ pub(super) fn name(name: &str) -> Option<&'static str> {
     Some(match name {
         "True" | "TRUE" => "write `true`",
         "False" | "FALSE" => "write `false`",
-        "None" | "null" | "nil" | "NULL" | "nan" | "NaN" | "inf" | "Inf" => {
-            "numbers are finite, and every value is there; `missing` of a field or label says what a null is"
+        "None" | "null" | "nil" | "NULL" | "undefined" => {
+            "there is no empty value: leave out the default, or write one; `missing` of a field or label says what a null is"
+        }
+        "nan" | "NaN" | "inf" | "Inf" | "infinity" => {
+            "numbers are finite; a NaN of a column counts as a null: `missing as 0` of a field, `missing -1` of a label"
         }
         "torch" | "tf" | "nn" | "np" | "F" | "keras" | "jnp" | "math" | "numpy" | "layers" => {
             "names stand alone: import them, such as `use std.layer.{linear, mlp}`, and write `linear(x, 8)`"

@@ -18,6 +18,7 @@
 //! | `predict`, `distribution`, `probability`, `output` | predictions; what the loss can read of them; logits of probabilities; outputs |
 //! | `train`, `report`, `condition`, `assertion`, `rule`, `update` | loss, settings; metrics and their conditions; assertions; optimizers and regularizers |
 //! | `usage`, `names` | what is unused |
+//! | `unread` | functions that nothing calls |
 //! | `untrained` | what no gradient reaches |
 //! | `lint`, `sign` | what is hardly ever meant; signs of values |
 //! | `library` | files without a model |
@@ -71,6 +72,7 @@ mod table;
 mod tensor;
 mod test;
 mod train;
+mod unread;
 mod untrained;
 mod update;
 mod usage;
@@ -197,6 +199,7 @@ pub fn check(name: &str, text: &str, provider: &dyn SourceProvider, options: &Ch
     for test in tests_of(&modules[root].file) {
         elaborator.prepare_test(root, test);
     }
+    elaborator.unread_functions();
     if !elaborator.has_errors() {
         elaborator.unused_names(&modules[root], false);
     }

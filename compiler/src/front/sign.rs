@@ -159,6 +159,10 @@ fn of_binary(op: BinaryOp, node: &Node, graph: &Graph, (a, b): (&Sign, &Sign)) -
         }
         &graph.node(id).op
     };
+    // What rounds to 0 far away is as good as above 0 where it is a part of something else.
+    let above = |sign: &Sign| matches!(sign, NonNegative(Zero::Rounded)).then_some(Positive);
+    let (of_a, of_b) = (above(a), above(b));
+    let (a, b) = (of_a.as_ref().unwrap_or(a), of_b.as_ref().unwrap_or(b));
     let number = |k: usize| match made_of(k) {
         Op::Const(n) => Some(*n),
         _ => None,
@@ -170,6 +174,8 @@ fn of_binary(op: BinaryOp, node: &Node, graph: &Graph, (a, b): (&Sign, &Sign)) -
     let place = |k: usize| matches!(made_of(k), Op::Length(_) | Op::Position(_));
     match op {
         BinaryOp::Add => match (a, b) {
+            _ if number(0) == Some(0.0) => b.clone(),
+            _ if number(1) == Some(0.0) => a.clone(),
             (Positive, Positive | NonNegative(_)) | (NonNegative(_), Positive) => Positive,
             (NonNegative(_), NonNegative(_)) => a.clone(),
             // A weight that is added to what has any sign changes nothing.
