@@ -81,7 +81,14 @@ impl<'a> Elaborator<'a> {
             if n > limit { format!("{what} is too large") } else { format!("{what} must be a positive whole number") };
         self.report(
             Diagnostic::error("E0312", message, span, format!("{n}"))
-                .note(format!("expected a whole number from 1 to {limit}\nfound {n}")),
+                .note(format!("expected a whole number from 1 to {limit}\nfound {n}"))
+                .help(if n > limit {
+                    "ids of a larger number are `category`, whose table grows, or hashed: `category(1_000_000, hash)`".into()
+                } else if n > 1.0 {
+                    format!("write a whole number, such as `{}`", n.round())
+                } else {
+                    "write a whole number, 1 at least; ids of any number are `category`, without a size".to_owned()
+                }),
         );
         None
     }

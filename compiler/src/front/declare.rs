@@ -316,9 +316,10 @@ impl<'a> Elaborator<'a> {
         // Of a label of an unknown kind nothing more is said.
         let kind = known.unwrap_or(LabelKind::Binary);
         self.unpredicted |= known.is_none();
-        let missing = missing.and_then(|m| {
+        let missing = missing.map(|m| {
             let value = self.expr(scope, m);
-            let n = self.number(value, "the value of a missing label", m.span)?;
+            // A faulty one is one all the same: what reads the label says `where present`.
+            let Some(n) = self.number(value, "the value of a missing label", m.span) else { return -1.0 };
             // A number may have any value, and one of them can stand for "not known".
             if kind != LabelKind::Number && known.is_some() && kind.holds(n) {
                 let own = match kind {
@@ -337,7 +338,7 @@ impl<'a> Elaborator<'a> {
                     .help("write the value that stands for `not known`, such as `missing -1`"),
                 );
             }
-            Some(n)
+            n
         });
         let index = self.declarations.schema.labels.len();
         let location = self.location(name.span);

@@ -514,6 +514,9 @@ impl<'a> Elaborator<'a> {
     /// An unknown word among `known`.
     pub fn unknown_word(&mut self, code: &'static str, what: &str, word: &ast::Ident, known: &[&str]) -> ExprValue<'a> {
         let mut d = Diagnostic::error(code, format!("unknown {what} `{}`", word.name), word.span, "not known here");
+        if let Some(help) = foreign::instead(what, &word.name) {
+            return self.fault(d.help(help));
+        }
         d.help = Some(match foreign::word(&word.name, known) {
             Some(near) => format!("did you mean `{near}`?"),
             None if known.len() == 1 => format!("the only one is {}", listed(known)),

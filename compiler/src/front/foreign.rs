@@ -244,6 +244,116 @@ pub(super) fn argument(name: &str, known: &[&str]) -> String {
     }
 }
 
+/// What to write for an unknown word after which the message asks for a `what`.
+pub(super) fn instead(what: &str, name: &str) -> Option<&'static str> {
+    match what {
+        "setting of `train`" => setting(name),
+        "option of a table" => option(name),
+        "metric" => metric(name),
+        "kind of label" => label(name),
+        "type" => parameter_type(name),
+        _ => None,
+    }
+}
+
+fn setting(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "early_stopping" | "early_stop" | "early_stopping_rounds" | "stop_after" => {
+            "write `patience 3`, the epochs without improvement after which training ends"
+        }
+        "lr" | "eta" | "step_size" | "rate" => "the learning rate is an argument: `optimizer adam(lr = 1e-3)`",
+        "scheduler" | "lr_scheduler" | "lr_schedule" | "schedule" | "warmup" | "warmup_steps" | "lr_decay" | "decay" => {
+            "a schedule is a factor of the learning rate: `optimizer adam(lr = 1e-3 * warmup(step, 1000))`"
+        }
+        "weight_decay" | "l2" | "l1" | "penalty" | "regularizer" | "regularization" | "reg" => {
+            "write `regularize l2(1e-4)`"
+        }
+        "grad_clip" | "gradient_clip" | "clip_norm" | "max_grad_norm" | "max_norm" | "clipnorm" | "clipvalue"
+        | "clip_grad_norm" => "write `clip norm 10`, `clip global_norm 10` or `clip value 1`",
+        "batch_size" | "batchsize" | "minibatch" | "bs" | "mini_batch" => "write `batch 1024`",
+        "num_epochs" | "n_epochs" | "iterations" | "max_epochs" | "steps" | "max_steps" | "num_steps" | "epoch" => {
+            "write `epochs 1`"
+        }
+        "metric" | "metrics" | "eval_metric" | "monitor" => {
+            "metrics stand in `report` of the model; `select auc(click)` says which of them chooses the checkpoint"
+        }
+        "device" | "gpu" | "cuda" | "num_gpus" | "threads" | "num_workers" | "workers" | "data" | "train_data"
+        | "valid" | "validation" | "validation_split" | "out" | "save" | "log_every" => {
+            "it belongs to the command, not to the model: see `din train --help`"
+        }
+        "random_state" | "random_seed" => "write `seed 7`",
+        "dropout_rate" | "keep_prob" => "write it where it acts: `dropout(x, 0.1)`, or `mlp(…, dropout_rate = 0.1)`",
+        _ => return None,
+    })
+}
+
+fn option(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "initializer" | "initialiser" | "initial" | "init_std" | "std" => "write `init normal(0.01)`",
+        "l2" | "weight_decay" | "regularizer" | "regularization" | "embedding_l2" => "write `regularize l2(1e-4)`",
+        "lr" | "learning_rate" => "the learning rate is an argument: `optimizer adam(lr = 1e-3)`",
+        "trainable" | "freeze" | "requires_grad" => "rows that stay as they are: `optimizer frozen`",
+        "pooling" | "combiner" | "pool" => "lists are pooled where they are declared: `tags: category pooled by mean`",
+        "min_count" | "min_freq" | "min_frequency" | "filter" | "threshold" => {
+            "write `admit when frequency >= 5`"
+        }
+        "max_size" | "capacity" | "vocab_size" | "num_embeddings" | "size" | "rows" => {
+            "write `admit top 1_000_000 by frequency`, or declare the ids `category(1_000_000, hash)`"
+        }
+        "dim" | "width" | "embedding_dim" => "the width stands in brackets behind the name: `embedding name [16] for …`",
+        "pretrained" | "weights" | "from" | "load" => "write `init from \"vectors.safetensors\"`",
+        _ => return None,
+    })
+}
+
+fn metric(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "accuracy" | "acc" | "precision" | "recall" | "f1" | "f1_score" | "binary_accuracy" => {
+            "there is no threshold at 0.5: rank by `auc(click)` or `pr_auc(click)`, judge probabilities by `log_loss(click)`"
+        }
+        "AUC" | "roc_auc" | "roc_auc_score" | "ROC" | "auroc" => "write `auc(click)`",
+        "logloss" | "LogLoss" | "bce" | "cross_entropy" | "binary_crossentropy" | "loss" => "write `log_loss(click)`",
+        "prauc" | "average_precision" | "auprc" | "aupr" | "average_precision_score" => "write `pr_auc(click)`",
+        "mse" | "MSE" | "mean_squared_error" | "RMSE" => "write `rmse(watch_time)`, the root of it",
+        "MAE" | "mean_absolute_error" => "write `mae(watch_time)`",
+        "uauc" | "user_auc" | "GAUC" | "group_auc" | "wuauc" => "write `gauc(click, by = user_id)`",
+        "hr" | "hitrate" | "hit" | "HR" => "write `hit_rate(click, by = user_id, k = 10)`",
+        "NDCG" | "dcg" => "write `ndcg(click, by = user_id, k = 10)`",
+        "MRR" | "map" | "MAP" => "write `mrr(click, by = user_id, k = 10)`",
+        "ne" | "NE" => "write `normalized_entropy(click)`",
+        "ece" | "calibration" | "copc" | "COPC" => "write `pcoc(click)`, predicted clicks over clicks",
+        _ => return None,
+    })
+}
+
+fn label(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "bool" | "boolean" | "int" | "click" | "class" | "category" | "int64" | "label" | "binary_label" => {
+            "a label of 0 and 1 is `binary`, a whole number of 0 or more `count`, any number `number`"
+        }
+        "float" | "float32" | "float64" | "double" | "regression" | "real" | "numeric" => "write `number`",
+        _ => return None,
+    })
+}
+
+fn parameter_type(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "str" | "string" | "String" => "write `text`",
+        "float32" | "float64" | "double" | "real" => "write `number`",
+        "integer" | "int32" | "int64" | "size" | "usize" => "write `int`",
+        "function" | "Callable" | "callable" | "func" | "Function" => "write `fn`",
+        "boolean" | "Bool" => "write `bool`",
+        "tensor" | "Tensor" | "vector" | "array" | "Vector" | "ndarray" => {
+            "a vector of any size is `[n]`, a value per entry of a sequence `s => [n]`"
+        }
+        "scalar" => "a scalar is `[1]`",
+        "matrix" | "Matrix" => "a matrix is `[k, n]`",
+        "List" | "tuple" | "Tuple" | "dict" => "write `list`, or `list of [d]`",
+        "label" | "Label" => "a label and its prediction are a `prediction`, such as `bernoulli`",
+        _ => return None,
+    })
+}
+
 /// The known word that was probably meant: one that is near, or one that the word begins with
 /// (`batch_size`, `initialiser`).
 pub(super) fn word<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {

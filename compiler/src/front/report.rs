@@ -89,10 +89,23 @@ impl<'a> Elaborator<'a> {
             (e, None)
         };
         let ExprKind::Call { callee, arguments } = &e.kind else {
-            self.report(
-                Diagnostic::error("E0614", "a metric is applied to a label", e.span, "not a call")
-                    .help("write it as `auc(click)`"),
-            );
+            // `ndcg@10(click)`
+            let at = match &e.kind {
+                ExprKind::Binary { left, .. } => match &left.kind {
+                    ExprKind::Name(name) => MetricName::from_text(name),
+                    _ => None,
+                },
+                ExprKind::Name(name) => MetricName::from_text(name),
+                _ => None,
+            };
+            let ranked = matches!(at, Some(MetricName::Ndcg | MetricName::HitRate | MetricName::ReciprocalRank));
+            let name = at.map_or("auc", MetricName::text);
+            self.report(Diagnostic::error("E0614", "a metric is applied to a label", e.span, "not a call").help(
+                match ranked {
+                    true => format!("write `{name}(click, by = user_id, k = 10)`"),
+                    false => format!("write `{name}(click)`"),
+                },
+            ));
             return None;
         };
         let ExprKind::Name(name) = &callee.kind else {
@@ -297,7 +310,9 @@ impl<'a> Elaborator<'a> {
                 }
                 let (expected, found) = (word.text(), self.describe(&value));
                 let measures = match word {
-                    TypeWord::NumericPrediction => "use `rmse`, `mae` and `xauc` for numbers and counts",
+                    TypeWord::NumericPrediction => {
+                        "of a label of 0 and 1, report `auc`, `log_loss` or `brier`, the mean of `(p - y)^2`"
+                    }
                     _ => "for numbers and counts there are `rmse`, `mae` and `xauc`",
                 };
                 let message = format!("`{metric}` measures {expected}");
@@ -318,7 +333,15 @@ impl<'a> Elaborator<'a> {
                 let found = self.describe(&other);
                 self.report(
                     Diagnostic::error("E0614", "a metric compares a label with its prediction", e.span, found.clone())
-                        .note(format!("expected the name of a label\nfound {found}")),
+                        .note(format!("expected the name of a label\nfound {found}"))
+                        .help(match self.predictions.as_slice() {
+                            [] => format!("name the label that is predicted: `{metric}(click)`"),
+                            all => {
+                                let names: Vec<&str> = all.iter().map(|p| p.name.as_str()).collect();
+                                let all = listed(&names);
+                                format!("name the label, whose prediction is measured: `{metric}({})`; predicted are {all}", names[0])
+                            }
+                        }),
                 );
                 None
             }
