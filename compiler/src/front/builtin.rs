@@ -93,15 +93,10 @@ impl<'a> Elaborator<'a> {
         {
             let (first, second) = (self.on_one_line(at), (self.on_one_line(*second), *second));
             return self.fault(
-                Diagnostic::error(
-                    "E0307",
-                    format!("the arguments of `{name}` stand in another order"),
-                    at,
-                    "a number",
-                )
-                .label(second.1, "the value")
-                .note(format!("the order is `{}`", builtin.form()))
-                .help(format!("write `{name}({}, {first})`", second.0)),
+                Diagnostic::error("E0307", format!("the arguments of `{name}` stand in another order"), at, "a number")
+                    .label(second.1, "the value")
+                    .note(format!("the order is `{}`", builtin.form()))
+                    .help(format!("write `{name}({}, {first})`", second.0)),
             );
         }
         match builtin {

@@ -71,9 +71,9 @@ impl<'a> Elaborator<'a> {
                             "not an axis",
                         );
                         let known: Vec<&str> = scope.axes.iter().map(|a| a.name).collect();
-                        let group = scope.find(&axis.name).is_some_and(|bound| {
-                            matches!(bound.referent, Referent::Value(ExprValue::Group(_)))
-                        });
+                        let group = scope
+                            .find(&axis.name)
+                            .is_some_and(|bound| matches!(bound.referent, Referent::Value(ExprValue::Group(_))));
                         d.help = Some(match nearest(&axis.name, known.iter().copied()) {
                             Some(near) => format!("did you mean `{near}`?"),
                             None if group => format!(
@@ -434,7 +434,12 @@ impl<'a> Elaborator<'a> {
                 matches!(p.ty.as_ref().map(|t| &t.kind), Some(ast::TypeKind::Shape(_) | ast::TypeKind::Ragged { .. }))
             });
             let example = parameters.iter().find(|p| p.name.name == missing[0]).and_then(example).unwrap_or("…");
-            self.report(d.help(if tensor && count == 0 {
+            // The library is right: what it was given is called with too few arguments.
+            let library = self.sources.get(span.file).is_some_and(|f| f.name.starts_with("std."));
+            self.report(d.help(if library && !self.walk.frames.is_empty() {
+                let arguments = counted(count, "argument");
+                format!("give a function of {arguments}, such as `{}(_, {} = {example})`", name.name, missing[0])
+            } else if tensor && count == 0 {
                 format!("add `{} = …`, or write `{}` for the function itself", missing[0], name.name)
             } else {
                 format!("add `{} = {example}`", missing[0])

@@ -116,16 +116,44 @@ impl TypeWord {
     /// How to write a value of the type instead of this one.
     fn instead_of(self, value: &ExprValue<'_>) -> Option<String> {
         Some(match (self, value) {
+            (TypeWord::List, ExprValue::Tensor(_)) => {
+                "the vectors of a record are `fields(x)`, equal parts of a vector `split(x, n)`".into()
+            }
             (TypeWord::List, ExprValue::Number(n)) => format!("write the list `[{}]`", number_text(*n)),
-            (TypeWord::Function, ExprValue::Text(text)) => format!("write the function itself, without quotes: `{text}`"),
-            (TypeWord::Function, ExprValue::Tensor(_)) => "give the function itself, such as `relu`, not a call of it".into(),
+            (TypeWord::Function, ExprValue::Text(text)) => {
+                format!("write the function itself, without quotes: `{text}`")
+            }
+            (TypeWord::Function, ExprValue::Tensor(_)) => {
+                "give the function itself, such as `relu`, not a call of it".into()
+            }
             (TypeWord::Fraction, ExprValue::Number(n)) if *n >= 10.0 && *n < 100.0 => {
                 format!("a share of {0} in a hundred is `{1}`", number_text(*n), number_text(*n / 100.0))
+            }
+            (TypeWord::NonNegative, ExprValue::Number(n)) => format!("write `{}`, or 0", number_text(-n)),
+            (TypeWord::Positive, ExprValue::Number(n)) if *n < 0.0 => format!("write `{}`", number_text(-n)),
+            (TypeWord::Positive, ExprValue::Number(_)) => "write a number above 0 in 32 bits, such as `1e-8`".into(),
+            (TypeWord::Fraction, ExprValue::Number(_)) => {
+                "write 0, or a number below 1 in 32 bits, such as `0.1` or `0.9`".into()
+            }
+            (word, ExprValue::Prediction { distribution, .. }) if word.is_prediction() => {
+                match DistributionName::of(*distribution) {
+                    DistributionName::Bernoulli => {
+                        "a prediction by `bernoulli` has the loss `cross_entropy` or `focal`"
+                    }
+                    DistributionName::Normal => {
+                        "a prediction by `normal` has the loss `squared_error`, `huber` or `gaussian_nll`"
+                    }
+                    DistributionName::Poisson => "a prediction by `poisson` has the loss `poisson_nll`",
+                    DistributionName::Quantile => "a prediction by `quantile` has the loss `pinball`",
+                }
+                .into()
             }
             (TypeWord::Int, ExprValue::Tensor(_)) => {
                 "sizes are known before data are read: write a number such as `8`, or `size(x)`".into()
             }
-            (TypeWord::Int, ExprValue::Number(n)) => format!("write a whole number, such as `{}`", number_text(n.round())),
+            (TypeWord::Int, ExprValue::Number(n)) => {
+                format!("write a whole number, such as `{}`", number_text(n.round()))
+            }
             (_, ExprValue::Tensor(_)) if self.is_number() => {
                 "write a number that is known before data are read, such as `0.1`, or a `hyper`".into()
             }
@@ -202,6 +230,10 @@ impl<'a> Elaborator<'a> {
                 };
                 let mut fine = true;
                 let mut conform = |(i, value): (usize, &ExprValue<'a>)| {
+                    if !fine {
+                        // One fault of a list says enough.
+                        return ExprValue::Poison;
+                    }
                     let name = format!("item {i} of {name}");
                     let value = self.conform_type(scope, function, (&name, asked), item, value.clone(), at);
                     fine &= !matches!(value, ExprValue::Poison);
@@ -410,9 +442,16 @@ impl<'a> Elaborator<'a> {
                 if let Some((span, text)) = origin {
                     d = d.label(*span, format!("{text}: {wanted}"));
                 }
-                d.help = (dimensions.len() == 1).then(|| {
-                    format!("a layer gives it another size, `linear(x, {wanted})`; or make what it comes from as wide")
-                });
+                d.help = match record {
+                    Some(_) if t.fields.is_some() => {
+                        Some("the fields of both need vectors of one width, best of the same tables".into())
+                    }
+                    Some(_) | None => (dimensions.len() == 1).then(|| {
+                        format!(
+                            "a layer gives it another size, `linear(x, {wanted})`; or make what it comes from as wide"
+                        )
+                    }),
+                };
                 self.report(d);
                 return false;
             }
@@ -438,9 +477,10 @@ impl<'a> Elaborator<'a> {
             return self.not_predicted(index, at);
         }
         let (expected, found) = (word.text(), self.describe(&value));
-        let mut d = Diagnostic::error("E0307", format!("`{name}` of `{function}` must be {expected}"), at, found.clone())
-            .label(asked, "asked for here")
-            .note(format!("expected {expected}\nfound {found}"));
+        let mut d =
+            Diagnostic::error("E0307", format!("`{name}` of `{function}` must be {expected}"), at, found.clone())
+                .label(asked, "asked for here")
+                .note(format!("expected {expected}\nfound {found}"));
         d.help = word.instead_of(&value);
         self.fault(d)
     }

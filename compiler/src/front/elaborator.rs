@@ -420,9 +420,12 @@ impl<'a> Elaborator<'a> {
 
     /// Where a model gives the name to a value below the place at which it is read.
     fn defined_below(&self, scope: &NameScope<'a>, name: &str, span: Span) -> Option<Span> {
-        if !self.walk.frames.is_empty() {
-            return None;
-        }
+        let own = self.value_of_model(scope, name).filter(|own| own.start > span.end);
+        own.filter(|_| self.walk.frames.is_empty())
+    }
+
+    /// Where a model gives the name to a value of its network.
+    pub fn value_of_model(&self, scope: &NameScope<'a>, name: &str) -> Option<Span> {
         let items = &self.modules[scope.module].file.items;
         let members = items.iter().filter_map(|item| match item {
             ast::Item::Model(model) => Some(&model.members),
@@ -449,7 +452,7 @@ impl<'a> Elaborator<'a> {
             | ast::MemberKind::Report { .. }
             | ast::MemberKind::Assert { .. } => Vec::new(),
         });
-        names.filter(|own| own.name == name && own.span.start > span.end).map(|own| own.span).next()
+        names.filter(|own| own.name == name).map(|own| own.span).next()
     }
 
     /// What a name behind a module of another library stands for here: `torch.relu`.

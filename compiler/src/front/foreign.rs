@@ -54,8 +54,11 @@ pub(super) fn name(name: &str) -> Option<&'static str> {
         "logsigmoid" | "log_sigmoid" => "write `-softplus(-x)`",
         "log_softmax" | "logsumexp" => "write it out: `log(sum(exp(x)))`",
         "logit" => "write `log(p / (1 - p))`; a prediction has its logit, `click.logit`",
-        "reduce_sum" | "cumsum" | "add_n" | "SUM" | "nansum" | "reduceSum" => {
+        "reduce_sum" | "add_n" | "SUM" | "nansum" | "reduceSum" => {
             "write `sum(x)` over the components, `sum(x over s)` over the entries of a sequence"
+        }
+        "cumsum" | "cumulative_sum" | "running_sum" => {
+            "of all entries up to each: `sum((x as t) over t where position(t) <= position(s))`"
         }
         "reduce_mean" | "average" | "avg" | "AVG" | "global_average_pooling" | "GlobalAveragePooling1D" => {
             "write `mean(x)` over the components, `mean(x over s)` over the entries of a sequence"
@@ -73,8 +76,8 @@ pub(super) fn name(name: &str) -> Option<&'static str> {
             "a vector of length 1 is `l2_normalize(x)`, of `std.layer`; its length is `sqrt(sum(x * x))`"
         }
         "cosine_similarity" | "CosineSimilarity" => "write `sum(l2_normalize(x) * l2_normalize(y))`, of `std.layer`",
-        "unsqueeze" | "squeeze" | "expand_dims" | "expand" | "tile" | "repeat" | "broadcast_to" | "reshape" | "view"
-        | "flatten" | "Flatten" | "transpose" | "permute" => {
+        "unsqueeze" | "squeeze" | "expand_dims" | "expand" | "tile" | "repeat" | "broadcast_to" | "reshape"
+        | "view" | "flatten" | "Flatten" | "transpose" | "permute" => {
             "leave it out: functions are written for one element, and a value without an axis is repeated along it"
         }
         "pad" | "pad_sequence" | "pad_sequences" | "mask" | "masked_fill" | "sequence_mask" | "Masking" => {
@@ -87,8 +90,8 @@ pub(super) fn name(name: &str) -> Option<&'static str> {
         | "Variable" | "Parameter" | "get_variable" => {
             "a number stands for any shape; a weight is `param w: [n] = 0`, in a function"
         }
-        "randn" | "rand" | "random" | "random_normal" | "truncated_normal" | "xavier" | "xavier_uniform" | "he_normal"
-        | "kaiming" | "kaiming_uniform" => {
+        "randn" | "rand" | "random" | "random_normal" | "truncated_normal" | "xavier" | "xavier_uniform"
+        | "he_normal" | "kaiming" | "kaiming_uniform" => {
             "initialisers are `normal(0.01)`, `uniform(0.1)`, `glorot()` and `fan_in()`: `param w: [k, n] = glorot()`"
         }
         "detach" | "no_grad" => "write `stop_gradient(x)`",
@@ -118,9 +121,19 @@ pub(super) fn name(name: &str) -> Option<&'static str> {
         "Conv1d" | "conv1d" | "Conv2d" | "conv2d" => {
             "there are no convolutions; a layer over all fields is `linear(concat(a, b), n)`"
         }
-        "bce" | "BCELoss" | "binary_crossentropy" | "binary_cross_entropy" | "BCEWithLogitsLoss" | "BCE" | "logloss"
-        | "binary_cross_entropy_with_logits" | "sigmoid_cross_entropy_with_logits" | "nll_loss" | "CrossEntropyLoss"
-        | "crossentropy" | "logistic_loss" => "the loss of a binary label is `cross_entropy(click)`, of `std.loss`",
+        "bce"
+        | "BCELoss"
+        | "binary_crossentropy"
+        | "binary_cross_entropy"
+        | "BCEWithLogitsLoss"
+        | "BCE"
+        | "logloss"
+        | "binary_cross_entropy_with_logits"
+        | "sigmoid_cross_entropy_with_logits"
+        | "nll_loss"
+        | "CrossEntropyLoss"
+        | "crossentropy"
+        | "logistic_loss" => "the loss of a binary label is `cross_entropy(click)`, of `std.loss`",
         "mse" | "MSE" | "MSELoss" | "mse_loss" | "mean_squared_error" | "l2_loss" | "L2Loss" => {
             "the loss of a number is `squared_error(label)`, of `std.loss`; the metric is `rmse(label)`"
         }
@@ -132,7 +145,9 @@ pub(super) fn name(name: &str) -> Option<&'static str> {
             "the loss of pairs of a request is `pairwise(click)`, of `std.loss`"
         }
         "focal_loss" | "FocalLoss" => "write `focal(click)`, of `std.loss`",
-        "SGD" | "Adam" | "AdamW" | "Adagrad" | "FTRL" | "Ftrl" => "optimizers are those of `std.optimizer`: `adam`, `sgd`, `ftrl`",
+        "SGD" | "Adam" | "AdamW" | "Adagrad" | "FTRL" | "Ftrl" => {
+            "optimizers are those of `std.optimizer`: `adam`, `sgd`, `ftrl`"
+        }
         "rmsprop" | "RMSprop" | "RMSProp" | "adadelta" | "nadam" | "lamb" | "radam" | "lion" | "Lion" | "adamax" => {
             "`std.optimizer` has `adam`, `adamw`, `adagrad`, `momentum`, `sgd` and `ftrl`; write others as `optimizer name(lr) per weight { … }`"
         }
@@ -220,8 +235,16 @@ pub(super) fn kind(name: &str) -> Option<&'static str> {
             "a part of a date is `category from hour(column)`, a time between two columns `number from gap(a, b)`"
         }
         "bool" | "boolean" | "binary" => "an id that is 0 or 1 is `category(2)`, an amount is `number`",
+        "cross" | "crossed" | "combination" | "interaction" => {
+            "a cross is `category of (user.gender, ad.cate_id)`, or `category(100_000, hash) of (…)`"
+        }
+        "bucket" | "bucketized" | "bucketised" | "buckets" | "quantile" | "quantiles" => {
+            "write `category from buckets(column, [1, 10])`, or `category from quantiles(column, 10)`"
+        }
+        "hash" | "hashed" => "write `category(1_000_000, hash)`",
+        "pooled" | "bag" | "multivalent" | "multihot" => "write `category pooled by mean`",
         "list" | "array" | "multi" | "sequence" | "vector" | "embedding" | "tensor" => {
-            "a list of ids is a field of a `sequence`; a list of k numbers is `number[k]`"
+            "a list of ids is a field of a `sequence`, or `category pooled by mean`; a list of k numbers is `number[k]`"
         }
         _ => return None,
     })
@@ -262,9 +285,8 @@ fn setting(name: &str) -> Option<&'static str> {
             "write `patience 3`, the epochs without improvement after which training ends"
         }
         "lr" | "eta" | "step_size" | "rate" => "the learning rate is an argument: `optimizer adam(lr = 1e-3)`",
-        "scheduler" | "lr_scheduler" | "lr_schedule" | "schedule" | "warmup" | "warmup_steps" | "lr_decay" | "decay" => {
-            "a schedule is a factor of the learning rate: `optimizer adam(lr = 1e-3 * warmup(step, 1000))`"
-        }
+        "scheduler" | "lr_scheduler" | "lr_schedule" | "schedule" | "warmup" | "warmup_steps" | "lr_decay"
+        | "decay" => "a schedule is a factor of the learning rate: `optimizer adam(lr = 1e-3 * warmup(step, 1000))`",
         "weight_decay" | "l2" | "l1" | "penalty" | "regularizer" | "regularization" | "reg" => {
             "write `regularize l2(1e-4)`"
         }
@@ -294,13 +316,13 @@ fn option(name: &str) -> Option<&'static str> {
         "lr" | "learning_rate" => "the learning rate is an argument: `optimizer adam(lr = 1e-3)`",
         "trainable" | "freeze" | "requires_grad" => "rows that stay as they are: `optimizer frozen`",
         "pooling" | "combiner" | "pool" => "lists are pooled where they are declared: `tags: category pooled by mean`",
-        "min_count" | "min_freq" | "min_frequency" | "filter" | "threshold" => {
-            "write `admit when frequency >= 5`"
-        }
+        "min_count" | "min_freq" | "min_frequency" | "filter" | "threshold" => "write `admit when frequency >= 5`",
         "max_size" | "capacity" | "vocab_size" | "num_embeddings" | "size" | "rows" => {
             "write `admit top 1_000_000 by frequency`, or declare the ids `category(1_000_000, hash)`"
         }
-        "dim" | "width" | "embedding_dim" => "the width stands in brackets behind the name: `embedding name [16] for …`",
+        "dim" | "width" | "embedding_dim" => {
+            "the width stands in brackets behind the name: `embedding name [16] for …`"
+        }
         "pretrained" | "weights" | "from" | "load" => "write `init from \"vectors.safetensors\"`",
         _ => return None,
     })

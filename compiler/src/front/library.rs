@@ -58,8 +58,8 @@ impl<'a> Elaborator<'a> {
         self.declarations = before;
     }
 
-    /// Calls a function with arguments that fit its types, if they say enough; otherwise its text is
-    /// checked.
+    /// Calls a function with arguments that fit its types, if they say enough; otherwise checks its
+    /// text.
     fn sample_function(&mut self, module: usize, f: &'a ast::Function) {
         self.walk.graph.axes.add_sequence("sequence", 0, BATCH);
         self.walk.graph.axes.add_requests(&[]);

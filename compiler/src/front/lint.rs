@@ -1,6 +1,6 @@
-//! What is allowed and hardly ever meant: a logarithm of, or a division by, what may be 0 (W0608), a
-//! root or logarithm of what may be below 0 (W0611), a sigmoid of a sigmoid (W0609), and a learning
-//! rate that trains nothing or takes too long steps (W0607).
+//! What is allowed and hardly ever meant: a logarithm of, or a division by, what may be 0 (W0608),
+//! a root or logarithm of what may be below 0 (W0611), a sigmoid of a sigmoid (W0609), and a
+//! learning rate that trains nothing or takes too long steps (W0607).
 //!
 //! Seen in the training graph, at places of the file that is checked: the library knows what it
 //! does.
@@ -39,26 +39,29 @@ impl<'a> Elaborator<'a> {
                 Sign::Any(why) => Some(why),
                 Sign::Positive | Sign::NonNegative(_) | Sign::Unknown => None,
             };
+            // Of what the compiler makes of a distribution, the text has no sign.
+            let text = self.sources.text(node.span);
             match node.op {
-                Op::Unary(UnaryOp::Log) => {
+                Op::Unary(UnaryOp::Log) if text.starts_with("log") => {
                     found.extend(zero(0).map(|zero| logarithm_of_zero(zero, node.span)));
                     found.extend(any(0).map(|why| {
                         below_zero("this logarithm may be of a number below 0", why, node.span)
                             .help("make it positive: `log(softplus(x))`, or `log(max(x, 1e-6))`")
                     }));
                 }
-                Op::Unary(UnaryOp::Sqrt) => found.extend(any(0).map(|why| {
+                Op::Unary(UnaryOp::Sqrt) if text.starts_with("sqrt") => found.extend(any(0).map(|why| {
                     below_zero("this square root may be of a number below 0", why, node.span)
                         .help("make it positive: `sqrt(max(x, 1e-6))`, or `sqrt(abs(x) + 1e-6)`")
                 })),
-                Op::Binary(BinaryOp::Power) => {
-                    let whole = matches!(graph.node(source(graph, node.operands[1])).op, Op::Const(c) if c.fract() == 0.0);
+                Op::Binary(BinaryOp::Power) if text.contains('^') => {
+                    let whole =
+                        matches!(graph.node(source(graph, node.operands[1])).op, Op::Const(c) if c.fract() == 0.0);
                     found.extend(any(0).filter(|_| !whole).map(|why| {
                         below_zero("this power may be of a number below 0", why, node.span)
                             .help("make it positive: `max(x, 1e-6) ^ y`")
                     }));
                 }
-                Op::Binary(BinaryOp::Divide) => {
+                Op::Binary(BinaryOp::Divide) if text.contains('/') => {
                     let divisor = graph.node(source(graph, node.operands[1])).span;
                     let at = if divisor.file == file { divisor } else { node.span };
                     found.extend(zero(1).and_then(|zero| division_by_zero(zero, at)));

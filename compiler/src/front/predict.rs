@@ -144,7 +144,11 @@ impl<'a> Elaborator<'a> {
             if let Some(entries) = entries {
                 let text = self.on_one_line(entries);
                 // `mean(x)` over the components, which was meant over the entries.
-                let reduced = text.split_once('(').filter(|(name, _)| matches!(*name, "sum" | "mean" | "max"));
+                let reduced = text
+                    .split_once('(')
+                    .filter(|(name, rest)| matches!(*name, "sum" | "mean" | "max") && !rest.contains(" over "));
+                // `embed(visited)` has the place of the group.
+                let text = if text.contains('(') { text.clone() } else { format!("embed({text})") };
                 help = match (reduced, text.strip_suffix(')')) {
                     (Some(_), Some(open)) => format!("reduce it over the entries: `{open} over {axis})`"),
                     _ if text.len() < 40 => format!("reduce it before: `mean({text} over {axis})`"),
@@ -190,7 +194,11 @@ impl<'a> Elaborator<'a> {
         }
         let joined = graph.node(first?);
         let library = |span: Span| self.sources.get(span.file).is_some_and(|f| f.name.starts_with("std."));
-        let entries = joined.operands.iter().find(|o| over(o)).map(|&o| graph.node(source(o)).span);
+        // A look-up has the place of the first of its uses.
+        let entries = joined.operands.iter().map(|&o| graph.node(source(o))).find_map(|node| match node.op {
+            Op::Lookup { .. } | Op::Input(_) => None,
+            _ => graph.axes.is_ragged(node.axis).then_some(node.span),
+        });
         (!library(joined.span)).then_some((joined.span, entries.filter(|&span| !library(span))))
     }
 

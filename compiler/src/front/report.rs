@@ -298,6 +298,16 @@ impl<'a> Elaborator<'a> {
         parameter: &'a ast::ParameterDecl,
         e: &'a ast::Expr,
     ) -> Option<usize> {
+        if let ExprKind::Name(name) = &e.kind
+            && scope.find(name).is_none()
+            && let Some(defined) = self.value_of_model(scope, name)
+        {
+            let help = self.name_a_label(metric);
+            let message = "a metric compares a label with its prediction";
+            let d = Diagnostic::error("E0614", message, e.span, "a value of the network");
+            self.report(d.label(defined, "defined here").help(help));
+            return None;
+        }
         let value = self.in_context(Context::Loss, |me| me.expr(scope, e));
         self.walk.bare.clear();
         match value {
@@ -334,16 +344,23 @@ impl<'a> Elaborator<'a> {
                 self.report(
                     Diagnostic::error("E0614", "a metric compares a label with its prediction", e.span, found.clone())
                         .note(format!("expected the name of a label\nfound {found}"))
-                        .help(match self.predictions.as_slice() {
-                            [] => format!("name the label that is predicted: `{metric}(click)`"),
-                            all => {
-                                let names: Vec<&str> = all.iter().map(|p| p.name.as_str()).collect();
-                                let all = listed(&names);
-                                format!("name the label, whose prediction is measured: `{metric}({})`; predicted are {all}", names[0])
-                            }
-                        }),
+                        .help(self.name_a_label(metric)),
                 );
                 None
+            }
+        }
+    }
+
+    /// Help where a metric is given something else than a label.
+    fn name_a_label(&self, metric: &str) -> String {
+        let names: Vec<&str> = self.predictions.iter().map(|p| p.name.as_str()).collect();
+        match names.first() {
+            None => format!("name the label that is predicted: `{metric}(click)`"),
+            Some(first) => {
+                format!(
+                    "name the label, whose prediction is measured: `{metric}({first})`; predicted: {}",
+                    listed(&names)
+                )
             }
         }
     }

@@ -1,8 +1,8 @@
 //! The sign of values, from how they are made: whether a logarithm, a root, a division or a
 //! parameter of a distribution may be of what has no result.
 //!
-//! A sign is told only where it is sure from the text: of a weight or a column of the data as it is,
-//! nothing is said.
+//! A sign is told only where it is sure from the text: of a weight, or of a column of the data as
+//! it is, nothing is said.
 
 use crate::graph::{BinaryOp, Graph, InputKind, Node, NodeId, Op, UnaryOp};
 use din_program::schema::{
@@ -265,7 +265,9 @@ fn of_feature(source: &FeatureSource, path: &str) -> Sign {
         }
         FeatureSource::Features(Combination::Overlap { .. }) => return Sign::reached("`overlap(…)`"),
         FeatureSource::Features(Combination::Cross { .. }) => return Sign::Unknown,
-        FeatureSource::Features(Combination::Gap { makes, missing, .. }) => (of_made(makes, path, true), missing.as_ref()),
+        FeatureSource::Features(Combination::Gap { makes, missing, .. }) => {
+            (of_made(makes, path, true), missing.as_ref())
+        }
         FeatureSource::Rule { rule, .. } => {
             (of_made(&rule.makes, path, false), rule.missing.as_ref().map(|missing| &missing.becomes))
         }

@@ -7,8 +7,8 @@ use super::elaborator::Elaborator;
 use super::names;
 use super::scope::NameScope;
 use super::value::{ArgumentValue, Builtin, ExprValue};
-use din_grammar::ast::{self, Block, Expr, ExprKind, ForEach, StatementKind};
 use din_grammar::Span;
+use din_grammar::ast::{self, Block, Expr, ExprKind, ForEach, StatementKind};
 
 impl<'a> Elaborator<'a> {
     /// The functions of the user's files that no call reached.
@@ -23,7 +23,10 @@ impl<'a> Elaborator<'a> {
                     // Defaults that no call needed.
                     ast::Item::Function(f) => {
                         let mut used = names::Names::default();
-                        f.parameters.iter().filter_map(|p| p.default.as_ref()).for_each(|d| names::in_expr(d, &mut used));
+                        f.parameters
+                            .iter()
+                            .filter_map(|p| p.default.as_ref())
+                            .for_each(|d| names::in_expr(d, &mut used));
                         let mut local: Vec<&'a str> = f.parameters.iter().map(|p| p.name.name.as_str()).collect();
                         local.extend(sizes_and_axes(f));
                         self.names_known(module, f, used, &local);
@@ -115,7 +118,8 @@ impl<'a> Elaborator<'a> {
         let (least, most) = builtin.arity();
         let named = arguments.iter().any(|a| a.name.is_some());
         if arguments.len() < least || most.is_some_and(|most| arguments.len() > most) || named {
-            let given = arguments.iter().map(|a| ArgumentValue { name: a.name.as_ref(), ..ArgumentValue::poison(a.span) });
+            let given =
+                arguments.iter().map(|a| ArgumentValue { name: a.name.as_ref(), ..ArgumentValue::poison(a.span) });
             match builtin {
                 Builtin::Concat if !arguments.is_empty() => {
                     self.concat(&given.collect::<Vec<_>>(), &vec![None; arguments.len()], span)

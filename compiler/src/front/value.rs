@@ -275,7 +275,11 @@ pub(super) const RESERVED: [Reserved; 10] = [
     reserve("negatives", "sampled negatives", "prepare them as rows or columns of the data"),
     reserve("evict", "eviction of rows", LEAVE_OUT),
     reserve("accumulate", "gradient accumulation", "leave it out, or take a larger `batch`"),
-    reserve("set", "set-valued features", "pool a list column, `tags: category of string pooled by mean`, or declare a `sequence`"),
+    reserve(
+        "set",
+        "set-valued features",
+        "pool a list column, `tags: category of string pooled by mean`, or declare a `sequence`",
+    ),
     reserve(
         "learning_rate",
         "a learning rate beside the optimizer's",

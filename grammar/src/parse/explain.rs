@@ -259,8 +259,8 @@ impl<'c> Place<'c> {
     }
 }
 
-const LIST_COLUMN: &str =
-    "a list column is a field of a `sequence`: `sequence tags { tag: category of string from tags }`";
+const LIST_COLUMN: &str = "a list column is pooled, `tags: category of string pooled by mean`, or a field of a `sequence`: \
+     `sequence tags { tag: category of string from tags }`";
 
 const LAMBDA: &str = "functions have names: define `fn name(x: [n]) -> [n] { … }`, and write `name` here";
 
@@ -322,7 +322,9 @@ fn slip(cutter: &Cutter, refusal: &ParseRefusal, place: &Place) -> Option<String
         "," if here && refusal.rule == lone_setting && construct == "loss" && place.depth == 0 => {
             "losses of several labels are added: write `+` instead of `,`".to_owned()
         }
-        "[" if here && refusal.rule == lone_field && previous == "category" && place.next == "]" => LIST_COLUMN.to_owned(),
+        "[" if here && refusal.rule == lone_field && previous == "category" && place.next == "]" => {
+            LIST_COLUMN.to_owned()
+        }
         ":" | "=" if here && refusal.rule == lone_setting && place.depth == 0 => {
             format!("a setting is a word and its values: remove `{found}`")
         }
