@@ -55,6 +55,7 @@ impl<'a> Elaborator<'a> {
             let d = d.note(format!("expected {wanted}\nfound {}", given.len()));
             return self.fault(match reduces(builtin) && code == "E0210" {
                 true => d.help(format!("over the entries of a sequence `s`, write `{name}(x over s)`")),
+                false if builtin == Builtin::Embed => d.help("one group at a time: `concat(embed(user), embed(ad))`"),
                 false => d.help(format!("write `{}`", builtin.form())),
             });
         }
@@ -80,7 +81,10 @@ impl<'a> Elaborator<'a> {
                         g.span,
                         "`over` is not possible here",
                     )
-                    .help("`over` stands in `sum(x over s)`, `mean`, `max`, `softmax`, `first` and `last`"),
+                    .help(match builtin {
+                        Builtin::Min => "the least over the entries is `-max(-x over s)`",
+                        _ => "`over` stands in `sum(x over s)`, `mean`, `max`, `softmax`, `first` and `last`",
+                    }),
                 );
             }
         }

@@ -491,20 +491,18 @@ impl<'a> Elaborator<'a> {
         function: &'a ast::Function,
         value: ExprValue<'a>,
     ) -> ExprValue<'a> {
-        let Some(ty) = &function.result else {
-            if matches!(value, ExprValue::Nothing) {
-                return self.fault(
-                    Diagnostic::error(
-                        "E0318",
-                        format!("`{}` has no value", function.name.name),
-                        function.name.span,
-                        "its body ends with a statement",
-                    )
-                    .help("end the body with the expression that it stands for"),
-                );
-            }
-            return value;
-        };
+        if matches!(value, ExprValue::Nothing) {
+            return self.fault(
+                Diagnostic::error(
+                    "E0318",
+                    format!("`{}` has no value", function.name.name),
+                    function.name.span,
+                    "its body ends with a statement",
+                )
+                .help("end the body with the expression that it stands for"),
+            );
+        }
+        let Some(ty) = &function.result else { return value };
         let at = function.body.value.as_ref().map_or(function.name.span, |v| v.span);
         if let ast::TypeKind::Shape(_) = &ty.kind
             && let Some(axis) = self.not_reduced(scope, function, &value)

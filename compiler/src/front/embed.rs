@@ -35,11 +35,14 @@ impl<'a> Elaborator<'a> {
             }
             other => {
                 let found = self.describe(&other);
-                self.fault(
-                    Diagnostic::error("E0307", "`embed` takes a group or one of its fields", at, found.clone()).note(
-                        format!("expected a group, such as `ad`, or a field, such as `ad.good_id`\nfound {found}"),
-                    ),
-                )
+                let help = match &other {
+                    ExprValue::Text(text) => format!("write the name without quotes: `embed({text})`"),
+                    ExprValue::Tensor(_) => "it is a vector already: leave `embed` out".into(),
+                    _ => "name a group or a field: `embed(ad)`, `embed(ad.good_id)`".to_owned(),
+                };
+                let d = Diagnostic::error("E0307", "`embed` takes a group or one of its fields", at, found.clone());
+                let expected = "expected a group, such as `ad`, or a field, such as `ad.good_id`";
+                self.fault(d.note(format!("{expected}\nfound {found}")).help(help))
             }
         }
     }

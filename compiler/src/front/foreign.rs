@@ -189,6 +189,14 @@ pub(super) fn name(name: &str) -> Option<&'static str> {
             "numbers of the network are not rounded or converted; prepare the column, or make ids of it by `buckets`"
         }
         "sin" | "cos" | "tan" => "there are no angles; a part of a date is `category from hour(time)`",
+        "e" | "E" => "write `exp(x)`",
+        "pi" | "PI" => "write the number: `3.14159265`",
+        "global_step" | "iteration" | "iter" | "step_num" | "num_steps" | "current_step" => {
+            "the number of the step is `step`, in the arguments of an optimizer: `adam(lr = 1e-3 * warmup(step, 1000))`"
+        }
+        "step" | "epoch" => {
+            "it is known in the arguments of an optimizer alone: `optimizer adam(lr = lr * warmup(step, 1000))`"
+        }
         "super" | "self" | "this" => "functions have no object: they are called by name, `linear(x, 8)`",
         "int64" | "int32" | "string" | "int16" => "ids that are strings are `category of string`, integers `category`",
         _ => return None,
@@ -258,6 +266,9 @@ pub(super) fn argument(name: &str, known: &[&str]) -> String {
         (None, "learning_rate" | "rate" | "eta" | "step_size") if known.contains(&"lr") => "write `lr`".into(),
         (None, "weight_decay" | "l2" | "decay") => {
             "a penalty is a setting of its own, `regularize l2(1e-4)`: in `train`, or in the braces of a table".into()
+        }
+        (None, _) if meant(name, known).is_some() => {
+            format!("write `{}`", meant(name, known).expect("it was just found"))
         }
         (None, "activation") => format!("{}: apply the activation to the result, `relu(…)`", takes()),
         (None, "by" | "group_by") if known == ["target", "sample_weight"] => {
@@ -374,6 +385,33 @@ fn parameter_type(name: &str) -> Option<&'static str> {
         "label" | "Label" => "a label and its prediction are a `prediction`, such as `bernoulli`",
         _ => return None,
     })
+}
+
+/// The parameter that other libraries call so.
+fn meant<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
+    let parameters: &[&str] = match name {
+        "act" | "act_fn" | "activation_fn" | "nonlinearity" | "non_linearity" | "fn" => &["activation"],
+        "units" | "out_features" | "output_dim" | "out_dim" | "dim" | "n_out" | "out" | "output_size" => {
+            &["n", "width"]
+        }
+        "hidden_units" | "hidden_sizes" | "layers" | "dims" | "hidden_dims" | "hidden_size" | "hidden"
+        | "units_list" => &["sizes", "hidden"],
+        "dropout" | "p" | "drop" | "drop_rate" | "keep_prob" | "rate" => &["dropout_rate", "rate"],
+        "betas" | "momentum" | "beta" => &["beta1", "mu"],
+        "epsilon" => &["eps"],
+        "group" | "group_by" | "groups" | "user" | "groupby" | "on" | "key" => &["by"],
+        "top_k" | "topk" | "at" | "n" | "cutoff" => &["k"],
+        "weights" | "sample_weights" => &["sample_weight", "weight"],
+        "num_heads" | "n_heads" | "nhead" => &["heads"],
+        "num_experts" | "n_experts" => &["count"],
+        "query" | "target" | "item" => &["candidate"],
+        "key_value" | "keys" | "behavior" | "seq" | "sequence" => &["history", "x"],
+        "steps_total" | "total_steps" | "warmup_steps" | "num_warmup_steps" | "T_max" | "decay_steps" => &["steps"],
+        "gamma" | "decay_rate" => &["rate", "factor"],
+        "milestones" | "boundaries" => &["bounds"],
+        _ => return None,
+    };
+    parameters.iter().find_map(|p| known.iter().find(|k| *k == p).copied())
 }
 
 /// The known word that was probably meant: one that is near, or one that the word begins with

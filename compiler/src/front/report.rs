@@ -201,7 +201,8 @@ impl<'a> Elaborator<'a> {
             }
         }
         for (i, p) in metric.parameters.iter().enumerate() {
-            if p.default.is_none() && !given.iter().any(|g| g.0 == i) {
+            // What is missing may be what was called by another name.
+            if p.default.is_none() && !faulty && !given.iter().any(|g| g.0 == i) {
                 let what = &p.name.name;
                 let help = if what == "by" {
                     format!("say what groups the rows: `{name}(click, by = user_id)`")

@@ -282,9 +282,54 @@ fn slip(cutter: &Cutter, refusal: &ParseRefusal, place: &Place) -> Option<String
     let here = !place.line_ended;
     let help = match found {
         _ if here && previous == "lambda" => LAMBDA.to_owned(),
+        _ if here && previous == "." && found.starts_with(|c: char| c.is_ascii_digit()) => {
+            "the parts of a tuple are named: `let (a, b) = …`".to_owned()
+        }
+        "[" if here && refusal.rule == lone_field && matches!(previous, "list" | "List" | "array" | "set") => {
+            LIST_COLUMN.to_owned()
+        }
+        "." if here && refusal.rule == lone_field && cutter.word(place.index.saturating_sub(2)) == "of" => {
+            "the fields of a cross stand in parentheses: `category of (user.gender, ad.cate_id)`".to_owned()
+        }
+        "." if here && construct == "common" => {
+            "requests are told by a key: `key request_id: int64`, and `by request_id`".to_owned()
+        }
+        ":" if here && construct == "fn" && wants(p_arrow) => "the result is written with `->`".to_owned(),
+        "*" if here && construct == "use" => "what is taken is named: `use std.activation.{prelu, relu}`".to_owned(),
+        "," if here && construct == "use" && place.depth == 0 => {
+            "several names stand in braces: `use std.activation.{prelu, relu}`".to_owned()
+        }
         "if" if here && after_value => {
             "what data decide is chosen by `select(condition, a, b)`, what is known before by `if c { a } else { b }`"
                 .to_owned()
+        }
+        _ if here && after_value && (wants(block) || wants(p_open)) && place.kind != Some(TokenKind::Mark) => {
+            "the two values stand in braces: `if c { a } else { b }`".to_owned()
+        }
+        "[" if here && after_value && is_name(previous) && !index(place.next) => {
+            format!("a call has parentheses: `{}(…)`; values have no index", shortened(previous))
+        }
+        _ if here
+            && after_value
+            && is_name(previous)
+            && is_name(found)
+            && !super::RESERVED.contains(&found)
+            && !matches!(previous, "return" | "while" | "elif" | "elsif" | "elseif" | "const" | "var" | "val") =>
+        {
+            let (f, x) = (shortened(previous), shortened(found));
+            format!("a call has parentheses, `{f}({x})`, a product a mark, `{f} * {x}`")
+        }
+        _ if here
+            && after_value
+            && previous.starts_with(|c: char| c.is_ascii_digit())
+            && is_name(found)
+            && !super::RESERVED.contains(&found)
+            && !found.ends_with('B') =>
+        {
+            format!("a product has a mark: `{previous} * {}`", shortened(found))
+        }
+        _ if here && construct == "fn" && wants(p_comma) && is_name(found) && place.depth > 0 => {
+            format!("put a comma before `{}`", shortened(found))
         }
         "*" if here && !after_value && (wants(argument) || wants(expression)) => {
             "lists are given as they are, without a star: `concat(xs)`".to_owned()
@@ -411,6 +456,16 @@ fn slip(cutter: &Cutter, refusal: &ParseRefusal, place: &Place) -> Option<String
         _ => return None,
     };
     Some(help)
+}
+
+/// A word that can be a name.
+fn is_name(word: &str) -> bool {
+    word.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+}
+
+/// What begins an index: `[0]`, `[-1]`, `[:5]`.
+fn index(word: &str) -> bool {
+    word.starts_with(|c: char| c.is_ascii_digit() || c == '-' || c == ':')
 }
 
 /// `each` stands between the word of the construct and here.
