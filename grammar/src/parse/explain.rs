@@ -303,32 +303,15 @@ fn slip(cutter: &Cutter, refusal: &ParseRefusal, place: &Place) -> Option<String
             "what data decide is chosen by `select(condition, a, b)`, what is known before by `if c { a } else { b }`"
                 .to_owned()
         }
-        _ if here && after_value && (wants(block) || wants(p_open)) && place.kind != Some(TokenKind::Mark) => {
-            "the two values stand in braces: `if c { a } else { b }`".to_owned()
-        }
         "[" if here && after_value && is_name(previous) && !index(place.next) => {
             format!("a call has parentheses: `{}(…)`; values have no index", shortened(previous))
         }
         _ if here
-            && after_value
-            && is_name(previous)
+            && construct == "fn"
+            && wants(p_comma)
             && is_name(found)
-            && !super::RESERVED.contains(&found)
-            && !matches!(previous, "return" | "while" | "elif" | "elsif" | "elseif" | "const" | "var" | "val") =>
+            && matches!(place.next, ":" | "=" | "," | ")") =>
         {
-            let (f, x) = (shortened(previous), shortened(found));
-            format!("a call has parentheses, `{f}({x})`, a product a mark, `{f} * {x}`")
-        }
-        _ if here
-            && after_value
-            && previous.starts_with(|c: char| c.is_ascii_digit())
-            && is_name(found)
-            && !super::RESERVED.contains(&found)
-            && !found.ends_with('B') =>
-        {
-            format!("a product has a mark: `{previous} * {}`", shortened(found))
-        }
-        _ if here && construct == "fn" && wants(p_comma) && is_name(found) && place.depth > 0 => {
             format!("put a comma before `{}`", shortened(found))
         }
         "*" if here && !after_value && (wants(argument) || wants(expression)) => {
@@ -453,6 +436,28 @@ fn slip(cutter: &Cutter, refusal: &ParseRefusal, place: &Place) -> Option<String
             format!("a table for listed features has a name: `embedding {name} [8] for {of}.{name}`")
         }
         _ if wants(p_dot) && construct == "embedding" => "name the feature with its group: `for ad.good_id`".to_owned(),
+        _ if here && after_value && (wants(block) || wants(p_open)) && place.kind != Some(TokenKind::Mark) => {
+            "the two values stand in braces: `if c { a } else { b }`".to_owned()
+        }
+        _ if here
+            && after_value
+            && is_name(previous)
+            && is_name(found)
+            && !super::RESERVED.contains(&found)
+            && !matches!(previous, "return" | "while" | "elif" | "elsif" | "elseif" | "const" | "var" | "val") =>
+        {
+            let (f, x) = (shortened(previous), shortened(found));
+            format!("a call has parentheses, `{f}({x})`, a product a mark, `{f} * {x}`")
+        }
+        _ if here
+            && after_value
+            && previous.starts_with(|c: char| c.is_ascii_digit())
+            && is_name(found)
+            && !super::RESERVED.contains(&found)
+            && !found.ends_with('B') =>
+        {
+            format!("a product has a mark: `{previous} * {}`", shortened(found))
+        }
         _ => return None,
     };
     Some(help)
