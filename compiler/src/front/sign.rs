@@ -182,7 +182,7 @@ fn of_binary(op: BinaryOp, node: &Node, graph: &Graph, (a, b): (&Sign, &Sign)) -
             (Any(_), Any(_)) => a.clone(),
             (Any(_), _) if number(1).is_some() || matches!(made_of(1), Op::Param(_)) => a.clone(),
             (_, Any(_)) if number(0).is_some() || matches!(made_of(0), Op::Param(_)) => b.clone(),
-            _ => Unknown,
+            (Positive | NonNegative(_) | Any(_) | Unknown, _) => Unknown,
         },
         BinaryOp::Subtract => match (a, b) {
             (Any(_), Any(_)) => a.clone(),
@@ -192,7 +192,7 @@ fn of_binary(op: BinaryOp, node: &Node, graph: &Graph, (a, b): (&Sign, &Sign)) -
             _ if place(0) || place(1) => Unknown,
             (NonNegative(Zero::Reached(_)), Positive | NonNegative(Zero::Reached(_))) => Sign::any("a difference"),
             _ if column(0) && !place(1) && number(1) != Some(0.0) => Sign::any("a difference"),
-            _ => Unknown,
+            (Positive | NonNegative(_) | Any(_) | Unknown, _) => Unknown,
         },
         BinaryOp::Multiply if node.operands[0] == node.operands[1] => match a {
             Positive => Positive,

@@ -447,6 +447,9 @@ fn slip(cutter: &Cutter, refusal: &ParseRefusal, place: &Place) -> Option<String
             && !matches!(previous, "return" | "while" | "elif" | "elsif" | "elseif" | "const" | "var" | "val") =>
         {
             let (f, x) = (shortened(previous), shortened(found));
+            if place.depth > 0 {
+                return Some(format!("arguments have a comma between them, `{f}, {x}`, a product a mark, `{f} * {x}`"));
+            }
             format!("a call has parentheses, `{f}({x})`, a product a mark, `{f} * {x}`")
         }
         _ if here
