@@ -436,7 +436,7 @@ impl<'a> Elaborator<'a> {
             | ast::Item::Schema(_)
             | ast::Item::Test(_) => None,
         });
-        let names = members.flatten().flat_map(|member| match &member.kind {
+        let mut names = members.flatten().flat_map(|member| match &member.kind {
             ast::MemberKind::Let(l) => l.names.iter().collect(),
             ast::MemberKind::Layer(l) => vec![&l.name],
             ast::MemberKind::Output { name, .. } => vec![name],
@@ -452,7 +452,7 @@ impl<'a> Elaborator<'a> {
             | ast::MemberKind::Report { .. }
             | ast::MemberKind::Assert { .. } => Vec::new(),
         });
-        names.filter(|own| own.name == name).map(|own| own.span).next()
+        names.find(|own| own.name == name).map(|own| own.span)
     }
 
     /// What a name behind a module of another library stands for here: `torch.relu`.

@@ -261,20 +261,22 @@ pub(super) fn kind(name: &str) -> Option<&'static str> {
 /// What to write for an argument that a function with the parameters `known` does not have.
 pub(super) fn argument(name: &str, known: &[&str]) -> String {
     let takes = || format!("it takes {}", listed(known));
-    match (nearest(name, known.iter().copied()), name) {
-        (Some(near), _) => format!("did you mean `{near}`?"),
-        (None, "learning_rate" | "rate" | "eta" | "step_size") if known.contains(&"lr") => "write `lr`".into(),
-        (None, "weight_decay" | "l2" | "decay") => {
+    if let Some(near) = nearest(name, known.iter().copied()) {
+        return format!("did you mean `{near}`?");
+    }
+    if let Some(parameter) = meant(name, known) {
+        return format!("write `{parameter}`");
+    }
+    match name {
+        "learning_rate" | "rate" | "eta" | "step_size" if known.contains(&"lr") => "write `lr`".into(),
+        "weight_decay" | "l2" | "decay" => {
             "a penalty is a setting of its own, `regularize l2(1e-4)`: in `train`, or in the braces of a table".into()
         }
-        (None, _) if meant(name, known).is_some() => {
-            format!("write `{}`", meant(name, known).expect("it was just found"))
-        }
-        (None, "activation") => format!("{}: apply the activation to the result, `relu(…)`", takes()),
-        (None, "by" | "group_by") if known == ["target", "sample_weight"] => {
+        "activation" => format!("{}: apply the activation to the result, `relu(…)`", takes()),
+        "by" | "group_by" if known == ["target", "sample_weight"] => {
             "the AUC of each group is `gauc`, of `std.metric`".into()
         }
-        (None, _) => takes(),
+        _ => takes(),
     }
 }
 
