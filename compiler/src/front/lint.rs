@@ -8,7 +8,7 @@
 use super::elaborator::Elaborator;
 use super::rule::RuleCall;
 use super::schedule::RuleArgument;
-use super::sign::{Sign, Zero, signs};
+use super::sign::{LENGTH, Sign, Zero, signs};
 use super::value::number_text;
 use crate::graph::{BinaryOp, Graph, NodeId, Op, UnaryOp};
 use din_grammar::{Diagnostic, FileId, Span, ast};
@@ -148,9 +148,11 @@ fn division_by_zero(zero: &Zero, at: Span) -> Option<Diagnostic> {
         Zero::Reached(why) => of(why)
             .note("0 divided by 0 is not a number, and ends training")
             .help("add a small number: `x / (y + 1e-6)`"),
-        Zero::Empty(why) => of(why)
-            .note("0 divided by 0 is not a number: one empty list ends training")
-            .help("divide by `max(y, 1)`; the mean of entries is `mean(x over s)`, 0 of an empty list"),
+        Zero::Empty(why) => of(why).note("0 divided by 0 is not a number: one empty list ends training").help(format!(
+            "divide by `max(y, {})`; the mean of entries is `mean(x over s)`, 0 of an empty list",
+            // Weights may be small, a list that is not empty is at least 1 long.
+            if *why == LENGTH { "1" } else { "1e-6" }
+        )),
         Zero::Rounded => return None,
     })
 }

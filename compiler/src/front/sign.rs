@@ -10,6 +10,9 @@ use din_program::schema::{
 };
 use std::borrow::Cow;
 
+/// What messages call the length of a list.
+pub(super) const LENGTH: &str = "the length of a list";
+
 /// What is known of the sign of all components of a value.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Sign {
@@ -104,7 +107,7 @@ fn sign(graph: &Graph, schema: &Schema, node: &Node, known: &[Sign]) -> Sign {
         Op::Input(input) => of_input(schema, &graph.inputs[input.index()].kind),
         Op::Lookup { .. } => Sign::any("a vector of a table"),
         Op::MatMul => Sign::any("what a layer gives"),
-        Op::Length(axis) if graph.axes.is_ragged(axis) => Sign::NonNegative(Zero::Empty("the length of a list")),
+        Op::Length(axis) if graph.axes.is_ragged(axis) => Sign::NonNegative(Zero::Empty(LENGTH)),
         Op::Length(_) | Op::Count(_) => Sign::Positive,
         Op::Position(_) => Sign::reached("the place of the first entry"),
         Op::SampleNumber(_) | Op::DropoutMask { .. } => Sign::reached("what is left out"),
