@@ -124,14 +124,45 @@ fn one_error_each() {
         ),
         (
             in_fn("x[0]"),
-            "2:2 E0101: expected an operator or the end of the line, found `[` (values have no index; name the field after a dot, or divide with a function)",
+            "2:2 E0101: expected an operator or the end of the line, found `[` (values have no index: an entry of a sequence is `first(x over s)` or `last(x over s)`, a field `x.name`, and `split(x, n)` gives equal parts)",
         ),
         (in_fn("f(a: 3)"), "2:4 E0101: expected an operator, `,`, `over` or `)`, found `:` (write `=` here)"),
         (
             in_fn("sum(x, over s)"),
             "2:8 E0101: expected an argument or `)`, found `over` (write the axis without a comma: `sum(x over s)`)",
         ),
-        (in_fn("f(a b)"), "2:5 E0101: expected an operator, `,`, `over` or `)`, found `b`"),
+        (
+            in_fn("f(a b)"),
+            "2:5 E0101: expected an operator, `,`, `over` or `)`, found `b` (arguments have a comma between them, `a, b`, a product a mark, `a * b`)",
+        ),
+        (
+            in_fn("let a = embed ad"),
+            "2:15 E0101: expected an operator or the end of the line, found `ad` (a call has parentheses, `embed(ad)`, a product a mark, `embed * ad`)",
+        ),
+        (
+            in_fn("let a = 2 x"),
+            "2:11 E0101: expected an operator or the end of the line, found `x` (a product has a mark: `2 * x`)",
+        ),
+        (
+            in_fn("let a = if c 1 else 2"),
+            "2:14 E0101: expected an operator or `{`, found `1` (the two values stand in braces: `if c { a } else { b }`)",
+        ),
+        (
+            in_fn("let a = mlp[x, 8]"),
+            "2:12 E0101: expected an operator or the end of the line, found `[` (a call has parentheses: `mlp(…)`; values have no index)",
+        ),
+        (
+            in_fn("let a = (x, y).0"),
+            "2:16 E0101: expected a name, found `0` (the parts of a tuple are named: `let (a, b) = …`)",
+        ),
+        (
+            plain("fn f(x: int y: int) { x }"),
+            "1:13 E0101: expected `,`, `=>`, `=` or `)`, found `y` (put a comma before `y`)",
+        ),
+        (
+            plain("use std.layer.*"),
+            "1:15 E0101: expected a name or `{`, found `*` (what is taken is named: `use std.activation.{prelu, relu}`)",
+        ),
         (in_fn("()"), "2:2 E0101: expected an expression, found `)`"),
         (in_fn("a < b < c"), "2:7 E0111: comparisons do not chain (write `a < b and b < c`)"),
         (in_fn(".5"), "2:1 E0101: expected a statement, found `.` (write a digit before the point: `0.5`)"),
@@ -230,7 +261,10 @@ fn one_error_each() {
             in_model("sequence v keep last 3 { a: category }"),
             "2:12 E0101: expected `(`, `missing` or `{`, found `keep` (write `(keep last 100)`)",
         ),
-        (in_model("sequence v (keep 3) { a: category }"), "2:18 E0101: expected `first` or `last`, found `3`"),
+        (
+            in_model("sequence v (keep 3) { a: category }"),
+            "2:18 E0101: expected `first` or `last`, found `3` (which entries are kept is said: `(keep last 3)`)",
+        ),
         (
             in_model("label click = binary"),
             "2:13 E0101: expected `:`, found `=` (kinds are written with `:`: write `:` here)",

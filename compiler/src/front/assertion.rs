@@ -33,12 +33,8 @@ impl<'a> Elaborator<'a> {
                 match self.expr(scope, condition) {
                     ExprValue::Bool(true) | ExprValue::Poison => {}
                     ExprValue::Bool(false) => {
-                        self.report(Diagnostic::error(
-                            "E0619",
-                            "an assertion does not hold",
-                            condition.span,
-                            "is false",
-                        ));
+                        let d = Diagnostic::error("E0619", "an assertion does not hold", condition.span, "is false");
+                        self.report(d.help("correct the numbers that it compares, or the assertion"));
                     }
                     other => {
                         let found = self.describe(&other);
@@ -109,15 +105,24 @@ impl<'a> Elaborator<'a> {
             );
         } else if !holds {
             let least = |open: bool| if open { "at least " } else { "" };
-            self.report(Diagnostic::error("E0619", "an assertion does not hold", condition.span, "is false").note(
-                format!(
-                    "the left side is {}{}\nthe right side is {}{}",
-                    least(a_open),
-                    number_text(a),
-                    least(b_open),
-                    number_text(b)
-                ),
+            let unit = match l.unit.or(r.unit) {
+                Some(Unit::Bytes) => " bytes",
+                Some(Unit::Weights) | None => "",
+            };
+            let d = Diagnostic::error("E0619", "an assertion does not hold", condition.span, "is false").note(format!(
+                "the left side is {}{}{unit}\nthe right side is {}{}{unit}",
+                least(a_open),
+                number_text(a),
+                least(b_open),
+                number_text(b)
             ));
+            // An amount of memory that was written as a bare number.
+            let bare = unit == " bytes" && (l.unit.is_none() || r.unit.is_none());
+            self.report(d.help(if bare {
+                "a number without a unit is of bytes: write an amount such as `24GiB`"
+            } else {
+                "make the model smaller, or the limit larger; `din info FILE` lists what it has"
+            }));
         }
     }
 

@@ -21,6 +21,20 @@ pub(super) fn reduces(builtin: Builtin) -> bool {
     }
 }
 
+/// Help for a named argument, which builtin functions do not take.
+fn by_position(builtin: Builtin, name: &str) -> String {
+    let axis = matches!(name, "axis" | "dim" | "axes" | "keepdims" | "keepdim" | "reduction_indices");
+    let form = builtin.form();
+    match (axis, reduces(builtin)) {
+        (true, true) => format!(
+            "there are no numbers of axes: `{0}(x over s)` reduces the entries of a sequence, `{0}(x)` the components",
+            builtin.name()
+        ),
+        (true, false) => format!("there are no numbers of axes, and the last one is meant: write `{form}`"),
+        (false, _) => format!("builtin functions take their arguments by position: `{form}`"),
+    }
+}
+
 impl<'a> Elaborator<'a> {
     pub fn builtin(&mut self, builtin: Builtin, given: Vec<ArgumentValue<'a>>, span: Span) -> ExprValue<'a> {
         let name = builtin.name();
@@ -41,7 +55,8 @@ impl<'a> Elaborator<'a> {
             let d = d.note(format!("expected {wanted}\nfound {}", given.len()));
             return self.fault(match reduces(builtin) && code == "E0210" {
                 true => d.help(format!("over the entries of a sequence `s`, write `{name}(x over s)`")),
-                false => d,
+                false if builtin == Builtin::Embed => d.help("one group at a time: `concat(embed(user), embed(ad))`"),
+                false => d.help(format!("write `{}`", builtin.form())),
             });
         }
         for (k, g) in given.iter().enumerate() {
@@ -53,7 +68,7 @@ impl<'a> Elaborator<'a> {
                         n.span,
                         "no such parameter",
                     )
-                    .help("builtin functions take their arguments by position"),
+                    .help(by_position(builtin, &n.name)),
                 );
             }
             let reduces = reduces(builtin) && given.len() == 1;
@@ -70,7 +85,10 @@ impl<'a> Elaborator<'a> {
                         g.span,
                         "`over` is not possible here",
                     )
-                    .help("`over` stands in `sum(x over s)`, `mean`, `max`, `softmax`, `first` and `last`"),
+                    .help(match builtin {
+                        Builtin::Min => "the least over the entries is `-max(-x over s)`",
+                        _ => "`over` stands in `sum(x over s)`, `mean`, `max`, `softmax`, `first` and `last`",
+                    }),
                 );
             }
         }
@@ -82,6 +100,17 @@ impl<'a> Elaborator<'a> {
             return self.scan((value, at), start, span);
         }
         let rest: Vec<(ExprValue<'a>, Span)> = arguments.map(|g| (g.value, g.span)).collect();
+        if matches!(builtin, Builtin::Dropout | Builtin::Split)
+            && let (ExprValue::Number(_), Some((ExprValue::Tensor(_), second))) = (&value, rest.first())
+        {
+            let (first, second) = (self.on_one_line(at), (self.on_one_line(*second), *second));
+            return self.fault(
+                Diagnostic::error("E0307", format!("the arguments of `{name}` stand in another order"), at, "a number")
+                    .label(second.1, "the value")
+                    .note(format!("the order is `{}`", builtin.form()))
+                    .help(format!("write `{name}({}, {first})`", second.0)),
+            );
+        }
         match builtin {
             Builtin::Scan => unreachable!("called above"),
             Builtin::Shift => self.shift(value, first.over, at, span),
@@ -216,6 +245,15 @@ impl<'a> Elaborator<'a> {
     ) -> ExprValue<'a> {
         let mut rest = rest.into_iter();
         let (Some(a), Some(b)) = (rest.next(), rest.next()) else { return ExprValue::Poison };
+        if let ExprValue::Number(n) = condition {
+            let chosen = if n == 0.0 { "the third" } else { "the second" };
+            let [x, y, z] = [at, a.1, b.1].map(|span| self.on_one_line(span));
+            let d = Diagnostic::warning("W0615", "this `select` always chooses the same", at, "a number");
+            let d = d.label(if n == 0.0 { b.1 } else { a.1 }, "always this one");
+            self.report(d.note(format!("it chooses {chosen} argument for every sample")).help(format!(
+                "the condition stands first: `select({z}, {x}, {y})`; what is known before data are read is chosen by `if`"
+            )));
+        }
         let condition = self.tensor(condition, at);
         let (ta, tb) = (self.tensor(a.0, a.1), self.tensor(b.0, b.1));
         let (Some(c), Some(ta), Some(tb)) = (condition, ta, tb) else { return ExprValue::Poison };
@@ -336,7 +374,7 @@ impl<'a> Elaborator<'a> {
                         n.span,
                         "no such parameter",
                     )
-                    .help("builtin functions take their arguments by position"),
+                    .help(by_position(Builtin::Concat, &n.name)),
                 );
                 poison = true;
                 continue;

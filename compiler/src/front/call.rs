@@ -1,9 +1,10 @@
 //! Calls: arguments bound to parameters by position and name, types unified, bodies elaborated
 //! under their path.
 
+use super::conform::TypeWord;
 use super::elaborator::{Elaborator, MAX_CALLS};
 use super::foreign;
-use super::scope::{NameScope, NamedAxis};
+use super::scope::{NameScope, NamedAxis, Referent};
 use super::value::{
     ArgumentValue, Builtin, Callee, ExprValue, Over, PartialApplication, PartialArgument, counted, nearest,
 };
@@ -70,8 +71,16 @@ impl<'a> Elaborator<'a> {
                             "not an axis",
                         );
                         let known: Vec<&str> = scope.axes.iter().map(|a| a.name).collect();
+                        let group = scope
+                            .find(&axis.name)
+                            .is_some_and(|bound| matches!(bound.referent, Referent::Value(ExprValue::Group(_))));
                         d.help = Some(match nearest(&axis.name, known.iter().copied()) {
                             Some(near) => format!("did you mean `{near}`?"),
+                            None if group => format!(
+                                "`{}` has one value per sample, which no reduction is needed for; sequences are {}",
+                                axis.name,
+                                super::load::listed(&known)
+                            ),
                             None if known.is_empty() => "axes come from sequences: `fn f(x: s => [d])`".into(),
                             None => format!("axes here: {}", super::load::listed(&known)),
                         });
@@ -127,13 +136,13 @@ impl<'a> Elaborator<'a> {
                 }
             }
             if arguments.len() > function.parameters.len() {
-                return self.too_many(&function.name.name, function.parameters.len(), arguments.len(), span);
+                return self.too_many(&function.name.name, &function.parameters, arguments.len(), span);
             }
         }
         ExprValue::Function(Rc::new(Callee::Partial(PartialApplication { callee, arguments })))
     }
 
-    fn unknown_argument(&mut self, function: &'a ast::Function, name: &ast::Ident) -> ExprValue<'a> {
+    pub(super) fn unknown_argument(&mut self, function: &'a ast::Function, name: &ast::Ident) -> ExprValue<'a> {
         let known: Vec<&str> = function.parameters.iter().map(|p| p.name.name.as_str()).collect();
         let mut d = Diagnostic::error(
             "E0208",
@@ -146,10 +155,23 @@ impl<'a> Elaborator<'a> {
         self.fault(d)
     }
 
-    fn too_many(&mut self, name: &str, most: usize, found: usize, span: Span) -> ExprValue<'a> {
+    fn too_many(&mut self, name: &str, parameters: &[ast::ParameterDecl], found: usize, span: Span) -> ExprValue<'a> {
+        let predicted = |p: &ast::ParameterDecl| {
+            matches!(&p.ty, Some(ast::Type { kind: ast::TypeKind::Named(word), .. })
+                if TypeWord::by_name(&word.name).is_some_and(TypeWord::is_prediction))
+        };
+        let names: Vec<&str> = parameters.iter().map(|p| p.name.name.as_str()).collect();
+        let help = match parameters.first() {
+            Some(first) if predicted(first) => {
+                format!("the name of a label stands for the label and its prediction: write `{name}(click)`")
+            }
+            Some(_) => format!("it takes {}: remove what is too many", super::load::listed(&names)),
+            None => format!("write `{name}()`"),
+        };
         self.fault(
             Diagnostic::error("E0210", format!("too many arguments for `{name}`"), span, counted(found, "argument"))
-                .note(format!("expected at most {}\nfound {found}", counted(most, "argument"))),
+                .note(format!("expected at most {}\nfound {found}", counted(parameters.len(), "argument")))
+                .help(help),
         )
     }
 
@@ -254,6 +276,9 @@ impl<'a> Elaborator<'a> {
         let Some(arguments) = self.arrange(&function.name, &function.parameters, given, span) else {
             return ExprValue::Poison;
         };
+        // Called from a file, not by the library itself.
+        let library = self.sources.get(span.file).is_some_and(|f| f.name.starts_with("std."));
+        let of_schedules = self.modules[module].name == "std.schedule" && !library;
         let mut scope = NameScope::new(module, Some(&function.name.name));
         for (parameter, given) in function.parameters.iter().zip(arguments) {
             let (value, at) = match given {
@@ -264,6 +289,9 @@ impl<'a> Elaborator<'a> {
                 }
             };
             let value = self.conform(&mut scope, &function.name.name, parameter, value, at);
+            if of_schedules {
+                self.steps_ascend(&function.name.name, &value, at);
+            }
             // `fn f(x: [n], n: int)`: the number must be the size.
             let size = scope.dimensions.iter().find(|d| d.name == parameter.name.name).and_then(|d| d.size);
             if let (Some(size), ExprValue::Number(n)) = (size, &value)
@@ -280,7 +308,10 @@ impl<'a> Elaborator<'a> {
             scope.bind(&parameter.name.name, value, parameter.name.span);
         }
         let name = if self.walk.named { None } else { Some(function.name.name.clone()) };
-        self.walk.frames.push(CallFrame { name: function.name.name.clone(), call: span });
+        let named = scope.axes.iter().filter_map(|named| Some((named.axis?, named.name.to_owned())));
+        let axes = named.collect();
+        self.instantiated.insert(function.name.span);
+        self.walk.frames.push(CallFrame { name: function.name.name.clone(), call: span, axes });
         let value = self.under(name, false, |me| {
             let value = me.block(&mut scope, &function.body);
             me.check_states(&scope);
@@ -288,6 +319,9 @@ impl<'a> Elaborator<'a> {
         });
         let value = self.conform_result(&mut scope, function, value);
         self.walk.frames.pop();
+        if of_schedules {
+            self.doubtful_schedule(&function.name.name, &value, span);
+        }
         value
     }
 
@@ -309,6 +343,10 @@ impl<'a> Elaborator<'a> {
         given: Vec<ArgumentValue<'a>>,
         span: Span,
     ) -> Option<Vec<Option<ArgumentValue<'a>>>> {
+        if let Some(fault) = self.other_order(name, parameters, &given, span) {
+            self.report(fault);
+            return None;
+        }
         let mut slots: Vec<Option<ArgumentValue<'a>>> = parameters.iter().map(|_| None).collect();
         let count = given.len();
         let mut position = 0;
@@ -353,7 +391,7 @@ impl<'a> Elaborator<'a> {
             };
             match slots.get_mut(index) {
                 None => {
-                    self.too_many(&name.name, parameters.len(), count, g.span);
+                    self.too_many(&name.name, parameters, count, g.span);
                     return None;
                 }
                 Some(Some(first)) => {
@@ -395,14 +433,28 @@ impl<'a> Elaborator<'a> {
             let tensor = parameters.iter().find(|p| p.name.name == missing[0]).is_some_and(|p| {
                 matches!(p.ty.as_ref().map(|t| &t.kind), Some(ast::TypeKind::Shape(_) | ast::TypeKind::Ragged { .. }))
             });
-            self.report(d.help(if tensor && count == 0 {
+            let example = parameters.iter().find(|p| p.name.name == missing[0]).and_then(example).unwrap_or("…");
+            // The library is right: what it was given is called with too few arguments.
+            let library = self.sources.get(span.file).is_some_and(|f| f.name.starts_with("std."));
+            self.report(d.help(if library && !self.walk.frames.is_empty() {
+                let arguments = counted(count, "argument");
+                format!("give a function of {arguments}, such as `{}(_, {} = {example})`", name.name, missing[0])
+            } else if tensor && count == 0 {
                 format!("add `{} = …`, or write `{}` for the function itself", missing[0], name.name)
             } else {
-                format!("add `{} = …`", missing[0])
+                format!("add `{} = {example}`", missing[0])
             }));
             fine = false;
         }
         fine.then_some(slots)
+    }
+}
+
+/// A value that an argument of this type may have.
+fn example(parameter: &ast::ParameterDecl) -> Option<&'static str> {
+    match &parameter.ty.as_ref()?.kind {
+        ast::TypeKind::Named(word) => TypeWord::by_name(&word.name)?.example(),
+        ast::TypeKind::Shape(_) | ast::TypeKind::Ragged { .. } | ast::TypeKind::ListOf(_) => None,
     }
 }
 

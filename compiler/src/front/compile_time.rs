@@ -7,6 +7,9 @@ use din_grammar::ast::BinaryOperator;
 use din_grammar::{Diagnostic, Span};
 use std::rc::Rc;
 
+/// What messages call the size of a `category(n)`.
+pub(super) const CATEGORIES: &str = "the number of categories";
+
 impl<'a> Elaborator<'a> {
     pub(super) fn numbers(&mut self, op: BinaryOperator, a: f64, b: f64, at: Span, span: Span) -> ExprValue<'a> {
         let result = match op {
@@ -77,11 +80,21 @@ impl<'a> Elaborator<'a> {
             return Some(n as usize);
         }
         let limit = super::elaborator::MAX_WIDTH;
+        let ids = what == CATEGORIES;
         let message =
             if n > limit { format!("{what} is too large") } else { format!("{what} must be a positive whole number") };
         self.report(
             Diagnostic::error("E0312", message, span, format!("{n}"))
-                .note(format!("expected a whole number from 1 to {limit}\nfound {n}")),
+                .note(format!("expected a whole number from 1 to {limit}\nfound {n}"))
+                .help(match (ids, n > limit) {
+                    (true, true) => {
+                        "leave the size out, `category`: the table then grows; or hash: `category(1_000_000, hash)`"
+                            .into()
+                    }
+                    (true, false) => "ids of any number are `category`, without a size".into(),
+                    (false, true) => format!("write a number up to {limit}"),
+                    (false, false) => format!("write a whole number, such as `{}`", n.round().max(1.0)),
+                }),
         );
         None
     }

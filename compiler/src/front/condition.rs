@@ -78,7 +78,7 @@ impl<'a> Elaborator<'a> {
 
     /// An expression as it is written, on one line.
     pub(super) fn text_on_one_line(&self, e: &ast::Expr) -> String {
-        self.sources.text(e.span).split_whitespace().collect::<Vec<_>>().join(" ")
+        self.on_one_line(e.span)
     }
 
     /// Which of the model's outputs an expression of `report` is, where it has been collected.

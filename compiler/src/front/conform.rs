@@ -3,7 +3,7 @@
 use super::distribution::DistributionName;
 use super::elaborator::Elaborator;
 use super::scope::{NameScope, NamedAxis, Referent, SizeBinding};
-use super::value::{ExprValue, Tensor, fields_text};
+use super::value::{ExprValue, Tensor, fields_text, number_text};
 use din_grammar::ast::{self, ExprKind};
 use din_grammar::{Diagnostic, Span};
 
@@ -105,6 +105,77 @@ impl TypeWord {
         right || matches!(value, ExprValue::Poison)
     }
 
+    /// A value of the type, where one can be named.
+    pub fn example(self) -> Option<&'static str> {
+        Some(match self {
+            TypeWord::Int => "8",
+            TypeWord::Number | TypeWord::NonNegative | TypeWord::Positive | TypeWord::Fraction => "0.1",
+            TypeWord::List => "[64, 32]",
+            TypeWord::Bool => "true",
+            TypeWord::Function => "relu",
+            TypeWord::Text => "\"name\"",
+            TypeWord::Prediction
+            | TypeWord::PredictionBy(_)
+            | TypeWord::NumericPrediction
+            | TypeWord::ClassPrediction
+            | TypeWord::Key => return None,
+        })
+    }
+
+    /// How to write a value of the type instead of this one.
+    fn instead_of(self, value: &ExprValue<'_>) -> Option<String> {
+        Some(match (self, value) {
+            (TypeWord::List, ExprValue::Tensor(_)) => {
+                "the vectors of a record are `fields(x)`, equal parts of a vector `split(x, n)`".into()
+            }
+            (TypeWord::List, ExprValue::Number(n)) => format!("write the list `[{}]`", number_text(*n)),
+            (TypeWord::Function, ExprValue::Text(text)) => {
+                format!("write the function itself, without quotes: `{text}`")
+            }
+            (TypeWord::Function, ExprValue::Tensor(_)) => {
+                "give the function itself, such as `relu`, not a call of it".into()
+            }
+            (TypeWord::Fraction, ExprValue::Number(n)) if *n >= 10.0 && *n < 100.0 => {
+                format!("a share of {0} in a hundred is `{1}`", number_text(*n), number_text(*n / 100.0))
+            }
+            (TypeWord::NonNegative, ExprValue::Number(n)) => format!("write `{}`, or 0", number_text(-n)),
+            (TypeWord::Positive, ExprValue::Number(n)) if *n < 0.0 => format!("write `{}`", number_text(-n)),
+            (TypeWord::Positive, ExprValue::Number(_)) => "write a number above 0 in 32 bits, such as `1e-8`".into(),
+            (TypeWord::Fraction, ExprValue::Number(_)) => {
+                "write 0, or a number below 1 in 32 bits, such as `0.1` or `0.9`".into()
+            }
+            (word, ExprValue::Prediction { distribution, .. }) if word.is_prediction() => {
+                match DistributionName::of(*distribution) {
+                    DistributionName::Bernoulli => {
+                        "a prediction by `bernoulli` has the loss `cross_entropy` or `focal`"
+                    }
+                    DistributionName::Normal => {
+                        "a prediction by `normal` has the loss `squared_error`, `huber` or `gaussian_nll`"
+                    }
+                    DistributionName::Poisson => "a prediction by `poisson` has the loss `poisson_nll`",
+                    DistributionName::Quantile => "a prediction by `quantile` has the loss `pinball`",
+                    DistributionName::Categorical => {
+                        "a prediction by `categorical` has the loss `softmax_cross_entropy`"
+                    }
+                    DistributionName::Ordinal => "a prediction by `ordinal` has the loss `ordinal_nll`",
+                }
+                .into()
+            }
+            (TypeWord::Int, ExprValue::Tensor(_)) => {
+                "sizes are known before data are read: write a number such as `8`, or `size(x)`".into()
+            }
+            (TypeWord::Int, ExprValue::Number(n)) => {
+                format!("write a whole number, such as `{}`", number_text(n.round()))
+            }
+            (_, ExprValue::Tensor(_)) if self.is_number() => {
+                "write a number that is known before data are read, such as `0.1`, or a `hyper`".into()
+            }
+            (_, ExprValue::Label { .. }) => return None,
+            (word, _) if word.is_prediction() => "name a label that is predicted, such as `click`".into(),
+            (word, _) => format!("write, for example, `{}`", word.example()?),
+        })
+    }
+
     /// What a value of the type is called in messages.
     pub fn text(self) -> &'static str {
         match self {
@@ -175,6 +246,10 @@ impl<'a> Elaborator<'a> {
                 };
                 let mut fine = true;
                 let mut conform = |(i, value): (usize, &ExprValue<'a>)| {
+                    if !fine {
+                        // One fault of a list says enough.
+                        return ExprValue::Poison;
+                    }
                     let name = format!("item {i} of {name}");
                     let value = self.conform_type(scope, function, (&name, asked), item, value.clone(), at);
                     fine &= !matches!(value, ExprValue::Poison);
@@ -340,7 +415,12 @@ impl<'a> Elaborator<'a> {
         if shape.len() != dimensions.len() {
             let d =
                 Diagnostic::error("E0302", format!("`{name}` of `{function}` has the wrong rank"), at, found.clone());
-            self.report(d.note(format!("expected {} sizes\nfound {found}", dimensions.len())));
+            self.report(d.note(format!("expected {} sizes\nfound {found}", dimensions.len())).help(
+                match dimensions.len() {
+                    1 => "a vector is needed: `embed(…)`, or `x @ w` of a matrix `w`",
+                    _ => "a matrix is a weight of its own: `param w: [k, n]`",
+                },
+            ));
             return false;
         }
         for (dimension, &size) in dimensions.iter().zip(&shape) {
@@ -378,6 +458,16 @@ impl<'a> Elaborator<'a> {
                 if let Some((span, text)) = origin {
                     d = d.label(*span, format!("{text}: {wanted}"));
                 }
+                d.help = match record {
+                    Some(_) if t.fields.is_some() => {
+                        Some("the fields of both need vectors of one width, best of the same tables".into())
+                    }
+                    Some(_) | None => (dimensions.len() == 1).then(|| {
+                        format!(
+                            "a layer gives it another size, `linear(x, {wanted})`; or make what it comes from as wide"
+                        )
+                    }),
+                };
                 self.report(d);
                 return false;
             }
@@ -407,6 +497,7 @@ impl<'a> Elaborator<'a> {
             Diagnostic::error("E0307", format!("`{name}` of `{function}` must be {expected}"), at, found.clone())
                 .label(asked, "asked for here")
                 .note(format!("expected {expected}\nfound {found}"));
+        d.help = word.instead_of(&value);
         if let (ExprValue::Prediction { distribution, .. }, TypeWord::PredictionBy(wanted)) = (&value, word)
             && function == wanted.loss()
         {
@@ -422,20 +513,18 @@ impl<'a> Elaborator<'a> {
         function: &'a ast::Function,
         value: ExprValue<'a>,
     ) -> ExprValue<'a> {
-        let Some(ty) = &function.result else {
-            if matches!(value, ExprValue::Nothing) {
-                return self.fault(
-                    Diagnostic::error(
-                        "E0318",
-                        format!("`{}` has no value", function.name.name),
-                        function.name.span,
-                        "its body ends with a statement",
-                    )
-                    .help("end the body with the expression that it stands for"),
-                );
-            }
-            return value;
-        };
+        if matches!(value, ExprValue::Nothing) {
+            return self.fault(
+                Diagnostic::error(
+                    "E0318",
+                    format!("`{}` has no value", function.name.name),
+                    function.name.span,
+                    "its body ends with a statement",
+                )
+                .help("end the body with the expression that it stands for"),
+            );
+        }
+        let Some(ty) = &function.result else { return value };
         let at = function.body.value.as_ref().map_or(function.name.span, |v| v.span);
         if let ast::TypeKind::Shape(_) = &ty.kind
             && let Some(axis) = self.not_reduced(scope, function, &value)

@@ -107,6 +107,8 @@ pub(super) struct Declarations<'a> {
     pub named_features: FxHashSet<usize>,
     pub named_labels: FxHashSet<usize>,
     pub used_tables: FxHashSet<usize>,
+    /// Features without a table that were reported.
+    pub tableless: FxHashSet<usize>,
 }
 
 impl Declarations<'_> {
@@ -116,6 +118,16 @@ impl Declarations<'_> {
         if let Some(combination) = self.schema.features[feature].combination() {
             self.used_features.extend(combination.parts().iter().map(|&part| part as usize));
         }
+    }
+
+    /// Whether the model declares something of this name.
+    pub fn declares(&self, name: &str) -> bool {
+        self.groups.iter().any(|group| group.name == name)
+            || self.tables.iter().any(|table| table.name == name)
+            || self.families.iter().any(|family| family.name == name)
+            || self.hypers.iter().any(|hyper| hyper.0 == name)
+            || self.schema.labels.iter().any(|label| label.name == name)
+            || self.schema.keys.iter().any(|key| key.name == name)
     }
 
     /// The group that declares the feature.

@@ -9,7 +9,7 @@ use super::scope::{NameScope, NamedAxis, Referent};
 use super::value::{ExprValue, nearest};
 use din_grammar::ast::{self, MemberKind};
 use din_grammar::{Diagnostic, Span};
-use din_program::schema::{Feature, Keep, Key, Label, LabelKind, MissingLabel, Requests, Sequence};
+use din_program::schema::{Feature, Keep, Key, KeyType, Label, LabelKind, MissingLabel, Requests, Sequence};
 
 /// What is said of the lists of a sequence.
 type ListDecls<'a> = (Option<&'a ast::KeepDecl>, Option<&'a ast::MissingDecl>);
@@ -464,7 +464,8 @@ impl<'a> Elaborator<'a> {
         kind: &'a ast::Ident,
         column: Option<&'a ast::Ident>,
     ) {
-        let Some(kind) = self.key_type(kind) else { return };
+        // Of a key of an unknown type nothing more is said.
+        let kind = self.key_type(kind).unwrap_or(KeyType::Int64);
         let index = self.declarations.schema.keys.len();
         let location = self.location(name.span);
         if self.claim(scope, name, Referent::Key(index)) {

@@ -55,6 +55,8 @@ pub(super) struct Elaborator<'a> {
     pub schema_extent: SchemaExtent,
     /// The model's schema is not there, which is reported: nothing more can be said of the model.
     pub broken_schema: bool,
+    /// The functions whose bodies were elaborated, by the place of their names.
+    pub instantiated: FxHashSet<Span>,
     /// Names of groups that are not there and were reported: other uses of them say nothing new.
     unknown_groups: FxHashSet<String>,
     depth: usize,
@@ -85,6 +87,7 @@ impl<'a> Elaborator<'a> {
             in_schema: false,
             schema_extent: SchemaExtent::default(),
             broken_schema: false,
+            instantiated: FxHashSet::default(),
             unknown_groups: FxHashSet::default(),
             depth: 0,
             steps: 0,
@@ -121,7 +124,8 @@ impl<'a> Elaborator<'a> {
         }
         // The library has no faults of its own: several reports about one call of it are one fault
         // of that call.
-        let in_library = self.sources.get(first.span.file).is_some_and(|f| f.name.starts_with("std."));
+        let library = |span: Span| self.sources.get(span.file).is_some_and(|f| f.name.starts_with("std."));
+        let in_library = library(first.span);
         if let Some(outer) = frames.first()
             && in_library
             && !self.reported.insert((diagnostic.code, outer.call, String::new()))
@@ -133,6 +137,14 @@ impl<'a> Elaborator<'a> {
             Some((_, inner)) if self.sampling => inner,
             Some(_) | None => frames,
         };
+        // A fault inside the library stands at the file's own call.
+        if in_library
+            && let Some(called) = frames.iter().rfind(|frame| !library(frame.call))
+            && diagnostic.labels.iter().all(|l| l.span != called.call)
+        {
+            let text = format!("in this call of `{}`", called.name);
+            diagnostic.labels.insert(0, din_grammar::LabelledSpan { span: called.call, text });
+        }
         if let Some(outer) = frames.first()
             && diagnostic.labels.iter().all(|l| l.span != outer.call)
         {
@@ -233,6 +245,15 @@ impl<'a> Elaborator<'a> {
             d if Some(d) == self.walk.graph.axes.request() => "the requests only".into(),
             d => format!("`{}`", self.walk.graph.axis(d).name),
         }
+    }
+
+    /// What the entries that a value varies over are called in the body at hand.
+    pub fn axis_here(&self, axis: AxisId) -> String {
+        let axes = &self.walk.graph.axes;
+        let entries = axes.second_of_pairs(axis).unwrap_or(axis);
+        let same = |own: AxisId| own == entries || axes.on_samples(own) == axes.on_samples(entries);
+        let named = self.walk.frames.last().and_then(|frame| frame.axes.iter().find(|(own, _)| same(*own)));
+        named.map_or_else(|| axes.axis(entries).name.clone(), |(_, name)| name.clone())
     }
 
     /// What a value is, for messages.
@@ -357,10 +378,12 @@ impl<'a> Elaborator<'a> {
             return ExprValue::Poison;
         }
         let mut d = Diagnostic::error("E0204", format!("unknown name `{name}`"), span, "not in scope");
-        let mut known: Vec<&str> = scope.blocks.iter().flatten().map(|b| b.name).collect();
-        known.extend(scope.dimensions.iter().map(|d| d.name));
+        let mut own: Vec<&str> = scope.blocks.iter().flatten().map(|b| b.name).collect();
+        own.extend(scope.dimensions.iter().map(|d| d.name));
+        let mut known = own.clone();
         known.extend(self.modules[scope.module].names.keys().map(String::as_str));
         known.extend(Builtin::all().map(|b| b.0));
+        own.sort_unstable();
         known.sort_unstable();
         d.help = if let (Context::Update(_), Some(now)) = (self.walk.context, renamed(name)) {
             Some(format!("write `{now}`, as `{name}` is called now"))
@@ -368,16 +391,97 @@ impl<'a> Elaborator<'a> {
             Some(format!("add `use {module}.{name}`"))
         } else if let Some(path) = self.path_of_field(name) {
             Some(format!("did you mean `{path}`?"))
+        } else if let Some(later) = self.defined_below(scope, name, span) {
+            d = d.label(later, "defined here, below");
+            Some(format!("move the line that defines `{name}` above this one"))
+        } else if scope.axis(name).is_some() {
+            Some(format!("`{name}` is an axis, not a value: it stands after `over`, and in `length({name})`"))
+        } else if let Some(help) = foreign::name(name) {
+            // A word of another library may yet be a slip in a name of the file's own.
+            Some(match nearest(name, own.iter().copied()) {
+                Some(near) => format!("{help}; or did you mean `{near}`?"),
+                None => help.to_owned(),
+            })
         } else if let Some(near) = nearest(name, known.iter().copied()) {
             Some(format!("did you mean `{near}`?"))
-        } else if let Some(help) = foreign::name(name) {
-            Some(help.to_owned())
         } else {
             // `ReLU`, `Adam`
             let lower = name.to_ascii_lowercase();
-            library_home(&lower).map(|module| format!("did you mean `{lower}`, of `{module}`?"))
+            match library_home(&lower) {
+                Some(module) => Some(format!("did you mean `{lower}`, of `{module}`?")),
+                // A slip in a name that is not imported.
+                None => nearest(name, library_names().iter().map(String::as_str))
+                    .and_then(|near| library_home(near).map(|module| (near, module)))
+                    .map(|(near, module)| format!("did you mean `{near}`, of `{module}`?")),
+            }
         };
         self.fault(d)
+    }
+
+    /// Where a model gives the name to a value below the place at which it is read.
+    fn defined_below(&self, scope: &NameScope<'a>, name: &str, span: Span) -> Option<Span> {
+        let own = self.value_of_model(scope, name).filter(|own| own.start > span.end);
+        own.filter(|_| self.walk.frames.is_empty())
+    }
+
+    /// Where a model gives the name to a value of its network.
+    pub fn value_of_model(&self, scope: &NameScope<'a>, name: &str) -> Option<Span> {
+        let items = &self.modules[scope.module].file.items;
+        let members = items.iter().filter_map(|item| match item {
+            ast::Item::Model(model) => Some(&model.members),
+            ast::Item::Function(_)
+            | ast::Item::Optimizer(_)
+            | ast::Item::Regularizer(_)
+            | ast::Item::Metric(_)
+            | ast::Item::Schema(_)
+            | ast::Item::Test(_) => None,
+        });
+        let mut names = members.flatten().flat_map(|member| match &member.kind {
+            ast::MemberKind::Let(l) => l.names.iter().collect(),
+            ast::MemberKind::Layer(l) => vec![&l.name],
+            ast::MemberKind::Output { name, .. } => vec![name],
+            ast::MemberKind::Features { .. }
+            | ast::MemberKind::Sequence { .. }
+            | ast::MemberKind::Label { .. }
+            | ast::MemberKind::Key { .. }
+            | ast::MemberKind::Common { .. }
+            | ast::MemberKind::Embedding(_)
+            | ast::MemberKind::Hyper { .. }
+            | ast::MemberKind::Predict { .. }
+            | ast::MemberKind::Train(_)
+            | ast::MemberKind::Report { .. }
+            | ast::MemberKind::Assert { .. } => Vec::new(),
+        });
+        names.find(|own| own.name == name).map(|own| own.span)
+    }
+
+    /// What a name behind a module of another library stands for here: `torch.relu`.
+    pub fn foreign_member(&mut self, scope: &NameScope<'a>, e: &'a ast::Expr) -> Option<ExprValue<'a>> {
+        let ast::ExprKind::Field { base, name } = &e.kind else { return None };
+        let mut root = &**base;
+        while let ast::ExprKind::Field { base, .. } = &root.kind {
+            root = base;
+        }
+        let ast::ExprKind::Name(module) = &root.kind else { return None };
+        if !foreign::is_namespace(module) || self.has_meaning(scope, module) {
+            return None;
+        }
+        let word = name.name.as_str();
+        let lower = word.to_ascii_lowercase();
+        let of = |word: &str| library_home(word).map(|home| format!("write `{word}`, with `use {home}.{word}` above"));
+        let help = if let Some(help) = of(word) {
+            help
+        } else if Builtin::by_name(word).is_some() {
+            format!("write `{word}`: functions of the language need no module")
+        } else if let Some(help) = foreign::name(word) {
+            help.to_owned()
+        } else if let Some(help) = of(&lower) {
+            help
+        } else {
+            foreign::name(module).unwrap_or("names stand alone: `use std.layer.linear`, then `linear(x, 8)`").to_owned()
+        };
+        let d = Diagnostic::error("E0204", format!("unknown name `{module}`"), root.span, "not in scope");
+        Some(self.fault(d.help(help)))
     }
 
     /// Whether the name stands for something here, or would if it were imported or built.
@@ -413,6 +517,9 @@ impl<'a> Elaborator<'a> {
     /// An unknown word among `known`.
     pub fn unknown_word(&mut self, code: &'static str, what: &str, word: &ast::Ident, known: &[&str]) -> ExprValue<'a> {
         let mut d = Diagnostic::error(code, format!("unknown {what} `{}`", word.name), word.span, "not known here");
+        if let Some(help) = foreign::instead(what, &word.name) {
+            return self.fault(d.help(help));
+        }
         d.help = Some(match foreign::word(&word.name, known) {
             Some(near) => format!("did you mean `{near}`?"),
             None if known.len() == 1 => format!("the only one is {}", listed(known)),
@@ -447,6 +554,16 @@ fn renamed(name: &str) -> Option<&'static str> {
         "touches" => Some("updates"),
         _ => None,
     }
+}
+
+/// What the library defines.
+fn library_names() -> Vec<String> {
+    let heads = ["\nfn ", "\noptimizer ", "\nregularizer ", "\nmetric "];
+    let defined = |(_, text): &(&'static str, &'static str)| -> Vec<String> {
+        let after = heads.iter().flat_map(|head| text.split(head).skip(1));
+        after.filter_map(|rest| rest.split('(').next()).map(str::to_owned).collect()
+    };
+    super::load::LIBRARY.iter().flat_map(defined).collect()
 }
 
 /// The library module that defines `name`.

@@ -35,11 +35,14 @@ impl<'a> Elaborator<'a> {
             }
             other => {
                 let found = self.describe(&other);
-                self.fault(
-                    Diagnostic::error("E0307", "`embed` takes a group or one of its fields", at, found.clone()).note(
-                        format!("expected a group, such as `ad`, or a field, such as `ad.good_id`\nfound {found}"),
-                    ),
-                )
+                let help = match &other {
+                    ExprValue::Text(text) => format!("write the name without quotes: `embed({text})`"),
+                    ExprValue::Tensor(_) => "it is a vector already: leave `embed` out".into(),
+                    _ => "name a group or a field: `embed(ad)`, `embed(ad.good_id)`".to_owned(),
+                };
+                let d = Diagnostic::error("E0307", "`embed` takes a group or one of its fields", at, found.clone());
+                let expected = "expected a group, such as `ad`, or a field, such as `ad.good_id`";
+                self.fault(d.note(format!("{expected}\nfound {found}")).help(help))
             }
         }
     }
@@ -87,16 +90,50 @@ impl<'a> Elaborator<'a> {
                 if self.declarations.poisoned_tables {
                     return None;
                 }
-                self.report(
-                    Diagnostic::error(
-                        "E0402",
-                        format!("no table holds vectors for `{path}`"),
-                        at,
-                        "cannot be embedded",
-                    )
-                    .label(span, "declared here")
-                    .help(format!("add `embedding name [16] for {path}`")),
+                // Once for all uses.
+                if !self.declarations.tableless.insert(feature) {
+                    return None;
+                }
+                let d = Diagnostic::error(
+                    "E0402",
+                    format!("no table holds vectors for `{path}`"),
+                    at,
+                    "cannot be embedded",
                 );
+                let d = d.label(span, "declared here");
+                // A field of the same name has a table, or has none either.
+                let own = &self.declarations.schema.features[feature];
+                let same = |other: usize| {
+                    let of = &self.declarations.schema.features[other];
+                    other != feature && of.name == own.name && of.kind == own.kind
+                };
+                let alike: Vec<usize> = (0..self.declarations.schema.features.len()).filter(|&f| same(f)).collect();
+                let held = alike.iter().find_map(|&f| self.declarations.tables_of[f].first().map(|&table| (f, table)));
+                let named = |&(_, table): &(usize, usize)| self.declarations.table_readers[table] == TableReader::Name;
+                let other = |f: usize| self.declarations.schema.features[f].path();
+                let help = match held.filter(named) {
+                    Some((f, table)) => {
+                        let t = &self.declarations.tables[table];
+                        format!(
+                            "give it the table of `{0}`: `embedding {1} [{2}] for {0}, {path}`; or one of its own, \
+                             `embedding name [16] for {path}`",
+                            other(f),
+                            t.name,
+                            t.width
+                        )
+                    }
+                    None => {
+                        let also: Vec<String> = alike.iter().map(|&f| format!(", {}", other(f))).collect();
+                        let shown = if held.is_none() { also.concat() } else { String::new() };
+                        let free = !self.declarations.declares(&own.name);
+                        let name = if free { own.name.as_str() } else { "name" };
+                        format!("add `embedding {name} [16] for {path}{shown}`")
+                    }
+                };
+                if held.is_none() {
+                    self.declarations.tableless.extend(alike);
+                }
+                self.report(d.help(help));
                 None
             }
             many @ [first, ..] => {

@@ -2,6 +2,7 @@
 //! tensor arithmetic in `tensor`, calls in `call`.
 
 use super::elaborator::Elaborator;
+use super::foreign;
 use super::scope::NameScope;
 use super::value::{Builtin, ExprValue, Tensor, fields_text, nearest};
 use super::walk::{Context, InputKey};
@@ -46,6 +47,9 @@ impl<'a> Elaborator<'a> {
             ),
             ExprKind::Call { callee, arguments } => self.call(scope, e, callee, arguments),
             ExprKind::Field { base, name } => {
+                if let Some(fault) = self.foreign_member(scope, e) {
+                    return fault;
+                }
                 let base_value = self.expr(scope, base);
                 self.field(base_value, base.span, name, e.span)
             }
@@ -97,7 +101,25 @@ impl<'a> Elaborator<'a> {
                     "TiB" => 1024f64.powi(4),
                     _ => {
                         let known = ["B", "KB", "MB", "GB", "TB", "KiB", "MiB", "GiB", "TiB"];
-                        return self.unknown_word("E0307", "unit", unit, &known);
+                        let factor = match unit.name.as_str() {
+                            "k" | "K" => Some(1e3),
+                            "m" | "M" => Some(1e6),
+                            "b" | "G" | "bn" => Some(1e9),
+                            _ => None,
+                        };
+                        let Some(factor) = factor else {
+                            return self.unknown_word("E0307", "unit", unit, &known);
+                        };
+                        let number = super::value::number_text(value * factor);
+                        return self.fault(
+                            Diagnostic::error(
+                                "E0307",
+                                format!("unknown unit `{}`", unit.name),
+                                unit.span,
+                                "not known here",
+                            )
+                            .help(format!("write the number out, `{number}`; units are those of memory, such as `MB`")),
+                        );
                     }
                 };
                 ExprValue::Quantity(value * scale)
@@ -124,17 +146,30 @@ impl<'a> Elaborator<'a> {
                     "no such field",
                 )
                 .label(group.span, "the group");
-                d.help = match nearest(&name.name, known.iter().copied()) {
-                    Some(near) => Some(format!("did you mean `{near}`?")),
-                    None => Some(format!("it has {}", super::load::listed(&known))),
-                };
+                let has = super::load::listed(&known);
+                let of_entries = self.declarations.schema.features[group.features.start].sequence.is_some();
+                d.help = Some(match nearest(&name.name, known.iter().copied()) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => match name.name.as_str() {
+                        "length" | "len" | "size" | "count" if of_entries => {
+                            format!("the number of entries is `length({})`", group.name)
+                        }
+                        word if Builtin::by_name(word).is_some() && of_entries => {
+                            format!("`{word}` is a function: `{word}(embed({0}) over {0})`", group.name)
+                        }
+                        word if Builtin::by_name(word).is_some() => {
+                            format!("`{word}` is a function: `{word}(embed({}))`", group.name)
+                        }
+                        _ => format!("it has {has}"),
+                    },
+                });
                 self.fault(d)
             }
             ExprValue::Tensor(t) => match &t.fields {
                 None => {
                     let found = self.describe_tensor(&t);
                     let none = || "fields come from `embed(group)`; a matrix product has none".into();
-                    let help = self.as_function(&t, &name.name).unwrap_or_else(none);
+                    let help = self.as_function(&t, name).unwrap_or_else(none);
                     self.fault(
                         Diagnostic::error("E0213", format!("no field `{}`", name.name), name.span, "no such field")
                             .label(base_span, found)
@@ -167,10 +202,14 @@ impl<'a> Elaborator<'a> {
                                 "no such field",
                             )
                             .label(base_span, fields_text(fields));
-                            d.help = match nearest(&name.name, fields.iter().map(|f| &*f.name)) {
-                                Some(near) => Some(format!("did you mean `{near}`?")),
-                                None => self.as_function(&t, &name.name),
-                            };
+                            let names: Vec<&str> = fields.iter().map(|f| &*f.name).collect();
+                            d.help = Some(match nearest(&name.name, names.iter().copied()) {
+                                Some(near) => format!("did you mean `{near}`?"),
+                                None => match self.as_function(&t, name) {
+                                    Some(help) => help,
+                                    None => format!("it has {}", super::load::listed(&names)),
+                                },
+                            });
                             self.fault(d)
                         }
                     }
@@ -195,12 +234,14 @@ impl<'a> Elaborator<'a> {
         }
     }
 
-    /// Help for `x.mean()`: how the builtin function of this name is called.
-    fn as_function(&self, t: &Tensor, name: &str) -> Option<String> {
-        let builtin = Builtin::by_name(name)?;
+    /// Help for `x.mean()` and `x.T`: how the builtin function of this name is called, or what is
+    /// written for the property.
+    fn as_function(&self, t: &Tensor, word: &ast::Ident) -> Option<String> {
+        let name = word.name.as_str();
+        let Some(builtin) = Builtin::by_name(name) else { return foreign::property(name).map(str::to_owned) };
         let axis = self.walk.graph.node(t.node).axis;
         Some(match super::builtin::reduces(builtin) && self.walk.graph.axes.is_ragged(axis) {
-            true => format!("`{name}` is a function: `{name}(x over {})`", self.axis_text(axis).trim_matches('`')),
+            true => format!("`{name}` is a function: `{name}(x over {})`", self.axis_here(axis)),
             false => format!("`{name}` is a function: `{name}(x)`"),
         })
     }

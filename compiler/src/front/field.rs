@@ -1,5 +1,6 @@
 //! Fields of groups: their kinds, where their values come from, and what stands for missing ones.
 
+use super::compile_time::CATEGORIES;
 use super::computed::{ColumnSource, Computed, ComputedResult};
 use super::declarations::{PendingCross, PendingGap, PooledField, Pooling};
 use super::elaborator::Elaborator;
@@ -305,7 +306,7 @@ impl<'a> Elaborator<'a> {
                     return Some(Declared { kind, holds, makes: Made::Id, as_is: true, statistic: None });
                 };
                 let value = self.expr(scope, size);
-                let n = self.size(value, "the number of categories", size.span)?;
+                let n = self.size(value, CATEGORIES, size.span)?;
                 let (size, at) = (n as u64, size.span);
                 let clip = *outside == OutsideDecl::Clipped;
                 let kind = FeatureKind::Fixed { size, clip };

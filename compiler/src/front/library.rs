@@ -4,7 +4,6 @@ use super::conform::TypeWord;
 use super::declare::common_groups;
 use super::distribution::DistributionName;
 use super::elaborator::Elaborator;
-use super::names;
 use super::rule::{RuleCall, RuleDefinition};
 use super::schedule::RuleArgument;
 use super::scope::NameScope;
@@ -59,8 +58,8 @@ impl<'a> Elaborator<'a> {
         self.declarations = before;
     }
 
-    /// Calls a function with arguments that fit its types, if they say enough; otherwise looks its
-    /// names up.
+    /// Calls a function with arguments that fit its types, if they say enough; otherwise checks its
+    /// text.
     fn sample_function(&mut self, module: usize, f: &'a ast::Function) {
         self.walk.graph.axes.add_sequence("sequence", 0, BATCH);
         self.walk.graph.axes.add_requests(&[]);
@@ -72,10 +71,10 @@ impl<'a> Elaborator<'a> {
         for p in &f.parameters {
             let value = match &p.ty {
                 None if p.default.is_some() => continue,
-                None => return self.look_up(module, f),
+                None => return self.unread_function(module, f),
                 Some(ty) => match self.sample(ty, &mut sizes, &mut axes, p) {
                     Some(value) => value,
-                    None => return self.look_up(module, f),
+                    None => return self.unread_function(module, f),
                 },
             };
             given.push(ArgumentValue { name: Some(&p.name), value, over: None, span: p.span });
@@ -199,59 +198,5 @@ impl<'a> Elaborator<'a> {
             arguments.push(RuleArgument::Number(value));
         }
         RuleCall { module, definition, arguments, span: definition.name().span }
-    }
-
-    /// Only that the names of the body are known.
-    fn look_up(&mut self, module: usize, f: &'a ast::Function) {
-        let mut used = names::Names::default();
-        names::in_block(&f.body, &mut used);
-        let mut local: Vec<&str> = f.parameters.iter().map(|p| p.name.name.as_str()).collect();
-        local.push("training");
-        bound_in(&f.body, &mut local);
-        for p in &f.parameters {
-            let mut own = names::Names::default();
-            if let Some(ty) = &p.ty {
-                names::in_type(ty, &mut own);
-                if let Some(axis) = named_axis(ty) {
-                    local.push(axis);
-                }
-            }
-            local.extend(own.into_keys());
-        }
-        let scope = NameScope::new(module, Some(&f.name.name));
-        let mut unknown: Vec<_> = used.into_iter().filter(|(n, _)| !local.contains(n)).collect();
-        unknown.sort_unstable_by_key(|(_, span)| *span);
-        let initialisers = ["normal", "uniform", "glorot", "fan_in"];
-        for (name, span) in unknown {
-            if !initialisers.contains(&name) {
-                self.resolve(&scope, name, span);
-            }
-        }
-    }
-}
-
-/// The axis that a type names.
-fn named_axis(ty: &ast::Type) -> Option<&str> {
-    match &ty.kind {
-        ast::TypeKind::Ragged { axis, .. } => Some(&axis.name),
-        ast::TypeKind::ListOf(item) => named_axis(item),
-        ast::TypeKind::Shape(_) | ast::TypeKind::Named(_) => None,
-    }
-}
-
-/// Names that a block binds.
-fn bound_in<'a>(block: &'a ast::Block, out: &mut Vec<&'a str>) {
-    use ast::StatementKind as S;
-    for s in &block.statements {
-        match &s.kind {
-            S::Let(l) => out.extend(l.names.iter().map(|n| n.name.as_str())),
-            S::Layer(l) => out.push(&l.name.name),
-            S::Param(v) | S::State(v) => out.push(&v.name.name),
-            S::For { each, body } => {
-                out.extend(each.names.iter().map(|n| n.name.as_str()));
-                bound_in(body, out);
-            }
-            S::Update { .. } | S::Assign { .. } | S::Expr(_) => {}
-        }
     }
 }

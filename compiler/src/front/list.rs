@@ -387,7 +387,7 @@ impl<'a> Elaborator<'a> {
         }
         let axes = &self.walk.graph.axes;
         let help = if axes.is_ragged(node.axis) {
-            let axis = &axes.axis(axes.second_of_pairs(node.axis).unwrap_or(node.axis)).name;
+            let axis = self.axis_here(node.axis);
             format!("over the entries it is `softmax(… over {axis})`")
         } else {
             "it is over the components of a vector, or the items of a list".into()

@@ -294,7 +294,12 @@ impl<'p> Loader<'p> {
                     None => format!("the library has {}", listed(&all)),
                 })
             } else {
-                Some(format!("expected the file `{}.din` beside the model", path.join("/")))
+                let file = format!("`{}.din`", path.join("/"));
+                let own = format!("std.{name}");
+                Some(match LIBRARY.iter().any(|(n, _)| *n == own) {
+                    true => format!("the library's module is `{own}`; {file} would be a file beside the model"),
+                    false => format!("expected the file {file} beside the model"),
+                })
             };
             self.diagnostics.push(d);
             self.known.insert(name, Loading::Failed);

@@ -12,14 +12,15 @@
 //! | `field`, `computed` | fields of groups; functions of columns |
 //! | `elaborator`, `scope`, `walk`, `value` | resolution, reporting, limits; names in scope; the graph and the path; values |
 //! | `expr`, `compile_time`, `tensor`, `block` | expressions, arithmetic of numbers and of tensors, statements |
-//! | `call`, `conform` | calls; types of parameters and results |
+//! | `call`, `arguments`, `conform` | calls; the order of arguments; types of parameters and results |
 //! | `builtin`, `embed`, `ids` | functions of the language; vectors of features; ids without a table |
 //! | `weight` | weights and states by path name |
 //! | `predict`, `distribution`, `probability`, `ordinal`, `output` | predictions; what the loss can read of them; logits of probabilities; cut points; outputs |
 //! | `train`, `report`, `condition`, `assertion`, `rule`, `update` | loss, settings; metrics and their conditions; assertions; optimizers and regularizers |
 //! | `usage`, `names` | what is unused |
+//! | `unread` | functions that nothing calls |
 //! | `untrained` | what no gradient reaches |
-//! | `lint` | what is hardly ever meant |
+//! | `lint`, `sign` | what is hardly ever meant; signs of values |
 //! | `library` | files without a model |
 //! | `schema` | columns that several models share |
 //! | `test` | `test` blocks |
@@ -29,6 +30,7 @@
 //! depth and work are bounded; the same text gives the same model.
 #![warn(missing_docs)]
 
+mod arguments;
 mod assertion;
 mod block;
 mod builtin;
@@ -67,10 +69,12 @@ mod scan;
 mod schedule;
 mod schema;
 mod scope;
+mod sign;
 mod table;
 mod tensor;
 mod test;
 mod train;
+mod unread;
 mod untrained;
 mod update;
 mod usage;
@@ -197,6 +201,7 @@ pub fn check(name: &str, text: &str, provider: &dyn SourceProvider, options: &Ch
     for test in tests_of(&modules[root].file) {
         elaborator.prepare_test(root, test);
     }
+    elaborator.unread_functions();
     if !elaborator.has_errors() {
         elaborator.unused_names(&modules[root], false);
     }

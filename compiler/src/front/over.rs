@@ -120,7 +120,14 @@ impl<'a> Elaborator<'a> {
         let ragged = axes.is_ragged(varies);
         let (axis, over) = (self.entries_text(axis), self.axis_text(varies));
         let help = if !ragged {
-            "a sum of equal values is the value times `length(…)`".to_owned()
+            let of = axis.trim_matches('`');
+            match (of == REQUEST, self.walk.frames.is_empty()) {
+                (true, _) => "a sum of equal values is the value times `length(request)`".to_owned(),
+                (false, true) => {
+                    format!("give it a value per entry, such as `embed({of})`; a value per sample is not reduced")
+                }
+                (false, false) => format!("give it what varies over {axis}; a value per sample is not reduced"),
+            }
         } else if same_entries {
             "these are the same entries under another name: reduce over that".to_owned()
         } else {

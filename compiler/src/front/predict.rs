@@ -2,9 +2,9 @@
 
 use super::distribution::usual;
 use super::elaborator::Elaborator;
-use super::lint::{never_negative, of_any_sign};
 use super::load::listed;
 use super::scope::{NameScope, Referent};
+use super::sign::{Sign, sign_of};
 use super::value::{ExprValue, nearest};
 use super::walk::Context;
 use crate::graph::{BATCH, BinaryOp, GLOBAL, NodeId, Op, Shape, UnaryOp};
@@ -108,26 +108,23 @@ impl<'a> Elaborator<'a> {
             } else {
                 d.note(format!("expected [{width}] for every sample\nfound {found}"))
             };
-            d = if self.walk.graph.axes.is_ragged(node.axis) {
-                let axes = &self.walk.graph.axes;
-                let axis = axes.axis(axes.second_of_pairs(node.axis).unwrap_or(node.axis)).name.clone();
-                if let Some(entered) = self.axis_enters(t.node) {
-                    d = d.label(entered, format!("this becomes one value per entry of `{axis}`"));
+            if self.walk.graph.axes.is_ragged(node.axis) {
+                if let Some(d) = self.not_reduced_before(d, t.node) {
+                    self.report(d);
                 }
-                d.help(format!("reduce it: `sum(… over {axis})`"))
             } else {
-                d.help(format!("end the network with `linear(…, {width})`"))
-            };
-            self.report(d);
+                self.report(d.help(format!("end the network with `linear(…, {width})`")));
+            }
             return None;
         }
+        let sign = sign_of(&self.walk.graph, &self.declarations.schema, t.node);
         if parameter == "logit" && node.op == Op::Unary(UnaryOp::Sigmoid) {
             self.report(
                 Diagnostic::warning("W0605", "this logit is a probability already", span, "from 0 to 1")
                     .note("the probability is `sigmoid(logit)`: it would lie between 0.5 and 0.73")
                     .help("leave the last `sigmoid` out"),
             );
-        } else if parameter == "logit" && never_negative(&self.walk.graph, t.node) {
+        } else if parameter == "logit" && sign.never_negative() {
             self.report(
                 Diagnostic::warning("W0605", "this logit is never below 0", span, "no probability below 0.5")
                     .note("the probability is `sigmoid(logit)`")
@@ -139,7 +136,7 @@ impl<'a> Elaborator<'a> {
                     .note("the probabilities are `softmax(logits)`")
                     .help("leave the last `softmax` out"),
             );
-        } else if matches!(parameter, "std" | "rate") && of_any_sign(&self.walk.graph, t.node) {
+        } else if matches!(parameter, "std" | "rate") && matches!(sign, Sign::Any(_)) {
             let help = match parameter {
                 "std" => "make it positive: `softplus(…) + 1e-3`",
                 _ => "give its logarithm, `log_rate = …`, or make it positive: `softplus(…)`",
@@ -171,28 +168,75 @@ impl<'a> Elaborator<'a> {
         }
     }
 
+    /// The fault of a value per entry where one per sample is needed, with the place at which the
+    /// entries came in and how they are reduced there. `None` where that place was reported before.
+    pub(super) fn not_reduced_before(&mut self, mut d: Diagnostic, value: NodeId) -> Option<Diagnostic> {
+        let axis = self.axis_here(self.walk.graph.node(value).axis);
+        let mut help = format!("reduce it: `sum(… over {axis})`");
+        if let Some((joined, entries)) = self.axis_enters(value) {
+            if !self.walk.entered.insert(joined) {
+                return None;
+            }
+            d = d.label(joined, format!("this becomes one value per entry of `{axis}`"));
+            if let Some(entries) = entries {
+                let text = self.on_one_line(entries);
+                // `mean(x)` over the components, which was meant over the entries.
+                let reduced = text
+                    .split_once('(')
+                    .filter(|(name, rest)| matches!(*name, "sum" | "mean" | "max") && !rest.contains(" over "));
+                // `embed(visited)` has the place of the group.
+                let text = if text.contains('(') { text.clone() } else { format!("embed({text})") };
+                help = match (reduced, text.strip_suffix(')')) {
+                    (Some(_), Some(open)) => format!("reduce it over the entries: `{open} over {axis})`"),
+                    _ if text.len() < 40 => format!("reduce it before: `mean({text} over {axis})`"),
+                    _ => format!("reduce it before: `mean(… over {axis})`"),
+                };
+                if entries != joined {
+                    d = d.label(entries, format!("this varies over `{axis}`"));
+                }
+            }
+        }
+        Some(d.help(help))
+    }
+
     /// Where, on the way to a value over a sequence, one over the sequence first joins one that is
-    /// not over it: the place of a forgotten `over`. `None` where that is in the library.
-    fn axis_enters(&self, value: NodeId) -> Option<Span> {
-        let axis = self.walk.graph.node(value).axis;
+    /// not over it, and which operand that is: the place of a forgotten `over`. `None` where it is
+    /// in the library.
+    fn axis_enters(&self, value: NodeId) -> Option<(Span, Option<Span>)> {
+        let graph = &self.walk.graph;
         let mut seen: FxHashSet<NodeId> = FxHashSet::default();
         let mut stack = vec![value];
         let mut first: Option<NodeId> = None;
+        // What an operand is before it is repeated along another axis.
+        let source = |mut id: NodeId| {
+            while let Op::Broadcast | Op::Rename { .. } = graph.node(id).op {
+                id = graph.node(id).operands[0];
+            }
+            id
+        };
+        let over = |&o: &NodeId| graph.axes.is_ragged(graph.node(source(o)).axis);
+        let of_the_sample = |o: &NodeId| {
+            let axis = graph.node(source(*o)).axis;
+            axis != GLOBAL && !graph.axes.is_ragged(axis)
+        };
         while let Some(id) = stack.pop() {
-            let node = self.walk.graph.node(id);
-            if node.axis != axis || !seen.insert(id) {
+            let node = graph.node(id);
+            if !graph.axes.is_ragged(node.axis) || !seen.insert(id) {
                 continue;
             }
-            let over = |&o: &NodeId| self.walk.graph.node(o).axis == axis;
-            let of_the_sample = |&o: &NodeId| self.walk.graph.node(o).axis == BATCH;
             if node.operands.iter().any(over) && node.operands.iter().any(of_the_sample) {
                 first = Some(first.map_or(id, |f| f.min(id)));
             }
             stack.extend(node.operands.iter().copied());
         }
-        let span = self.walk.graph.node(first?).span;
-        let library = self.sources.get(span.file).is_some_and(|f| f.name.starts_with("std."));
-        (!library).then_some(span)
+        let joined = graph.node(first?);
+        let library = |span: Span| self.sources.get(span.file).is_some_and(|f| f.name.starts_with("std."));
+        // A look-up has the place of the first of its uses.
+        let entries = joined.operands.iter().map(|&o| graph.node(source(o))).find_map(|node| match node.op {
+            Op::Lookup { .. } | Op::Input(_) => None,
+            _ => graph.axes.is_ragged(node.axis).then_some(node.span),
+        });
+        (!library(joined.span)).then_some((joined.span, entries.filter(|&span| !library(span))))
     }
 
     /// A label's name: in `loss` its prediction, or its values where it has none; a fault

@@ -89,10 +89,23 @@ impl<'a> Elaborator<'a> {
             (e, None)
         };
         let ExprKind::Call { callee, arguments } = &e.kind else {
-            self.report(
-                Diagnostic::error("E0614", "a metric is applied to a label", e.span, "not a call")
-                    .help("write it as `auc(click)`"),
-            );
+            // `ndcg@10(click)`
+            let at = match &e.kind {
+                ExprKind::Binary { left, .. } => match &left.kind {
+                    ExprKind::Name(name) => MetricName::from_text(name),
+                    _ => None,
+                },
+                ExprKind::Name(name) => MetricName::from_text(name),
+                _ => None,
+            };
+            let ranked = matches!(at, Some(MetricName::Ndcg | MetricName::HitRate | MetricName::ReciprocalRank));
+            let name = at.map_or("auc", MetricName::text);
+            self.report(Diagnostic::error("E0614", "a metric is applied to a label", e.span, "not a call").help(
+                match ranked {
+                    true => format!("write `{name}(click, by = user_id, k = 10)`"),
+                    false => format!("write `{name}(click)`"),
+                },
+            ));
             return None;
         };
         let ExprKind::Name(name) = &callee.kind else {
@@ -188,7 +201,8 @@ impl<'a> Elaborator<'a> {
             }
         }
         for (i, p) in metric.parameters.iter().enumerate() {
-            if p.default.is_none() && !given.iter().any(|g| g.0 == i) {
+            // What is missing may be what was called by another name.
+            if p.default.is_none() && !faulty && !given.iter().any(|g| g.0 == i) {
                 let what = &p.name.name;
                 let help = if what == "by" {
                     format!("say what groups the rows: `{name}(click, by = user_id)`")
@@ -286,6 +300,16 @@ impl<'a> Elaborator<'a> {
         parameter: &'a ast::ParameterDecl,
         e: &'a ast::Expr,
     ) -> Option<usize> {
+        if let ExprKind::Name(name) = &e.kind
+            && scope.find(name).is_none()
+            && let Some(defined) = self.value_of_model(scope, name)
+        {
+            let help = self.name_a_label(metric);
+            let message = "a metric compares a label with its prediction";
+            let d = Diagnostic::error("E0614", message, e.span, "a value of the network");
+            self.report(d.label(defined, "defined here").help(help));
+            return None;
+        }
         let value = self.in_context(Context::Loss, |me| me.expr(scope, e));
         self.walk.bare.clear();
         match value {
@@ -298,7 +322,9 @@ impl<'a> Elaborator<'a> {
                 }
                 let (expected, found) = (word.text(), self.describe(&value));
                 let measures = match self.predictions[index].distribution {
-                    Distribution::Bernoulli => "`rmse`, `mae` and `xauc` are for numbers and counts",
+                    Distribution::Bernoulli => {
+                        "of a label of 0 and 1, report `auc`, `log_loss` or `brier`, the mean of `(p - y)^2`"
+                    }
                     Distribution::Normal | Distribution::Poisson | Distribution::Quantile { .. } => {
                         "for numbers and counts there are `rmse`, `mae` and `xauc`"
                     }
@@ -324,9 +350,24 @@ impl<'a> Elaborator<'a> {
                 let found = self.describe(&other);
                 self.report(
                     Diagnostic::error("E0614", "a metric compares a label with its prediction", e.span, found.clone())
-                        .note(format!("expected the name of a label\nfound {found}")),
+                        .note(format!("expected the name of a label\nfound {found}"))
+                        .help(self.name_a_label(metric)),
                 );
                 None
+            }
+        }
+    }
+
+    /// Help where a metric is given something else than a label.
+    fn name_a_label(&self, metric: &str) -> String {
+        let names: Vec<&str> = self.predictions.iter().map(|p| p.name.as_str()).collect();
+        match names.first() {
+            None => format!("name the label that is predicted: `{metric}(click)`"),
+            Some(first) => {
+                format!(
+                    "name the label, whose prediction is measured: `{metric}({first})`; predicted: {}",
+                    listed(&names)
+                )
             }
         }
     }

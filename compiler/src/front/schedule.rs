@@ -109,6 +109,21 @@ const STEPS: [f64; 22] = [
 ];
 const EPOCHS: [f64; 8] = [1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0, 100.0];
 
+/// The values of a schedule, each behind the epoch and the step.
+fn values(graph: &Graph) -> impl Iterator<Item = (f64, f64, f64)> {
+    let value = graph.roots[0].node();
+    let places = EPOCHS.into_iter().flat_map(|epoch| STEPS.into_iter().map(move |step| (epoch, step)));
+    places.filter(|(epoch, step)| step >= epoch).map(move |(epoch, step)| {
+        let numbers = graph.inputs.iter().map(|input| match input.kind {
+            InputKind::Epoch => vec![epoch],
+            _ => vec![step],
+        });
+        let inputs = Inputs { numbers: numbers.collect(), offsets: vec![vec![]; 2], ..Inputs::default() };
+        let run = interpret::run(graph, &inputs, &Values::default());
+        (epoch, step, run.expect("a schedule is arithmetic on global numbers").value(value)[0])
+    })
+}
+
 impl<'a> Elaborator<'a> {
     /// A walk for the arguments of a rule.
     pub(super) fn schedule_walk(&self) -> GraphWalk {
@@ -149,36 +164,25 @@ impl<'a> Elaborator<'a> {
             return None;
         }
         let graph = alone(&self.walk.graph, t.node);
-        let value = graph.roots[0].node();
-        for epoch in EPOCHS {
-            for step in STEPS.into_iter().filter(|step| *step >= epoch) {
-                let numbers = graph.inputs.iter().map(|input| match input.kind {
-                    InputKind::Epoch => vec![epoch],
-                    _ => vec![step],
-                });
-                let inputs = Inputs { numbers: numbers.collect(), offsets: vec![vec![]; 2], ..Inputs::default() };
-                let run = interpret::run(&graph, &inputs, &Values::default());
-                let value = run.expect("a schedule is arithmetic on global numbers").value(value)[0];
-                let fits = word.is_none_or(|word| word.holds(&ExprValue::Number(value)));
-                if fits && (value as f32).is_finite() {
-                    continue;
-                }
-                let (range, found) = match word {
-                    Some(word) => (word.text().replace("compile-time ", ""), number_text(value)),
-                    None => ("a finite number".into(), number_text(value)),
-                };
-                self.report(
-                    Diagnostic::error("E0311", format!("{what} leaves its range"), span, format!("is {found} there"))
-                        .note(format!("expected {range} at every step\nfound {found} at step {step} of epoch {epoch}"))
-                        .help("limit it, such as by `max(…, 0)` or `min(…, 1)`"),
-                );
-                return None;
+        for (epoch, step, value) in values(&graph) {
+            let fits = word.is_none_or(|word| word.holds(&ExprValue::Number(value)));
+            if fits && (value as f32).is_finite() {
+                continue;
             }
+            let (range, found) = match word {
+                Some(word) => (word.text().replace("compile-time ", ""), number_text(value)),
+                None => ("a finite number".into(), number_text(value)),
+            };
+            self.report(
+                Diagnostic::error("E0311", format!("{what} leaves its range"), span, format!("is {found} there"))
+                    .note(format!("expected {range} at every step\nfound {found} at step {step} of epoch {epoch}"))
+                    .help("limit it, such as by `max(…, 0)` or `min(…, 1)`"),
+            );
+            return None;
         }
         if graph.inputs.is_empty() {
-            let run =
-                interpret::run(&graph, &Inputs { offsets: vec![vec![]; 2], ..Inputs::default() }, &Values::default());
-            let found = number_text(run.expect("a schedule is arithmetic on global numbers").value(value)[0]);
+            let (_, _, value) = values(&graph).next().expect("a schedule is looked at in the first step");
+            let found = number_text(value);
             self.report(
                 Diagnostic::warning("W0607", format!("{what} is {found} at every step"), span, "no schedule")
                     .note("it is computed from numbers alone")
@@ -186,6 +190,54 @@ impl<'a> Elaborator<'a> {
             );
         }
         Some(t.node)
+    }
+
+    /// Warns of a call of `std.schedule` whose value is the same at every step.
+    pub(super) fn doubtful_schedule(&mut self, function: &str, value: &ExprValue<'a>, span: Span) {
+        let ExprValue::Tensor(t) = value else { return };
+        if !is_schedule(&self.walk.graph, t.node) {
+            return;
+        }
+        let graph = alone(&self.walk.graph, t.node);
+        let mut all = values(&graph).map(|(_, _, value)| value);
+        let first = all.next().expect("a schedule is looked at in the first step");
+        // One that is computed of numbers alone is told as the argument that it is.
+        if graph.inputs.is_empty() || all.any(|other| other != first) {
+            return;
+        }
+        let found = number_text(first);
+        self.report(
+            Diagnostic::warning("W0607", format!("`{function}` is {found} at every step"), span, "changes nothing")
+                .note("its steps are over when the first one begins: they are numbers of steps, not shares of a run")
+                .help("write more steps, such as `warmup(step, 1000)`, or leave it out"),
+        );
+    }
+
+    /// Warns of a list of steps that do not ascend: of `[10, 20]`, or of the first parts of
+    /// `[(10, a), (20, b)]`.
+    pub(super) fn steps_ascend(&mut self, function: &str, list: &ExprValue<'a>, span: Span) {
+        let ExprValue::List(items) = list else { return };
+        let number = |value: &ExprValue<'a>| match value {
+            ExprValue::Number(n) => Some(*n),
+            _ => None,
+        };
+        let begins = |item: &ExprValue<'a>| match item {
+            ExprValue::Tuple(parts) => parts.first().and_then(number),
+            other => number(other),
+        };
+        let Some(steps) = items.iter().map(begins).collect::<Option<Vec<f64>>>() else { return };
+        let Some(pair) = steps.windows(2).find(|pair| pair[0] >= pair[1]) else { return };
+        let (before, after) = (number_text(pair[0]), number_text(pair[1]));
+        self.report(
+            Diagnostic::warning(
+                "W0607",
+                format!("the steps of `{function}` do not ascend"),
+                span,
+                format!("{after} follows {before}"),
+            )
+            .note("expected each step above the one before it")
+            .help(format!("write {after} before {before}, or correct the number")),
+        );
     }
 
     /// A schedule's value in an update graph.

@@ -296,6 +296,9 @@ impl<'a> Elaborator<'a> {
 /// What to write instead of something that is no value of the network.
 fn instead(value: &ExprValue<'_>) -> Option<String> {
     match value {
+        ExprValue::List(items) if matches!(items.first(), Some(ExprValue::List(_))) => {
+            Some("a matrix is a weight, declared in a function: `param w: [k, n]`".into())
+        }
         ExprValue::List(_) | ExprValue::Tuple(_) => Some("a list is no vector: `concat(a, b)` joins vectors".into()),
         ExprValue::Function(callee) => Some(match &**callee {
             Callee::Table(_) | Callee::Family(_) => "a table is a function of its features: call it with one".into(),

@@ -143,9 +143,10 @@ impl<'a> Elaborator<'a> {
             let mut d = Diagnostic::error("E0610", "a loss is one value per sample", e.span, found.clone())
                 .note(format!("expected [1] for every sample\nfound {found}"));
             if self.walk.graph.axes.is_ragged(node.axis) {
-                let axes = &self.walk.graph.axes;
-                let axis = &axes.axis(axes.second_of_pairs(node.axis).unwrap_or(node.axis)).name;
-                d = d.help(format!("reduce it: `sum(… over {axis})`"));
+                match self.not_reduced_before(d, t.node) {
+                    Some(reduced) => d = reduced,
+                    None => return,
+                }
             }
             self.report(d);
             return;

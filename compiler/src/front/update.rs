@@ -257,7 +257,7 @@ impl<'a> Elaborator<'a> {
             let mut scope = NameScope::new(rule.module, None);
             self.ambient(rule, &mut scope, &mut shared, over);
             scope.bind("weight", ExprValue::Tensor(weight.clone()), r.name.span);
-            self.walk.frames.push(CallFrame { name: r.name.name.clone(), call: rule.span });
+            self.walk.frames.push(CallFrame { name: r.name.name.clone(), call: rule.span, axes: Vec::new() });
             let value = self.in_context(context, |me| me.expr(&mut scope, &r.body));
             let joined = self.tensor(value, r.body.span).and_then(|t| {
                 let fields = self.same_fields("+", (&grad, definition.name.span), (&t, r.body.span))?;
@@ -278,7 +278,7 @@ impl<'a> Elaborator<'a> {
         self.ambient(optimizer, &mut scope, &mut shared, over);
         scope.bind_as("weight", Referent::Weight(weight.clone()), definition.name.span);
         scope.bind("grad", ExprValue::Tensor(grad), definition.name.span);
-        self.walk.frames.push(CallFrame { name: definition.name.name.clone(), call: optimizer.span });
+        self.walk.frames.push(CallFrame { name: definition.name.name.clone(), call: optimizer.span, axes: Vec::new() });
         let result = self.optimizer_body(definition, &mut scope, &weight, width);
         self.walk.frames.pop();
         result

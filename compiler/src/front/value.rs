@@ -206,6 +206,33 @@ impl Builtin {
         Self::all().find(|(_, b)| *b == self).map(|(n, _)| n).expect("`all` lists every builtin")
     }
 
+    /// How it is called.
+    pub fn form(self) -> String {
+        let name = self.name();
+        match self {
+            Builtin::Select => "select(condition, a, b)".into(),
+            Builtin::Dropout => "dropout(x, 0.1)".into(),
+            Builtin::Overlap => "overlap(visited.cate_id, ad.cate_id)".into(),
+            Builtin::Split => "split(x, 4)".into(),
+            Builtin::Concat | Builtin::Zip => format!("{name}(a, b)"),
+            Builtin::Scan => "scan(step, 32 over s)".into(),
+            Builtin::First | Builtin::Last | Builtin::Shift => format!("{name}(x over s)"),
+            Builtin::Position | Builtin::Length => format!("{name}(s)"),
+            Builtin::Embed => "embed(ad)".into(),
+            Builtin::Pairs | Builtin::Enumerate => format!("{name}(xs)"),
+            Builtin::Unary(_)
+            | Builtin::Min
+            | Builtin::Max
+            | Builtin::StopGradient
+            | Builtin::Sum
+            | Builtin::Mean
+            | Builtin::Softmax
+            | Builtin::Statistic(_)
+            | Builtin::Size
+            | Builtin::Fields => format!("{name}(x)"),
+        }
+    }
+
     /// Fewest and most arguments; `None` where any number is possible.
     pub fn arity(self) -> (usize, Option<usize>) {
         match self {
@@ -248,13 +275,15 @@ const fn reserve(word: &'static str, what: &'static str, instead: &'static str) 
 
 pub(super) const LEAVE_OUT: &str = "leave it out for now";
 
-pub(super) const RESERVED: [Reserved; 11] = [
+pub(super) const RESERVED: [Reserved; 8] = [
     reserve("negatives", "sampled negatives", "prepare them as rows or columns of the data"),
     reserve("evict", "eviction of rows", LEAVE_OUT),
     reserve("accumulate", "gradient accumulation", "take a larger `batch`, or several ranks, which share one"),
-    reserve("set", "set-valued features", "declare a list column in a `sequence`"),
-    reserve("cross", "feature crosses", "prepare the cross as a column of the data"),
-    reserve("bucket", "bucketised numbers", "prepare the buckets as a column of the data"),
+    reserve(
+        "set",
+        "set-valued features",
+        "pool a list column, `tags: category of string pooled by mean`, or declare a `sequence`",
+    ),
     reserve(
         "learning_rate",
         "a learning rate beside the optimizer's",
@@ -262,7 +291,6 @@ pub(super) const RESERVED: [Reserved; 11] = [
     ),
     reserve("vocabulary", "kinds of vocabulary", "leave it out: rows are made as ids come"),
     reserve("shuffle", "ways to shuffle", "leave it out: training shuffles, by `seed`"),
-    reserve("pooled", "pooled statistics", LEAVE_OUT),
     reserve(
         "decoupled",
         "decoupled weight decay",

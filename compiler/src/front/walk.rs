@@ -16,9 +16,9 @@
 //! calls of one `layer`.
 
 use super::distribution::PredictedValue;
-use crate::graph::{Graph, InputId, NodeId, StateId};
+use crate::graph::{AxisId, Graph, InputId, NodeId, StateId};
 use din_grammar::{Span, ast};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::rc::Rc;
 
 /// What is being elaborated, which decides what some names mean.
@@ -36,6 +36,8 @@ pub(super) enum Context {
 pub(super) struct CallFrame {
     pub name: String,
     pub call: Span,
+    /// What the function's types call the axes of its arguments.
+    pub axes: Vec<(AxisId, String)>,
 }
 
 /// The layers whose calls enclose a parameter: the path of each and which call of it.
@@ -108,6 +110,8 @@ pub(super) struct GraphWalk {
     /// In the order of the spec.
     pub outputs: Vec<NodeId>,
     pub loss: Option<NodeId>,
+    /// Where entries of a sequence came into a value per sample, as far as that was reported.
+    pub entered: FxHashSet<Span>,
     /// Labels read in the loss and not under `where present`, each with where the model names it.
     pub bare: Vec<(u32, Span)>,
 }
@@ -133,6 +137,7 @@ impl GraphWalk {
             predicted_at: Vec::new(),
             outputs: Vec::new(),
             loss: None,
+            entered: FxHashSet::default(),
             bare: Vec::new(),
         }
     }

@@ -68,6 +68,9 @@ pub(super) fn unknown_member(cutter: &Cutter, i: usize, word: &str, span: Span) 
     let error = Diagnostic::error("E0106", format!("`{shown}` begins no member of a model"), span, "unknown here")
         .note(format!("expected {}", alternatives(&MEMBER_WORDS.map(|w| format!("`{w}`")))));
     let help = match word {
+        _ if cutter.word(i + 1) == "=" && named_before(cutter, i, word) => {
+            format!("a model names each value once: give the new one a name of its own, `let {shown}_2 = …`")
+        }
         _ if cutter.word(i + 1) == "=" => {
             format!("a model names each value once, `let {shown} = …`; a new value for a name is for functions")
         }
@@ -75,14 +78,38 @@ pub(super) fn unknown_member(cutter: &Cutter, i: usize, word: &str, span: Span) 
         "table" => "did you mean `embedding`?".to_owned(),
         "loss" | "optimizer" | "batch" | "epochs" | "regularize" => format!("`{word}` belongs inside `train {{ … }}`"),
         "param" | "state" | "update" | "for" | "if" => format!("`{word}` belongs inside `fn name(…) {{ … }}`"),
-        "fn" => "functions are defined outside of the model".to_owned(),
-        "metric" | "metrics" => "did you mean `report`?".to_owned(),
+        "fn" | "def" | "function" => "functions are defined outside of the model: `fn name(x: [n]) { … }`".to_owned(),
+        "use" | "import" | "from" | "include" => {
+            "imports stand above the model: `use std.layer.{linear, mlp}`".to_owned()
+        }
+        "const" | "var" | "val" | "set" | "auto" => "to name a value, write `let name = …`".to_owned(),
+        "return" => "a model returns nothing: `predict click ~ bernoulli(logit = …)` says what it predicts".to_owned(),
+        "print" | "println" | "log" => {
+            "nothing is printed from a model: `output name = x` writes a value beside the predictions".to_owned()
+        }
+        "target" | "y" | "labels" => "did you mean `label`? `label click: binary`".to_owned(),
+        "input" | "inputs" | "columns" | "column" | "feature_columns" | "fields" | "schema" | "data" => {
+            "what comes in is declared by `features name { field: category }` and `sequence name { … }`".to_owned()
+        }
+        "id" | "user_id" | "keys" => "a column for grouping is `key user_id: int64`".to_owned(),
+        "seed" | "select" | "patience" | "clip" | "settings" | "training" | "fit" | "epoch" | "lr" => {
+            "it belongs inside `train { … }`: `optimizer adam(lr = 1e-3)`, `epochs 1`, `seed 7`".to_owned()
+        }
+        "params" | "hyperparameter" | "hyperparameters" | "config" => {
+            "a number that can be set is `hyper lr = 1e-3`".to_owned()
+        }
+        "metric" | "metrics" | "eval" | "evaluate" => "did you mean `report`? `report auc(click)`".to_owned(),
         _ => match nearest(word, MEMBER_WORDS) {
             Some(known) => format!("did you mean `{known}`?"),
             None => return error,
         },
     };
     error.help(help)
+}
+
+/// Whether `let word` stands before token `i`.
+fn named_before(cutter: &Cutter, i: usize, word: &str) -> bool {
+    (1..i).any(|j| cutter.word(j) == word && matches!(cutter.word(j - 1), "let" | "layer" | "output"))
 }
 
 /// `model shop` and then a member; `first` is the word `model` or `schema`.
@@ -232,8 +259,10 @@ impl<'c> Place<'c> {
     }
 }
 
-const LIST_COLUMN: &str =
-    "a list column is a field of a `sequence`: `sequence tags { tag: category of string from tags }`";
+const LIST_COLUMN: &str = "a list column is pooled, `tags: category of string pooled by mean`, or a field of a `sequence`: \
+     `sequence tags { tag: category of string from tags }`";
+
+const LAMBDA: &str = "functions have names: define `fn name(x: [n]) -> [n] { … }`, and write `name` here";
 
 const OPERATORS: [&str; 16] =
     ["+", "*", "/", "@", "^", "==", "!=", "<", "<=", ">", ">=", "..", "and", "or", "where", "~"];
@@ -252,6 +281,78 @@ fn slip(cutter: &Cutter, refusal: &ParseRefusal, place: &Place) -> Option<String
     let (found, previous) = (place.found, place.previous);
     let here = !place.line_ended;
     let help = match found {
+        _ if here && previous == "lambda" => LAMBDA.to_owned(),
+        _ if here && previous == "." && found.starts_with(|c: char| c.is_ascii_digit()) => {
+            "the parts of a tuple are named: `let (a, b) = …`".to_owned()
+        }
+        "[" if here && refusal.rule == lone_field && matches!(previous, "list" | "List" | "array" | "set") => {
+            LIST_COLUMN.to_owned()
+        }
+        "." if here && refusal.rule == lone_field && cutter.word(place.index.saturating_sub(2)) == "of" => {
+            "the fields of a cross stand in parentheses: `category of (user.gender, ad.cate_id)`".to_owned()
+        }
+        "." if here && construct == "common" => {
+            "requests are told by a key: `key request_id: int64`, and `by request_id`".to_owned()
+        }
+        ":" if here && construct == "fn" && wants(p_arrow) => "the result is written with `->`".to_owned(),
+        "*" if here && construct == "use" => "what is taken is named: `use std.activation.{prelu, relu}`".to_owned(),
+        "," if here && construct == "use" && place.depth == 0 => {
+            "several names stand in braces: `use std.activation.{prelu, relu}`".to_owned()
+        }
+        "if" if here && after_value => {
+            "what data decide is chosen by `select(condition, a, b)`, what is known before by `if c { a } else { b }`"
+                .to_owned()
+        }
+        "[" if here && after_value && is_name(previous) && !index(place.next) => {
+            format!("a call has parentheses: `{}(…)`; values have no index", shortened(previous))
+        }
+        _ if here
+            && construct == "fn"
+            && wants(p_comma)
+            && is_name(found)
+            && matches!(place.next, ":" | "=" | "," | ")") =>
+        {
+            format!("put a comma before `{}`", shortened(found))
+        }
+        "*" if here && !after_value && (wants(argument) || wants(expression)) => {
+            "lists are given as they are, without a star: `concat(xs)`".to_owned()
+        }
+        "from" if here && refusal.rule == lone_field && wants(p_colon) => {
+            let (name, of) = (shortened(previous), shortened(place.next));
+            format!("the kind stands first: `{name}: category from {of}`")
+        }
+        "from" if here && refusal.rule == lone_field => {
+            "`from` stands before `missing` and `pooled`: `name: number from column missing as 0`".to_owned()
+        }
+        "missing" if here && refusal.rule == lone_field && wants(p_colon) => {
+            format!("the kind stands first: `{}: number missing as 0`", shortened(previous))
+        }
+        "+" if here && refusal.rule == lone_field && previous.starts_with('"') => {
+            "a column is one name or one string: write it out".to_owned()
+        }
+        _ if here && refusal.rule == lone_field && place.kind == Some(TokenKind::String) && previous == "," => {
+            "ids that are texts are `category of string`, without a list of them".to_owned()
+        }
+        _ if here && construct == "sequence" && previous == "keep" => {
+            format!("which entries are kept is said: `(keep last {})`", shortened(found))
+        }
+        _ if here && construct == "sequence" && previous == "(" && wants(k_keep) && found != "keep" => {
+            "write `(keep last 100)`".to_owned()
+        }
+        ":" if here && matches!(construct, "param" | "state") && place.depth == 0 && after_value => {
+            format!("the shape stands before the initial value: `{construct} name: [n] = 0`")
+        }
+        "B" | "KB" | "MB" | "GB" | "TB" | "KiB" | "MiB" | "GiB" | "TiB"
+            if here && after_value && previous.starts_with(|c: char| c.is_ascii_digit()) =>
+        {
+            format!("a unit stands directly behind its number: `{previous}{found}`")
+        }
+        "," if here && refusal.rule == lone_setting && construct == "loss" && place.depth == 0 => {
+            "losses of several labels are added: write `+` instead of `,`".to_owned()
+        }
+        "[" if here && refusal.rule == lone_field && previous == "category" && place.next == "]" => {
+            LIST_COLUMN.to_owned()
+        }
         ":" | "=" if here && refusal.rule == lone_setting && place.depth == 0 => {
             format!("a setting is a word and its values: remove `{found}`")
         }
@@ -297,13 +398,13 @@ fn slip(cutter: &Cutter, refusal: &ParseRefusal, place: &Place) -> Option<String
             "a size is a name or a number: give the function a parameter such as `m: int`, and write `m` here"
                 .to_owned()
         }
-        "->" | "=>" if here && after_value => {
-            "functions have names: define `fn name(x: [n]) -> [n] { … }`, and write `name` here".to_owned()
-        }
+        "->" | "=>" if here && after_value => LAMBDA.to_owned(),
         "over" if here && previous == "," => "write the axis without a comma: `sum(x over s)`".to_owned(),
         "[" if here && wants(p_colon) => "write `:` before the type".to_owned(),
         "[" if here && after_value => {
-            "values have no index; name the field after a dot, or divide with a function".to_owned()
+            "values have no index: an entry of a sequence is `first(x over s)` or `last(x over s)`, a field `x.name`, \
+             and `split(x, n)` gives equal parts"
+                .to_owned()
         }
         "." if here && place.next.starts_with(|c: char| c.is_ascii_digit()) => {
             format!("write a digit before the point: `0.{}`", shortened(place.next))
@@ -335,9 +436,44 @@ fn slip(cutter: &Cutter, refusal: &ParseRefusal, place: &Place) -> Option<String
             format!("a table for listed features has a name: `embedding {name} [8] for {of}.{name}`")
         }
         _ if wants(p_dot) && construct == "embedding" => "name the feature with its group: `for ad.good_id`".to_owned(),
+        _ if here && after_value && (wants(block) || wants(p_open)) && place.kind != Some(TokenKind::Mark) => {
+            "the two values stand in braces: `if c { a } else { b }`".to_owned()
+        }
+        _ if here
+            && after_value
+            && is_name(previous)
+            && is_name(found)
+            && !super::RESERVED.contains(&found)
+            && !matches!(previous, "return" | "while" | "elif" | "elsif" | "elseif" | "const" | "var" | "val") =>
+        {
+            let (f, x) = (shortened(previous), shortened(found));
+            if place.depth > 0 {
+                return Some(format!("arguments have a comma between them, `{f}, {x}`, a product a mark, `{f} * {x}`"));
+            }
+            format!("a call has parentheses, `{f}({x})`, a product a mark, `{f} * {x}`")
+        }
+        _ if here
+            && after_value
+            && previous.starts_with(|c: char| c.is_ascii_digit())
+            && is_name(found)
+            && !super::RESERVED.contains(&found)
+            && !found.ends_with('B') =>
+        {
+            format!("a product has a mark: `{previous} * {}`", shortened(found))
+        }
         _ => return None,
     };
     Some(help)
+}
+
+/// A word that can be a name.
+fn is_name(word: &str) -> bool {
+    word.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+}
+
+/// What begins an index: `[0]`, `[-1]`, `[:5]`.
+fn index(word: &str) -> bool {
+    word.starts_with(|c: char| c.is_ascii_digit() || c == '-' || c == ':')
 }
 
 /// `each` stands between the word of the construct and here.

@@ -338,7 +338,13 @@ impl<'t> Scanner<'t> {
             "'" => rest.get(1..line).and_then(|r| r.find('\'')).map_or(1, |n| n + 2),
             _ => 0,
         };
-        self.errors.push(error.help(foreign.help));
+        // `1%` before the end of an argument or a line.
+        let after = rest.get(1..).unwrap_or("").trim_start_matches(' ');
+        let percent = mark == "%" && (after.is_empty() || after.starts_with([')', ',', '\n', '\r', ']', '}']));
+        self.errors.push(error.help(match percent {
+            true => "write a percentage as a fraction: 1 percent is `0.01`",
+            false => foreign.help,
+        }));
         if mark == "'" && skipped > 1 {
             return self.neutral(skipped);
         }
