@@ -2,7 +2,7 @@
 //! what Din makes of them.
 //!
 //! ```text
-//! zoo_start FOLDER [MODEL…]
+//! zoo_start FOLDER [--interpret] [MODEL…]
 //! ```
 //!
 //! Writes the log into `FOLDER/log`, and for each model `FOLDER/<model>.safetensors`, with `/` of
@@ -11,10 +11,13 @@
 //! - `param.<name>`, `state.<name>`, `table.<name>`: f32, initial values; of a growing table the
 //!   rows of the log's ids, in their order, and `ids.<name>`, i64, the ids;
 //! - `feature.<name>`: i64, the ids of a feature, over all samples of the log and their entries;
-//! - `losses`: f64, by step; `gradient.param.<name>`, `gradient.table.<name>`: f64, first step.
+//! - `losses.v2`, `.v3` and `.v4`, as far as this CPU has the levels: f64, by step;
+//! - `gradient.param.<name>`, `gradient.table.<name>`: f64, of the first step, at the highest level;
+//! - `interpreted`: f64, the losses by the interpreter, with `--interpret`, which takes minutes.
 
+use din_compiler::codegen::LEVELS;
 use din_runtime::cpu;
-use din_tests::zoo::{MODELS, Zoo, in_order, make_log};
+use din_tests::zoo::{MODELS, STEPS, Zoo, in_order, make_log};
 use safetensors::tensor::{Dtype, TensorView};
 use std::error::Error;
 use std::path::PathBuf;
@@ -35,10 +38,18 @@ fn ids(name: String, values: impl Iterator<Item = u64>) -> Written {
     (name, Dtype::I64, vec![bytes.len() / 8], bytes)
 }
 
-fn tensors(zoo: &Zoo) -> Vec<Written> {
-    let (start, trained) = (zoo.start(), zoo.train());
+fn tensors(zoo: &Zoo, interpret: bool) -> Vec<Written> {
+    let (start, trained) = (zoo.start(), zoo.train(cpu::detect()));
     let gradient = |name: &str| trained.gradients[name].as_slice();
-    let mut written = vec![doubles("losses".into(), vec![trained.losses.len()], &trained.losses)];
+    let mut written = Vec::new();
+    for isa in LEVELS.into_iter().filter(|&isa| isa <= cpu::detect()) {
+        let losses = zoo.train(isa).losses;
+        written.push(doubles(format!("losses.{isa}"), vec![losses.len()], &losses));
+    }
+    if interpret {
+        let losses = zoo.interpret(STEPS);
+        written.push(doubles("interpreted".into(), vec![losses.len()], &losses));
+    }
     for (parameter, values) in zoo.program.parameters.iter().zip(&start.dense.params) {
         let name = format!("param.{}", parameter.name);
         let shape: Vec<usize> = parameter.shape.iter().map(|&n| n as usize).collect();
@@ -68,12 +79,12 @@ fn tensors(zoo: &Zoo) -> Vec<Written> {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut words = std::env::args().skip(1);
-    let folder = PathBuf::from(words.next().ok_or("usage: zoo_start FOLDER [MODEL…]")?);
-    let asked: Vec<String> = words.collect();
+    let folder = PathBuf::from(words.next().ok_or("usage: zoo_start FOLDER [--interpret] [MODEL…]")?);
+    let (options, asked): (Vec<String>, Vec<String>) = words.partition(|word| word == "--interpret");
     let log = make_log(&folder.join("log"));
     for name in MODELS.iter().filter(|name| asked.is_empty() || asked.iter().any(|a| a == *name)) {
-        let zoo = Zoo::new(name, &log, 1, cpu::detect());
-        let tensors = tensors(&zoo);
+        let zoo = Zoo::new(name, &log, 1, &LEVELS);
+        let tensors = tensors(&zoo, !options.is_empty());
         let views = tensors.iter().map(|(name, dtype, shape, bytes)| {
             Ok::<_, safetensors::SafeTensorError>((name.clone(), TensorView::new(*dtype, shape.clone(), bytes)?))
         });

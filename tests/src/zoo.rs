@@ -5,8 +5,10 @@
 use crate::specs::{Beside, root, shown};
 use din_compiler::front::{CheckOptions, check};
 use din_compiler::graph::Op;
+use din_compiler::interpret::{InterpreterSession, Samples, TableData, TensorData};
 use din_compiler::model::CheckedModel;
 use din_compiler::{CompileOptions, compile};
+use din_program::schema::TableSpec;
 use din_program::{Isa, Program};
 use din_runtime::batch::Batch;
 use din_runtime::data::{Dataset, Order, ReadMode, StreamOptions};
@@ -81,30 +83,43 @@ pub fn make_log(folder: &Path) -> PathBuf {
     folder.join("train.parquet")
 }
 
+/// A model of the folder.
+///
+/// # Panics
+///
+/// Where it is wrong.
+pub fn model(name: &str) -> CheckedModel {
+    checked(name, |text| text)
+}
+
 /// A model without dropout, whose random numbers PyTorch does not have: every rate of 0.1 is 0.
 ///
 /// # Panics
 ///
 /// Where the model is wrong, or has dropout at another rate.
-pub fn model(name: &str) -> CheckedModel {
-    let path = root().join("models").join(name).with_extension("din");
-    let text = std::fs::read_to_string(&path).unwrap();
-    let text = text.replace("dropout_rate = 0.1)", "dropout_rate = 0)").replace(", 0.1)", ", 0)");
-    let imports = Beside(path.parent().unwrap().to_path_buf());
-    let checked = check(&shown(&path), &text, &imports, &CheckOptions::default());
-    let model = checked.model.unwrap_or_else(|| panic!("{name}: {:?}", checked.diagnostics));
+pub fn without_dropout(name: &str) -> CheckedModel {
+    let off = |text: String| text.replace("dropout_rate = 0.1)", "dropout_rate = 0)").replace(", 0.1)", ", 0)");
+    let model = checked(name, off);
     let graph = &model.train;
     assert!(!graph.ids().any(|id| matches!(graph.node(id).op, Op::DropoutMask { .. })), "{name} has dropout");
     model
 }
 
-/// A compiled model and the batches that it is trained on.
+fn checked(name: &str, change: impl Fn(String) -> String) -> CheckedModel {
+    let path = root().join("models").join(name).with_extension("din");
+    let text = change(std::fs::read_to_string(&path).unwrap());
+    let imports = Beside(path.parent().unwrap().to_path_buf());
+    let checked = check(&shown(&path), &text, &imports, &CheckOptions::default());
+    checked.model.unwrap_or_else(|| panic!("{name}: {:?}", checked.diagnostics))
+}
+
+/// A model, compiled, and the batches that it is trained on.
 #[derive(Debug)]
 pub struct Zoo {
+    pub model: CheckedModel,
     pub program: Arc<Program>,
     pub batches: Vec<Batch>,
     threads: Arc<Threads>,
-    isa: Isa,
 }
 
 /// Numbers by the names of weights and tables; of a growing table, rows in order of their ids.
@@ -124,9 +139,10 @@ impl Zoo {
     /// # Panics
     ///
     /// Where the model does not compile or does not read the log.
-    pub fn new(name: &str, log: &Path, threads: usize, isa: Isa) -> Zoo {
-        let options = CompileOptions { levels: vec![isa], ..CompileOptions::default() };
-        let program = Arc::new(compile(&model(name), &options).unwrap().program);
+    pub fn new(name: &str, log: &Path, threads: usize, levels: &[Isa]) -> Zoo {
+        let options = CompileOptions { levels: levels.to_vec(), ..CompileOptions::default() };
+        let model = without_dropout(name);
+        let program = Arc::new(compile(&model, &options).unwrap().program);
         let dataset = Dataset::open(&[log], &program.schema, ReadMode::Train).unwrap();
         let mut stream = dataset.stream(StreamOptions::new(BATCH, Order::File)).unwrap();
         let mut batches = Vec::new();
@@ -134,7 +150,7 @@ impl Zoo {
             batches.push(batch);
         }
         assert_eq!((batches.len(), batches[STEPS - 1].rows), (STEPS, BATCH));
-        Zoo { program, batches, threads: Threads::new(threads).unwrap(), isa }
+        Zoo { model, program, batches, threads: Threads::new(threads).unwrap() }
     }
 
     /// The model before training, with a row for each id of the log.
@@ -151,13 +167,13 @@ impl Zoo {
         state
     }
 
-    /// Trains the model on every batch.
+    /// Trains the model on every batch, at a level that it was compiled for.
     ///
     /// # Panics
     ///
     /// Where a step fails.
-    pub fn train(&self) -> Trained {
-        let executor = CpuExecutor::new(self.program.clone(), self.threads.clone(), self.isa).unwrap();
+    pub fn train(&self, isa: Isa) -> Trained {
+        let executor = CpuExecutor::new(self.program.clone(), self.threads.clone(), isa).unwrap();
         let start = self.start();
         let mut session = Session::with_model(Box::new(executor), self.threads.clone(), self.start());
         let mut counters = session.frequency_counters();
@@ -169,6 +185,36 @@ impl Zoo {
         let gradients = self.first_gradients(&start, session.model().unwrap());
         losses.extend(self.batches[1..].iter().map(|batch| f64::from(session.train(batch).unwrap())));
         Trained { losses, gradients }
+    }
+
+    /// The losses of as many of the same steps by the interpreter, in f64.
+    ///
+    /// # Panics
+    ///
+    /// Where a step fails.
+    pub fn interpret(&self, steps: usize) -> Vec<f64> {
+        let mut start = self.start();
+        let mut counters = start.frequency_counters();
+        for batch in &self.batches {
+            start.count(&mut counters, batch).unwrap();
+        }
+        start.finish_counting(counters);
+        let model = &self.model;
+        let params = model.parameters.iter().zip(&start.dense.params);
+        let params = params.map(|(p, values)| TensorData::new(&model.updates[p.update as usize], wide(values)));
+        let tables = model.tables.iter().zip(&start.tables).map(|(spec, table)| {
+            let (weights, counts) = (wide(table.weights()), wide(table.frequency()));
+            TableData::new(&model.updates[spec.update as usize], table.width(), weights, counts)
+        });
+        let states = start.dense.states.iter().map(|values| wide(values)).collect();
+        let (params, tables) = (params.collect(), tables.collect());
+        let mut session = InterpreterSession::new(model, params, states, tables).unwrap();
+        let mut rows = start.row_numbers();
+        let samples = self.batches[..steps].iter().map(|batch| {
+            start.resolve_train(&self.threads, batch, &mut rows).unwrap();
+            session.train(&samples(model, batch, &rows)).unwrap().loss
+        });
+        samples.collect()
     }
 
     /// The gradients of the first step, from what the optimizer has made of them.
@@ -192,6 +238,27 @@ impl Zoo {
     fn slot_names(&self, update: u32) -> Vec<&str> {
         self.program.slots(update).iter().map(|slot| slot.name.as_str()).collect()
     }
+}
+
+/// A batch as the interpreter reads it; row numbers are by table and by its features.
+fn samples(model: &CheckedModel, batch: &Batch, rows: &[Vec<Vec<u32>>]) -> Samples {
+    let of_table = |(t, table): (usize, &TableSpec)| {
+        let numbers = rows[t].iter().map(|numbers| numbers.iter().map(|&row| row as usize).collect());
+        table.features.iter().map(move |&f| (t as u32, f)).zip(numbers).collect::<Vec<_>>()
+    };
+    Samples {
+        batch: batch.rows,
+        offsets: batch.offsets.iter().map(|o| o.iter().map(|&n| n as usize).collect()).collect(),
+        rows: model.tables.iter().enumerate().flat_map(of_table).collect(),
+        dense: (0..).zip(&batch.dense).filter(|(_, numbers)| !numbers.is_empty()).map(|(f, x)| (f, wide(x))).collect(),
+        labels: batch.labels.iter().map(|values| wide(values)).collect(),
+        present: batch.present.iter().map(|values| wide(values)).collect(),
+        ..Samples::default()
+    }
+}
+
+fn wide(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|&x| f64::from(x)).collect()
 }
 
 /// The gradients of the first step, by the optimizer's states of these names, which were 0 before,

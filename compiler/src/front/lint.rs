@@ -121,14 +121,7 @@ enum Zero {
 /// not known nothing is said.
 fn zero(graph: &Graph, id: NodeId) -> Option<Zero> {
     let node = graph.node(id);
-    let constant = |k: usize| match graph.node(node.operands[k]).op {
-        Op::Const(c) => Some(c),
-        Op::Broadcast => graph.node(node.operands[k]).operands.first().and_then(|&of| match graph.node(of).op {
-            Op::Const(c) => Some(c),
-            _ => None,
-        }),
-        _ => None,
-    };
+    let constant = |k: usize| constant(graph, node.operands[k]);
     match node.op {
         Op::Const(0.0) => Some(Zero::Reached("the number")),
         Op::Unary(UnaryOp::Abs) => Some(Zero::Reached("`abs(x)`")),
@@ -139,6 +132,7 @@ fn zero(graph: &Graph, id: NodeId) -> Option<Zero> {
         Op::Binary(BinaryOp::Max) if constant(0) == Some(0.0) || constant(1) == Some(0.0) => {
             Some(Zero::Reached("`max(x, 0)`"))
         }
+        Op::Select if is_relu(graph, id) => Some(Zero::Reached("`max(x, 0)`")),
         Op::Binary(BinaryOp::Power) if constant(1).is_some_and(|c| c > 0.0 && c % 2.0 == 0.0) => {
             Some(Zero::Reached("an even power"))
         }
@@ -153,4 +147,26 @@ fn zero(graph: &Graph, id: NodeId) -> Option<Zero> {
         },
         _ => None,
     }
+}
+
+/// The number that a value is for every element and component, where it is one.
+fn constant(graph: &Graph, id: NodeId) -> Option<f64> {
+    match graph.node(id).op {
+        Op::Const(c) => Some(c),
+        Op::Broadcast => graph.node(id).operands.first().and_then(|&of| match graph.node(of).op {
+            Op::Const(c) => Some(c),
+            _ => None,
+        }),
+        _ => None,
+    }
+}
+
+/// Whether a select is `select(x > 0, x, 0)`.
+fn is_relu(graph: &Graph, id: NodeId) -> bool {
+    let [condition, value, other] = graph.node(id).operands[..] else { return false };
+    let condition = graph.node(condition);
+    condition.op == Op::Binary(BinaryOp::Less)
+        && condition.operands[1] == value
+        && constant(graph, condition.operands[0]) == Some(0.0)
+        && constant(graph, other) == Some(0.0)
 }

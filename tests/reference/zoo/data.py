@@ -92,11 +92,12 @@ class Log:
 class Start:
     """What `zoo_start` wrote for a model: initial weights, ids, and what Din made of them."""
 
-    def __init__(self, path):
-        self.tensors = load_file(path)
+    def __init__(self, path, dtype=torch.float64):
+        """`dtype` is what models that start here compute in."""
+        self.tensors, self.dtype = load_file(path), dtype
 
     def numbers(self, name):
-        return torch.from_numpy(self.tensors[name].astype(np.float64))
+        return torch.from_numpy(self.tensors[name]).to(self.dtype)
 
     def ids(self, name):
         return self.tensors[name]

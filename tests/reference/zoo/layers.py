@@ -1,4 +1,4 @@
-"""Modules whose weights are those that Din starts from, and what several models share. Everything is float64."""
+"""Modules whose weights are those that Din starts from, and what several models share."""
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +29,7 @@ class Table(nn.Module):
 
 class LayerNorm(nn.LayerNorm):
     def __init__(self, gain, shift):
-        super().__init__(len(gain), eps=1e-5, dtype=torch.float64)
+        super().__init__(len(gain), eps=1e-5, dtype=gain.dtype)
         self.weight, self.bias = nn.Parameter(gain), nn.Parameter(shift)
 
 
@@ -41,7 +41,7 @@ class PRelu(nn.Module):
         self.slope = nn.Parameter(slope)
 
     def forward(self, x):
-        return x.clamp(min=0) + self.slope * x.clamp(max=0)
+        return torch.where(x > 0, x, self.slope * x)
 
 
 class Model(nn.Module):
@@ -74,7 +74,7 @@ class Model(nn.Module):
 
     def linear(self, name, bias=True):
         weight = self.start.numbers(f"param.{name}.weight").T.contiguous()
-        layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias, dtype=torch.float64)
+        layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias, dtype=weight.dtype)
         layer.weight = nn.Parameter(weight)
         self.named[f"{name}.weight"] = (layer.weight, True)
         if bias:
@@ -112,7 +112,12 @@ class Model(nn.Module):
 
     def loss(self, batch):
         logits = self(batch)
-        return sum(F.binary_cross_entropy_with_logits(logits[label], batch[label].double()) for label in self.labels)
+        return sum(cross_entropy(logits[label], batch[label]) for label in self.labels)
+
+
+def cross_entropy(logit, label):
+    """Mean over the samples."""
+    return F.binary_cross_entropy_with_logits(logit, label.to(logit.dtype))
 
 
 def pairs(x):

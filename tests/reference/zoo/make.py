@@ -1,13 +1,14 @@
 """Trains models of the zoo in PyTorch, float64, and writes `../fixtures/zoo.json`, with which `tests/tests/zoo.rs` compares Din.
 
-    cargo run --locked -p din-tests --example zoo_start target/zoo
+    cargo run --locked --workspace --example zoo_start -- target/zoo --interpret
     python tests/reference/zoo/make.py target/zoo [--check] [--table FILE] [MODEL…]
 
-The first command makes the log, the initial weights, and what Din makes of both. `--check` compares with it and writes no fixture; `--table`
-writes the differences as Markdown.
+The first command makes the log, the initial weights, and what Din makes of both. The second compares, and trains each model in float32 too,
+for how far rounding alone leads. `--check` writes no fixture; `--table` writes the differences as Markdown.
 
-Of each model the fixture has the losses of 50 steps, and of each weight's and table's gradient in the first step its norm and its product
-with the vector cos(1), cos(2), …
+Of each model the fixture has the losses of 50 steps; `steps`, how many of them are compared: those before Din, at any instruction set level,
+or PyTorch itself in float32 is off by a tenth of what the test allows; and of each gradient of the first step its norm and its product with
+the vector cos(1), cos(2), …
 """
 
 import argparse
@@ -22,6 +23,13 @@ import retrieval
 import sequence
 from data import STEPS, Log, Start
 from optimizers import Optimizer
+
+# Of the relative difference of a loss, and of a gradient.
+BOUND = 1e-4
+
+TABLE = """\
+| model | gradients | first loss | last loss | interpreter | gradients differ by | f32 | PyTorch in float32 | steps |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- |"""
 
 MODELS = {
     "din": sequence.Din,
@@ -85,17 +93,25 @@ def train(kind, start, log):
     return losses, first
 
 
-def compare(start, losses, gradients):
-    """The largest relative difference of a loss, and of a gradient by its norm."""
-    own = start.numbers("losses")
-    loss = max(abs(a - b) / abs(b) for a, b in zip(own.tolist(), losses))
+def apart(losses, other):
+    """By step, the relative difference of losses."""
+    return [abs(a - b) / abs(b) for a, b in zip(losses, other)]
+
+
+def worst_gradient(start, gradients):
+    """The largest difference of a gradient, relative to its norm, and whose it is."""
     worst = (0.0, "")
     for name, grad in gradients.items():
         found = start.numbers(f"gradient.{name}")
         assert found.shape == grad.shape, f"{name}: {found.shape}, {grad.shape}"
         off, norm = (found - grad).norm().item(), grad.norm().item()
         worst = max(worst, (0.0 if off == 0 else off / norm if norm > 0 else float("inf"), name))
-    return loss, worst
+    return worst
+
+
+def steps_within(differences):
+    """Steps before the first difference above a tenth of BOUND."""
+    return next((i for i, x in enumerate(differences) if x > BOUND / 10), len(differences))
 
 
 def summary(grad):
@@ -114,22 +130,38 @@ def main():
     torch.set_num_threads(1)
     fixture, rows = {}, []
     for name in arguments.models:
-        kind = MODELS[name]
-        start = Start(arguments.folder / f"{name.replace('/', '-')}.safetensors")
+        kind, path = MODELS[name], arguments.folder / f"{name.replace('/', '-')}.safetensors"
+        start = Start(path)
         log = Log(arguments.folder / "log" / "train.parquet", kind.keep)
         for feature, sources in kind.made.items():
             log.add_ids(feature, start.ids(f"feature.{feature}"), sources)
         losses, gradients = train(kind, start, log)
-        loss, (gradient, where) = compare(start, losses, gradients)
-        print(f"{name:28} losses {losses[0]:.4f} to {losses[-1]:.4f}, off by {loss:.1e}; gradients by {gradient:.1e} ({where})", flush=True)
-        rows.append(f"| {name} | {len(gradients)} | {losses[0]:.4f} | {losses[-1]:.4f} | {loss:.1e} | {gradient:.1e} | `{where}` |")
+        single = apart(train(kind, Start(path, torch.float32), log)[0], losses)
+        levels = [apart(start.numbers(f"losses.{level}").tolist(), losses) for level in start.names("losses")]
+        compiled = [max(differences) for differences in zip(*levels)]
+        interpreted = apart(start.numbers("interpreted").tolist(), losses) if start.has("interpreted") else None
+        gradient, where = worst_gradient(start, gradients)
+        steps = min(steps_within(compiled), steps_within(single))
+        cells = [
+            name,
+            len(gradients),
+            f"{losses[0]:.4f}",
+            f"{losses[-1]:.4f}",
+            "" if interpreted is None else f"{max(interpreted):.1e}",
+            f"{gradient:.1e}",
+            f"{max(compiled):.1e}",
+            f"{max(single):.1e}",
+            steps,
+        ]
+        rows.append("| " + " | ".join(map(str, cells)) + " |")
+        print(*rows[-1:], where, flush=True)
         fixture[name] = {
+            "steps": steps,
             "losses": [float(f"{x:.9g}") for x in losses],
             "gradients": {key: summary(grad) for key, grad in sorted(gradients.items())},
         }
     if arguments.table:
-        head = "| model | weights and tables | first loss | last loss | losses differ by | gradients differ by | where |"
-        arguments.table.write_text("\n".join([head, "| --- | --- | --- | --- | --- | --- | --- |", *rows]) + "\n")
+        arguments.table.write_text("\n".join([TABLE, *rows]) + "\n")
     if not arguments.check:
         path = pathlib.Path(__file__).parent.parent / "fixtures" / "zoo.json"
         lines = [f"{json.dumps(name)}: {json.dumps(entry)}" for name, entry in fixture.items()]

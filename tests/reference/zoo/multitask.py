@@ -1,10 +1,9 @@
 """`models/multitask`: the click, and the gender of the user."""
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
-from layers import Model, masked_mean
+from layers import Model, cross_entropy, masked_mean
 from sequence import ITEM
 
 TASKS = ("click", "gender")
@@ -51,7 +50,7 @@ class Uncertainty(SharedBottom):
 
     def loss(self, batch):
         logits = self(batch)
-        losses = [F.binary_cross_entropy_with_logits(logits[task], batch[task].double()) for task in TASKS]
+        losses = [cross_entropy(logits[task], batch[task]) for task in TASKS]
         return sum(torch.exp(-s[0]) * loss + s[0] / 2 for s, loss in zip(self.s, losses))
 
 

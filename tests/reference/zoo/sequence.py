@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from layers import Model, PRelu, latest_best, masked_mean, softmax_where
+from layers import Model, PRelu, cross_entropy, latest_best, masked_mean, softmax_where
 
 ITEM = ("good", "shop", "cate")
 USER = {"user.user_id": "user_id", "user.gender": "gender", "user.age_level": "age_level"}
@@ -69,7 +69,8 @@ class Din(Sequence):
         return torch.cat([self.tables[name](batch[column]) for name, column in names.items()], 1)
 
     def penalty(self, log):
-        return {"good": 0.01 / log.frequencies(self.start.ids("ids.good"), "good_id", "visited_good_ids")}
+        frequencies = log.frequencies(self.start.ids("ids.good"), "good_id", "visited_good_ids")
+        return {"good": 0.01 / frequencies.to(self.start.dtype)}
 
     def forward(self, batch):
         candidate = self.candidate(batch)
@@ -85,7 +86,7 @@ class YouTubeRanking(Sequence):
 
     def forward(self, batch):
         watched = masked_mean(self.history(batch), batch.mask)
-        count = batch.lengths[:, None].double() / 50
+        count = batch.lengths[:, None].to(watched.dtype) / 50
         powers = torch.cat([count, count**2, count**0.5], 1)
         x = torch.cat([self.context(batch), self.candidate(batch), watched, powers], 1)
         return {"click": self.out(self.deep(x))[:, 0]}
@@ -102,7 +103,7 @@ class Sdim(Sequence):
         history, candidate = self.history(batch), self.candidate(batch)
         with torch.no_grad():
             agree = [torch.sign(history @ r) == torch.sign(candidate @ r)[:, None] for r in self.random]
-            weights = (agree[0] & agree[1]).double().mean(2) * batch.mask
+            weights = (agree[0] & agree[1]).to(history.dtype).mean(2) * batch.mask
         taste = torch.einsum("bl,bld->bd", weights, history) / (weights.sum(1, True) + 1e-6)
         x = torch.cat([self.context(batch), candidate, taste], 1)
         return {"click": self.out(self.deep(x))[:, 0]}
@@ -158,8 +159,7 @@ class SimSoft(Sequence):
         return {"click": self.out(self.deep(x))[:, 0], "searched": search}
 
     def loss(self, batch):
-        click = batch["click"].double()
-        return sum(F.binary_cross_entropy_with_logits(logit, click) for logit in self(batch).values())
+        return sum(cross_entropy(logit, batch["click"]) for logit in self(batch).values())
 
 
 class Twin(Sequence):
