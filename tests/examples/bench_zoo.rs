@@ -52,7 +52,8 @@ impl Arguments {
                 "--steps" => found.steps = value()?.parse()?,
                 "--isa" => {
                     let level = value()?;
-                    let known = [Isa::V2, Isa::V3, Isa::V4].into_iter().find(|isa| isa.to_string() == level);
+                    let known =
+                        [Isa::V2, Isa::V3, Isa::V4].into_iter().find(|isa| format!("{isa:?}").to_lowercase() == level);
                     found.isa = known.ok_or_else(|| format!("--isa {level} is none of v2, v3, v4"))?;
                 }
                 name if MODELS.contains(&name) => found.models.push(name.to_string()),

@@ -44,7 +44,7 @@ fn tensors(zoo: &Zoo, interpret: bool) -> Vec<Written> {
     let mut written = Vec::new();
     for isa in LEVELS.into_iter().filter(|&isa| isa <= cpu::detect()) {
         let losses = zoo.train(isa).losses;
-        written.push(doubles(format!("losses.{isa}"), vec![losses.len()], &losses));
+        written.push(doubles(format!("losses.{isa:?}").to_lowercase(), vec![losses.len()], &losses));
     }
     if interpret {
         let losses = zoo.interpret(STEPS);
