@@ -12,8 +12,8 @@
 //!   rows of the log's ids, in their order, and `ids.<name>`, i64, the ids;
 //! - `feature.<name>`: i64, the ids of a feature, over all samples of the log and their entries;
 //! - `losses.v2`, `.v3` and `.v4`, as far as this CPU has the levels: f64, by step;
-//! - `gradient.param.<name>`, `gradient.table.<name>`: f64, of the first step, at the highest level;
-//! - `interpreted`: f64, the losses by the interpreter, with `--interpret`, which takes minutes.
+//! - `gradient.param.<name>`, `gradient.table.<name>`: f64, of the first step, at the best level;
+//! - `interpreted`: f64, the losses by the interpreter, with `--interpret`; it takes minutes.
 
 use din_compiler::codegen::LEVELS;
 use din_runtime::cpu;

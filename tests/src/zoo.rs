@@ -1,5 +1,5 @@
-//! The models of `models/` that PyTorch trains too, in float64 (`tests/reference/zoo`): the log that
-//! both read, the weights that both start from, and Din's side of the training.
+//! The models of `models/` that PyTorch trains too, in float64 (`tests/reference/zoo`): the log
+//! that both read, the weights that both start from, and Din's side of the training.
 #![allow(clippy::unwrap_used)]
 
 use crate::specs::{Beside, root, shown};

@@ -28,7 +28,7 @@ from optimizers import Optimizer
 BOUND = 1e-4
 
 TABLE = """\
-| model | gradients | first loss | last loss | interpreter | gradients differ by | f32 | PyTorch in float32 | steps |
+| model | gradients | first loss | last loss | interpreter | gradient | losses, f32 | PyTorch, float32 | steps |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- |"""
 
 MODELS = {
