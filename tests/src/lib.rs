@@ -16,3 +16,4 @@ pub mod specs;
 pub mod tables;
 pub mod towers;
 pub mod unit;
+pub mod zoo;

@@ -113,6 +113,7 @@ fn sign(graph: &Graph, schema: &Schema, node: &Node, known: &[Sign]) -> Sign {
         Op::SampleNumber(_) | Op::DropoutMask { .. } => Sign::reached("what is left out"),
         Op::Unary(op) => of_unary(op, of(0)),
         Op::Binary(op) => of_binary(op, node, graph, (of(0), of(1))),
+        Op::Select if is_relu(graph, node) => Sign::reached("`max(x, 0)`"),
         Op::Select => Sign::either(of(1), of(2)),
         Op::StopGradient
         | Op::Broadcast
@@ -140,6 +141,25 @@ fn sign(graph: &Graph, schema: &Schema, node: &Node, known: &[Sign]) -> Sign {
         | Op::Absorbed(_)
         | Op::Statistic(_)
         | Op::Previous { .. } => Sign::Unknown,
+    }
+}
+
+/// Whether a select is `select(x > 0, x, 0)`.
+fn is_relu(graph: &Graph, node: &Node) -> bool {
+    let &[condition, value, other] = node.operands.as_slice() else { return false };
+    let condition = graph.node(condition);
+    condition.op == Op::Binary(BinaryOp::Less)
+        && condition.operands[1] == value
+        && constant(graph, condition.operands[0]) == Some(0.0)
+        && constant(graph, other) == Some(0.0)
+}
+
+/// The number that a value is for every element and component, where it is one.
+fn constant(graph: &Graph, id: NodeId) -> Option<f64> {
+    match graph.node(id).op {
+        Op::Const(c) => Some(c),
+        Op::Broadcast => constant(graph, graph.node(id).operands[0]),
+        _ => None,
     }
 }
 
@@ -175,10 +195,7 @@ fn of_binary(op: BinaryOp, node: &Node, graph: &Graph, (a, b): (&Sign, &Sign)) -
     let above = |sign: &Sign| matches!(sign, NonNegative(Zero::Rounded)).then_some(Positive);
     let (of_a, of_b) = (above(a), above(b));
     let (a, b) = (of_a.as_ref().unwrap_or(a), of_b.as_ref().unwrap_or(b));
-    let number = |k: usize| match made_of(k) {
-        Op::Const(n) => Some(*n),
-        _ => None,
-    };
+    let number = |k: usize| constant(graph, node.operands[k]);
     let column = |k: usize| match made_of(k) {
         Op::Input(input) => matches!(graph.inputs[input.index()].kind, InputKind::Dense { .. }),
         _ => false,
