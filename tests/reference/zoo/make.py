@@ -61,6 +61,7 @@ MODELS = {
     "retrieval/two_tower": retrieval.TwoTower,
     "sequence/bst": sequence.Bst,
     "sequence/can": sequence.Can,
+    "sequence/dien": sequence.Dien,
     "sequence/eta": sequence.Eta,
     "sequence/hstu": sequence.Hstu,
     "sequence/sasrec": sequence.SasRec,

@@ -78,6 +78,51 @@ class Din(Sequence):
         return {"click": self.out(self.deep(torch.cat([self.context(batch), taste, candidate], 1)))[:, 0]}
 
 
+class Gru(nn.Module):
+    """Cho et al., 2014, with the reset gate behind the product; the update gate times an attention, if there is one."""
+
+    def __init__(self, model, name):
+        super().__init__()
+        gates = ("update", "reset", "candidate")
+        parts = ("x", "h", "bias")
+        self.gates = [[model.param(f"{name}.gru_cell.{gate}_{part}") for part in parts] for gate in gates]
+
+    def forward(self, x, mask, attention=None):
+        """The state after each entry."""
+        (ux, uh, ub), (rx, rh, rb), (cx, ch, cb) = self.gates
+        h = x.new_zeros(x.shape[0], uh.shape[0])
+        states = []
+        for t in range(x.shape[1]):
+            entry = x[:, t]
+            update = torch.sigmoid(entry @ ux + h @ uh + ub)
+            if attention is not None:
+                update = attention[:, t, None] * update
+            reset = torch.sigmoid(entry @ rx + h @ rh + rb)
+            candidate = torch.tanh(entry @ cx + reset * (h @ ch) + cb)
+            h = torch.where(mask[:, t, None], (1 - update) * h + update * candidate, h)
+            states.append(h)
+        return torch.stack(states, 1)
+
+
+class Dien(Sequence):
+    """Zhou et al., 2019, without the auxiliary loss."""
+
+    lr = 5e-3
+
+    def build(self):
+        self.extract, self.evolve = Gru(self, "interests"), Gru(self, "evolved")
+        self.related = self.linear("related", bias=False)
+        self.deep, self.out = self.mlp("hidden", 2, PRelu), self.linear("logit")
+
+    def forward(self, batch):
+        candidate = self.candidate(batch)
+        interests = self.extract(self.history(batch), batch.mask)
+        scores = (self.related(interests) * candidate[:, None]).sum(2)
+        evolved = self.evolve(interests, batch.mask, softmax_where(scores, batch.mask))
+        x = torch.cat([self.tables["person"](batch["user_id"]), candidate, evolved[:, -1]], 1)
+        return {"click": self.out(self.deep(x))[:, 0]}
+
+
 class YouTubeRanking(Sequence):
     """Covington, Adams and Sargin, 2016, Section 4."""
 
