@@ -361,8 +361,8 @@ pub struct FeatureKindDecl {
 #[derive(Clone, Debug, PartialEq)]
 pub enum FeatureKindName {
     /// `category`, `category(10)`, `category(10, clip)`, `category(1000, hash) of string`,
-    /// `category of (user.gender, ad.cate_id)`
-    Category { size: Option<Expr>, outside: OutsideDecl, of: Option<IdsDecl> },
+    /// `category of (user.gender, ad.cate_id)`, `category of string in "cities.txt"`
+    Category { size: Option<Expr>, outside: OutsideDecl, of: Option<IdsDecl>, vocabulary: Option<FileDecl> },
     /// `number`, `number[4]`
     Number { width: Option<Expr> },
     /// Any other word: kept so that the checker can say what it knows.

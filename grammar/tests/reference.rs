@@ -96,6 +96,7 @@ const PART_OF: [(&str, &str); 57] = [
     ("feature_body", "field"),
     ("category", "kind"),
     ("category_size", "kind"),
+    ("vocabulary", "kind"),
     ("numeric", "kind"),
     ("column", "field"),
     ("assertion", "assert"),

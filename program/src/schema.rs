@@ -22,6 +22,8 @@ pub struct Schema {
     pub features: Vec<Feature>,
     /// What the training data decide of features.
     pub statistics: Vec<DataStatistic>,
+    /// Files whose lines are the ids of features.
+    pub vocabularies: Vec<Vocabulary>,
     /// Ragged axes; axis `2 + index` of the schedule.
     pub sequences: Vec<Sequence>,
     /// What is known in training and evaluation: to predict, or for the loss to read.
@@ -36,8 +38,9 @@ impl Schema {
     /// The same with every location as [`seen_from`] gives it.
     pub fn seen_from(&self, folder: &Path) -> Self {
         let mut schema = self.clone();
-        let Self { features, statistics: _, sequences, labels, keys, requests } = &mut schema;
+        let Self { features, statistics: _, vocabularies, sequences, labels, keys, requests } = &mut schema;
         let all = features.iter_mut().map(|f| &mut f.location);
+        let all = all.chain(vocabularies.iter_mut().map(|v| &mut v.location));
         let all = all.chain(sequences.iter_mut().map(|s| &mut s.location));
         let all = all.chain(labels.iter_mut().map(|l| &mut l.location));
         let all = all.chain(keys.iter_mut().map(|k| &mut k.location));
@@ -140,6 +143,36 @@ pub enum FeatureKind {
         /// Numbers per sample, or per entry of a sequence.
         width: u32,
     },
+}
+
+/// A file whose lines are the ids of features, as it was when the program was made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Vocabulary {
+    /// From the folder of the spec.
+    pub path: String,
+    /// The whole file.
+    pub text: String,
+    /// `models/din.din:18:40`: where the spec names it first.
+    pub location: String,
+}
+
+impl Vocabulary {
+    /// The entries in the order of their rows: the lines of a text, without a byte order mark and
+    /// without the ends of lines, be they LF or CRLF.
+    pub fn entries(text: &str) -> impl Iterator<Item = &str> {
+        text.strip_prefix('\u{feff}').unwrap_or(text).lines()
+    }
+
+    /// The same of its own text.
+    pub fn owned_entries(&self) -> Vec<String> {
+        Self::entries(&self.text).map(str::to_string).collect()
+    }
+
+    /// The row of ids that are no entries, which is behind those of the entries; so also the number
+    /// of entries.
+    pub fn oov_row(&self) -> u64 {
+        Self::entries(&self.text).count() as u64
+    }
 }
 
 /// Aligned list columns.

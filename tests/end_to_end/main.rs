@@ -19,3 +19,4 @@ mod runs;
 mod support;
 mod training;
 mod vectors;
+mod vocabularies;

@@ -3,6 +3,7 @@
 use super::computed::GapColumns;
 use super::field::FieldGroup;
 use crate::graph::GroupId;
+use crate::model::MissingVocabulary;
 use din_grammar::{Span, ast};
 use din_program::schema::{Missing, Schema, TableSpec};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -79,6 +80,8 @@ pub(super) type PendingWeights<'a> = (FieldGroup<'a>, &'a ast::Ident, &'a ast::I
 #[derive(Default)]
 pub(super) struct Declarations<'a> {
     pub schema: Schema,
+    /// Its vocabularies whose files are not there.
+    pub missing_vocabularies: Vec<MissingVocabulary>,
     pub groups: Vec<FeatureGroup<'a>>,
     pub feature_spans: Vec<Span>,
     /// Crosses, the features whose lists have weights, and gaps, until all groups are declared.
@@ -110,6 +113,11 @@ pub(super) struct Declarations<'a> {
 }
 
 impl Declarations<'_> {
+    /// Whether the file of a vocabulary is not there.
+    pub fn is_missing(&self, vocabulary: u32) -> bool {
+        self.missing_vocabularies.iter().any(|missing| missing.vocabulary == vocabulary)
+    }
+
     /// Notes that the network reads a feature, and so what that is made of.
     pub fn use_feature(&mut self, feature: usize) {
         self.used_features.insert(feature);

@@ -149,7 +149,7 @@ impl Builder<'_> {
         let child = Children::new(node).need();
         let kind = match child.as_rule() {
             Rule::category => {
-                let (mut size, mut outside, mut of) = (None, OutsideDecl::Refused, None);
+                let (mut size, mut outside, mut of, mut vocabulary) = (None, OutsideDecl::Refused, None, None);
                 for part in Children::new(child) {
                     match part.as_rule() {
                         Rule::category_size => {
@@ -168,10 +168,14 @@ impl Builder<'_> {
                             of = Some(IdsDecl::Tuple { fields, span });
                         }
                         Rule::identifier => of = Some(IdsDecl::Type(self.ident(&part))),
+                        Rule::vocabulary => {
+                            let path = Children::new(part).need();
+                            vocabulary = Some(FileDecl { path: self.string(&path), span: self.span(&path) });
+                        }
                         other => unexpected(other),
                     }
                 }
-                FeatureKindName::Category { size, outside, of }
+                FeatureKindName::Category { size, outside, of, vocabulary }
             }
             Rule::numeric => {
                 let width = Children::new(child).next().map(|width| self.expression(width, 0));

@@ -109,6 +109,12 @@ pub enum Made {
         /// Ids `0..size`.
         size: u64,
     },
+    /// The number of the text's line in a vocabulary, from 0; of any other text
+    /// [`super::Vocabulary::oov_row`]. A missing text that has an id of its own has the one behind.
+    VocabularyRow {
+        /// Index into [`super::Schema::vocabularies`].
+        vocabulary: u32,
+    },
     /// A number, after these steps.
     Number {
         /// In this order.

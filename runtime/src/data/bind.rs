@@ -4,7 +4,7 @@
 use super::block::SomeColumns;
 use super::error::{DataError, FaultKind, nearest};
 use super::passthrough::PassthroughColumn;
-use super::rule::{BoundRule, column_type};
+use super::rule::{BoundRule, VocabularyRows, column_type, vocabulary_of};
 use super::{OpenOptions, ReadMode};
 use din_program::schema::{FeatureKind, FeatureSource, Keep, Key, KeyType, LabelKind, Schema};
 use std::collections::BTreeMap;
@@ -75,6 +75,7 @@ pub(crate) struct Binding {
 impl Binding {
     pub fn new(schema: &Schema, options: &OpenOptions) -> Self {
         let mut required = Vec::new();
+        let mut vocabularies: Vec<Option<Arc<VocabularyRows>>> = vec![None; schema.vocabularies.len()];
         for (index, feature) in schema.features.iter().enumerate() {
             let mut rule = None;
             let (column, values) = match &feature.source {
@@ -88,7 +89,11 @@ impl Binding {
                     (column, values)
                 }
                 FeatureSource::Rule { column, rule: of } => {
-                    rule = Some(Arc::new(BoundRule::new(of, &schema.statistics, &options.statistics)));
+                    let vocabulary = vocabulary_of(of).map(|number| {
+                        let rows = || Arc::new(VocabularyRows::new(&schema.vocabularies[number as usize]));
+                        vocabularies[number as usize].get_or_insert_with(rows).clone()
+                    });
+                    rule = Some(Arc::new(BoundRule::new(of, &schema.statistics, &options.statistics, vocabulary)));
                     (column, column_type(of))
                 }
                 FeatureSource::ListMark { column } => (column, ColumnType::Lists),

@@ -106,6 +106,7 @@ fn gaps(
             | Made::Id
             | Made::FixedId { .. }
             | Made::HashedId { .. }
+            | Made::VocabularyRow { .. }
             | Made::Calendar { .. } => unreachable!("the program was checked"),
         }
     }

@@ -44,6 +44,7 @@ pub fn sequence(name: &str, keep: Option<Keep>) -> Sequence {
 pub fn schema() -> Schema {
     Schema {
         statistics: Vec::new(),
+        vocabularies: Vec::new(),
         requests: None,
         features: vec![
             feature("item", INT, None),

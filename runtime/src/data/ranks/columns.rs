@@ -92,8 +92,9 @@ impl ColumnSet {
             sequences: sequences.iter().map(|&s| all.schema.sequences[s].clone()).collect(),
             labels: labels.iter().map(|&l| all.schema.labels[l].clone()).collect(),
             keys: keys.iter().map(|&k| all.schema.keys[k].clone()).collect(),
-            // Rules have their statistics in their places, and combinations are made later.
+            // Rules have their statistics and vocabularies, and combinations are made later.
             statistics: Vec::new(),
+            vocabularies: Vec::new(),
             requests: None,
         };
         for feature in &mut schema.features {

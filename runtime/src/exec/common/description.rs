@@ -184,6 +184,12 @@ fn check_sources(program: &Program) -> Result<(), CheckError> {
                             && feature.kind == (FeatureKind::Fixed { size: *size, clip: *clip })
                     }
                     Made::HashedId { size } => of_ids && *size > 0 && ids(feature),
+                    // An id beyond the size is an error of the batch that has it.
+                    Made::VocabularyRow { vocabulary } => {
+                        rule.holds == ColumnValues::Strings
+                            && (*vocabulary as usize) < schema.vocabularies.len()
+                            && matches!(feature.kind, FeatureKind::Fixed { .. })
+                    }
                     Made::Number { steps } => {
                         !of_ids && steps_fit(steps) && feature.kind == (FeatureKind::Dense { width })
                     }
@@ -270,6 +276,7 @@ fn gap_fits(feature: &Feature, makes: &Made, missing: Option<&Replacement>) -> b
         | Made::Id
         | Made::FixedId { .. }
         | Made::HashedId { .. }
+        | Made::VocabularyRow { .. }
         | Made::Calendar { .. } => false,
     };
     let replaced = match missing {
