@@ -9,7 +9,7 @@ use tempfile::TempDir;
 const SPEC: &str = "edition 2026\nuse std.layer.linear\nuse std.loss.cross_entropy\nuse std.metric.{auc, log_loss}\n\
     use std.optimizer.adam\nmodel m {\nfeatures user { city: CITY from CITY_COLUMN missing  home: CITY from HOME_COLUMN MISSING }\n\
     sequence seen { city: SEEN from SEEN_COLUMN }\nlabel y: binary\n\
-    embedding city [3] for user.city\nembedding home [3] for user.home\nembedding seen [2] for seen.city\n\
+    embedding city [3] for user.city\nembedding home [3] for user.home\nembedding past [2] for seen.city\n\
     predict y ~ bernoulli(logit = linear(concat(embed(user), sum(embed(seen) over seen)), 1))\n\
     train { loss cross_entropy(y)  optimizer adam(lr = 0.05)  batch 16  epochs 2 }\n\
     report log_loss(y) by user.city, auc(y)\n}\n";
@@ -42,7 +42,7 @@ fn log() -> String {
     let texts = ["Paris", "paris", "New York", "süd", "PARIS", "Oslo", ""];
     let mut text = String::from("city,home,seen,city_row,home_row,seen_rows,y\n");
     for k in 0..400usize {
-        let (city, home) = (texts[k * k % 7], texts[(k / 3) % 7]);
+        let (city, home) = (texts[(k * 5 + k / 11) % 7], texts[(k / 3) % 7]);
         let seen: Vec<&str> = (0..k % 4).map(|n| texts[(k + n * 5) % 6]).collect();
         let rows: Vec<String> = seen.iter().map(|text| row(text).to_string()).collect();
         let city_row = if city.is_empty() { 5 } else { row(city) };
@@ -63,9 +63,9 @@ fn lines_are_rows_and_the_file_is_needed_by_the_compiler_alone() {
     fs::write(here.join("log.csv"), log()).unwrap();
     let train = "train {here}/m.din --train {here}/log.csv --out {here}/run";
 
-    din("check {here}/m.din", &paths).expect(0).says("m.din:7:39: there is no file `data/cities.txt`");
-    din(train, &paths).expect(1).says("m.din:7:39: there is no file `data/cities.txt`");
-    din("info {here}/m.din", &paths).expect(1).says("m.din:7:39: there is no file");
+    din("check {here}/m.din", &paths).expect(0).says("m.din:7:45: there is no file `data/cities.txt`");
+    din(train, &paths).expect(1).says("m.din:7:45: there is no file `data/cities.txt`");
+    din("info {here}/m.din", &paths).expect(1).says("m.din:7:45: there is no file");
     assert!(!here.join("run").exists());
     fs::create_dir(here.join("data")).unwrap();
     fs::write(here.join("data/cities.txt"), CITIES).unwrap();
@@ -116,7 +116,7 @@ fn a_run_goes_on_with_the_same_file_alone() {
     write("Paris\nNew York\nsüd\nBerlin\n");
     let changed = din(&format!("{train} --resume --epochs 2"), &paths).expect(1);
     changed
-        .says("m.din:7:39: `data/cities.txt`: the vocabulary has changed")
+        .says("m.din:7:45: `data/cities.txt`: the vocabulary has changed")
         .says("SHA-256")
         .says("spec/data/cities.txt");
     write(CITIES);
