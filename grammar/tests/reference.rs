@@ -48,7 +48,7 @@ fn reserved_words_are_listed() {
 }
 
 /// Rules of `din.pest` that are part of a production of another name on the page.
-const PART_OF: [(&str, &str); 57] = [
+const PART_OF: [(&str, &str); 60] = [
     ("on_schema", "model"),
     ("in_training", "test"),
     ("given_type", "given"),
@@ -99,6 +99,8 @@ const PART_OF: [(&str, &str); 57] = [
     ("vocabulary", "kind"),
     ("numeric", "kind"),
     ("column", "field"),
+    ("after_label", "field"),
+    ("known_at", "known"),
     ("assertion", "assert"),
     ("reported", "report"),
     ("each_of", "embedding"),

@@ -10,6 +10,7 @@ mod faults;
 mod features;
 mod gpu;
 mod injection;
+mod known;
 mod labels;
 mod outputs;
 mod plan;

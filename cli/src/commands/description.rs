@@ -144,6 +144,7 @@ impl Description {
                     kind = "1 where the list is missing".into();
                     column.clone()
                 }
+                FeatureSource::Absent => f.path(),
                 FeatureSource::Features(combination) => {
                     let parts: Vec<String> = combination
                         .parts()
@@ -160,6 +161,9 @@ impl Description {
                     f.path()
                 }
             };
+            if !f.at_prediction {
+                kind += ", not read by prediction";
+            }
             columns.push(Column { column, feature: f.path(), kind });
         }
         let mut tables = Vec::with_capacity(program.tables.len());

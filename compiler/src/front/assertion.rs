@@ -130,7 +130,8 @@ impl<'a> Elaborator<'a> {
             FeatureSource::Rule { .. }
             | FeatureSource::Column(_)
             | FeatureSource::ListMark { .. }
-            | FeatureSource::Features(_) => false,
+            | FeatureSource::Features(_)
+            | FeatureSource::Absent => false,
         })
     }
 

@@ -55,6 +55,14 @@ pub(super) struct PendingGap<'a> {
     pub missing: Option<Missing>,
 }
 
+/// `known at clicked_at before shown_at`, whose columns are no features yet.
+pub(super) struct PendingKnown<'a> {
+    pub group: FieldGroup<'a>,
+    pub times: &'a ast::Ident,
+    pub moment: &'a ast::Ident,
+    pub span: Span,
+}
+
 /// How the vectors of a list become one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pooling {
@@ -84,10 +92,12 @@ pub(super) struct Declarations<'a> {
     pub missing_vocabularies: Vec<MissingVocabulary>,
     pub groups: Vec<FeatureGroup<'a>>,
     pub feature_spans: Vec<Span>,
-    /// Crosses, the features whose lists have weights, and gaps, until all groups are declared.
+    /// Crosses, the features whose lists have weights, gaps, and times that are checked, until all
+    /// groups are declared.
     pub crosses: Vec<PendingCross<'a>>,
     pub weights: Vec<(usize, PendingWeights<'a>)>,
     pub gaps: Vec<PendingGap<'a>>,
+    pub known: Vec<PendingKnown<'a>>,
     /// By feature.
     pub pooled: FxHashMap<usize, PooledField>,
     pub label_spans: Vec<Span>,

@@ -21,6 +21,8 @@ pub(super) struct FieldGroup<'a> {
     /// Index of its sequence in the schema.
     pub sequence: Option<u32>,
     pub common: bool,
+    /// Whether prediction reads its columns.
+    pub at_prediction: bool,
 }
 
 /// Whole numbers up to this, 2^53, are exact as compile-time numbers.
@@ -52,6 +54,7 @@ impl<'a> Elaborator<'a> {
         if !self.declares_field(&group.name.name, &field.name.name) {
             return;
         }
+        let group = FieldGroup { at_prediction: group.at_prediction && field.after_label.is_none(), ..group };
         let pooled = field.pooled.as_ref();
         let sequence = match pooled {
             Some(pooled) => self.pooled_list(group, field, pooled),
@@ -76,7 +79,13 @@ impl<'a> Elaborator<'a> {
                 let missing = Some(Replacement::Number(1.0));
                 Some(FeatureSource::Features(Combination::Gap { of: *of, makes: Made::Mark, missing }))
             }
-            (FeatureSource::Column(_) | FeatureSource::ListMark { .. } | FeatureSource::Features(_), _) => None,
+            (
+                FeatureSource::Column(_)
+                | FeatureSource::ListMark { .. }
+                | FeatureSource::Features(_)
+                | FeatureSource::Absent,
+                _,
+            ) => None,
         };
         self.push_feature(group, &field.name, kind, source, sequence);
         if let Some(pooled) = pooled {
@@ -121,6 +130,7 @@ impl<'a> Elaborator<'a> {
             kind,
             sequence,
             common: group.common,
+            at_prediction: group.at_prediction,
             location,
         });
         self.declarations.feature_spans.push(name.span);
@@ -726,6 +736,7 @@ impl<'a> Elaborator<'a> {
             }
         }
         self.finish_gaps();
+        self.finish_known();
         for PendingCross { feature, fields, span } in std::mem::take(&mut self.declarations.crosses) {
             let mut of = Vec::new();
             for path in fields {

@@ -18,7 +18,7 @@
 //! | `predict`, `distribution`, `probability`, `output` | predictions; what the loss can read of them; logits of probabilities; outputs |
 //! | `train`, `report`, `condition`, `assertion`, `rule`, `update` | loss, settings; metrics and their conditions; assertions; optimizers and regularizers |
 //! | `usage`, `names` | what is unused |
-//! | `untrained` | what no gradient reaches |
+//! | `untrained`, `known` | what no gradient reaches; what is known after the label and reaches a prediction |
 //! | `lint` | what is hardly ever meant |
 //! | `library` | files without a model |
 //! | `schema` | columns that several models share |
@@ -51,6 +51,7 @@ mod field;
 mod foreign;
 mod gap;
 mod ids;
+mod known;
 mod library;
 mod lint;
 mod list;
@@ -351,11 +352,14 @@ impl<'a> Elaborator<'a> {
         roots.extend(self.prediction_roots());
         roots.extend(updated.into_iter().map(|(state, (node, _))| Root::State { state, node }));
         self.note_labels();
+        let leaks = self.leaks();
         let mut trained = std::mem::take(&mut self.walk.graph);
         trained.roots = roots;
         frozen.stop_gradients(&mut trained);
 
         self.network(&scope, model, train.as_ref(), false);
+        let leaks = (leaks, self.leaks());
+        self.report_leaks(leaks.0, leaks.1);
         let mut roots = self.prediction_roots();
         roots.extend(self.walk.outputs.iter().zip(0..).map(|(&node, index)| Root::Output { index, node }));
         roots.extend(self.walk.loss.map(Root::Loss));

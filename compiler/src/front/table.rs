@@ -485,6 +485,7 @@ impl IdOrigin {
                 (Made::Id | Made::FixedId { .. } | Made::Number { .. } | Made::Mark, _) => Self::Column,
             },
             FeatureSource::Column(_) | FeatureSource::ListMark { .. } => Self::Column,
+            FeatureSource::Absent => unreachable!("a declared feature has a source"),
         }
     }
 

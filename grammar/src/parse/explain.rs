@@ -493,6 +493,8 @@ fn phrase(rule: Rule, value: bool) -> Option<(u8, String)> {
         column | computed | vectors | k_from => mark(2, "from"),
         alias | k_as => mark(2, "as"),
         vocabulary => mark(2, "in"),
+        known | known_at => mark(2, "known at"),
+        after_label | k_after => None,
         k_over => mark(2, "over"),
         end_of_statement | end_of_member | end_of_setting | end_of_test_part => words(4, "the end of the line"),
         statement_word | member_word | setting_word | test_word => None,

@@ -22,6 +22,9 @@ pub enum FeatureSource {
     },
     /// What is made of other features when a batch is put together.
     Features(Combination),
+    /// Nothing: prediction does not read it, and all its values are 0. In no program, but in the
+    /// schema by which prediction reads.
+    Absent,
 }
 
 impl FeatureSource {

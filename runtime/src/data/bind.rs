@@ -74,6 +74,7 @@ pub(crate) struct Binding {
 
 impl Binding {
     pub fn new(schema: &Schema, options: &OpenOptions) -> Self {
+        let schema = &as_read(schema, options.mode);
         let mut required = Vec::new();
         let mut vocabularies: Vec<Option<Arc<VocabularyRows>>> = vec![None; schema.vocabularies.len()];
         for (index, feature) in schema.features.iter().enumerate() {
@@ -97,7 +98,7 @@ impl Binding {
                     (column, column_type(of))
                 }
                 FeatureSource::ListMark { column } => (column, ColumnType::Lists),
-                FeatureSource::Features(_) => continue,
+                FeatureSource::Features(_) | FeatureSource::Absent => continue,
             };
             required.push(RequiredColumn {
                 target: BatchColumn::Feature(index),
@@ -216,6 +217,21 @@ impl Binding {
     pub fn kept(&self, sequence: usize, begin: usize, end: usize) -> (usize, usize) {
         kept(self.schema.sequences[sequence].keep, begin, end)
     }
+}
+
+/// The schema as a mode reads it. Prediction does not read what is known after the label only, and
+/// checks no times.
+fn as_read(schema: &Schema, mode: ReadMode) -> Schema {
+    let mut schema = schema.clone();
+    match mode {
+        ReadMode::Train | ReadMode::Evaluate => {}
+        ReadMode::Predict => {
+            schema.known.clear();
+            let absent = schema.features.iter_mut().filter(|feature| !feature.at_prediction);
+            absent.for_each(|feature| feature.source = FeatureSource::Absent);
+        }
+    }
+    schema
 }
 
 /// Of the entries `begin..end` of a list those that are kept.

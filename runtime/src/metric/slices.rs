@@ -195,7 +195,8 @@ fn texts_of(schema: &Schema, index: u32, texts: &mut Vec<u32>) {
         FeatureSource::Column(_)
         | FeatureSource::Rule { .. }
         | FeatureSource::ListMark { .. }
-        | FeatureSource::Features(_) => {}
+        | FeatureSource::Features(_)
+        | FeatureSource::Absent => {}
     }
 }
 
@@ -327,6 +328,7 @@ impl Row<'_> {
             }
             FeatureSource::Features(Combination::Equal { .. } | Combination::Overlap { .. })
             | FeatureSource::ListMark { .. } => unreachable!("{NUMBERS}"),
+            FeatureSource::Absent => unreachable!("evaluation reads every column"),
             FeatureSource::Rule { rule, .. } => rule,
         };
         let becomes = rule.missing.as_ref().map(|missing| &missing.becomes);

@@ -24,6 +24,7 @@ pub fn feature(name: &str, kind: FeatureKind, sequence: Option<u32>) -> Feature 
         kind,
         sequence,
         common: false,
+        at_prediction: true,
         location: "m.din:3:5".into(),
     }
 }
@@ -45,6 +46,7 @@ pub fn schema() -> Schema {
     Schema {
         statistics: Vec::new(),
         vocabularies: Vec::new(),
+        known: Vec::new(),
         requests: None,
         features: vec![
             feature("item", INT, None),
