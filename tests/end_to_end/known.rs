@@ -15,8 +15,8 @@ const SPEC: &str = "edition 2026\nuse std.layer.linear\nuse std.loss.cross_entro
     label y: binary\n\
     embedding item [3] for ad.good, read.item, seen.item\nembedding tags [1] for outcome.tags\n\
     predict y ~ bernoulli(logit = linear(concat(item(ad.good), sum(item(seen.item) over seen)), 1))\n\
-    train { loss (1 + log(1 + ad.dwell) + 0.1 * length(read) + 0.1 * ad.unread + 0.1 * outcome.since) * cross_entropy(y)\n\
-    + 0.01 * sum(tags(outcome.tags) * tags(outcome.tags)) + 0.01 * sum(mean(item(read.item) * item(read.item) over read))\n\
+    train { loss (1 + log(1 + ad.dwell) + 0.1 * length(read) + 0.1 * ad.unread + 0.1 * outcome.since) * cross_entropy(y) +\n\
+    0.01 * sum(tags(outcome.tags) * tags(outcome.tags)) + 0.01 * sum(mean(item(read.item) * item(read.item) over read))\n\
     optimizer adam(lr = 0.05)  batch 32  epochs 2 }\n\
     report auc(y, sample_weight = ad.dwell) by outcome.kind, auc(y) where (length(read) > 0) by outcome.hour\n}\n";
 
@@ -77,8 +77,8 @@ fn a_history_from_after_the_moment_ends_training_with_its_line() {
         .lines()
         .enumerate()
         .map(|(k, line)| match k {
-            // Row 6, of entries that are read.
-            8 => line.replace("1700000420", "1700000419"),
+            // Row 7, whose last entries but one was clicked then.
+            8 => line.replace("1700000420", "1700000418"),
             _ => line.to_string(),
         })
         .collect();
@@ -88,7 +88,7 @@ fn a_history_from_after_the_moment_ends_training_with_its_line() {
     late.says("late.csv")
         .says("line 9")
         .says("clicked")
-        .says("before 1700000419")
-        .says("1700000419 in entry")
+        .says("before 1700000418")
+        .says("1700000418 in entry 0")
         .says("1 of 300 rows");
 }
