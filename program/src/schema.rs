@@ -88,8 +88,8 @@ pub struct Feature {
     pub sequence: Option<u32>,
     /// The same for all samples of a request.
     pub common: bool,
-    /// Whether prediction reads its column. Otherwise no prediction depends on it: it is known after
-    /// the label only, or holds times that are checked.
+    /// Whether prediction reads its column. Otherwise no prediction depends on it: it is known
+    /// after the label only, or holds times that are checked.
     pub at_prediction: bool,
     /// `models/din.din:18:25`
     pub location: String,

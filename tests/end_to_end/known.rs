@@ -1,4 +1,5 @@
-//! Values that are known after the label only: training and evaluation read them, prediction does not.
+//! Values that are known after the label only: training and evaluation read them, prediction does
+//! not.
 
 use crate::support::*;
 use std::fmt::Write;

@@ -34,7 +34,7 @@ impl<'a> Elaborator<'a> {
     pub(super) fn columns(&mut self, members: &[&'a ast::Member]) {
         let mut seen: Vec<(&'a str, ColumnKind, bool, Span)> = Vec::new();
         let mut labels: Vec<(&'a str, Span)> = Vec::new();
-        // What the network may read, and what is known after the label only, with where that is said.
+        // What the network may read; what is known after the label only, with where that is said.
         let mut inputs: Vec<(&'a str, Span)> = Vec::new();
         let mut later: Vec<(&'a str, Span, Span)> = Vec::new();
         for member in members {

@@ -1,5 +1,5 @@
-//! When values are known: fields that are known after the label only must not reach a prediction, and
-//! times are checked where the data are read.
+//! When values are known: fields that are known after the label only must not reach a prediction,
+//! and times are checked where the data are read.
 
 use super::declarations::PendingKnown;
 use super::elaborator::Elaborator;
@@ -81,8 +81,8 @@ impl<'a> Elaborator<'a> {
         leaks
     }
 
-    /// The feature that a node reads, if it, or what it is made of, is known after the label only. How
-    /// long the lists of a sequence are is known as late as its fields.
+    /// The feature that a node reads, if it, or what it is made of, is known after the label only.
+    /// How long the lists of a sequence are is known as late as its fields.
     fn later_feature(&self, graph: &Graph, node: NodeId) -> Option<usize> {
         let features = &self.declarations.schema.features;
         let node = graph.node(node);

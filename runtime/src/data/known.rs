@@ -20,8 +20,8 @@ pub(super) fn end_absent_lists(schema: &Schema, rows: usize, batch: &mut Batch) 
     }
 }
 
-/// Checks the times of these rows of a batch, in which every row has its own values. `place` is where
-/// in the file the n-th of them is.
+/// Checks the times of these rows of a batch, in which every row has its own values. `place` is
+/// where in the file the n-th of them is.
 ///
 /// # Errors
 /// A time that does not come before its row's moment: the first one, with how many rows have one.
@@ -80,7 +80,7 @@ fn too_late(
         ))
 }
 
-/// Finishes the last `rows` rows of a batch, which were decoded from behind row `before` of a block.
+/// Finishes the last `rows` rows of a batch, decoded from behind row `before` of a block.
 pub(super) fn finish_rows(
     data: &Inner,
     block: RowBlock,

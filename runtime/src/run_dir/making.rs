@@ -35,8 +35,8 @@ pub(super) fn lock(path: &Path) -> Result<Option<File>> {
     }
 }
 
-/// The files of `spec/`: the spec with what it imports beside it and its vocabularies, as they lay to
-/// each other, the library's modules, and the `--set` values in one file, one per line.
+/// The files of `spec/`: the spec with what it imports beside it and its vocabularies, as they lay
+/// to each other, the library's modules, and the `--set` values in one file, one per line.
 fn spec_files(program: &Program) -> BTreeMap<PathBuf, String> {
     let mut files: BTreeMap<PathBuf, String> = BTreeMap::new();
     // Below `spec/`, whatever a program says.

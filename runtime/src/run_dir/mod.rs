@@ -49,8 +49,8 @@ fn same_sources(one: &Program, other: &Program) -> bool {
     texts(one) == texts(other) && one.hypers == other.hypers
 }
 
-/// Of two programs of the same sources, the first vocabulary that is not the same file: as it was in
-/// the first, and as it is in the other.
+/// Of two programs of the same sources, the first vocabulary that is not the same file: as it was
+/// in the first, and as it is in the other.
 pub fn changed_vocabulary<'p>(one: &'p Program, other: &'p Program) -> Option<(&'p Vocabulary, &'p Vocabulary)> {
     if !same_sources(one, other) {
         return None;

@@ -1,5 +1,5 @@
-//! Rows of the synthetic log as Arrow columns: Table 2's, `user_id`, and `click`; then what came of a
-//! click, and times.
+//! Rows of the synthetic log as Arrow columns: Table 2's, `user_id`, and `click`; then what came of
+//! a click, and times.
 
 use super::world::{Impression, Visit, World};
 use arrow_array::builder::{Int64Builder, ListBuilder};

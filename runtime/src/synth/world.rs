@@ -24,8 +24,8 @@
 //! ```
 //!
 //! and watched for a time whose logarithm is normal about one that depends on its category and on
-//! whether it is bought. Rows are a minute apart. Visits have times, the last ones before the row, and
-//! fall into sessions, which end with half an hour without a visit.
+//! whether it is bought. Rows are a minute apart. Visits have times, the last ones before the row,
+//! and fall into sessions, which end with half an hour without a visit.
 //!
 //! Everything is a function of the seed; only IEEE basic operations and square roots are used, so
 //! the bits do not depend on the machine.
@@ -341,8 +341,8 @@ impl World {
         (bought, (1000.0 * seconds) as i64)
     }
 
-    /// A new user whose history ends before a time: a function of the seed and the number alone, but
-    /// for the times.
+    /// A new user whose history ends before a time: a function of the seed and the number alone,
+    /// but for the times.
     fn meet(&self, number: usize, before: i64) -> User {
         let mut draws = Draws::new(self.seed, "synth user", number as u64);
         let count = (2 + draws.below(4)).min(self.first.len() - 1);

@@ -32,8 +32,8 @@ fn timed() -> Schema {
     schema
 }
 
-/// Row `r` was shown at `100 r`, and has `r % 4` entries, the last one clicked 1 before that. Those of
-/// the rows `late` have one entry, clicked when the row was shown.
+/// Row `r` was shown at `100 r`, and has `r % 4` entries, the last one clicked 1 before that.
+/// Those of the rows `late` have one entry, clicked when the row was shown.
 fn write_log(path: &Path, late: &[i64]) {
     let entries = |r: i64| if late.contains(&r) { 1 } else { r % 4 };
     let lists = |value: &dyn Fn(i64, i64) -> i64| -> ArrayRef {
