@@ -130,7 +130,7 @@ fn f(x: [ n ],y:s=>[ d ])->[ n ]
 }
 regularizer a(x)=x
 /// Doc
-model m {features u {a:category(10,clip) c:category  of string   in \"a.txt\" b:number[4] from x} label a : binary missing -1
+model m {features u  after   label {a:category(10,clip) c:category  of string   in \"a.txt\" b:number[4] from x} label a : binary missing -1
 key abc:int64
 train { loss f ( x )
   batch   10 } }";
@@ -164,7 +164,7 @@ regularizer a(x) = x
 
 /// Doc
 model m {
-    features u { a: category(10, clip)   c: category of string in \"a.txt\"   b: number[4] from x }
+    features u after label { a: category(10, clip)   c: category of string in \"a.txt\"   b: number[4] from x }
     label a: binary missing -1
     key   abc: int64
     train {

@@ -473,7 +473,7 @@ fn members() {
     assert_eq!(m.members[0].docs, ["The user."]);
     let MemberKind::Features { fields, .. } = &m.members[0].kind else { panic!() };
     assert_eq!(fields[0].docs, ["Sex as told."]);
-    let MemberKind::Train(train) = &m.members[11].kind else { panic!() };
+    let MemberKind::Train(train) = &m.members[14].kind else { panic!() };
     assert_eq!(train.settings[0].docs, ["Only where it is known."]);
 }
 
@@ -546,10 +546,10 @@ fn spans_are_the_text_of_their_nodes() {
     let tree = parse(ALL, all).unwrap();
     let found: Vec<&str> = model(&tree).members.iter().map(|m| sources.text(m.span)).collect();
     assert!(found[0].starts_with("features user {") && found[0].ends_with('}'));
-    assert_eq!(found[2], "label click: binary from is_click missing -1");
-    assert_eq!(found[3], "key user_id: int64 from uid");
-    assert_eq!(found[7], "embedding [8] for each of user, visited");
-    assert_eq!(found[14], "common user, visited by request_id");
+    assert_eq!(found[5], "label click: binary from is_click missing -1");
+    assert_eq!(found[6], "key user_id: int64 from uid");
+    assert_eq!(found[10], "embedding [8] for each of user, visited");
+    assert_eq!(found[17], "common user, visited by request_id");
     let MemberKind::Features { fields, .. } = &model(&tree).members[0].kind else { panic!() };
     assert_eq!(sources.text(fields[1].span), "tags: category of string from \"tag list\"");
     assert_eq!(sources.text(fields[0].kind.span), "category(2, clip)");
