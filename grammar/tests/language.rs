@@ -554,7 +554,7 @@ fn spans_are_the_text_of_their_nodes() {
     assert_eq!(sources.text(fields[1].span), "tags: category of string from \"tag list\"");
     assert_eq!(sources.text(fields[0].kind.span), "category(2, clip)");
     assert_eq!(sources.text(column_of(&fields[1]).span), "\"tag list\"");
-    let MemberKind::Assert { condition } = &model(&tree).members[13].kind else { panic!() };
+    let MemberKind::Assert { condition } = &model(&tree).members[16].kind else { panic!() };
     let ExprKind::Binary { right, .. } = &condition.kind else { panic!() };
     let ExprKind::Quantity { unit, .. } = &right.kind else { panic!() };
     assert_eq!(sources.text(unit.span), "GiB");
