@@ -44,6 +44,9 @@ pub fn compile_observed(model: &CheckedModel, observer: &mut dyn FnMut(PassRun<'
             "{error}\n  help: this is a bug of din {}; please report it with the spec",
             env!("CARGO_PKG_VERSION")
         )),
+        CompileError::MissingVocabulary { .. } => {
+            Failure::user_error(format!("{error}\n  help: its path is that from the folder of the spec"))
+        }
         CompileError::Codegen(e) => Failure::system_error(e.to_string()),
     })
 }

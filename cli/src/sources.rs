@@ -2,7 +2,7 @@
 
 use crate::failure::Failure;
 use crate::terminal::Console;
-use din_compiler::front::{self, SourceProvider};
+use din_compiler::front::{self, FileFault, SourceProvider};
 use din_compiler::model::CheckedModel;
 use din_program::Program;
 use din_runtime::fs::metadata;
@@ -12,6 +12,9 @@ use std::path::{Path, PathBuf};
 
 /// Most bytes of a spec; a larger file is surely not one.
 const LIMIT: u64 = 4 << 20;
+
+/// Most bytes of a vocabulary: places in it fit 32 bits.
+const VOCABULARY_LIMIT: u64 = 1 << 30;
 
 /// Imports of files beside the model: `use towers.deep` reads `towers.din` in the model's folder.
 pub struct Beside {
@@ -48,6 +51,18 @@ impl SourceProvider for Beside {
         let path = self.path(module);
         Some((shown(&path), read(&path).ok()?))
     }
+
+    fn vocabulary(&self, path: &str) -> Result<(String, String), FileFault> {
+        let path = self.folder.join(path);
+        match metadata(&path) {
+            Ok(None) => Err(FileFault::Missing),
+            Ok(Some(_)) => match file_text(&path, VOCABULARY_LIMIT, "a vocabulary") {
+                Ok(text) => Ok((shown(&path), text)),
+                Err(failure) => Err(FileFault::Unreadable(failure.message)),
+            },
+            Err(error) => Err(FileFault::Unreadable(error.message)),
+        }
+    }
 }
 
 /// The same imports from what a program holds.
@@ -57,6 +72,11 @@ impl SourceProvider for Recorded<'_> {
     fn read(&self, module: &[String]) -> Option<(String, String)> {
         let name = front::recorded_name(module);
         self.0.sources.iter().find(|(known, _)| *known == name).cloned()
+    }
+
+    fn vocabulary(&self, path: &str) -> Result<(String, String), FileFault> {
+        let found = self.0.schema.vocabularies.iter().find(|vocabulary| vocabulary.path == path);
+        found.map(|vocabulary| (path.to_string(), vocabulary.text.clone())).ok_or(FileFault::Missing)
     }
 }
 
@@ -75,28 +95,38 @@ pub fn recorded(program: &Program) -> Option<CheckedModel> {
 
 /// The text of a spec.
 pub fn read(path: &Path) -> Result<String, Failure> {
+    file_text(path, LIMIT, "a spec")
+}
+
+/// The text of a regular file of at most so many bytes.
+fn file_text(path: &Path, limit: u64, what: &str) -> Result<String, Failure> {
     let failed = |e: io::Error| Failure::from(din_runtime::Error::file("read", path, &e));
     let kind = fs::metadata(path).map_err(failed)?.file_type();
     if !kind.is_file() {
         let found = if kind.is_dir() { "a folder" } else { "a device, pipe or socket" };
-        return Err(Failure::user_error(format!("{}: expected a spec, a regular file, found {found}", path.display())));
+        let name = path.display();
+        return Err(Failure::user_error(format!("{name}: expected {what}, a regular file, found {found}")));
     }
     let file = fs::File::open(path).map_err(failed)?;
-    text(file, &path.display().to_string(), failed)
+    text(file, (&path.display().to_string(), limit, what), failed)
 }
 
 /// The text of a spec on standard input.
 pub fn standard_input() -> Result<String, Failure> {
     let failed = |e: io::Error| Failure::system_error(format!("standard input: cannot read: {e}"));
-    text(io::stdin().lock(), "standard input", failed)
+    text(io::stdin().lock(), ("standard input", LIMIT, "a spec"), failed)
 }
 
 /// The text of a source, which may be without end: what is read is bounded.
-fn text(source: impl Read, name: &str, failed: impl Fn(io::Error) -> Failure) -> Result<String, Failure> {
+fn text(
+    source: impl Read,
+    (name, limit, what): (&str, u64, &str),
+    failed: impl Fn(io::Error) -> Failure,
+) -> Result<String, Failure> {
     let mut bytes = Vec::new();
-    source.take(LIMIT + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > LIMIT {
-        return Err(Failure::user_error(format!("{name}: expected a spec of at most {LIMIT} bytes, found more")));
+    source.take(limit + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > limit {
+        return Err(Failure::user_error(format!("{name}: expected {what} of at most {limit} bytes, found more")));
     }
     String::from_utf8(bytes).map_err(|e| {
         let good = String::from_utf8_lossy(&e.as_bytes()[..e.utf8_error().valid_up_to()]).into_owned();

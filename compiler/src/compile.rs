@@ -43,6 +43,13 @@ pub enum CompileError {
         /// `file:line:column`, where the fault has a place in the text.
         at: Option<String>,
     },
+    /// A vocabulary that the model names was not there.
+    MissingVocabulary {
+        /// From the folder of the spec.
+        path: String,
+        /// `file:line:column`: where the spec names it.
+        at: String,
+    },
     /// Machine code could not be generated.
     Codegen(CodegenError),
 }
@@ -52,6 +59,9 @@ impl std::fmt::Display for CompileError {
         match self {
             Self::Internal { what, at: Some(at) } => write!(f, "{at}: internal error of the compiler: {what}"),
             Self::Internal { what, at: None } => write!(f, "internal error of the compiler: {what}"),
+            Self::MissingVocabulary { path, at } => {
+                write!(f, "{at}: there is no file `{path}`, whose lines are ids")
+            }
             Self::Codegen(e) => write!(f, "{e}"),
         }
     }
@@ -98,6 +108,10 @@ pub fn compile_observed(
     observer: &mut dyn FnMut(PassRun<'_>),
 ) -> Result<Compiled, CompileError> {
     let pass = |e: PassError| internal(model, e.to_string(), e.error.span);
+    if let Some(missing) = model.missing_vocabularies.first() {
+        let path = model.schema.vocabularies[missing.vocabulary as usize].path.clone();
+        return Err(CompileError::MissingVocabulary { path, at: model.sources.location(missing.span) });
+    }
     let mut train = model.train.clone();
     let kept = |passes: &[Pass]| -> Vec<Pass> {
         passes.iter().filter(|p| !options.without.contains(&p.name)).copied().collect()

@@ -16,6 +16,9 @@ pub struct CheckedModel {
     pub sources: SourceMap,
     /// The columns of the data that it reads.
     pub schema: Schema,
+    /// Its vocabularies whose files were not there: no more is known of them than the OOV row, and
+    /// there is no program.
+    pub missing_vocabularies: Vec<MissingVocabulary>,
     /// Embedding tables, by index.
     pub tables: Vec<TableSpec>,
     /// Dense parameters, by index.
@@ -42,6 +45,15 @@ pub struct CheckedModel {
     pub infer: Graph,
     /// Hyper-parameters and their values, after `--set`.
     pub hypers: Vec<(String, f64)>,
+}
+
+/// A vocabulary whose file was not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MissingVocabulary {
+    /// Index into the vocabularies of the schema.
+    pub vocabulary: u32,
+    /// Where the spec names it.
+    pub span: Span,
 }
 
 /// What an update runs over.

@@ -231,12 +231,14 @@ pub enum MemberKind {
     /// `features user { gender: category(2) … }`
     Features {
         name: Ident,
+        known: Option<KnownDecl>,
         fields: Vec<FeatureField>,
     },
     /// `sequence visited (keep last 100) { good_id: category from visited_good_ids … }`
     Sequence {
         name: Ident,
         keep: Option<KeepDecl>,
+        known: Option<KnownDecl>,
         missing: Option<MissingDecl>,
         fields: Vec<FeatureField>,
     },
@@ -321,7 +323,18 @@ pub struct FeatureField {
     pub source: Option<FieldSource>,
     pub pooled: Option<PooledDecl>,
     pub missing: Option<MissingDecl>,
+    /// The `after label` of a value that is known after the label only.
+    pub after_label: Option<Span>,
     pub span: Span,
+}
+
+/// When the values of a group are known.
+#[derive(Clone, Debug, PartialEq)]
+pub enum KnownDecl {
+    /// `after label`
+    AfterLabel(Span),
+    /// `known at clicked_at before shown_at`: columns of times.
+    Before { times: Ident, moment: Ident, span: Span },
 }
 
 /// What stands after the `from` of a field.
@@ -363,8 +376,8 @@ pub struct FeatureKindDecl {
 #[derive(Clone, Debug, PartialEq)]
 pub enum FeatureKindName {
     /// `category`, `category(10)`, `category(10, clip)`, `category(1000, hash) of string`,
-    /// `category of (user.gender, ad.cate_id)`
-    Category { size: Option<Expr>, outside: OutsideDecl, of: Option<IdsDecl> },
+    /// `category of (user.gender, ad.cate_id)`, `category of string in "cities.txt"`
+    Category { size: Option<Expr>, outside: OutsideDecl, of: Option<IdsDecl>, vocabulary: Option<FileDecl> },
     /// `number`, `number[4]`
     Number { width: Option<Expr> },
     /// Any other word: kept so that the checker can say what it knows.

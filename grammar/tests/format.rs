@@ -130,7 +130,7 @@ fn f(x: [ n ],y:s=>[ d ])->[ n ]
 }
 regularizer a(x)=x
 /// Doc
-model m {features u {a:category(10,clip) b:number[4] from x} label a : binary missing -1
+model m {features u  after   label {a:category(10,clip) c:category  of string   in \"a.txt\" b:number[4] from x} label a : binary missing -1
 label bcd: class( 5 )from c
 label e: class(\"x\",\"y\",)   missing \"z\"
 key abc:int64
@@ -166,7 +166,7 @@ regularizer a(x) = x
 
 /// Doc
 model m {
-    features u { a: category(10, clip)   b: number[4] from x }
+    features u after label { a: category(10, clip)   c: category of string in \"a.txt\"   b: number[4] from x }
     label a: binary missing -1
     label bcd: class(5) from c
     label e: class(\"x\", \"y\") missing \"z\"

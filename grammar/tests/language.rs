@@ -303,7 +303,7 @@ fn the_standard_library_of_the_language_page() {
 
 fn field(f: &FeatureField) -> String {
     let kind = match &f.kind.kind {
-        FeatureKindName::Category { size, outside, of } => {
+        FeatureKindName::Category { size, outside, of, vocabulary } => {
             let size = size.as_ref().map(|s| format!("({})", show(s))).unwrap_or_default();
             let outside = match outside {
                 OutsideDecl::Refused => "",
@@ -318,7 +318,8 @@ fn field(f: &FeatureField) -> String {
                     format!(" of ({})", fields.iter().map(path).collect::<Vec<_>>().join(" "))
                 }
             };
-            format!("category{size}{outside}{of}")
+            let vocabulary = vocabulary.as_ref().map(|file| format!(" in {}", file.path)).unwrap_or_default();
+            format!("category{size}{outside}{of}{vocabulary}")
         }
         FeatureKindName::Number { width } => {
             format!("number{}", width.as_ref().map(|w| format!("[{}]", show(w))).unwrap_or_default())
@@ -338,7 +339,8 @@ fn field(f: &FeatureField) -> String {
         )
     });
     let missing = f.missing.as_ref().map(missing).unwrap_or_default();
-    format!("{}: {kind}{source}{}{missing}", f.name.name, pooled.unwrap_or_default())
+    let later = if f.after_label.is_some() { " after label" } else { "" };
+    format!("{}: {kind}{source}{}{missing}{later}", f.name.name, pooled.unwrap_or_default())
 }
 
 fn column_of(f: &FeatureField) -> &Ident {
@@ -353,6 +355,14 @@ fn missing(m: &MissingDecl) -> String {
     let replacement = m.replacement.as_ref().map(|e| format!(" as {}", show(e))).unwrap_or_default();
     let mark = m.mark.as_ref().map(|name| format!(" mark {}", name.name)).unwrap_or_default();
     format!(" missing{value}{replacement}{mark}")
+}
+
+fn known(k: Option<&KnownDecl>) -> String {
+    match k {
+        None => String::new(),
+        Some(KnownDecl::AfterLabel(_)) => " after label".into(),
+        Some(KnownDecl::Before { times, moment, .. }) => format!(" known {} before {}", times.name, moment.name),
+    }
 }
 
 fn reported(r: &ReportedMetric) -> String {
@@ -379,14 +389,15 @@ fn setting(s: &Setting) -> String {
 fn member(m: &Member) -> String {
     let list = |parts: Vec<String>| parts.join("; ");
     match &m.kind {
-        MemberKind::Features { name, fields } => {
-            format!("features {} {{{}}}", name.name, list(fields.iter().map(field).collect()))
+        MemberKind::Features { name, known: when, fields } => {
+            format!("features {}{} {{{}}}", name.name, known(when.as_ref()), list(fields.iter().map(field).collect()))
         }
-        MemberKind::Sequence { name, keep, missing: lists, fields } => {
+        MemberKind::Sequence { name, keep, known: when, missing: lists, fields } => {
             let keep = keep.as_ref().map(|k| format!(" {}{}", if k.last { "last" } else { "first" }, k.count));
             let fields = list(fields.iter().map(field).collect());
             let lists = lists.as_ref().map(missing).unwrap_or_default();
-            format!("sequence {}{}{lists} {{{fields}}}", name.name, keep.unwrap_or_default())
+            let known = known(when.as_ref());
+            format!("sequence {}{}{known}{lists} {{{fields}}}", name.name, keep.unwrap_or_default())
         }
         MemberKind::Label { name, kind, classes, column, missing } => {
             let column = column.as_ref().map(|c| format!(" from {}", c.name)).unwrap_or_default();
@@ -440,6 +451,9 @@ fn members() {
     let expected = [
         "features user {gender: category(2) clip; tags: category of string from tag list; price: number; vec: number[4] from v; when: ?date}",
         "sequence visited first20 {good_id: category from visited_good_ids; at: number}",
+        "features outcome after label {reason: category of string in reasons.txt from why missing; at: number}",
+        "features profile known updated_at before shown at {after: number missing as 0 after label; known: number}",
+        "sequence read last5 known clicked_at before shown_at missing {good_id: category}",
         "label click: binary from is_click missing (Negate 1)",
         "key user_id: int64 from uid",
         "hyper lr 0.001 (log 0.0001 0.01)",
@@ -464,7 +478,7 @@ fn members() {
     assert_eq!(m.members[0].docs, ["The user."]);
     let MemberKind::Features { fields, .. } = &m.members[0].kind else { panic!() };
     assert_eq!(fields[0].docs, ["Sex as told."]);
-    let MemberKind::Train(train) = &m.members[11].kind else { panic!() };
+    let MemberKind::Train(train) = &m.members[14].kind else { panic!() };
     assert_eq!(train.settings[0].docs, ["Only where it is known."]);
 }
 
@@ -537,15 +551,15 @@ fn spans_are_the_text_of_their_nodes() {
     let tree = parse(ALL, all).unwrap();
     let found: Vec<&str> = model(&tree).members.iter().map(|m| sources.text(m.span)).collect();
     assert!(found[0].starts_with("features user {") && found[0].ends_with('}'));
-    assert_eq!(found[2], "label click: binary from is_click missing -1");
-    assert_eq!(found[3], "key user_id: int64 from uid");
-    assert_eq!(found[7], "embedding [8] for each of user, visited");
-    assert_eq!(found[14], "common user, visited by request_id");
+    assert_eq!(found[5], "label click: binary from is_click missing -1");
+    assert_eq!(found[6], "key user_id: int64 from uid");
+    assert_eq!(found[10], "embedding [8] for each of user, visited");
+    assert_eq!(found[17], "common user, visited by request_id");
     let MemberKind::Features { fields, .. } = &model(&tree).members[0].kind else { panic!() };
     assert_eq!(sources.text(fields[1].span), "tags: category of string from \"tag list\"");
     assert_eq!(sources.text(fields[0].kind.span), "category(2, clip)");
     assert_eq!(sources.text(column_of(&fields[1]).span), "\"tag list\"");
-    let MemberKind::Assert { condition } = &model(&tree).members[13].kind else { panic!() };
+    let MemberKind::Assert { condition } = &model(&tree).members[16].kind else { panic!() };
     let ExprKind::Binary { right, .. } = &condition.kind else { panic!() };
     let ExprKind::Quantity { unit, .. } = &right.kind else { panic!() };
     assert_eq!(sources.text(unit.span), "GiB");

@@ -48,7 +48,7 @@ fn reserved_words_are_listed() {
 }
 
 /// Rules of `din.pest` that are part of a production of another name on the page.
-const PART_OF: [(&str, &str); 58] = [
+const PART_OF: [(&str, &str); 61] = [
     ("on_schema", "model"),
     ("in_training", "test"),
     ("given_type", "given"),
@@ -96,9 +96,12 @@ const PART_OF: [(&str, &str); 58] = [
     ("feature_body", "field"),
     ("category", "kind"),
     ("category_size", "kind"),
+    ("vocabulary", "kind"),
     ("numeric", "kind"),
     ("classes", "label"),
     ("column", "field"),
+    ("after_label", "field"),
+    ("known_at", "known"),
     ("assertion", "assert"),
     ("reported", "report"),
     ("each_of", "embedding"),

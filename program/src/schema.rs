@@ -22,10 +22,14 @@ pub struct Schema {
     pub features: Vec<Feature>,
     /// What the training data decide of features.
     pub statistics: Vec<DataStatistic>,
+    /// Files whose lines are the ids of features.
+    pub vocabularies: Vec<Vocabulary>,
     /// Ragged axes; axis `2 + index` of the schedule.
     pub sequences: Vec<Sequence>,
     /// What is known in training and evaluation: to predict, or for the loss to read.
     pub labels: Vec<Label>,
+    /// Which values have to be known before which moment.
+    pub known: Vec<KnownBefore>,
     /// What is carried through.
     pub keys: Vec<Key>,
     /// Samples of one request have features in common.
@@ -36,10 +40,12 @@ impl Schema {
     /// The same with every location as [`seen_from`] gives it.
     pub fn seen_from(&self, folder: &Path) -> Self {
         let mut schema = self.clone();
-        let Self { features, statistics: _, sequences, labels, keys, requests } = &mut schema;
+        let Self { features, statistics: _, vocabularies, sequences, labels, known, keys, requests } = &mut schema;
         let all = features.iter_mut().map(|f| &mut f.location);
+        let all = all.chain(vocabularies.iter_mut().map(|v| &mut v.location));
         let all = all.chain(sequences.iter_mut().map(|s| &mut s.location));
         let all = all.chain(labels.iter_mut().map(|l| &mut l.location));
+        let all = all.chain(known.iter_mut().map(|k| &mut k.location));
         let all = all.chain(keys.iter_mut().map(|k| &mut k.location));
         all.chain(requests.iter_mut().map(|r| &mut r.location))
             .for_each(|location| *location = seen_from(folder, location));
@@ -82,6 +88,9 @@ pub struct Feature {
     pub sequence: Option<u32>,
     /// The same for all samples of a request.
     pub common: bool,
+    /// Whether prediction reads its column. Otherwise no prediction depends on it: it is known
+    /// after the label only, or holds times that are checked.
+    pub at_prediction: bool,
     /// `models/din.din:18:25`
     pub location: String,
 }
@@ -98,15 +107,23 @@ impl Feature {
             FeatureSource::Column(column) | FeatureSource::Rule { column, .. } | FeatureSource::ListMark { column } => {
                 Some(column)
             }
-            FeatureSource::Features(_) => None,
+            FeatureSource::Features(_) | FeatureSource::Absent => None,
         }
+    }
+
+    /// Whether its values are those of a column: not made of other features, nor absent.
+    pub fn is_decoded(&self) -> bool {
+        self.column().is_some()
     }
 
     /// What it is made of other features by.
     pub fn combination(&self) -> Option<&Combination> {
         match &self.source {
             FeatureSource::Features(combination) => Some(combination),
-            FeatureSource::Column(_) | FeatureSource::Rule { .. } | FeatureSource::ListMark { .. } => None,
+            FeatureSource::Column(_)
+            | FeatureSource::Rule { .. }
+            | FeatureSource::ListMark { .. }
+            | FeatureSource::Absent => None,
         }
     }
 }
@@ -140,6 +157,50 @@ pub enum FeatureKind {
         /// Numbers per sample, or per entry of a sequence.
         width: u32,
     },
+}
+
+/// `known at clicked_at before shown_at`: every time of a row comes before the row's moment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KnownBefore {
+    /// The group whose values are so known.
+    pub group: String,
+    /// Index into [`Schema::features`], of whole numbers as ids: one time per row, or one per entry
+    /// of a sequence.
+    pub times: u32,
+    /// Index into [`Schema::features`], of whole numbers as ids: one per row.
+    pub moment: u32,
+    /// `models/din.din:21:31`: where the spec says so.
+    pub location: String,
+}
+
+/// A file whose lines are the ids of features, as it was when the program was made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Vocabulary {
+    /// From the folder of the spec.
+    pub path: String,
+    /// The whole file.
+    pub text: String,
+    /// `models/din.din:18:40`: where the spec names it first.
+    pub location: String,
+}
+
+impl Vocabulary {
+    /// The entries in the order of their rows: the lines of a text, without a byte order mark and
+    /// without the ends of lines, be they LF or CRLF.
+    pub fn entries(text: &str) -> impl Iterator<Item = &str> {
+        text.strip_prefix('\u{feff}').unwrap_or(text).lines()
+    }
+
+    /// The same of its own text.
+    pub fn owned_entries(&self) -> Vec<String> {
+        Self::entries(&self.text).map(str::to_string).collect()
+    }
+
+    /// The row of ids that are no entries, which is behind those of the entries; so also the number
+    /// of entries.
+    pub fn oov_row(&self) -> u64 {
+        Self::entries(&self.text).count() as u64
+    }
 }
 
 /// Aligned list columns.

@@ -7,7 +7,7 @@ use crate::metric::{Detail, MetricValue, Metrics, Slice, SliceContext, Slices, U
 use crate::session::{DataPass, InferenceOptions, OnSignal, PassEvent, Session, infer_all};
 use crate::{Error, Result};
 use din_program::TablePrecision;
-use din_program::schema::Slicing;
+use din_program::schema::{Slicing, Vocabulary};
 use serde_json::{Map, Value, json};
 use std::fmt;
 use std::sync::Arc;
@@ -210,6 +210,7 @@ pub fn evaluate_slices(
     let context = SliceContext {
         schema: program.schema.clone(),
         statistics: session.statistics().clone(),
+        entries: program.schema.vocabularies.iter().map(Vocabulary::owned_entries).collect(),
         texts: data.options().texts.clone(),
     };
     let metrics = Metrics::with_slices(&program.predictions, &metrics, context);

@@ -65,6 +65,7 @@ fn two_windows_of_a_large_row_group_are_held() {
             kind: FeatureKind::Dynamic { key: KeyType::Int64 },
             sequence: Some(0),
             common: false,
+            at_prediction: true,
             location: "m.din:3:5".into(),
         }],
         sequences: vec![Sequence {

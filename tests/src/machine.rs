@@ -300,6 +300,7 @@ pub fn schema_of(graph: &Graph) -> Schema {
                 kind,
                 sequence: if request { None } else { axis.checked_sub(2) },
                 common: request || axis != input.axis.0,
+                at_prediction: true,
                 location: String::new(),
             },
         ));

@@ -2,7 +2,7 @@
 //! optimizer and regularizer of the standard library.
 
 use crate::towers;
-use din_compiler::front::{self, NoFiles, SourceProvider};
+use din_compiler::front::{self, FileFault, NoFiles, SourceProvider};
 use din_compiler::model::CheckedModel;
 use std::path::{Path, PathBuf};
 
@@ -262,6 +262,15 @@ impl SourceProvider for Beside {
         path.set_extension("din");
         let text = std::fs::read_to_string(&path).ok()?;
         Some((shown(&path), text))
+    }
+
+    fn vocabulary(&self, path: &str) -> Result<(String, String), FileFault> {
+        let path = self.0.join(path);
+        match std::fs::read_to_string(&path) {
+            Ok(text) => Ok((shown(&path), text)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(FileFault::Missing),
+            Err(error) => Err(FileFault::Unreadable(error.to_string())),
+        }
     }
 }
 

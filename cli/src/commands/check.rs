@@ -36,6 +36,12 @@ pub fn check(console: &Console, args: &CheckArgs) -> Outcome {
             match model {
                 Some(model) => {
                     let weights: usize = model.parameters.iter().map(|p| p.width()).sum();
+                    for missing in &model.missing_vocabularies {
+                        let path = &model.schema.vocabularies[missing.vocabulary as usize].path;
+                        let place = sources.location(missing.span);
+                        console
+                            .remark(format!("{place}: there is no file `{path}`; what depends on it is not checked"));
+                    }
                     let (tables, features) = (model.tables.len(), model.schema.features.len());
                     console.result(format!(
                         "{name}: model {}: {features} features, {tables} tables, {weights} dense weights",

@@ -7,6 +7,7 @@ use din_program::schema::{
 };
 use din_program::{Program, SlotScope, Update};
 use din_runtime::bundle::GpuKernels;
+use din_runtime::run_dir::VocabularyRecord;
 use din_runtime::table::Table;
 use serde::Serialize;
 use std::fmt::{self, Write};
@@ -27,6 +28,9 @@ pub struct Description {
     #[serde(skip)]
     label_values: Vec<String>,
     keys: Vec<String>,
+    /// Files whose lines are ids.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    vocabularies: Vec<VocabularyRow>,
     tables: Vec<TableRow>,
     parameters: Vec<Tensor>,
     states: Vec<Tensor>,
@@ -60,6 +64,13 @@ struct Column {
     /// `int64 id, list of sequence history`
     #[serde(skip)]
     kind: String,
+}
+
+#[derive(Serialize)]
+struct VocabularyRow {
+    path: String,
+    entries: u64,
+    sha256: String,
 }
 
 #[derive(Serialize)]
@@ -133,6 +144,7 @@ impl Description {
                     kind = "1 where the list is missing".into();
                     column.clone()
                 }
+                FeatureSource::Absent => f.path(),
                 FeatureSource::Features(combination) => {
                     let parts: Vec<String> = combination
                         .parts()
@@ -149,6 +161,9 @@ impl Description {
                     f.path()
                 }
             };
+            if !f.at_prediction {
+                kind += ", not read by prediction";
+            }
             columns.push(Column { column, feature: f.path(), kind });
         }
         let mut tables = Vec::with_capacity(program.tables.len());
@@ -217,6 +232,14 @@ impl Description {
             labels: schema.labels.iter().map(|l| l.column.clone()).collect(),
             label_values: schema.labels.iter().map(Label::expected).collect(),
             keys: schema.keys.iter().map(|k| k.column.clone()).collect(),
+            vocabularies: schema
+                .vocabularies
+                .iter()
+                .map(|vocabulary| {
+                    let VocabularyRecord { path, sha256 } = VocabularyRecord::of(vocabulary);
+                    VocabularyRow { path, entries: vocabulary.oov_row(), sha256 }
+                })
+                .collect(),
             tables,
             parameters,
             states: program.states.iter().map(state).collect(),
@@ -274,6 +297,7 @@ fn ruled(rule: &ValueRule) -> String {
         Made::Mark => ", 1 where missing".to_string(),
         Made::Id | Made::FixedId { .. } => String::new(),
         Made::HashedId { .. } => format!(", by a hash of {of}"),
+        Made::VocabularyRow { .. } => ", lines of a vocabulary".to_string(),
         Made::Number { steps } if steps.is_empty() => String::new(),
         Made::Number { .. } => ", computed".to_string(),
         Made::Calendar { .. } => ", a part of a date or time".to_string(),
@@ -297,6 +321,12 @@ impl fmt::Display for Description {
         }
         for key in &self.keys {
             writeln!(f, "  {key:<24} key")?;
+        }
+        if !self.vocabularies.is_empty() {
+            writeln!(f, "\nvocabularies")?;
+        }
+        for VocabularyRow { path, entries, sha256 } in &self.vocabularies {
+            writeln!(f, "  {path:<24} {entries} entries, SHA-256 {sha256}")?;
         }
         writeln!(f, "\ntables")?;
         for t in &self.tables {

@@ -8,7 +8,7 @@ use super::value::{ExprValue, number_text};
 use din_grammar::Diagnostic;
 use din_grammar::ast::{self, BinaryOperator, ExprKind};
 use din_program::SlotScope;
-use din_program::schema::{Admission, TableKind};
+use din_program::schema::{Admission, FeatureSource, Made, TableKind, TableSpec, ValueRule};
 
 impl<'a> Elaborator<'a> {
     /// `assert parameters(dense) < 1_000_000`
@@ -89,7 +89,7 @@ impl<'a> Elaborator<'a> {
                 .declarations
                 .tables
                 .iter()
-                .filter(|t| matches!(t.kind, TableKind::Dynamic { .. }))
+                .filter(|t| matches!(t.kind, TableKind::Dynamic { .. }) || self.lacks_vocabulary(t))
                 .map(|t| t.name.clone())
                 .collect();
             let growing: Vec<&str> = growing.iter().map(String::as_str).collect();
@@ -100,7 +100,7 @@ impl<'a> Elaborator<'a> {
                     condition.span,
                     "not decided",
                 )
-                .note(format!("{} grow with the data", listed(&growing)))
+                .note(format!("how many rows there are is not known yet of {}", listed(&growing)))
                 .help("assert what is fixed, such as `parameters(dense)`"),
             );
         } else if !holds {
@@ -124,6 +124,20 @@ impl<'a> Elaborator<'a> {
                 "make the model smaller, or the limit larger; `din info FILE` lists what it has"
             }));
         }
+    }
+
+    /// Whether a file that is not there decides how many rows the table has.
+    fn lacks_vocabulary(&self, table: &TableSpec) -> bool {
+        table.features.iter().any(|&feature| match &self.declarations.schema.features[feature as usize].source {
+            FeatureSource::Rule { rule: ValueRule { makes: Made::VocabularyRow { vocabulary }, .. }, .. } => {
+                self.declarations.is_missing(*vocabulary)
+            }
+            FeatureSource::Rule { .. }
+            | FeatureSource::Column(_)
+            | FeatureSource::ListMark { .. }
+            | FeatureSource::Features(_)
+            | FeatureSource::Absent => false,
+        })
     }
 
     /// One side of an assertion.
@@ -155,6 +169,10 @@ impl<'a> Elaborator<'a> {
                     let mut open = false;
                     for t in &self.declarations.tables {
                         let rows = match (t.kind, t.admission) {
+                            (TableKind::Fixed { size }, _) if self.lacks_vocabulary(t) => {
+                                open = true;
+                                size as f64
+                            }
                             (TableKind::Fixed { size }, _) => size as f64,
                             // And the OOV row.
                             (TableKind::Dynamic { .. }, Some(Admission::Top(ids))) if t.vectors.is_none() => {

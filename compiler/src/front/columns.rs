@@ -1,8 +1,9 @@
-//! The columns of the data that a model reads: each has one type, and a label is no input.
+//! The columns of the data that a model reads: each has one type, and what is known after the label
+//! is no input.
 
 use super::computed::OF_TWO_COLUMNS;
 use super::elaborator::Elaborator;
-use din_grammar::ast::{self, ExprKind, FeatureKindName, FieldSource, IdsDecl, MemberKind};
+use din_grammar::ast::{self, ExprKind, FeatureKindName, FieldSource, IdsDecl, KnownDecl, MemberKind};
 use din_grammar::{Diagnostic, Span};
 
 /// What kind of column a name is bound to.
@@ -29,56 +30,41 @@ impl ColumnKind {
 }
 
 impl<'a> Elaborator<'a> {
-    /// A column has one kind, and a label's column is no feature.
+    /// A column has one kind, and no input of the network is a label's column or known after it.
     pub(super) fn columns(&mut self, members: &[&'a ast::Member]) {
         let mut seen: Vec<(&'a str, ColumnKind, bool, Span)> = Vec::new();
         let mut labels: Vec<(&'a str, Span)> = Vec::new();
-        let mut keys: Vec<Span> = Vec::new();
+        // What the network may read; what is known after the label only, with where that is said.
+        let mut inputs: Vec<(&'a str, Span)> = Vec::new();
+        let mut later: Vec<(&'a str, Span, Span)> = Vec::new();
         for member in members {
             match &member.kind {
-                MemberKind::Features { fields, .. } | MemberKind::Sequence { fields, .. } => {
+                MemberKind::Features { known, fields, .. } | MemberKind::Sequence { known, fields, .. } => {
                     let list = matches!(member.kind, MemberKind::Sequence { .. });
-                    for f in fields {
-                        let kind = match (&f.kind.kind, &f.source) {
-                            (FeatureKindName::Category { of: Some(IdsDecl::Tuple { .. }), .. }, _) => continue,
-                            (FeatureKindName::Other(_), _) => continue,
-                            (_, Some(FieldSource::Computed(_))) => ColumnKind::Numbers,
-                            (FeatureKindName::Category { of: Some(IdsDecl::Type(k)), .. }, _) if k.name == "string" => {
-                                ColumnKind::Strings
-                            }
-                            (FeatureKindName::Category { .. }, _) => ColumnKind::Integers,
-                            (FeatureKindName::Number { .. }, _) => ColumnKind::Numbers,
-                        };
-                        let vector = matches!(f.kind.kind, FeatureKindName::Number { width: Some(_) });
-                        let list = list || vector || f.pooled.is_some();
-                        match &f.source {
-                            Some(FieldSource::Computed(e)) => match times_in(e) {
-                                Some((of_sample, times)) => {
-                                    for (place, (name, span)) in times.into_iter().enumerate() {
-                                        let list = list && !(of_sample && place == 0);
-                                        self.column(&mut seen, (name, span), ColumnKind::Times, list);
-                                    }
-                                }
-                                None => {
-                                    for (name, span) in names_in(e) {
-                                        self.column(&mut seen, (name, span), kind, list);
-                                    }
-                                }
-                            },
-                            Some(FieldSource::Column(column)) => {
-                                self.column(&mut seen, (&column.name, column.span), kind, list);
-                            }
-                            None => self.column(&mut seen, (&f.name.name, f.name.span), kind, list),
+                    let of_group = match known {
+                        Some(KnownDecl::AfterLabel(span)) => Some(*span),
+                        Some(KnownDecl::Before { times, moment, .. }) => {
+                            self.column(&mut seen, (&times.name, times.span), ColumnKind::Times, list);
+                            self.column(&mut seen, (&moment.name, moment.span), ColumnKind::Times, false);
+                            None
                         }
-                        if let Some(weights) = f.pooled.as_ref().and_then(|pooled| pooled.weights.as_ref()) {
-                            self.column(&mut seen, (&weights.name, weights.span), ColumnKind::Numbers, true);
+                        None => None,
+                    };
+                    for field in fields {
+                        let columns = columns_of(field, list);
+                        for &(name, span, kind, list) in &columns {
+                            self.column(&mut seen, (name, span), kind, list);
+                        }
+                        let columns = columns.into_iter().map(|(name, span, ..)| (name, span));
+                        match field.after_label.or(of_group) {
+                            Some(said) => later.extend(columns.map(|(name, span)| (name, span, said))),
+                            None => inputs.extend(columns),
                         }
                     }
                 }
                 MemberKind::Key { name, kind, column } => {
                     let kind = if kind.name == "string" { ColumnKind::Strings } else { ColumnKind::Integers };
                     let at = column.as_ref().unwrap_or(name);
-                    keys.push(at.span);
                     self.column(&mut seen, (&at.name, at.span), kind, false);
                 }
                 MemberKind::Label { name, column, .. } => {
@@ -98,16 +84,30 @@ impl<'a> Elaborator<'a> {
             }
         }
         for (name, span) in &labels {
-            if let Some(first) = seen.iter().find(|s| s.0 == *name && !keys.contains(&s.3)) {
+            if let Some(&(_, first)) = inputs.iter().find(|input| input.0 == *name) {
                 self.report(
                     Diagnostic::error(
                         "E0602",
                         format!("the column `{name}` is a label and an input"),
-                        first.3,
+                        first,
                         "an input here",
                     )
                     .label(*span, "a label here: the answer leaks")
                     .help("take the column out of the features"),
+                );
+            }
+        }
+        for (name, _, said) in later {
+            if let Some(&(_, input)) = inputs.iter().find(|input| input.0 == name) {
+                self.report(
+                    Diagnostic::error(
+                        "E0425",
+                        format!("the column `{name}` is known after the label, and an input"),
+                        input,
+                        "an input here",
+                    )
+                    .label(said, "known after the label only")
+                    .help("say it of both fields, or of none"),
                 );
             }
         }
@@ -148,6 +148,36 @@ impl<'a> Elaborator<'a> {
         }
         seen.push((name, kind, list, at));
     }
+}
+
+/// The columns that a field reads, as what, and whether as lists.
+fn columns_of(field: &ast::FeatureField, list: bool) -> Vec<(&str, Span, ColumnKind, bool)> {
+    let kind = match (&field.kind.kind, &field.source) {
+        (FeatureKindName::Category { of: Some(IdsDecl::Tuple { .. }), .. } | FeatureKindName::Other(_), _) => {
+            return Vec::new();
+        }
+        (_, Some(FieldSource::Computed(_))) => ColumnKind::Numbers,
+        (FeatureKindName::Category { of: Some(IdsDecl::Type(k)), .. }, _) if k.name == "string" => ColumnKind::Strings,
+        (FeatureKindName::Category { .. }, _) => ColumnKind::Integers,
+        (FeatureKindName::Number { .. }, _) => ColumnKind::Numbers,
+    };
+    let vector = matches!(field.kind.kind, FeatureKindName::Number { width: Some(_) });
+    let list = list || vector || field.pooled.is_some();
+    let mut columns: Vec<_> = match &field.source {
+        Some(FieldSource::Computed(e)) => match times_in(e) {
+            Some((of_sample, times)) => {
+                let times = times.into_iter().enumerate();
+                times.map(|(k, (name, at))| (name, at, ColumnKind::Times, list && !(of_sample && k == 0))).collect()
+            }
+            None => names_in(e).into_iter().map(|(name, at)| (name, at, kind, list)).collect(),
+        },
+        Some(FieldSource::Column(column)) => vec![(column.name.as_str(), column.span, kind, list)],
+        None => vec![(field.name.name.as_str(), field.name.span, kind, list)],
+    };
+    if let Some(weights) = field.pooled.as_ref().and_then(|pooled| pooled.weights.as_ref()) {
+        columns.push((weights.name.as_str(), weights.span, ColumnKind::Numbers, true));
+    }
+    columns
 }
 
 /// The columns of the `gap` or `before` that a function is of, and whether the first has one time

@@ -3,6 +3,7 @@
 use super::computed::GapColumns;
 use super::field::FieldGroup;
 use crate::graph::GroupId;
+use crate::model::MissingVocabulary;
 use din_grammar::{Span, ast};
 use din_program::schema::{Missing, Schema, TableSpec};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -54,6 +55,14 @@ pub(super) struct PendingGap<'a> {
     pub missing: Option<Missing>,
 }
 
+/// `known at clicked_at before shown_at`, whose columns are no features yet.
+pub(super) struct PendingKnown<'a> {
+    pub group: FieldGroup<'a>,
+    pub times: &'a ast::Ident,
+    pub moment: &'a ast::Ident,
+    pub span: Span,
+}
+
 /// How the vectors of a list become one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pooling {
@@ -79,12 +88,16 @@ pub(super) type PendingWeights<'a> = (FieldGroup<'a>, &'a ast::Ident, &'a ast::I
 #[derive(Default)]
 pub(super) struct Declarations<'a> {
     pub schema: Schema,
+    /// Its vocabularies whose files are not there.
+    pub missing_vocabularies: Vec<MissingVocabulary>,
     pub groups: Vec<FeatureGroup<'a>>,
     pub feature_spans: Vec<Span>,
-    /// Crosses, the features whose lists have weights, and gaps, until all groups are declared.
+    /// Crosses, the features whose lists have weights, gaps, and times that are checked, until all
+    /// groups are declared.
     pub crosses: Vec<PendingCross<'a>>,
     pub weights: Vec<(usize, PendingWeights<'a>)>,
     pub gaps: Vec<PendingGap<'a>>,
+    pub known: Vec<PendingKnown<'a>>,
     /// By feature.
     pub pooled: FxHashMap<usize, PooledField>,
     pub label_spans: Vec<Span>,
@@ -112,6 +125,11 @@ pub(super) struct Declarations<'a> {
 }
 
 impl Declarations<'_> {
+    /// Whether the file of a vocabulary is not there.
+    pub fn is_missing(&self, vocabulary: u32) -> bool {
+        self.missing_vocabularies.iter().any(|missing| missing.vocabulary == vocabulary)
+    }
+
     /// Notes that the network reads a feature, and so what that is made of.
     pub fn use_feature(&mut self, feature: usize) {
         self.used_features.insert(feature);

@@ -1,7 +1,7 @@
 //! Declarations of a model: hyper-parameters, features, sequences, labels, keys and embedding
 //! tables.
 
-use super::declarations::FeatureGroup;
+use super::declarations::{FeatureGroup, PendingKnown};
 use super::elaborator::Elaborator;
 use super::field::FieldGroup;
 use super::load::listed;
@@ -45,13 +45,13 @@ impl<'a> Elaborator<'a> {
     /// Declares a group, label or key; `common` are the groups that requests have in common.
     pub(super) fn declare_columns(&mut self, scope: &mut NameScope<'a>, member: &'a ast::Member, common: &[&'a str]) {
         match &member.kind {
-            MemberKind::Features { name, fields } => {
+            MemberKind::Features { name, known, fields } => {
                 let common = common.contains(&name.name.as_str());
-                self.group(scope, name, None, common, fields);
+                self.group(scope, name, None, (common, known.as_ref()), fields);
             }
-            MemberKind::Sequence { name, keep, missing, fields } => {
+            MemberKind::Sequence { name, keep, known, missing, fields } => {
                 let common = common.contains(&name.name.as_str());
-                self.group(scope, name, Some((keep.as_ref(), missing.as_ref())), common, fields);
+                self.group(scope, name, Some((keep.as_ref(), missing.as_ref())), (common, known.as_ref()), fields);
             }
             MemberKind::Label { name, kind, classes, column, missing } => {
                 self.label(scope, name, (kind, classes), column.as_ref(), missing.as_ref());
@@ -241,7 +241,7 @@ impl<'a> Elaborator<'a> {
         scope: &mut NameScope<'a>,
         name: &'a ast::Ident,
         sequence: Option<ListDecls<'a>>,
-        common: bool,
+        (common, known): (bool, Option<&'a ast::KnownDecl>),
         fields: &'a [ast::FeatureField],
     ) {
         let (keep, missing) = sequence.unwrap_or_default();
@@ -281,7 +281,13 @@ impl<'a> Elaborator<'a> {
             let d = Diagnostic::error("E0411", format!("group `{}` has no fields", name.name), name.span, "empty");
             self.report(d.help("add a field, or remove the group"));
         }
-        let group = FieldGroup { name, sequence: axis, common };
+        let at_prediction = !matches!(known, Some(ast::KnownDecl::AfterLabel(_)));
+        let group = FieldGroup { name, sequence: axis, common, at_prediction };
+        if let Some(ast::KnownDecl::Before { times, moment, span }) = known
+            && read
+        {
+            self.declarations.known.push(PendingKnown { group, times, moment, span: *span });
+        }
         let mut names: Vec<&'a ast::Ident> = Vec::new();
         for field in fields {
             self.field_of(scope, group, field, &mut names);

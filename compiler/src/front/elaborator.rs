@@ -9,6 +9,7 @@ use super::load::{Definition, DefinitionId, Module, listed};
 use super::schema::{SchemaExtent, SchemaReading};
 use super::scope::{NameScope, Referent};
 use super::value::{Builtin, Callee, ExprValue, Tensor, nearest, reserved};
+use super::vocabulary::Vocabularies;
 use super::walk::{CallFrame, Context, GraphWalk, InputKey};
 use crate::graph::{AxisId, BATCH, GLOBAL, Graph, InputId, Shape};
 use din_grammar::{Diagnostic, SourceMap, Span, ast};
@@ -31,6 +32,7 @@ pub(super) const MAX_WIDTH: f64 = 16_777_216.0;
 pub(super) struct Elaborator<'a> {
     pub modules: &'a [Module],
     pub sources: &'a SourceMap,
+    pub vocabularies: &'a Vocabularies,
     pub diagnostics: Vec<Diagnostic>,
     reported: FxHashSet<(&'static str, Span, String)>,
     pub walk: GraphWalk,
@@ -65,10 +67,11 @@ pub(super) struct Elaborator<'a> {
 }
 
 impl<'a> Elaborator<'a> {
-    pub fn new(modules: &'a [Module], sources: &'a SourceMap) -> Self {
+    pub fn new(modules: &'a [Module], sources: &'a SourceMap, vocabularies: &'a Vocabularies) -> Self {
         Elaborator {
             modules,
             sources,
+            vocabularies,
             diagnostics: Vec::new(),
             reported: FxHashSet::default(),
             // For what the declarations compute.

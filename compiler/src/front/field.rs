@@ -6,11 +6,13 @@ use super::declarations::{PendingCross, PendingGap, PooledField, Pooling};
 use super::elaborator::Elaborator;
 use super::scope::{NameScope, Referent};
 use super::value::ExprValue;
+use super::vocabulary::VocabularyFile;
+use crate::model::MissingVocabulary;
 use din_grammar::ast::{self, FeatureKindName, FieldSource, IdsDecl, OutsideDecl};
 use din_grammar::{Diagnostic, Span};
 use din_program::schema::{
     Boundaries, ColumnValue, ColumnValues, Combination, DataStatistic, DataStatisticKind, Feature, FeatureKind,
-    FeatureSource, KeyType, Made, Missing, Replacement, Sequence, Step, ValueRule,
+    FeatureSource, KeyType, Made, Missing, Replacement, Sequence, Step, ValueRule, Vocabulary,
 };
 
 /// The group that fields are declared in.
@@ -20,6 +22,8 @@ pub(super) struct FieldGroup<'a> {
     /// Index of its sequence in the schema.
     pub sequence: Option<u32>,
     pub common: bool,
+    /// Whether prediction reads its columns.
+    pub at_prediction: bool,
 }
 
 /// Whole numbers up to this, 2^53, are exact as compile-time numbers.
@@ -51,6 +55,7 @@ impl<'a> Elaborator<'a> {
         if !self.declares_field(&group.name.name, &field.name.name) {
             return;
         }
+        let group = FieldGroup { at_prediction: group.at_prediction && field.after_label.is_none(), ..group };
         let pooled = field.pooled.as_ref();
         let sequence = match pooled {
             Some(pooled) => self.pooled_list(group, field, pooled),
@@ -75,7 +80,13 @@ impl<'a> Elaborator<'a> {
                 let missing = Some(Replacement::Number(1.0));
                 Some(FeatureSource::Features(Combination::Gap { of: *of, makes: Made::Mark, missing }))
             }
-            (FeatureSource::Column(_) | FeatureSource::ListMark { .. } | FeatureSource::Features(_), _) => None,
+            (
+                FeatureSource::Column(_)
+                | FeatureSource::ListMark { .. }
+                | FeatureSource::Features(_)
+                | FeatureSource::Absent,
+                _,
+            ) => None,
         };
         self.push_feature(group, &field.name, kind, source, sequence);
         if let Some(pooled) = pooled {
@@ -120,6 +131,7 @@ impl<'a> Elaborator<'a> {
             kind,
             sequence,
             common: group.common,
+            at_prediction: group.at_prediction,
             location,
         });
         self.declarations.feature_spans.push(name.span);
@@ -131,8 +143,17 @@ impl<'a> Elaborator<'a> {
         group: FieldGroup<'a>,
         field: &'a ast::FeatureField,
     ) -> Option<(FeatureKind, FeatureSource)> {
-        if let FeatureKindName::Category { size, outside, of: Some(IdsDecl::Tuple { fields, span }) } = &field.kind.kind
+        if let FeatureKindName::Category { size, outside, of: Some(IdsDecl::Tuple { fields, span }), vocabulary } =
+            &field.kind.kind
         {
+            if let Some(file) = vocabulary {
+                self.report(
+                    Diagnostic::error("E0424", "the ids of a cross are no lines of a file", file.span, "a vocabulary")
+                        .label(*span, "of these fields")
+                        .help("declare a field that is crossed by it: `category of string in …`"),
+                );
+                return None;
+            }
             return self.cross(scope, field, size.as_ref(), *outside, (fields, *span));
         }
         let (column, computed) = match &field.source {
@@ -209,7 +230,11 @@ impl<'a> Elaborator<'a> {
                 return None;
             }
             // The one behind the others.
-            (None, FeatureKind::Fixed { size, .. }, Made::Bucket { .. } | Made::Calendar { .. }) => {
+            (
+                None,
+                FeatureKind::Fixed { size, .. },
+                Made::Bucket { .. } | Made::Calendar { .. } | Made::VocabularyRow { .. },
+            ) => {
                 *size += 1;
                 Replacement::Id(*size - 1)
             }
@@ -245,6 +270,12 @@ impl<'a> Elaborator<'a> {
                     return None;
                 }
                 Replacement::Id(n as u64)
+            }
+            (Some(e), FeatureKind::Fixed { .. }, Made::VocabularyRow { vocabulary }) => {
+                let ColumnValue::Text(text) = self.missing_value(scope, e, holds)? else {
+                    unreachable!("a column of strings has texts")
+                };
+                self.entry(*vocabulary, &text, e.span)?
             }
             (Some(e), FeatureKind::Fixed { .. } | FeatureKind::Dynamic { .. }, _) => {
                 match self.missing_value(scope, e, holds)? {
@@ -291,7 +322,7 @@ impl<'a> Elaborator<'a> {
 
     fn feature_kind(&mut self, scope: &mut NameScope<'a>, kind: &'a ast::FeatureKindDecl) -> Option<Declared> {
         match &kind.kind {
-            FeatureKindName::Category { size, outside, of } => {
+            FeatureKindName::Category { size, outside, of, vocabulary } => {
                 let key = match of {
                     None => KeyType::Int64,
                     Some(IdsDecl::Type(word)) => self.key_type(word)?,
@@ -301,6 +332,9 @@ impl<'a> Elaborator<'a> {
                     KeyType::Int64 => ColumnValues::Integers,
                     KeyType::String => ColumnValues::Strings,
                 };
+                if let Some(file) = vocabulary {
+                    return self.of_vocabulary(kind, size.as_ref(), key, file);
+                }
                 let Some(size) = size else {
                     let kind = FeatureKind::Dynamic { key };
                     return Some(Declared { kind, holds, makes: Made::Id, as_is: true, statistic: None });
@@ -363,6 +397,100 @@ impl<'a> Elaborator<'a> {
         }
     }
 
+    /// `category of string in "cities.txt"`: a row for each line, and the OOV row.
+    fn of_vocabulary(
+        &mut self,
+        kind: &ast::FeatureKindDecl,
+        size: Option<&'a ast::Expr>,
+        key: KeyType,
+        file: &'a ast::FileDecl,
+    ) -> Option<Declared> {
+        if let Some(size) = size {
+            self.report(
+                Diagnostic::error("E0424", "how many ids there are follows from the file", size.span, "again here")
+                    .label(file.span, "an id for each line")
+                    .help("leave the size out: `category of string in …`"),
+            );
+            return None;
+        }
+        if key != KeyType::String {
+            self.report(
+                Diagnostic::error("E0424", "the lines of a file are strings", kind.span, "integers")
+                    .label(file.span, "lines")
+                    .help(format!("write `category of string in \"{}\"`", file.path)),
+            );
+            return None;
+        }
+        if file.path.is_empty() {
+            self.report(
+                Diagnostic::error("E0424", "the path of a file is empty", file.span, "no file")
+                    .help("write `category of string in \"cities.txt\"`"),
+            );
+            return None;
+        }
+        let found = self.vocabularies.get(&file.path).expect("the files of all fields are read before the walk");
+        let text = match found {
+            VocabularyFile::Read(text) if Vocabulary::entries(text).next().is_some() => text.as_str(),
+            VocabularyFile::Missing => "",
+            VocabularyFile::Read(_) => {
+                self.report(
+                    Diagnostic::error("E0424", format!("`{}` is empty", file.path), file.span, "no entries")
+                        .note("expected one entry per line, one at least")
+                        .help("check what wrote the file"),
+                );
+                return None;
+            }
+            VocabularyFile::Faulty(faults) => {
+                faults.iter().for_each(|fault| self.report(fault.clone()));
+                return None;
+            }
+            VocabularyFile::Unreadable(why) => {
+                self.report(
+                    Diagnostic::error("E0424", format!("`{}` is no vocabulary", file.path), file.span, "named here")
+                        .note(why)
+                        .help("expected a text file in UTF-8, with one entry per line"),
+                );
+                return None;
+            }
+        };
+        let known = self.declarations.schema.vocabularies.iter().position(|v| v.path == file.path);
+        let vocabulary = known.unwrap_or_else(|| {
+            let number = self.declarations.schema.vocabularies.len();
+            if matches!(found, VocabularyFile::Missing) {
+                let missing = MissingVocabulary { vocabulary: number as u32, span: file.span };
+                self.declarations.missing_vocabularies.push(missing);
+            }
+            let (path, location) = (file.path.clone(), self.location(file.span));
+            self.declarations.schema.vocabularies.push(Vocabulary { path, text: text.to_string(), location });
+            number
+        }) as u32;
+        let size = Vocabulary::entries(text).count() as u64 + 1;
+        Some(Declared {
+            kind: FeatureKind::Fixed { size, clip: false },
+            holds: ColumnValues::Strings,
+            makes: Made::VocabularyRow { vocabulary },
+            as_is: false,
+            statistic: None,
+        })
+    }
+
+    /// The entry of a vocabulary that stands for a missing text, as its row.
+    fn entry(&mut self, vocabulary: u32, text: &str, at: Span) -> Option<Replacement> {
+        let Vocabulary { path, text: entries, .. } = &self.declarations.schema.vocabularies[vocabulary as usize];
+        if let Some(row) = Vocabulary::entries(entries).position(|entry| entry == text) {
+            return Some(Replacement::Id(row as u64));
+        }
+        if self.declarations.is_missing(vocabulary) {
+            // Which row it is decides nothing: without the file there is no program.
+            return Some(Replacement::Id(0));
+        }
+        let d = Diagnostic::error("E0416", "not an entry of the vocabulary", at, format!("`{text}`"))
+            .note(format!("expected a line of `{path}`\nfound `{text}`"))
+            .help("write `missing` alone, for a row of its own, or one of the entries");
+        self.report(d);
+        None
+    }
+
     /// The kind of a field that a function of a column makes.
     pub(super) fn computed_kind(
         &mut self,
@@ -384,7 +512,10 @@ impl<'a> Elaborator<'a> {
                 as_is: false,
                 statistic: moments.then_some(DataStatisticKind::Moments),
             }),
-            (FeatureKindName::Category { size: None, of: None, .. }, ComputedResult::Buckets(boundaries)) => {
+            (
+                FeatureKindName::Category { size: None, of: None, vocabulary: None, .. },
+                ComputedResult::Buckets(boundaries),
+            ) => {
                 let size = boundaries.len() as u64 + 1;
                 Some(Declared {
                     kind: FeatureKind::Fixed { size, clip: false },
@@ -394,7 +525,10 @@ impl<'a> Elaborator<'a> {
                     statistic: moments.then_some(DataStatisticKind::Moments),
                 })
             }
-            (FeatureKindName::Category { size: None, of: None, .. }, ComputedResult::Quantiles { buckets, span }) => {
+            (
+                FeatureKindName::Category { size: None, of: None, vocabulary: None, .. },
+                ComputedResult::Quantiles { buckets, span },
+            ) => {
                 if moments {
                     self.report(
                         Diagnostic::error("E0417", "quantiles of a standardised number", span, "no other buckets")
@@ -410,15 +544,16 @@ impl<'a> Elaborator<'a> {
                     statistic: Some(DataStatisticKind::Quantiles { buckets }),
                 })
             }
-            (FeatureKindName::Category { size: None, of: None, .. }, ComputedResult::Calendar(part)) => {
-                Some(Declared {
-                    kind: FeatureKind::Fixed { size: part.size(), clip: false },
-                    holds,
-                    makes: Made::Calendar { steps, part },
-                    as_is: false,
-                    statistic: moments.then_some(DataStatisticKind::Moments),
-                })
-            }
+            (
+                FeatureKindName::Category { size: None, of: None, vocabulary: None, .. },
+                ComputedResult::Calendar(part),
+            ) => Some(Declared {
+                kind: FeatureKind::Fixed { size: part.size(), clip: false },
+                holds,
+                makes: Made::Calendar { steps, part },
+                as_is: false,
+                statistic: moments.then_some(DataStatisticKind::Moments),
+            }),
             (FeatureKindName::Other(_), _) => {
                 self.feature_kind(scope, &field.kind);
                 None
@@ -451,7 +586,7 @@ impl<'a> Elaborator<'a> {
                 FeatureKindName::Category { .. },
                 ComputedResult::Buckets(_) | ComputedResult::Quantiles { .. } | ComputedResult::Calendar(_),
             ) => {
-                let message = "how many categories there are follows from the function";
+                let message = "which categories there are follows from the function";
                 self.report(
                     Diagnostic::error("E0417", message, field.kind.span, "again here").help("write `category` alone"),
                 );
@@ -602,6 +737,7 @@ impl<'a> Elaborator<'a> {
             }
         }
         self.finish_gaps();
+        self.finish_known();
         for PendingCross { feature, fields, span } in std::mem::take(&mut self.declarations.crosses) {
             let mut of = Vec::new();
             for path in fields {

@@ -64,7 +64,7 @@ impl<'a> Elaborator<'a> {
     }
 
     /// The feature that holds the times of a column, one for all gaps of a group.
-    fn time(
+    pub(super) fn time(
         &mut self,
         group: FieldGroup<'a>,
         column: &ast::Ident,
@@ -79,10 +79,12 @@ impl<'a> Elaborator<'a> {
             }
         };
         let name = format!("times of {}", column.name);
-        let known =
-            self.declarations.schema.features.iter().position(|feature| {
-                feature.name == name && feature.group == group.name.name && feature.source == source
-            });
+        let known = self.declarations.schema.features.iter().position(|feature| {
+            feature.name == name
+                && feature.group == group.name.name
+                && feature.source == source
+                && feature.at_prediction == group.at_prediction
+        });
         if let Some(known) = known {
             return known as u32;
         }

@@ -155,7 +155,17 @@ impl<'a> Elaborator<'a> {
             let group = self.declarations.schema.features[of.parts()[0] as usize].group.clone();
             let (location, kind) = (self.location(span), FeatureKind::Dense { width: 1 });
             let declarations = &mut self.declarations;
-            declarations.schema.features.push(Feature { group, name, source, kind, sequence, common, location });
+            let at_prediction = true;
+            declarations.schema.features.push(Feature {
+                group,
+                name,
+                source,
+                kind,
+                sequence,
+                common,
+                at_prediction,
+                location,
+            });
             declarations.feature_spans.push(span);
             declarations.tables_of.push(Vec::new());
             declarations.schema.features.len() - 1

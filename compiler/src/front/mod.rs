@@ -9,7 +9,7 @@
 //! | --- | --- |
 //! | `load` | modules, imports, top-level names |
 //! | `declarations`, `declare`, `columns`, `table` | features, sequences, labels, keys, hyper-parameters; tables |
-//! | `field`, `computed` | fields of groups; functions of columns |
+//! | `field`, `computed`, `vocabulary` | fields of groups; functions of columns; files of ids |
 //! | `elaborator`, `scope`, `walk`, `value` | resolution, reporting, limits; names in scope; the graph and the path; values |
 //! | `expr`, `compile_time`, `tensor`, `block` | expressions, arithmetic of numbers and of tensors, statements |
 //! | `call`, `arguments`, `conform` | calls; the order of arguments; types of parameters and results |
@@ -19,7 +19,7 @@
 //! | `train`, `report`, `condition`, `assertion`, `rule`, `update` | loss, settings; metrics and their conditions; assertions; optimizers and regularizers |
 //! | `usage`, `names` | what is unused |
 //! | `unread` | functions that nothing calls |
-//! | `untrained` | what no gradient reaches |
+//! | `untrained`, `known` | what no gradient reaches; what is known after the label and reaches a prediction |
 //! | `lint`, `sign` | what is hardly ever meant; signs of values |
 //! | `library` | files without a model |
 //! | `schema` | columns that several models share |
@@ -53,6 +53,7 @@ mod field;
 mod foreign;
 mod gap;
 mod ids;
+mod known;
 mod library;
 mod lint;
 mod list;
@@ -79,6 +80,7 @@ mod untrained;
 mod update;
 mod usage;
 mod value;
+mod vocabulary;
 mod walk;
 mod weight;
 
@@ -101,6 +103,23 @@ pub use test::{TOLERANCE, TestFailure, TestReport};
 pub trait SourceProvider {
     /// Display name and text of module `towers` or `shared.towers`; `None` where there is none.
     fn read(&self, module: &[String]) -> Option<(String, String)>;
+
+    /// Display name and text of a vocabulary, by its path from the folder of the spec.
+    ///
+    /// # Errors
+    /// There is none, or it is not readable as text.
+    fn vocabulary(&self, _path: &str) -> Result<(String, String), FileFault> {
+        Err(FileFault::Missing)
+    }
+}
+
+/// Why a file that a spec names has no text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FileFault {
+    /// It is not there: what depends on it stays open.
+    Missing,
+    /// It is there, but why it is no text.
+    Unreadable(String),
 }
 
 /// A provider without files: only `std.*` can be imported.
@@ -147,11 +166,13 @@ pub fn check(name: &str, text: &str, provider: &dyn SourceProvider, options: &Ch
         let file = loader.sources.add(SETTING, format!("{key}={value}"));
         sets.push((key.clone(), value.clone(), Span::new(file, key.len() + 1, key.len() + 1 + value.len())));
     }
-    let Loader { modules, sources, diagnostics, .. } = loader;
+    let Loader { modules, mut sources, diagnostics, .. } = loader;
     let Some(root) = root else {
         return CheckOutcome { model: None, diagnostics: sorted(diagnostics), sources };
     };
-    let mut elaborator = Elaborator::new(&modules, &sources);
+    let spec = sources.clone();
+    let vocabularies = vocabulary::read(provider, &modules, &mut sources);
+    let mut elaborator = Elaborator::new(&modules, &sources, &vocabularies);
     elaborator.diagnostics = diagnostics;
     modules[root].file.items.iter().for_each(|item| elaborator.heading_types(item));
     let models: Vec<&ast::Model> = modules[root]
@@ -184,7 +205,7 @@ pub fn check(name: &str, text: &str, provider: &dyn SourceProvider, options: &Ch
             // Again, without what it does not read of its schema.
             match elaborator.reading.take().filter(|_| model.is_some()) {
                 Some(reading) => {
-                    let mut again = Elaborator::new(&modules, &sources);
+                    let mut again = Elaborator::new(&modules, &sources, &vocabularies);
                     again.reading = Some(reading);
                     let model = again.model(root, first, &sets);
                     assert!(
@@ -213,7 +234,7 @@ pub fn check(name: &str, text: &str, provider: &dyn SourceProvider, options: &Ch
     let diagnostics = sorted(std::mem::take(&mut elaborator.diagnostics));
     drop(elaborator);
     if let Some(m) = &mut model {
-        m.sources = sources.clone();
+        m.sources = spec;
     }
     CheckOutcome { model, diagnostics, sources }
 }
@@ -223,9 +244,10 @@ pub fn check(name: &str, text: &str, provider: &dyn SourceProvider, options: &Ch
 pub fn check_library(name: &str, text: &str, provider: &dyn SourceProvider) -> (Vec<Diagnostic>, SourceMap) {
     let mut loader = Loader::new(provider);
     let root = loader.root(name, text);
-    let Loader { modules, sources, diagnostics, .. } = loader;
+    let Loader { modules, mut sources, diagnostics, .. } = loader;
     let Some(root) = root else { return (sorted(diagnostics), sources) };
-    let mut elaborator = Elaborator::new(&modules, &sources);
+    let vocabularies = vocabulary::read(provider, &modules, &mut sources);
+    let mut elaborator = Elaborator::new(&modules, &sources, &vocabularies);
     elaborator.diagnostics = diagnostics;
     modules[root].file.items.iter().for_each(|item| elaborator.heading_types(item));
     elaborator.library(root);
@@ -258,7 +280,9 @@ pub fn test(name: &str, text: &str, provider: &dyn SourceProvider) -> TestOutcom
     let Loader { modules, sources, diagnostics, .. } = loader;
     let mut reports = Vec::new();
     let Some(root) = root else { return TestOutcome { reports, diagnostics: sorted(diagnostics), sources } };
-    let mut elaborator = Elaborator::new(&modules, &sources);
+    // Tests see no columns.
+    let vocabularies = vocabulary::Vocabularies::default();
+    let mut elaborator = Elaborator::new(&modules, &sources, &vocabularies);
     elaborator.diagnostics = diagnostics;
     if !elaborator.has_errors() {
         for test in tests_of(&modules[root].file) {
@@ -335,11 +359,14 @@ impl<'a> Elaborator<'a> {
         roots.extend(self.prediction_roots());
         roots.extend(updated.into_iter().map(|(state, (node, _))| Root::State { state, node }));
         self.note_labels();
+        let leaks = self.leaks();
         let mut trained = std::mem::take(&mut self.walk.graph);
         trained.roots = roots;
         frozen.stop_gradients(&mut trained);
 
         self.network(&scope, model, train.as_ref(), false);
+        let leaks = (leaks, self.leaks());
+        self.report_leaks(leaks.0, leaks.1);
         let mut roots = self.prediction_roots();
         roots.extend(self.walk.outputs.iter().zip(0..).map(|(&node, index)| Root::Output { index, node }));
         roots.extend(self.walk.loss.map(Root::Loss));
@@ -362,6 +389,7 @@ impl<'a> Elaborator<'a> {
             name: model.name.name.clone(),
             sources: SourceMap::default(),
             schema: std::mem::take(&mut self.declarations.schema),
+            missing_vocabularies: std::mem::take(&mut self.declarations.missing_vocabularies),
             tables: std::mem::take(&mut self.declarations.tables),
             parameters: std::mem::take(&mut self.parameters),
             states: std::mem::take(&mut self.states),

@@ -206,7 +206,7 @@ impl<'a> Elaborator<'a> {
         }
         // A mark is made with the field that it is of.
         for member in members {
-            let (MemberKind::Features { name, fields } | MemberKind::Sequence { name, fields, .. }) = &member.kind
+            let (MemberKind::Features { name, fields, .. } | MemberKind::Sequence { name, fields, .. }) = &member.kind
             else {
                 continue;
             };

@@ -290,7 +290,8 @@ fn of_input(schema: &Schema, input: &InputKind) -> Sign {
 /// The sign of a numeric feature, by what its declaration says of it.
 fn of_feature(source: &FeatureSource, path: &str) -> Sign {
     let (made, missing) = match source {
-        FeatureSource::Column(_) => return Sign::Unknown,
+        // A column that prediction does not read is absent there alone.
+        FeatureSource::Column(_) | FeatureSource::Absent => return Sign::Unknown,
         FeatureSource::ListMark { .. } | FeatureSource::Features(Combination::Equal { .. }) => {
             return Sign::reached("a mark");
         }
@@ -341,8 +342,11 @@ fn of_made(made: &Made, path: &str, gap: bool) -> Sign {
                 },
             }
         }
-        Made::Id | Made::FixedId { .. } | Made::HashedId { .. } | Made::Bucket { .. } | Made::Calendar { .. } => {
-            Sign::Unknown
-        }
+        Made::Id
+        | Made::VocabularyRow { .. }
+        | Made::FixedId { .. }
+        | Made::HashedId { .. }
+        | Made::Bucket { .. }
+        | Made::Calendar { .. } => Sign::Unknown,
     }
 }

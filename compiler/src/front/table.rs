@@ -256,6 +256,9 @@ impl<'a> Elaborator<'a> {
             (TableReader::Name, IdOrigin::Hashed(_)) => {
                 fault("vectors for hashed ids", "cannot name these ids", "use a `category` without `hash`")
             }
+            (TableReader::Name, IdOrigin::Vocabulary(_)) => {
+                fault("vectors for the rows of a vocabulary", "cannot name these ids", "use a `category of string`")
+            }
             (TableReader::Name, IdOrigin::Column | IdOrigin::Buckets | IdOrigin::Calendar | IdOrigin::Gap)
                 if file.path.is_empty() =>
             {
@@ -451,6 +454,8 @@ pub(super) enum IdOrigin {
     Hashed(ColumnIds),
     Buckets,
     Calendar,
+    /// By its number.
+    Vocabulary(u32),
     Cross,
     Gap,
 }
@@ -476,9 +481,11 @@ impl IdOrigin {
                 }
                 (Made::Bucket { .. }, _) => Self::Buckets,
                 (Made::Calendar { .. }, _) => Self::Calendar,
+                (Made::VocabularyRow { vocabulary }, _) => Self::Vocabulary(*vocabulary),
                 (Made::Id | Made::FixedId { .. } | Made::Number { .. } | Made::Mark, _) => Self::Column,
             },
             FeatureSource::Column(_) | FeatureSource::ListMark { .. } => Self::Column,
+            FeatureSource::Absent => unreachable!("a declared feature has a source"),
         }
     }
 
@@ -490,6 +497,7 @@ impl IdOrigin {
             Self::Hashed(ColumnIds::Strings) => " by a hash of strings",
             Self::Buckets => " of buckets",
             Self::Calendar => " of dates and times",
+            Self::Vocabulary(_) => " of a vocabulary",
             Self::Cross => " of a cross",
             Self::Gap => " of buckets of a gap",
         }

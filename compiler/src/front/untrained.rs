@@ -305,7 +305,7 @@ impl Elaborator<'_> {
         d
     }
 
-    fn in_library(&self, span: Span) -> bool {
+    pub(super) fn in_library(&self, span: Span) -> bool {
         self.sources.get(span.file).is_some_and(|f| f.name.starts_with("std."))
     }
 }

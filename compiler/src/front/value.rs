@@ -289,7 +289,11 @@ pub(super) const RESERVED: [Reserved; 8] = [
         "a learning rate beside the optimizer's",
         "give it to the optimizer, `optimizer adam(lr = 1e-3)`; a table may have its own",
     ),
-    reserve("vocabulary", "kinds of vocabulary", "leave it out: rows are made as ids come"),
+    reserve(
+        "vocabulary",
+        "a vocabulary as an option",
+        "leave it out: rows are made as ids come; fixed ones are declared by `category of string in \"file.txt\"`",
+    ),
     reserve("shuffle", "ways to shuffle", "leave it out: training shuffles, by `seed`"),
     reserve(
         "decoupled",

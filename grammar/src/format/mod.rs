@@ -289,7 +289,7 @@ impl Printer<'_> {
                         other => line.push(other),
                     }
                 }
-                Rule::identifier => {
+                Rule::identifier | Rule::known => {
                     line.push(Doc::text(" "));
                     line.extend(self.node(part));
                 }

@@ -74,7 +74,11 @@ fn is_mark(rule: Rule) -> bool {
             | p_fat
             | p_equals
             | p_least
+            | k_after
             | k_as
+            | k_at
+            | k_before
+            | k_known
             | k_fn
             | k_edition
             | k_else

@@ -47,11 +47,15 @@ impl Builder<'_> {
         let mut children = Children::new(node);
         let name = self.ident(&children.need());
         match rule {
-            Rule::features => MemberKind::Features { name, fields: self.fields(children.need()) },
+            Rule::features => {
+                let known = children.given(Rule::known).map(|known| self.known(known));
+                MemberKind::Features { name, known, fields: self.fields(children.need()) }
+            }
             Rule::sequence => {
                 let keep = children.given(Rule::keep).map(|keep| self.keep(keep));
+                let known = children.given(Rule::known).map(|known| self.known(known));
                 let missing = children.given(Rule::missing_list).map(|missing| self.missing(missing));
-                MemberKind::Sequence { name, keep, missing, fields: self.fields(children.need()) }
+                MemberKind::Sequence { name, keep, known, missing, fields: self.fields(children.need()) }
             }
             Rule::label => {
                 let kind = self.ident(&children.need());
@@ -73,6 +77,21 @@ impl Builder<'_> {
             }
             Rule::output => MemberKind::Output { name, value: self.expression(children.need(), 0) },
             Rule::predict => MemberKind::Predict { target: name, distribution: self.expression(children.need(), 0) },
+            other => unexpected(other),
+        }
+    }
+
+    /// `after label`, `known at clicked_at before shown_at`
+    fn known(&mut self, node: PestNode) -> KnownDecl {
+        let node = Children::new(node).need();
+        let span = self.span(&node);
+        match node.as_rule() {
+            Rule::after_label => KnownDecl::AfterLabel(span),
+            Rule::known_at => {
+                let mut columns = Children::new(node).map(|column| self.column_name(&column));
+                let mut column = || columns.next().expect("din.pest: two columns");
+                KnownDecl::Before { times: column(), moment: column(), span }
+            }
             other => unexpected(other),
         }
     }
@@ -109,17 +128,18 @@ impl Builder<'_> {
         let mut children = Children::new(body);
         let name = self.ident(&children.need());
         let kind = self.kind(children.need());
-        let (mut source, mut pooled, mut missing) = (None, None, None);
+        let (mut source, mut pooled, mut missing, mut after_label) = (None, None, None, None);
         for part in children {
             match part.as_rule() {
                 Rule::column => source = Some(FieldSource::Column(self.column(part))),
                 Rule::computed => source = Some(FieldSource::Computed(self.computed(part))),
                 Rule::pooled => pooled = Some(self.pooled(part)),
                 Rule::missing => missing = Some(self.missing(part)),
+                Rule::after_label => after_label = Some(self.span(&part)),
                 other => unexpected(other),
             }
         }
-        FeatureField { docs, name, kind, source, pooled, missing, span }
+        FeatureField { docs, name, kind, source, pooled, missing, after_label, span }
     }
 
     /// `missing -1 as 0 mark no_income`
@@ -151,7 +171,7 @@ impl Builder<'_> {
         let child = Children::new(node).need();
         let kind = match child.as_rule() {
             Rule::category => {
-                let (mut size, mut outside, mut of) = (None, OutsideDecl::Refused, None);
+                let (mut size, mut outside, mut of, mut vocabulary) = (None, OutsideDecl::Refused, None, None);
                 for part in Children::new(child) {
                     match part.as_rule() {
                         Rule::category_size => {
@@ -170,10 +190,14 @@ impl Builder<'_> {
                             of = Some(IdsDecl::Tuple { fields, span });
                         }
                         Rule::identifier => of = Some(IdsDecl::Type(self.ident(&part))),
+                        Rule::vocabulary => {
+                            let path = Children::new(part).need();
+                            vocabulary = Some(FileDecl { path: self.string(&path), span: self.span(&path) });
+                        }
                         other => unexpected(other),
                     }
                 }
-                FeatureKindName::Category { size, outside, of }
+                FeatureKindName::Category { size, outside, of, vocabulary }
             }
             Rule::numeric => {
                 let width = Children::new(child).next().map(|width| self.expression(width, 0));

@@ -114,6 +114,8 @@ fn member() -> impl Strategy<Value = String> {
         name().prop_map(|n| format!("/// Doc of\n/// {n}\nsequence {n} (~keep~ last 10~)\n{{\n/// field\n a: category // c\n\n b: date from for }}")),
         name().prop_map(|n| format!("features {n} {{ a: category(10~,~ hash~) of string missing \"\" as -1 mark b~ c: number from log(~1 + x~)  missing\n d: category of (~a.b~,~ c.d~)  e: category of string from \"x y\" pooled by mean weighted by w missing as - 0.5 }}")),
         name().prop_map(|n| format!("sequence {n} (~keep~ last 10~) missing mark absent {{ a: category missing }}")),
+        name().prop_map(|n| format!("sequence {n} (~keep~ last 10~) known at t before \"u v\" missing {{ a: category in \"f\" }}")),
+        name().prop_map(|n| format!("features {n} after  label {{ a: category of string in \"a b\" from c  after: number after  label }}")),
         name().prop_map(|n| format!("label {n}: binary from col missing -1  key k: int64 // key")),
         e().prop_map(|e| format!("embedding g [{e}] for a.b,~ c.d {{ init {e}  optimizer sgd(0.1) // c\n /// d\n init x\n}}")),
         Just("embedding [~8~] for each of a,~ b".to_owned()),

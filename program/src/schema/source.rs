@@ -22,6 +22,9 @@ pub enum FeatureSource {
     },
     /// What is made of other features when a batch is put together.
     Features(Combination),
+    /// Nothing: prediction does not read it, and all its values are 0. In no program, but in the
+    /// schema by which prediction reads.
+    Absent,
 }
 
 impl FeatureSource {
@@ -108,6 +111,12 @@ pub enum Made {
     HashedId {
         /// Ids `0..size`.
         size: u64,
+    },
+    /// The number of the text's line in a vocabulary, from 0; of any other text
+    /// [`super::Vocabulary::oov_row`]. A missing text that has an id of its own has the one behind.
+    VocabularyRow {
+        /// Index into [`super::Schema::vocabularies`].
+        vocabulary: u32,
     },
     /// A number, after these steps.
     Number {

@@ -4,7 +4,7 @@
 use super::block::SomeColumns;
 use super::error::{DataError, FaultKind, nearest};
 use super::passthrough::PassthroughColumn;
-use super::rule::{BoundRule, column_type};
+use super::rule::{BoundRule, VocabularyRows, column_type, vocabulary_of};
 use super::{OpenOptions, ReadMode};
 use din_program::schema::{FeatureKind, FeatureSource, Keep, Key, KeyType, Label, LabelKind, MissingLabel, Schema};
 use rustc_hash::FxHashMap;
@@ -127,7 +127,9 @@ pub(crate) struct Binding {
 
 impl Binding {
     pub fn new(schema: &Schema, options: &OpenOptions) -> Self {
+        let schema = &as_read(schema, options.mode);
         let mut required = Vec::new();
+        let mut vocabularies: Vec<Option<Arc<VocabularyRows>>> = vec![None; schema.vocabularies.len()];
         for (index, feature) in schema.features.iter().enumerate() {
             let mut rule = None;
             let (column, values) = match &feature.source {
@@ -141,11 +143,15 @@ impl Binding {
                     (column, values)
                 }
                 FeatureSource::Rule { column, rule: of } => {
-                    rule = Some(Arc::new(BoundRule::new(of, &schema.statistics, &options.statistics)));
+                    let vocabulary = vocabulary_of(of).map(|number| {
+                        let rows = || Arc::new(VocabularyRows::new(&schema.vocabularies[number as usize]));
+                        vocabularies[number as usize].get_or_insert_with(rows).clone()
+                    });
+                    rule = Some(Arc::new(BoundRule::new(of, &schema.statistics, &options.statistics, vocabulary)));
                     (column, column_type(of))
                 }
                 FeatureSource::ListMark { column } => (column, ColumnType::Lists),
-                FeatureSource::Features(_) => continue,
+                FeatureSource::Features(_) | FeatureSource::Absent => continue,
             };
             required.push(RequiredColumn {
                 target: BatchColumn::Feature(index),
@@ -267,6 +273,21 @@ impl Binding {
     pub fn kept(&self, sequence: usize, begin: usize, end: usize) -> (usize, usize) {
         kept(self.schema.sequences[sequence].keep, begin, end)
     }
+}
+
+/// The schema as a mode reads it. Prediction does not read what is known after the label only, and
+/// checks no times.
+fn as_read(schema: &Schema, mode: ReadMode) -> Schema {
+    let mut schema = schema.clone();
+    match mode {
+        ReadMode::Train | ReadMode::Evaluate => {}
+        ReadMode::Predict => {
+            schema.known.clear();
+            let absent = schema.features.iter_mut().filter(|feature| !feature.at_prediction);
+            absent.for_each(|feature| feature.source = FeatureSource::Absent);
+        }
+    }
+    schema
 }
 
 /// Of the entries `begin..end` of a list those that are kept.

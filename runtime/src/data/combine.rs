@@ -6,15 +6,26 @@
 use super::rule::{RawValue, number, own_id};
 use crate::batch::Batch;
 use din_program::schema::{
-    Boundaries, ColumnValues, Combination, Feature, FeatureKind, Made, Replacement, Schema, Step,
+    Boundaries, ColumnValues, Combination, Feature, FeatureKind, FeatureSource, Made, Replacement, Schema, Step,
 };
 use rustc_hash::FxHashSet;
 use std::borrow::Cow;
 use std::ops::Range;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// Makes the columns of all features that are made of others.
+/// Makes the columns of all features that are absent or made of others.
 pub(super) fn combine(schema: &Schema, batch: &mut Batch) {
+    for (f, feature) in schema.features.iter().enumerate().filter(|(_, f)| f.source == FeatureSource::Absent) {
+        let elements = match feature.sequence {
+            Some(s) => *batch.offsets[s as usize].last().expect("offsets begin with 0") as usize,
+            None if feature.common => batch.units(),
+            None => batch.rows,
+        };
+        match feature.kind {
+            FeatureKind::Dense { width } => batch.dense[f].resize(elements * width as usize, 0.0),
+            FeatureKind::Dynamic { .. } | FeatureKind::Fixed { .. } => batch.ids[f].resize(elements, 0),
+        }
+    }
     for (f, feature) in schema.features.iter().enumerate() {
         let Some(combination) = feature.combination() else { continue };
         // Taken out so that the other columns can be read beside them.
@@ -106,6 +117,7 @@ fn gaps(
             | Made::Id
             | Made::FixedId { .. }
             | Made::HashedId { .. }
+            | Made::VocabularyRow { .. }
             | Made::Calendar { .. } => unreachable!("the program was checked"),
         }
     }

@@ -49,6 +49,8 @@ pub enum FaultKind {
     WrongWidth,
     /// A CSV record with more or fewer fields than the header.
     FieldCount,
+    /// A time that does not come before its row's moment.
+    KnownTooLate,
     /// Rows of one request differ in what is declared `common`.
     NotCommon,
     /// More than fits the counters.
@@ -214,6 +216,7 @@ impl From<DataError> for crate::Error {
             | FaultKind::WrongWidth
             | FaultKind::FieldCount
             | FaultKind::NotCommon
+            | FaultKind::KnownTooLate
             | FaultKind::TooLarge => crate::Error::input(error.to_string()),
         }
     }

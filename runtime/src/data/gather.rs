@@ -108,8 +108,8 @@ pub(super) fn gather_side(schema: &Schema, parts: &[Batch], common: bool, rows: 
         }
     }
     let features = schema.features.par_iter().zip(&mut to.ids).zip(&mut to.dense).enumerate();
-    // What is made of others is made of the whole batch.
-    let wanted = |feature: &Feature| feature.common == common && feature.combination().is_none();
+    // What is made of others, or absent, is made of the whole batch.
+    let wanted = |feature: &Feature| feature.common == common && feature.is_decoded();
     features.filter(|(_, ((feature, _), _))| wanted(feature)).for_each(|(f, ((feature, ids), dense))| {
         // Of the sequence's entries, or of rows.
         let offsets = |part: usize| feature.sequence.map(|s| &parts[part].offsets[s as usize][..]);

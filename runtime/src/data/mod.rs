@@ -14,7 +14,7 @@
 //! - `format`: Parquet, CSV, or neither.
 //! - `parquet`, `csv`: the two readers. - `records`: the records of a CSV file.
 //! - `decode`: Arrow arrays to batch columns. - `rule`: from a column's value to a feature's.
-//! - `combine`: features that are made of others.
+//! - `combine`: features that are made of others. - `known`: times that must come before a moment.
 //! - `gather`: copying rows between batches. - `requests`: from flat rows to requests.
 //! - `source`: rows in reading order. - `decoded`: how many. - `window`: rows that are permuted
 //!   together. - `spare`: their memory, from stream to stream.
@@ -52,6 +52,7 @@ mod error;
 mod files;
 mod format;
 mod gather;
+mod known;
 mod parquet;
 mod passthrough;
 mod ranks;

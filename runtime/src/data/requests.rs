@@ -72,7 +72,7 @@ impl Flat {
     fn agrees(&self, binding: &Binding, file: &Path, row: usize, with: &Batch) -> Result<(), DataError> {
         let schema = &binding.schema;
         let request = with.requests.len() - 2;
-        for (f, feature) in schema.features.iter().enumerate().filter(|(_, f)| f.common && f.combination().is_none()) {
+        for (f, feature) in schema.features.iter().enumerate().filter(|(_, f)| f.common && f.is_decoded()) {
             let range = |batch: &Batch, unit: usize| match feature.sequence {
                 Some(s) => {
                     let offsets = &batch.offsets[s as usize];

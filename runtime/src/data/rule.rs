@@ -6,10 +6,11 @@ use super::error::{DataError, FaultKind};
 use super::string_id;
 use crate::statistics::Statistics;
 use din_program::schema::{
-    Boundaries, CalendarPart, ColumnValue, ColumnValues, DataStatistic, Made, Replacement, Step, ValueRule,
+    Boundaries, CalendarPart, ColumnValue, ColumnValues, DataStatistic, Made, Replacement, Step, ValueRule, Vocabulary,
 };
+use rustc_hash::FxHashMap;
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// A value of a column.
@@ -49,11 +50,36 @@ pub(crate) struct BoundRule {
     makes: OnceLock<Made>,
     wanted: Vec<DataStatistic>,
     statistics: Statistics,
+    vocabulary: Option<Arc<VocabularyRows>>,
+}
+
+/// The rows of the entries of a vocabulary.
+#[derive(Debug)]
+pub(crate) struct VocabularyRows {
+    rows: FxHashMap<Box<str>, u64>,
+    oov: u64,
+}
+
+impl VocabularyRows {
+    pub fn new(vocabulary: &Vocabulary) -> Self {
+        let entries = Vocabulary::entries(&vocabulary.text);
+        Self { rows: entries.map(Box::from).zip(0..).collect(), oov: vocabulary.oov_row() }
+    }
+
+    fn of(&self, text: &str) -> u64 {
+        self.rows.get(text).copied().unwrap_or(self.oov)
+    }
 }
 
 impl BoundRule {
-    /// The rule of a feature. `wanted` are the statistics of its schema.
-    pub fn new(rule: &ValueRule, wanted: &[DataStatistic], statistics: &Statistics) -> BoundRule {
+    /// The rule of a feature. `wanted` are the statistics of its schema, `vocabulary` is the one
+    /// that the rule names.
+    pub fn new(
+        rule: &ValueRule,
+        wanted: &[DataStatistic],
+        statistics: &Statistics,
+        vocabulary: Option<Arc<VocabularyRows>>,
+    ) -> BoundRule {
         BoundRule {
             missing: rule.missing.as_ref().map(|missing| BoundMissing {
                 value: missing.value.clone(),
@@ -63,6 +89,7 @@ impl BoundRule {
             makes: OnceLock::new(),
             wanted: wanted.to_vec(),
             statistics: statistics.clone(),
+            vocabulary,
         }
     }
 
@@ -89,7 +116,9 @@ impl BoundRule {
                 Made::Bucket { steps: bound(steps), boundaries: Boundaries::Given(boundaries) }
             }
             Made::Calendar { steps, part } => Made::Calendar { steps: bound(steps), part: *part },
-            Made::Mark | Made::Id | Made::FixedId { .. } | Made::HashedId { .. } => self.declared.clone(),
+            Made::Mark | Made::Id | Made::FixedId { .. } | Made::HashedId { .. } | Made::VocabularyRow { .. } => {
+                self.declared.clone()
+            }
         }
     }
 
@@ -134,6 +163,10 @@ impl BoundRule {
             (Made::FixedId { size, clip }, RawValue::Integer(id)) => ids.push(fixed_id(id, *size, *clip)?),
             (Made::HashedId { size }, RawValue::Integer(id)) => ids.push(hashed_id(id as u64, *size)),
             (Made::HashedId { size }, RawValue::Text(text)) => ids.push(string_id(text) % size),
+            (Made::VocabularyRow { .. }, RawValue::Text(text)) => {
+                let rows = self.vocabulary.as_ref().expect("a rule that names a vocabulary is bound with it");
+                ids.push(rows.of(text));
+            }
             (Made::Number { steps }, value) => numbers.push(rounded(value, number(value, steps)?)?),
             (Made::Bucket { steps, boundaries }, value) => {
                 let Boundaries::Given(given) = boundaries else { unreachable!("a bound rule has its boundaries") };
@@ -141,8 +174,12 @@ impl BoundRule {
                 ids.push(given.partition_point(|&boundary| boundary <= number) as u64);
             }
             (Made::Calendar { steps, part }, value) => ids.push(calendar(number(value, steps)?, *part)),
-            (Made::Id | Made::FixedId { .. } | Made::HashedId { .. }, RawValue::Number(_))
-            | (Made::FixedId { .. }, RawValue::Text(_)) => {
+            (
+                Made::Id | Made::FixedId { .. } | Made::HashedId { .. } | Made::VocabularyRow { .. },
+                RawValue::Number(_),
+            )
+            | (Made::FixedId { .. }, RawValue::Text(_))
+            | (Made::VocabularyRow { .. }, RawValue::Integer(_)) => {
                 unreachable!("the type of a column is checked before its values are read")
             }
         }
@@ -170,6 +207,7 @@ fn replacement(becomes: &Replacement, rule: &ValueRule) -> FeatureValue {
         Made::Mark
         | Made::Id
         | Made::FixedId { .. }
+        | Made::VocabularyRow { .. }
         | Made::Number { .. }
         | Made::Bucket { .. }
         | Made::Calendar { .. } => None,
@@ -313,5 +351,19 @@ pub(super) fn column_type(rule: &ValueRule) -> ColumnType {
         (ColumnValues::Integers, _) => ColumnType::IntegerIds,
         (ColumnValues::Strings, _) => ColumnType::StringIds,
         (ColumnValues::Numbers { width }, _) => ColumnType::Numbers { width: width as usize },
+    }
+}
+
+/// The vocabulary that a rule names.
+pub(super) fn vocabulary_of(rule: &ValueRule) -> Option<u32> {
+    match rule.makes {
+        Made::VocabularyRow { vocabulary } => Some(vocabulary),
+        Made::Mark
+        | Made::Id
+        | Made::FixedId { .. }
+        | Made::HashedId { .. }
+        | Made::Number { .. }
+        | Made::Bucket { .. }
+        | Made::Calendar { .. } => None,
     }
 }

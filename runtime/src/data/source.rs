@@ -5,6 +5,7 @@
 
 use super::block::{RowBlock, RowBlockReader};
 use super::error::DataError;
+use super::known::finish_rows;
 use super::requests::Flat;
 use super::spare::SpareUser;
 use super::stream::Reading;
@@ -39,6 +40,7 @@ pub(super) struct Source {
 }
 
 struct OpenBlock {
+    block: RowBlock,
     reader: Box<dyn RowBlockReader>,
     /// Rows that are still to be read.
     left: u64,
@@ -224,11 +226,12 @@ impl OpenBlock {
         let file = &data.files[block.file];
         let reader = file.reader(&data.binding, block, skip)?;
         data.decoded.add_bytes(file.bytes(&data.binding, block), block, skip);
-        Ok(OpenBlock { reader, left: block.rows - skip })
+        Ok(OpenBlock { block, reader, left: block.rows - skip })
     }
 
     fn read(&mut self, data: &Inner, limit: usize, into: &mut Batch) -> Result<usize, DataError> {
         let rows = self.reader.read(&data.binding, limit, into)?;
+        finish_rows(data, self.block, self.block.rows - self.left, rows, into)?;
         self.left -= rows as u64;
         Ok(rows)
     }

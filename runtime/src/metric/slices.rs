@@ -28,6 +28,8 @@ pub enum SliceValue {
     },
     /// Of a cross, the value of each of its fields.
     Combination(Vec<SliceValue>),
+    /// Texts that are no entries of the vocabulary.
+    NoEntry,
     /// The value is missing.
     Missing,
     /// The number that is put into buckets is not a number.
@@ -35,7 +37,8 @@ pub enum SliceValue {
 }
 
 impl SliceValue {
-    /// A number, a text, null for a missing value, an object with `from` and `to`, or an array.
+    /// A number, a text, null for a missing value, an object with `from` and `to` or, of texts that
+    /// are no entries, with `entry`, or an array.
     pub fn to_json(&self) -> Value {
         // As a boundary is written: f64 would show more digits than it has.
         let boundary = |b: &Option<f32>| b.map(|b| b.to_string().parse::<f64>().expect("a number as it is shown"));
@@ -44,6 +47,7 @@ impl SliceValue {
             Self::Text(text) => json!(text),
             Self::Bucket { from, to } => json!({ "from": boundary(from), "to": boundary(to) }),
             Self::Combination(parts) => parts.iter().map(Self::to_json).collect(),
+            Self::NoEntry => json!({ "entry": false }),
             Self::Missing => Value::Null,
             Self::NaN => json!("NaN"),
         }
@@ -67,6 +71,7 @@ impl fmt::Display for SliceValue {
                 }
                 f.write_str(")")
             }
+            Self::NoEntry => f.write_str("not in the vocabulary"),
             Self::Missing => f.write_str("missing"),
             Self::NaN => f.write_str("not a number"),
         }
@@ -190,7 +195,8 @@ fn texts_of(schema: &Schema, index: u32, texts: &mut Vec<u32>) {
         FeatureSource::Column(_)
         | FeatureSource::Rule { .. }
         | FeatureSource::ListMark { .. }
-        | FeatureSource::Features(_) => {}
+        | FeatureSource::Features(_)
+        | FeatureSource::Absent => {}
     }
 }
 
@@ -200,6 +206,8 @@ pub struct SliceContext {
     pub schema: Schema,
     /// Those of the training data.
     pub statistics: Statistics,
+    /// The entries of each vocabulary of the schema, by row.
+    pub entries: Vec<Vec<String>>,
     /// What the data were opened with: [`texts`].
     pub texts: Vec<u32>,
 }
@@ -291,7 +299,7 @@ impl Row<'_> {
 
     fn feature(&self, index: u32) -> SliceValue {
         const NUMBERS: &str = "rows are sliced by ids";
-        let SliceContext { schema, statistics, texts: _ } = self.context;
+        let SliceContext { schema, statistics, entries, texts: _ } = self.context;
         let feature = &schema.features[index as usize];
         let element = if feature.common { self.request_of[self.row] as usize } else { self.row };
         // A cross of a common field and one of the sample is the sample's.
@@ -320,6 +328,7 @@ impl Row<'_> {
             }
             FeatureSource::Features(Combination::Equal { .. } | Combination::Overlap { .. })
             | FeatureSource::ListMark { .. } => unreachable!("{NUMBERS}"),
+            FeatureSource::Absent => unreachable!("evaluation reads every column"),
             FeatureSource::Rule { rule, .. } => rule,
         };
         let becomes = rule.missing.as_ref().map(|missing| &missing.becomes);
@@ -334,6 +343,15 @@ impl Row<'_> {
                 },
             },
             Made::FixedId { .. } | Made::HashedId { .. } => SliceValue::Integer(id as i64),
+            Made::VocabularyRow { vocabulary } => {
+                let entries = &entries[*vocabulary as usize];
+                match entries.get(id as usize) {
+                    Some(entry) => SliceValue::Text(entry.clone()),
+                    None if id == entries.len() as u64 => SliceValue::NoEntry,
+                    // A missing text has one more row.
+                    None => SliceValue::Missing,
+                }
+            }
             Made::Bucket { boundaries, .. } => {
                 let boundaries = match boundaries {
                     Boundaries::Given(given) => given,

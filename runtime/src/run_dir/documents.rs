@@ -1,6 +1,8 @@
 //! What the JSON files of a run directory hold.
 
 use crate::exec::Backend;
+use crate::fs::sha256;
+use din_program::schema::Vocabulary;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -20,6 +22,21 @@ pub struct FileRecord {
     pub path: PathBuf,
     /// Of the file's bytes: see [`xxh3_file`](crate::fs::xxh3_file).
     pub xxh3: String,
+}
+
+/// A file whose lines are ids of the program, which has it whole.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VocabularyRecord {
+    /// From the folder of the spec.
+    pub path: String,
+    /// SHA-256 of the file.
+    pub sha256: String,
+}
+
+impl VocabularyRecord {
+    pub fn of(vocabulary: &Vocabulary) -> Self {
+        Self { path: vocabulary.path.clone(), sha256: sha256(vocabulary.text.as_bytes()) }
+    }
 }
 
 impl DataRecord {
@@ -49,6 +66,9 @@ pub struct RunRecord {
     pub ranks: u32,
     /// Separator of lists in CSV fields.
     pub list_separator: u8,
+    /// The files whose lines are ids of the program.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub vocabularies: Vec<VocabularyRecord>,
     pub train: DataRecord,
     pub valid: Option<DataRecord>,
 }

@@ -35,14 +35,17 @@ pub(super) fn lock(path: &Path) -> Result<Option<File>> {
     }
 }
 
-/// The files of `spec/`: the spec with what it imports beside it, as they lay to each other, the
-/// library's modules, and the `--set` values in one file, one per line.
+/// The files of `spec/`: the spec with what it imports beside it and its vocabularies, as they lay
+/// to each other, the library's modules, and the `--set` values in one file, one per line.
 fn spec_files(program: &Program) -> BTreeMap<PathBuf, String> {
     let mut files: BTreeMap<PathBuf, String> = BTreeMap::new();
+    // Below `spec/`, whatever a program says.
+    let inside = |name: &str| -> PathBuf {
+        let parts = Path::new(name).components();
+        parts.filter(|part: &Component<'_>| matches!(part, Component::Normal(_))).collect()
+    };
     for (name, text) in &program.sources {
-        // Below `spec/`, whatever a program says.
-        let inside = |part: &Component<'_>| matches!(part, Component::Normal(_));
-        let mut file: PathBuf = Path::new(name).components().filter(inside).collect();
+        let mut file = inside(name);
         if file.extension().is_none_or(|extension| extension != "din") {
             file.as_mut_os_string().push(".din");
         }
@@ -51,6 +54,9 @@ fn spec_files(program: &Program) -> BTreeMap<PathBuf, String> {
             texts.push('\n');
         }
         texts.push_str(text);
+    }
+    for vocabulary in &program.schema.vocabularies {
+        files.entry(inside(&vocabulary.path)).or_insert_with(|| vocabulary.text.clone());
     }
     files
 }

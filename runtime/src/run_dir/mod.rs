@@ -22,7 +22,7 @@ mod load;
 mod making;
 mod opened;
 
-pub use documents::{Best, DataRecord, EpochLine, FORMAT, FileRecord, RunRecord};
+pub use documents::{Best, DataRecord, EpochLine, FORMAT, FileRecord, RunRecord, VocabularyRecord};
 pub use opened::{OpenedRun, open_as_rank};
 
 use crate::document::{self, JsonLayout};
@@ -30,17 +30,33 @@ use crate::error::{Error, Result};
 use crate::fs::{metadata, sha256, sync_folder, write_atomically};
 use crate::leaves;
 use din_program::Program;
+use din_program::schema::Vocabulary;
 use serde::Serialize;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Whether two programs were made of the same texts, library and `--set` values included, with the
-/// same hyper-parameters. Under which paths the texts lay does not matter.
+/// Whether two programs were made of the same texts, library, vocabularies and `--set` values
+/// included, with the same hyper-parameters. Under which paths the texts lay does not matter.
 pub fn same_spec(one: &Program, other: &Program) -> bool {
+    same_sources(one, other) && changed_vocabulary(one, other).is_none()
+}
+
+/// The same without the vocabularies.
+fn same_sources(one: &Program, other: &Program) -> bool {
     let texts = |program: &Program| program.sources.iter().map(|(_, text)| text.clone()).collect::<Vec<_>>();
     texts(one) == texts(other) && one.hypers == other.hypers
+}
+
+/// Of two programs of the same sources, the first vocabulary that is not the same file: as it was
+/// in the first, and as it is in the other.
+pub fn changed_vocabulary<'p>(one: &'p Program, other: &'p Program) -> Option<(&'p Vocabulary, &'p Vocabulary)> {
+    if !same_sources(one, other) {
+        return None;
+    }
+    let mut pairs = one.schema.vocabularies.iter().zip(&other.schema.vocabularies);
+    pairs.find(|(had, has)| had.text != has.text)
 }
 
 /// What to do about a `metrics.jsonl` that is not as it was written.

@@ -23,6 +23,7 @@ fn record(program: &Program) -> RunRecord {
         leaves: written.leaves,
         ranks: 1,
         list_separator: b'|',
+        vocabularies: Vec::new(),
         train: data.clone(),
         valid: Some(data),
     }

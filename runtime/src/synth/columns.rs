@@ -1,6 +1,7 @@
-//! Rows of the synthetic log as Arrow columns: Table 2's, `user_id`, and `click`.
+//! Rows of the synthetic log as Arrow columns: Table 2's, `user_id`, and `click`; then what came of
+//! a click, and times.
 
-use super::world::{Impression, World};
+use super::world::{Impression, Visit, World};
 use arrow_array::builder::{Int64Builder, ListBuilder};
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
@@ -10,15 +11,28 @@ use std::sync::Arc;
 #[derive(Default)]
 pub struct Columns {
     /// In the order of [`PLAIN`].
-    plain: [Vec<i64>; 9],
+    plain: [Vec<i64>; PLAIN.len()],
     lengths: Vec<usize>,
-    goods: Vec<i64>,
-    shops: Vec<i64>,
-    cates: Vec<i64>,
+    /// In the order of [`LISTS`].
+    lists: [Vec<i64>; LISTS.len()],
 }
 
-const PLAIN: [&str; 9] = ["user_id", "gender", "age_level", "good_id", "shop_id", "cate_id", "pid", "time", "click"];
-const LISTS: [&str; 3] = ["visited_good_ids", "visited_shop_ids", "visited_cate_ids"];
+const PLAIN: [&str; 12] = [
+    "user_id",
+    "gender",
+    "age_level",
+    "good_id",
+    "shop_id",
+    "cate_id",
+    "pid",
+    "time",
+    "click",
+    "bought",
+    "watch_ms",
+    "shown_at",
+];
+const LISTS: [&str; 5] =
+    ["visited_good_ids", "visited_shop_ids", "visited_cate_ids", "visited_times", "visited_sessions"];
 
 fn item() -> Arc<Field> {
     Arc::new(Field::new("item", DataType::Int64, false))
@@ -28,15 +42,11 @@ impl Columns {
     pub fn schema() -> SchemaRef {
         let plain = PLAIN.iter().map(|&name| Field::new(name, DataType::Int64, false));
         let lists = LISTS.iter().map(|&name| Field::new(name, DataType::List(item()), false));
-        let mut fields: Vec<Field> = plain.chain(lists).collect();
-        // The label stands last, behind the lists.
-        let label = fields.remove(PLAIN.len() - 1);
-        fields.push(label);
-        Arc::new(Schema::new(fields))
+        Arc::new(Schema::new(plain.chain(lists).collect::<Vec<Field>>()))
     }
 
     /// `history` is of goods, oldest first.
-    pub fn push(&mut self, i: &Impression, history: &[u32], world: &World) {
+    pub fn push(&mut self, i: &Impression, history: &[Visit], world: &World) {
         let row = [
             i64::from(i.user) + 1,
             i64::from(i.gender),
@@ -47,24 +57,33 @@ impl Columns {
             i64::from(i.pid),
             i64::from(i.time),
             i64::from(i.click),
+            i64::from(i.bought),
+            i.watch_ms,
+            i.shown_at,
         ];
         for (column, value) in self.plain.iter_mut().zip(row) {
             column.push(value);
         }
         self.lengths.push(history.len());
-        for &good in history {
-            self.goods.push(id(good));
-            self.shops.push(i64::from(world.shop(good)) + 1);
-            self.cates.push(i64::from(world.category(good)) + 1);
+        for &Visit { good, at, session } in history {
+            let entry = [
+                id(good),
+                i64::from(world.shop(good)) + 1,
+                i64::from(world.category(good)) + 1,
+                at,
+                i64::from(session),
+            ];
+            for (column, value) in self.lists.iter_mut().zip(entry) {
+                column.push(value);
+            }
         }
     }
 
     pub fn finish(self, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
-        let Columns { plain, lengths, goods, shops, cates } = self;
+        let Columns { plain, lengths, lists } = self;
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(PLAIN.len() + LISTS.len());
-        let mut plain = plain.into_iter().map(|values| -> ArrayRef { Arc::new(arrow_array::Int64Array::from(values)) });
-        columns.extend(plain.by_ref().take(PLAIN.len() - 1));
-        for values in [goods, shops, cates] {
+        columns.extend(plain.map(|values| -> ArrayRef { Arc::new(arrow_array::Int64Array::from(values)) }));
+        for values in lists {
             let mut list = ListBuilder::new(Int64Builder::with_capacity(values.len())).with_field(item());
             let mut values = values.into_iter();
             for &length in &lengths {
@@ -73,7 +92,6 @@ impl Columns {
             }
             columns.push(Arc::new(list.finish()));
         }
-        columns.extend(plain);
         RecordBatch::try_new(schema.clone(), columns)
     }
 }

@@ -1,7 +1,8 @@
 //! `din synth`: a click log with known truth, for newcomers without data, tests and benchmarks.
 //!
 //! Writes `train.parquet`, `valid.parquet`, `test.parquet` (80, 10 and 10 % of the rows, in the
-//! order of time) with the columns of Table 2 of the paper, and `truth.json` with what the
+//! order of time) with the columns of Table 2 of the paper, what came of a click, and times, and
+//! `truth.json` with what the
 //! probabilities that the clicks were drawn with would score: no model can be expected above it.
 //! Streamed: memory grows with users and goods, and by 13 bytes for each row of `valid` and `test`.
 //! Same options, same bytes.
@@ -9,7 +10,7 @@
 mod columns;
 mod world;
 
-pub use world::{HISTORY, Impression, Size, World};
+pub use world::{HISTORY, Impression, Size, Visit, World};
 
 use crate::fs::{AtomicFile, metadata, write_atomically};
 use crate::metric::{auc, gauc, log_loss};
@@ -54,6 +55,7 @@ pub struct Split {
     pub file: String,
     pub rows: u64,
     pub clicks: u64,
+    pub bought: u64,
     /// Mean entries of a history.
     pub mean_history: f64,
     /// Of the true probabilities, against the clicks drawn from them; absent for the training file.
@@ -123,17 +125,18 @@ pub fn generate(folder: &Path, options: &SynthOptions, progress: &mut dyn FnMut(
         let schema = Columns::schema();
         let mut writer = ArrowWriter::try_new(file.file(), schema.clone(), Some(properties())).map_err(failed)?;
         let mut scores = (name != "train").then(Scores::default);
-        let (mut clicks, mut entries, mut left) = (0, 0, rows);
+        let (mut clicks, mut bought, mut entries, mut left) = (0, 0, 0, rows);
         while left > 0 {
             let count = left.min(BATCH as u64);
             let mut columns = Columns::default();
             for _ in 0..count {
                 let mut line = None;
                 world.next(&mut |impression, history| {
-                    line = Some((impression.clone(), history.collect::<Vec<u32>>()));
+                    line = Some((impression.clone(), history.collect::<Vec<Visit>>()));
                 });
                 let Some((impression, history)) = line else { continue };
                 clicks += u64::from(impression.click);
+                bought += u64::from(impression.bought);
                 entries += history.len() as u64;
                 columns.push(&impression, &history, &world);
                 if let Some(scores) = &mut scores {
@@ -155,6 +158,7 @@ pub fn generate(folder: &Path, options: &SynthOptions, progress: &mut dyn FnMut(
             file: format!("{name}.parquet"),
             rows,
             clicks,
+            bought,
             mean_history: entries as f64 / rows as f64,
             bayes: scores.map(|s| s.score()).transpose()?,
         });
@@ -207,6 +211,10 @@ impl Scores {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use arrow_array::RecordBatch;
+    use arrow_array::cast::AsArray;
+    use arrow_array::types::Int64Type;
+    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
     #[test]
     fn same_seed_same_bytes_and_another_seed_others() {
@@ -222,5 +230,51 @@ mod tests {
         assert_ne!(a[0], c[0]);
         let error = generate(&folder.path().join("a"), &SynthOptions::default(), &mut |_| ()).unwrap_err();
         assert!(error.message.contains("already exists"), "{error}");
+    }
+
+    /// XXH3, 64 bits, of the values of some columns of a file, column by column.
+    fn hash_of(path: &Path, names: &[&str]) -> u64 {
+        let reader = ParquetRecordBatchReaderBuilder::try_new(fs::File::open(path).unwrap()).unwrap().build().unwrap();
+        let batches: Vec<RecordBatch> = reader.map(|batch| batch.unwrap()).collect();
+        let mut hash = xxhash_rust::xxh3::Xxh3::new();
+        for name in names {
+            for batch in &batches {
+                let column = batch.column_by_name(name).unwrap();
+                let numbers = match column.as_list_opt::<i32>() {
+                    Some(lists) => {
+                        lists.offsets().windows(2).for_each(|pair| hash.update(&(pair[1] - pair[0]).to_le_bytes()));
+                        lists.values().clone()
+                    }
+                    None => column.clone(),
+                };
+                numbers.as_primitive::<Int64Type>().values().iter().for_each(|x| hash.update(&x.to_le_bytes()));
+            }
+        }
+        hash.digest()
+    }
+
+    /// What documents and tests say of the log rests on these values.
+    #[test]
+    fn columns_that_were_first_keep_their_values() {
+        const FIRST: [&str; 12] = [
+            "user_id",
+            "gender",
+            "age_level",
+            "good_id",
+            "shop_id",
+            "cate_id",
+            "pid",
+            "time",
+            "visited_good_ids",
+            "visited_shop_ids",
+            "visited_cate_ids",
+            "click",
+        ];
+        let folder = tempfile::tempdir().unwrap();
+        let options = SynthOptions { rows: 20_000, ..SynthOptions::default() };
+        generate(folder.path(), &options, &mut |_| ()).unwrap();
+        let hashes =
+            ["train", "valid", "test"].map(|name| hash_of(&folder.path().join(format!("{name}.parquet")), &FIRST));
+        assert_eq!(hashes, [12_874_441_106_131_296_367, 13_643_662_272_655_824_414, 10_378_510_343_074_173_966]);
     }
 }

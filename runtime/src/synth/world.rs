@@ -16,6 +16,17 @@
 //! else of it: the local activation of Zhou et al., 2017, section 3.2. A pooled history has to
 //! carry every interest at once to say the same.
 //!
+//! What follows a click has a truth of its own, and draws from streams of its own, so that nothing
+//! above depends on it: a clicked good is bought with
+//!
+//! ```text
+//! logit = -1 + worth(g) + means(gender, age, family(c))
+//! ```
+//!
+//! and watched for a time whose logarithm is normal about one that depends on its category and on
+//! whether it is bought. Rows are a minute apart. Visits have times, the last ones before the row,
+//! and fall into sessions, which end with half an hour without a visit.
+//!
 //! Everything is a function of the seed; only IEEE basic operations and square roots are used, so
 //! the bits do not depend on the machine.
 
@@ -26,6 +37,11 @@ use std::collections::VecDeque;
 pub const HISTORY: usize = 100;
 const FAMILY_SIZE: usize = 5;
 const SHOPS_PER_CATEGORY: usize = 3;
+/// When the first row was shown, and seconds from row to row.
+const FIRST_SHOWN: i64 = 1_700_000_000;
+const ROW_SECONDS: i64 = 60;
+/// A session ends with so many seconds without a visit.
+const SESSION_SECONDS: i64 = 1_800;
 const POSITIONS: usize = 10;
 const AGES: usize = 10;
 
@@ -49,6 +65,22 @@ pub struct Impression {
     pub click: bool,
     /// Of the probability with which the click was drawn.
     pub logit: f64,
+    /// Only after a click.
+    pub bought: bool,
+    /// Milliseconds; 0 without a click.
+    pub watch_ms: i64,
+    /// Unix seconds.
+    pub shown_at: i64,
+}
+
+/// A visited good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Visit {
+    pub good: u32,
+    /// Unix seconds.
+    pub at: i64,
+    /// Number of the user's session, from 0.
+    pub session: u32,
 }
 
 /// A random stream read in order.
@@ -117,7 +149,15 @@ struct User {
     age_level: u8,
     interests: Vec<usize>,
     weights: Tail,
-    history: VecDeque<u32>,
+    history: VecDeque<Visit>,
+}
+
+impl User {
+    /// Appends a visit, in the last session or in a new one.
+    fn visit(&mut self, good: u32, at: i64) {
+        let session = self.history.back().map_or(0, |last| last.session + u32::from(at - last.at > SESSION_SECONDS));
+        self.history.push_back(Visit { good, at, session });
+    }
 }
 
 /// Goods, shops and categories, and the users met so far.
@@ -136,6 +176,12 @@ pub struct World {
     activity: Tail,
     users: Vec<Option<Box<User>>>,
     draws: Draws,
+    worth: Vec<f64>,
+    means: Vec<f64>,
+    /// Of the logarithm of seconds, by category.
+    watch: Vec<f64>,
+    /// Rows before the next.
+    rows: u64,
 }
 
 impl World {
@@ -167,6 +213,9 @@ impl World {
         let quality = normals(goods, 0.4);
         let taste = normals(2 * AGES * categories.div_ceil(FAMILY_SIZE), 0.25);
         let (slot, hour) = (normals(POSITIONS, 0.3), normals(POSITIONS, 0.2));
+        let mut later = Draws::new(seed, "synth outcomes of goods", 0);
+        let mut normals = |n: usize, deviation: f64| (0..n).map(|_| later.normal() * deviation).collect::<Vec<_>>();
+        let (worth, means, watch) = (normals(goods, 0.7), normals(taste.len(), 0.7), normals(categories, 0.6));
         World {
             seed,
             categories: tail,
@@ -181,6 +230,10 @@ impl World {
             activity: Tail::new(size.users.max(1), |k| 1.0 / k.sqrt()),
             users: (0..size.users.max(1)).map(|_| None).collect(),
             draws: Draws::new(seed, "synth log", 0),
+            worth,
+            means,
+            watch,
+            rows: 0,
         }
     }
 
@@ -199,10 +252,13 @@ impl World {
     }
 
     /// The next line of the log; `show` sees the user's history (oldest first) as it was before.
-    pub fn next(&mut self, show: &mut dyn FnMut(&Impression, &mut dyn Iterator<Item = u32>)) {
+    pub fn next(&mut self, show: &mut dyn FnMut(&Impression, &mut dyn Iterator<Item = Visit>)) {
+        let row = self.rows;
+        self.rows += 1;
+        let shown_at = FIRST_SHOWN + ROW_SECONDS * row as i64;
         let user = self.activity.draw(&mut self.draws);
         if self.users[user].is_none() {
-            self.users[user] = Some(Box::new(self.meet(user)));
+            self.users[user] = Some(Box::new(self.meet(user, shown_at)));
         }
         let Some(mut person) = self.users[user].take() else { return };
         let draws = &mut self.draws;
@@ -214,6 +270,7 @@ impl World {
         let (pid, time) = (draws.below(POSITIONS), draws.below(POSITIONS));
         let logit = self.logit(&person, good, pid, time);
         let click = self.draws.uniform() < 1.0 / (1.0 + exp(-logit));
+        let (bought, watch_ms) = self.outcome(&person, good, click, row);
         let impression = Impression {
             user: user as u32,
             gender: person.gender,
@@ -223,17 +280,20 @@ impl World {
             time: time as u8,
             click,
             logit,
+            bought,
+            watch_ms,
+            shown_at,
         };
         show(&impression, &mut person.history.iter().copied());
         // Half of the clicks are visits; visits also come from elsewhere.
         let visit = self.draws.uniform() < 0.5 && click;
         let elsewhere = self.draws.uniform() < 0.1;
         if visit {
-            person.history.push_back(good);
+            person.visit(good, shown_at + ROW_SECONDS / 3);
         }
         if elsewhere {
             let other = Self::visit(&self.categories, &self.first, &self.popularity, &person, &mut self.draws);
-            person.history.push_back(other);
+            person.visit(other, shown_at + ROW_SECONDS / 2);
         }
         while person.history.len() > HISTORY {
             person.history.pop_front();
@@ -247,14 +307,13 @@ impl World {
         let relevance: f64 = person
             .history
             .iter()
-            .map(|&h| match self.category(h) {
+            .map(|h| match self.category(h.good) {
                 c if c == category => 1.0,
                 c if self.family(c) == family => 0.25,
                 _ => 0.0,
             })
             .sum();
-        let families = self.taste.len() / (2 * AGES);
-        let cell = (usize::from(person.gender) * AGES + usize::from(person.age_level)) * families + family as usize;
+        let cell = self.cell(person, category);
         -2.8 + 4.0 * (1.0 - exp(-relevance / 2.0))
             + self.quality[good as usize]
             + self.taste[cell]
@@ -262,8 +321,29 @@ impl World {
             + self.hour[time]
     }
 
-    /// A new user, a function of the seed and the number alone.
-    fn meet(&self, number: usize) -> User {
+    /// Of gender, age and family, in `taste` and `means`.
+    fn cell(&self, person: &User, category: u32) -> usize {
+        let families = self.taste.len() / (2 * AGES);
+        let of_person = usize::from(person.gender) * AGES + usize::from(person.age_level);
+        of_person * families + self.family(category) as usize
+    }
+
+    /// Whether a good is bought, and the milliseconds for which it is watched.
+    fn outcome(&self, person: &User, good: u32, click: bool, row: u64) -> (bool, i64) {
+        if !click {
+            return (false, 0);
+        }
+        let mut draws = Draws::new(self.seed, "synth outcomes", row);
+        let category = self.category(good);
+        let logit = -1.0 + self.worth[good as usize] + self.means[self.cell(person, category)];
+        let bought = draws.uniform() < 1.0 / (1.0 + exp(-logit));
+        let seconds = exp(2.5 + self.watch[category as usize] + 0.7 * f64::from(bought) + 0.5 * draws.normal());
+        (bought, (1000.0 * seconds) as i64)
+    }
+
+    /// A new user whose history ends before a time: a function of the seed and the number alone,
+    /// but for the times.
+    fn meet(&self, number: usize, before: i64) -> User {
         let mut draws = Draws::new(self.seed, "synth user", number as u64);
         let count = (2 + draws.below(4)).min(self.first.len() - 1);
         let mut interests: Vec<usize> = Vec::with_capacity(count);
@@ -290,9 +370,16 @@ impl World {
                 length += 1;
             }
         }
-        for _ in 0..length {
+        // Some minutes from visit to visit, or hours.
+        let mut times = Draws::new(self.seed, "synth visit times", number as u64);
+        let gaps: Vec<i64> = (0..length)
+            .map(|_| if times.uniform() < 0.7 { 20 + times.below(600) } else { 3_600 + times.below(200_000) } as i64)
+            .collect();
+        let mut at = before - gaps.iter().sum::<i64>();
+        for gap in gaps {
             let good = Self::visit(&self.categories, &self.first, &self.popularity, &user, &mut draws);
-            user.history.push_back(good);
+            user.visit(good, at);
+            at += gap;
         }
         user
     }
@@ -337,7 +424,7 @@ mod tests {
         for _ in 0..20_000 {
             world.next(&mut |i, history| {
                 let c = category_of[i.good as usize];
-                let hit = history.filter(|&h| category_of[h as usize] == c).count() >= 2;
+                let hit = history.filter(|h| category_of[h.good as usize] == c).count() >= 2;
                 let cell = if hit { &mut related } else { &mut unrelated };
                 cell.0 += 1;
                 cell.1 += u32::from(i.click);
@@ -345,6 +432,35 @@ mod tests {
         }
         let rate = |(n, k): (i32, u32)| f64::from(k) / f64::from(n);
         assert!(rate(related) > 0.4 && rate(unrelated) < 0.25, "{related:?} {unrelated:?}");
+    }
+
+    #[test]
+    fn what_follows_a_click_follows_its_truth_and_history_ends_before_the_row() {
+        let mut world = World::new(3, Size { users: 500, goods: 1000, categories: 50 });
+        let worth = world.worth.clone();
+        let (mut rates, mut sessions) = ([(0, 0); 2], 0);
+        for row in 0..20_000i64 {
+            world.next(&mut |i, history| {
+                let visits: Vec<Visit> = history.collect();
+                assert_eq!(i.shown_at, FIRST_SHOWN + ROW_SECONDS * row);
+                assert!(visits.last().is_none_or(|last| last.at < i.shown_at));
+                for pair in visits.windows(2) {
+                    assert!(pair[0].at <= pair[1].at);
+                    let apart = pair[1].at - pair[0].at > SESSION_SECONDS;
+                    assert_eq!(pair[1].session - pair[0].session, u32::from(apart));
+                    sessions += u32::from(apart);
+                }
+                assert!(i.click || !i.bought);
+                assert_eq!(i.click, i.watch_ms > 0);
+                if i.click {
+                    let cell = &mut rates[usize::from(worth[i.good as usize] > 0.0)];
+                    *cell = (cell.0 + 1, cell.1 + u32::from(i.bought));
+                }
+            });
+        }
+        let [poor, rich] = rates.map(|(n, k)| f64::from(k) / f64::from(n));
+        assert!(poor > 0.1 && rich > poor + 0.1 && rich < 0.6, "{poor} {rich}");
+        assert!(sessions > 1_000);
     }
 
     #[test]

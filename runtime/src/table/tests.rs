@@ -172,6 +172,7 @@ fn two_fields() -> Schema {
         kind: FeatureKind::Dynamic { key: KeyType::Int64 },
         sequence,
         common: false,
+        at_prediction: true,
         location: "t.din:1:1".into(),
     };
     Schema {

@@ -121,7 +121,7 @@ fn before(feature: &Feature, statistic: u32) -> Feature {
             until(steps)
         }
         Made::Calendar { steps, .. } => until(steps),
-        Made::Mark | Made::Id | Made::FixedId { .. } | Made::HashedId { .. } => {
+        Made::Mark | Made::Id | Made::FixedId { .. } | Made::HashedId { .. } | Made::VocabularyRow { .. } => {
             unreachable!("only numbers have statistics")
         }
     };

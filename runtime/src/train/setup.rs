@@ -12,8 +12,8 @@ use crate::fs::xxh3_file;
 use crate::leaves::default_leaves;
 use crate::placement::shard_plan;
 use crate::run_dir::{
-    DataRecord, EpochLine, FORMAT, FileRecord, METRICS_HELP, OpenedRun, RunDirectory, RunRecord, open_as_rank,
-    same_spec,
+    DataRecord, EpochLine, FORMAT, FileRecord, METRICS_HELP, OpenedRun, RunDirectory, RunRecord, VocabularyRecord,
+    changed_vocabulary, open_as_rank, same_spec,
 };
 use crate::session::{CpuOptions, Device, LoadPurpose, ModelState, Session};
 use crate::statistics::Statistics;
@@ -21,7 +21,7 @@ use crate::table::{Placement, ShardPlan};
 use crate::threads::Threads;
 use crate::{Error, Result};
 use din_program::Program;
-use din_program::schema::{Schema, TableSpec};
+use din_program::schema::{Schema, TableSpec, seen_from};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -203,6 +203,7 @@ fn begin(program: &Arc<Program>, options: &TrainingOptions, observe: &mut dyn Fn
             leaves,
             ranks: options.ranks.size() as u32,
             list_separator: separator,
+            vocabularies: program.schema.vocabularies.iter().map(VocabularyRecord::of).collect(),
             train: record_of(&train, &threads)?,
             valid: valid.as_ref().map(|valid| record_of(valid, &threads)).transpose()?,
         })
@@ -253,6 +254,18 @@ fn resume(
     let program_hash = record.program.clone();
     if program_hash != program.hash() {
         let began = directory.program(record)?;
+        if let Some((had, has)) = changed_vocabulary(&began, program) {
+            let [had, found] = [had, has].map(|vocabulary| VocabularyRecord::of(vocabulary).sha256);
+            let place = seen_from(&options.spec_folder, &has.location);
+            return Err(Error::input(format!(
+                "{place}: `{}`: the vocabulary has changed since the run began: expected SHA-256 {had}, found {found}",
+                has.path,
+            ))
+            .help(format!(
+                "put the file back, which the run has in `spec/{}`, or train into another --out",
+                has.path
+            )));
+        }
         if !same_spec(&began, program) {
             return Err(Error::input(format!("{at}: the run began with another spec or other --set values"))
                 .help("train into another --out, or go back to the spec in the run's `spec/`"));

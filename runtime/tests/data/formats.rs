@@ -72,6 +72,8 @@ fn every_integer_width_is_one_id() {
     ];
     let schema = Schema {
         statistics: Vec::new(),
+        vocabularies: Vec::new(),
+        known: Vec::new(),
         requests: None,
         features: columns.iter().map(|(n, _)| feature(n, INT, None)).collect(),
         keys: columns.iter().map(|(n, _)| key(n, KeyType::Int64)).collect(),
@@ -110,6 +112,8 @@ fn every_string_encoding_is_one_id() {
     ];
     let schema = Schema {
         statistics: Vec::new(),
+        vocabularies: Vec::new(),
+        known: Vec::new(),
         requests: None,
         features: ["a", "b", "c", "d"]
             .map(|n| feature(n, STRING, None))
@@ -155,6 +159,8 @@ fn numbers_vectors_labels_and_fixed_ids() {
     ];
     let schema = Schema {
         statistics: Vec::new(),
+        vocabularies: Vec::new(),
+        known: Vec::new(),
         requests: None,
         features: vec![
             feature("price", FeatureKind::Dense { width: 1 }, None),
@@ -284,6 +290,8 @@ fn csv_separators_vectors_and_missing_labels() {
         .unwrap();
     let schema = Schema {
         statistics: Vec::new(),
+        vocabularies: Vec::new(),
+        known: Vec::new(),
         requests: None,
         features: vec![
             feature("item", INT, None),

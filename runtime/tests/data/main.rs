@@ -8,6 +8,7 @@ mod folders;
 mod formats;
 mod in_order;
 mod keys;
+mod known;
 mod layouts;
 mod order;
 mod parquet_files;

@@ -19,6 +19,8 @@ pub fn schema() -> Schema {
         keys: vec![key("request", KeyType::Int64)],
         requests: Some(Requests { key: 0, location: "m.din:10:5".into() }),
         statistics: vec![],
+        vocabularies: vec![],
+        known: Vec::new(),
     };
     schema.features[0].common = true;
     schema.features[1].common = true;

@@ -24,6 +24,7 @@ pub fn feature(name: &str, kind: FeatureKind, sequence: Option<u32>) -> Feature 
         kind,
         sequence,
         common: false,
+        at_prediction: true,
         location: "m.din:3:5".into(),
     }
 }
@@ -46,6 +47,8 @@ pub fn sequence(name: &str, keep: Option<Keep>) -> Sequence {
 pub fn schema() -> Schema {
     Schema {
         statistics: Vec::new(),
+        vocabularies: Vec::new(),
+        known: Vec::new(),
         requests: None,
         features: vec![
             feature("item", INT, None),

@@ -159,6 +159,7 @@ fn a_folder_of_parts_is_one_data_set() {
         kind: FeatureKind::Dense { width: 1 },
         sequence: None,
         common: false,
+        at_prediction: true,
         location: "m.din:1:1".into(),
     };
     let schema = Schema { features: vec![probability], ..Schema::default() };

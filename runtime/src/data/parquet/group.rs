@@ -287,6 +287,7 @@ mod tests {
             kind: FeatureKind::Dynamic { key: KeyType::Int64 },
             sequence: Some(0),
             common: false,
+            at_prediction: true,
             location: "m.din:3:5".into(),
         };
         let sequence =

@@ -9,6 +9,7 @@ use crate::data::bind::{BatchColumn, Binding, kept};
 use crate::data::block::SomeColumns;
 use crate::data::error::{DataError, Location};
 use crate::data::gather::{PartRange, gather};
+use crate::data::known::{check_times, end_absent_lists};
 use din_program::schema::{FeatureKind, Keep, Schema};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -92,8 +93,10 @@ impl ColumnSet {
             sequences: sequences.iter().map(|&s| all.schema.sequences[s].clone()).collect(),
             labels: labels.iter().map(|&l| all.schema.labels[l].clone()).collect(),
             keys: keys.iter().map(|&k| all.schema.keys[k].clone()).collect(),
-            // Rules have their statistics in their places, and combinations are made later.
+            // Rules have their statistics and vocabularies, and combinations are made later.
             statistics: Vec::new(),
+            vocabularies: Vec::new(),
+            known: Vec::new(),
             requests: None,
         };
         for feature in &mut schema.features {
@@ -174,7 +177,7 @@ impl ReceivedColumns {
 /// the first of them.
 ///
 /// # Errors
-/// Lists of one sequence have different lengths.
+/// Lists of one sequence have different lengths, or a time does not come before its row's moment.
 pub(super) fn put_together(
     all: &Binding,
     sets: &[ColumnSet],
@@ -232,7 +235,9 @@ pub(super) fn put_together(
         // Columns that the mode does not read.
         flags.resize(into.rows, 0.0);
     }
-    Ok(())
+    end_absent_lists(&all.schema, into.rows, into);
+    let place = |row: u64| Ok(Location::Row(first_row + row));
+    check_times(all, into, 0..into.rows, file, place)
 }
 
 /// Keeps some entries of every list of a sequence.
@@ -281,6 +286,7 @@ mod tests {
             kind: FeatureKind::Dynamic { key: KeyType::Int64 },
             sequence,
             common: false,
+            at_prediction: true,
             location: "m.din:3:5".into(),
         }
     }

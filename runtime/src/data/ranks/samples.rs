@@ -17,9 +17,9 @@ fn is_narrow(feature: &Feature) -> bool {
     matches!(feature.kind, FeatureKind::Fixed { size, .. } if size <= 1 << 32)
 }
 
-/// The features that are not made of others.
+/// The features that have columns.
 fn own_columns(schema: &Schema) -> impl Iterator<Item = (usize, &Feature)> {
-    schema.features.iter().enumerate().filter(|(_, feature)| feature.combination().is_none())
+    schema.features.iter().enumerate().filter(|(_, feature)| feature.is_decoded())
 }
 
 /// Appends all samples of a batch.

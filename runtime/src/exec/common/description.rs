@@ -188,6 +188,7 @@ fn check_sources(program: &Program) -> Result<(), CheckError> {
         };
         match &feature.source {
             FeatureSource::Column(_) => {}
+            FeatureSource::Absent => return refused("it has no source"),
             FeatureSource::ListMark { .. } => {
                 if feature.kind != (FeatureKind::Dense { width: 1 }) {
                     return refused("a mark is a number");
@@ -206,6 +207,12 @@ fn check_sources(program: &Program) -> Result<(), CheckError> {
                             && feature.kind == (FeatureKind::Fixed { size: *size, clip: *clip })
                     }
                     Made::HashedId { size } => of_ids && *size > 0 && ids(feature),
+                    // An id beyond the size is an error of the batch that has it.
+                    Made::VocabularyRow { vocabulary } => {
+                        rule.holds == ColumnValues::Strings
+                            && (*vocabulary as usize) < schema.vocabularies.len()
+                            && matches!(feature.kind, FeatureKind::Fixed { .. })
+                    }
                     Made::Number { steps } => {
                         !of_ids && steps_fit(steps) && feature.kind == (FeatureKind::Dense { width })
                     }
@@ -254,13 +261,30 @@ fn check_sources(program: &Program) -> Result<(), CheckError> {
             }
         }
     }
+    for known in &schema.known {
+        let whole = |feature: u32| {
+            let feature = schema.features.get(feature as usize)?;
+            let ids = feature.kind == (FeatureKind::Dynamic { key: KeyType::Int64 });
+            (ids && feature.source == FeatureSource::column(feature.column()?)).then_some(feature)
+        };
+        if whole(known.times).is_none() || whole(known.moment).is_none_or(|moment| moment.sequence.is_some()) {
+            return Err(CheckError::Schedule {
+                schedule: "description".into(),
+                location: known.location.clone(),
+                why: format!("{}: its times are no columns of whole numbers", known.group),
+            });
+        }
+    }
     for statistic in &schema.statistics {
         let of = schema.features.get(statistic.feature as usize);
         let ruled = of.is_some_and(|feature| match &feature.source {
             FeatureSource::Rule { rule, .. } => {
                 matches!(rule.makes, Made::Number { .. } | Made::Bucket { .. } | Made::Calendar { .. })
             }
-            FeatureSource::Column(_) | FeatureSource::ListMark { .. } | FeatureSource::Features(_) => false,
+            FeatureSource::Column(_)
+            | FeatureSource::ListMark { .. }
+            | FeatureSource::Features(_)
+            | FeatureSource::Absent => false,
         });
         let counted = match statistic.kind {
             DataStatisticKind::Moments => true,
@@ -292,6 +316,7 @@ fn gap_fits(feature: &Feature, makes: &Made, missing: Option<&Replacement>) -> b
         | Made::Id
         | Made::FixedId { .. }
         | Made::HashedId { .. }
+        | Made::VocabularyRow { .. }
         | Made::Calendar { .. } => false,
     };
     let replaced = match missing {

@@ -249,6 +249,7 @@ pub fn program() -> Program {
         kind,
         sequence,
         common: false,
+        at_prediction: true,
         location: location(),
     };
     let item = FeatureKind::Fixed { size: ROWS as u64, clip: false };
@@ -261,6 +262,8 @@ pub fn program() -> Program {
         hypers: vec![],
         schema: Schema {
             statistics: Vec::new(),
+            vocabularies: Vec::new(),
+            known: Vec::new(),
             requests: None,
             features: vec![
                 feature("visited", "item", item.clone(), Some(0)),
