@@ -28,11 +28,13 @@ pub(super) enum TypeWord {
     PredictionBy(DistributionName),
     /// Of a number or count.
     NumericPrediction,
+    /// A label, predicted or not: its values.
+    Label,
     Key,
 }
 
 impl TypeWord {
-    pub const ALL: [(&'static str, TypeWord); 17] = [
+    pub const ALL: [(&'static str, TypeWord); 18] = [
         ("int", TypeWord::Int),
         ("number", TypeWord::Number),
         ("float", TypeWord::Number),
@@ -49,6 +51,7 @@ impl TypeWord {
         ("poisson", TypeWord::PredictionBy(DistributionName::Poisson)),
         ("quantile", TypeWord::PredictionBy(DistributionName::Quantile)),
         ("numeric", TypeWord::NumericPrediction),
+        ("label", TypeWord::Label),
         ("key", TypeWord::Key),
     ];
 
@@ -60,7 +63,7 @@ impl TypeWord {
         use TypeWord::*;
         match self {
             Int | Number | NonNegative | Positive | Fraction => true,
-            List | Bool | Function | Text | Prediction | PredictionBy(_) | NumericPrediction | Key => false,
+            List | Bool | Function | Text | Prediction | PredictionBy(_) | NumericPrediction | Label | Key => false,
         }
     }
 
@@ -68,7 +71,7 @@ impl TypeWord {
         use TypeWord::*;
         match self {
             Prediction | PredictionBy(_) | NumericPrediction => true,
-            Int | Number | NonNegative | Positive | Fraction | List | Bool | Function | Text | Key => false,
+            Int | Number | NonNegative | Positive | Fraction | List | Bool | Function | Text | Label | Key => false,
         }
     }
 
@@ -92,6 +95,7 @@ impl TypeWord {
             TypeWord::Prediction => predicted(&|_| true),
             TypeWord::PredictionBy(name) => predicted(&|of| of == name),
             TypeWord::NumericPrediction => predicted(&|of| of != DistributionName::Bernoulli),
+            TypeWord::Label => matches!(value, ExprValue::Label { .. }),
             // Keys are arguments of metrics alone, which do not come by here.
             TypeWord::Key => false,
         };
@@ -116,6 +120,7 @@ impl TypeWord {
             TypeWord::PredictionBy(DistributionName::Poisson) => "a prediction by `poisson`",
             TypeWord::PredictionBy(DistributionName::Quantile) => "a prediction by `quantile`",
             TypeWord::NumericPrediction => "a prediction of a number or count",
+            TypeWord::Label => "a label",
             TypeWord::Key => "a key",
         }
     }
@@ -384,6 +389,13 @@ impl<'a> Elaborator<'a> {
         value: ExprValue<'a>,
         at: Span,
     ) -> ExprValue<'a> {
+        // A predicted label is a label too.
+        let value = match (word, value) {
+            (TypeWord::Label, ExprValue::Prediction { index, named, .. }) => {
+                ExprValue::Label { index: self.predictions[index].label, named }
+            }
+            (_, value) => value,
+        };
         if word.holds(&value) {
             return value;
         }

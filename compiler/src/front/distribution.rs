@@ -4,7 +4,7 @@ use super::elaborator::Elaborator;
 use super::scope::NameScope;
 use super::value::{ExprValue, Tensor, counted, number_text};
 use super::walk::InputKey;
-use crate::graph::{BATCH, InputKind, NodeId, Shape, UnaryOp};
+use crate::graph::{BATCH, BinaryOp, InputKind, NodeId, Op, Shape, UnaryOp};
 use din_grammar::ast::{self, ExprKind};
 use din_grammar::{Diagnostic, Span};
 use din_program::schema::{Distribution, LabelKind};
@@ -62,10 +62,10 @@ impl DistributionName {
     /// What the loss and its functions can read of a prediction.
     pub fn fields(self) -> &'static [&'static str] {
         match self {
-            Self::Bernoulli => &["logit", "probability", "label"],
-            Self::Normal => &["mean", "std", "label"],
-            Self::Poisson => &["rate", "log_rate", "label"],
-            Self::Quantile => &["value", "level", "label"],
+            Self::Bernoulli => &["logit", "probability", "label", "present"],
+            Self::Normal => &["mean", "std", "label", "present"],
+            Self::Poisson => &["rate", "log_rate", "label", "present"],
+            Self::Quantile => &["value", "level", "label", "present"],
         }
     }
 
@@ -226,6 +226,9 @@ impl<'a> Elaborator<'a> {
     /// `.logit`, `.mean`, `.label` and the like of a prediction.
     pub fn prediction_field(&mut self, p: usize, named: Span, name: &ast::Ident, span: Span) -> ExprValue<'a> {
         let label = self.predictions[p].label;
+        if name.name == "present" {
+            return ExprValue::Tensor(Tensor { node: self.presence(label, span), fields: None });
+        }
         self.note_label(label, named);
         let Some(Some(predicted)) = self.walk.predicted.get(p).copied() else { return ExprValue::Poison };
         let of = DistributionName::of(predicted.distribution);
@@ -305,6 +308,59 @@ impl<'a> Elaborator<'a> {
         let name = format!("label {}", self.declarations.schema.labels[label as usize].name);
         let input = self.input(InputKey::Label(label), name, InputKind::Label { label }, BATCH, Shape::scalar());
         self.walk.graph.input(input, span)
+    }
+
+    /// 1 for each sample whose label is known, else 0.
+    pub fn presence(&mut self, label: u32, span: Span) -> NodeId {
+        let declared = &self.declarations.schema.labels[label as usize];
+        if declared.missing.is_none() {
+            return self.walk.graph.constant_of(1.0, BATCH, Shape::scalar(), span);
+        }
+        let name = format!("present {}", declared.name);
+        let input = self.input(InputKey::Present(label), name, InputKind::Present { label }, BATCH, Shape::scalar());
+        self.walk.graph.input(input, span)
+    }
+
+    /// Runs `body`, which gives a value and the condition under which that counts. The labels of
+    /// which the condition says that they are known are not noted as read by it.
+    pub fn where_known<T>(&mut self, body: impl FnOnce(&mut Self) -> (T, Option<NodeId>)) -> T {
+        let outside = std::mem::take(&mut self.walk.bare);
+        let (value, condition) = body(self);
+        let inside = std::mem::replace(&mut self.walk.bare, outside);
+        let known = condition.map_or(Vec::new(), |condition| self.labels_known(condition));
+        for (label, named) in inside.into_iter().filter(|(label, _)| !known.contains(label)) {
+            self.note_label(label, named);
+        }
+        value
+    }
+
+    /// The labels that are known wherever a condition holds: it is their presence, or that and
+    /// more.
+    fn labels_known(&self, condition: NodeId) -> Vec<u32> {
+        let mut known = Vec::new();
+        let mut parts = vec![condition];
+        while let Some(part) = parts.pop() {
+            let node = self.walk.graph.node(part);
+            if let Op::Input(input) = node.op
+                && let InputKind::Present { label } = self.walk.graph.inputs[input.0 as usize].kind
+            {
+                known.push(label);
+            } else if node.op == Op::Binary(BinaryOp::Min) {
+                // `a and b`: the lesser of their truths.
+                let truths: Option<Vec<NodeId>> = node.operands.iter().map(|&x| self.truth_of(x)).collect();
+                parts.extend(truths.into_iter().flatten());
+            }
+        }
+        known
+    }
+
+    /// What a value is the truth of, 0 or 1: `not not x`.
+    fn truth_of(&self, value: NodeId) -> Option<NodeId> {
+        let not = |value: NodeId| {
+            let node = self.walk.graph.node(value);
+            (node.op == Op::Unary(UnaryOp::Not)).then(|| node.operands[0])
+        };
+        not(not(value)?)
     }
 
     /// Notes that the loss reads a label, which may have to be under `where present`.

@@ -117,6 +117,10 @@ impl<'a> Elaborator<'a> {
                 TypeWord::Prediction => self.sample_prediction(p, DistributionName::Bernoulli),
                 TypeWord::PredictionBy(name) => self.sample_prediction(p, name),
                 TypeWord::NumericPrediction => self.sample_prediction(p, DistributionName::Normal),
+                TypeWord::Label => {
+                    self.sample_prediction(p, DistributionName::Bernoulli);
+                    ExprValue::Label { index: 0, named: p.span }
+                }
                 TypeWord::Text | TypeWord::Key => return None,
             },
         })
@@ -238,11 +242,11 @@ fn bound_in<'a>(block: &'a ast::Block, out: &mut Vec<&'a str>) {
     use ast::StatementKind as S;
     for s in &block.statements {
         match &s.kind {
-            S::Let(l) => out.extend(l.names.iter().map(|n| n.name.as_str())),
+            S::Let(l) => out.extend(l.pattern.names().into_iter().map(|n| n.name.as_str())),
             S::Layer(l) => out.push(&l.name.name),
             S::Param(v) | S::State(v) => out.push(&v.name.name),
             S::For { each, body } => {
-                out.extend(each.names.iter().map(|n| n.name.as_str()));
+                out.extend(each.pattern.names().into_iter().map(|n| n.name.as_str()));
                 bound_in(body, out);
             }
             S::Update { .. } | S::Assign { .. } | S::Expr(_) => {}

@@ -51,8 +51,8 @@ impl<'a> Elaborator<'a> {
                 return Some(Tensor { node: self.label_node(index, span), fields: None });
             }
             ExprValue::Prediction { distribution, .. } => {
-                let [first, second, third] = DistributionName::of(distribution).fields() else {
-                    unreachable!("every prediction has three fields")
+                let [first, second, third, _] = DistributionName::of(distribution).fields() else {
+                    unreachable!("every prediction has four fields")
                 };
                 self.report(
                     Diagnostic::error("E0307", "a prediction is not a number", span, "which of its values?")

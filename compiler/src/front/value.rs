@@ -208,7 +208,7 @@ impl Builtin {
             Builtin::Select => (3, Some(3)),
             Builtin::Dropout | Builtin::Overlap => (2, Some(2)),
             Builtin::Min | Builtin::Max | Builtin::Split => (1, Some(2)),
-            Builtin::Concat | Builtin::Zip => (1, None),
+            Builtin::Concat | Builtin::Zip | Builtin::Embed => (1, None),
             Builtin::Unary(_)
             | Builtin::StopGradient
             | Builtin::Sum
@@ -218,7 +218,6 @@ impl Builtin {
             | Builtin::Last
             | Builtin::Position
             | Builtin::Statistic(_)
-            | Builtin::Embed
             | Builtin::Length
             | Builtin::Size
             | Builtin::Fields
