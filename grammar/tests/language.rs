@@ -480,7 +480,7 @@ fn members() {
     assert_eq!(m.members[0].docs, ["The user."]);
     let MemberKind::Features { fields, .. } = &m.members[0].kind else { panic!() };
     assert_eq!(fields[0].docs, ["Sex as told."]);
-    let MemberKind::Train(train) = &m.members[11].kind else { panic!() };
+    let MemberKind::Train(train) = &m.members[15].kind else { panic!() };
     assert_eq!(train.settings[0].docs, ["Only where it is known."]);
 }
 

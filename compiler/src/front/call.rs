@@ -8,7 +8,6 @@ use super::value::{
     ArgumentValue, Builtin, Callee, ExprValue, Over, PartialApplication, PartialArgument, counted, nearest,
 };
 use super::walk::CallFrame;
-use crate::graph::{BATCH, NodeId};
 use din_grammar::ast::{self, Argument, Expr, ExprKind};
 use din_grammar::{Diagnostic, Span};
 use std::rc::Rc;
@@ -48,13 +47,44 @@ impl<'a> Elaborator<'a> {
                 given.push(PartialArgument::Given(ArgumentValue { name: None, value, over, span }));
                 continue;
             }
-            given.push(match argument.condition {
-                None => self.argument(scope, argument),
-                Some(_) => self.where_known(|me| {
-                    let given = me.argument(scope, argument);
-                    let condition = condition_over_samples(&given);
-                    (given, condition)
-                }),
+            let value = match argument.value.kind {
+                ExprKind::Hole => None,
+                _ => Some(self.expr(scope, &argument.value)),
+            };
+            let over = match &argument.over {
+                None => None,
+                Some(axis) => match self.axis_called(scope, &axis.name, axis.span) {
+                    Some(NamedAxis { axis: Some(axis), .. }) => {
+                        let condition = argument.condition.as_ref().map(|c| (self.expr(scope, c), c.span));
+                        Some(Over { axis, condition })
+                    }
+                    Some(NamedAxis { axis: None, .. }) => {
+                        given.push(PartialArgument::Given(ArgumentValue::poison(span)));
+                        continue;
+                    }
+                    None => {
+                        let mut d = Diagnostic::error(
+                            "E0314",
+                            format!("there is no axis `{}` here", axis.name),
+                            axis.span,
+                            "not an axis",
+                        );
+                        let known: Vec<&str> = scope.axes.iter().map(|a| a.name).collect();
+                        d.help = Some(match nearest(&axis.name, known.iter().copied()) {
+                            Some(near) => format!("did you mean `{near}`?"),
+                            None if known.is_empty() => "axes come from sequences: `fn f(x: s => [d])`".into(),
+                            None => format!("axes here: {}", super::load::listed(&known)),
+                        });
+                        self.report(d);
+                        given.push(PartialArgument::Given(ArgumentValue::poison(span)));
+                        continue;
+                    }
+                },
+            };
+            let name = argument.name.as_ref();
+            given.push(match value {
+                Some(value) => PartialArgument::Given(ArgumentValue { name, value, over, span }),
+                None => PartialArgument::Hole { name, over, span },
             });
         }
         match function {
@@ -82,46 +112,6 @@ impl<'a> Elaborator<'a> {
                         .note(format!("expected a function, layer or table\nfound {found}")),
                 )
             }
-        }
-    }
-
-    /// Evaluates an argument, with the axis and condition that stand beside it.
-    fn argument(&mut self, scope: &mut NameScope<'a>, argument: &'a Argument) -> PartialArgument<'a> {
-        let span = argument.span;
-        let value = match argument.value.kind {
-            ExprKind::Hole => None,
-            _ => Some(self.expr(scope, &argument.value)),
-        };
-        let over = match &argument.over {
-            None => None,
-            Some(axis) => match self.axis_called(scope, &axis.name, axis.span) {
-                Some(NamedAxis { axis: Some(axis), .. }) => {
-                    let condition = argument.condition.as_ref().map(|c| (self.expr(scope, c), c.span));
-                    Some(Over { axis, condition })
-                }
-                Some(NamedAxis { axis: None, .. }) => return PartialArgument::Given(ArgumentValue::poison(span)),
-                None => {
-                    let mut d = Diagnostic::error(
-                        "E0314",
-                        format!("there is no axis `{}` here", axis.name),
-                        axis.span,
-                        "not an axis",
-                    );
-                    let known: Vec<&str> = scope.axes.iter().map(|a| a.name).collect();
-                    d.help = Some(match nearest(&axis.name, known.iter().copied()) {
-                        Some(near) => format!("did you mean `{near}`?"),
-                        None if known.is_empty() => "axes come from sequences: `fn f(x: s => [d])`".into(),
-                        None => format!("axes here: {}", super::load::listed(&known)),
-                    });
-                    self.report(d);
-                    return PartialArgument::Given(ArgumentValue::poison(span));
-                }
-            },
-        };
-        let name = argument.name.as_ref();
-        match value {
-            Some(value) => PartialArgument::Given(ArgumentValue { name, value, over, span }),
-            None => PartialArgument::Hole { name, over, span },
         }
     }
 
@@ -413,16 +403,6 @@ impl<'a> Elaborator<'a> {
             fine = false;
         }
         fine.then_some(slots)
-    }
-}
-
-/// The condition of a reduction over the samples of a request, where it is a value of the graph.
-fn condition_over_samples(argument: &PartialArgument<'_>) -> Option<NodeId> {
-    let (PartialArgument::Given(ArgumentValue { over, .. }) | PartialArgument::Hole { over, .. }) = argument;
-    let over = over.as_ref().filter(|over| over.axis == BATCH)?;
-    match &over.condition {
-        Some((ExprValue::Tensor(condition), _)) => Some(condition.node),
-        Some(_) | None => None,
     }
 }
 

@@ -227,7 +227,7 @@ impl<'a> Elaborator<'a> {
     pub fn prediction_field(&mut self, p: usize, named: Span, name: &ast::Ident, span: Span) -> ExprValue<'a> {
         let label = self.predictions[p].label;
         if name.name == "present" {
-            return ExprValue::Tensor(Tensor { node: self.presence(label, span), fields: None });
+            return self.presence_field(label, named, span);
         }
         self.note_label(label, named);
         let Some(Some(predicted)) = self.walk.predicted.get(p).copied() else { return ExprValue::Poison };
@@ -308,6 +308,12 @@ impl<'a> Elaborator<'a> {
         let name = format!("label {}", self.declarations.schema.labels[label as usize].name);
         let input = self.input(InputKey::Label(label), name, InputKind::Label { label }, BATCH, Shape::scalar());
         self.walk.graph.input(input, span)
+    }
+
+    /// `.present` of a label that the model names at `named`.
+    pub fn presence_field(&mut self, label: u32, named: Span, span: Span) -> ExprValue<'a> {
+        self.walk.presence_read.push((label, named));
+        ExprValue::Tensor(Tensor { node: self.presence(label, span), fields: None })
     }
 
     /// 1 for each sample whose label is known, else 0.

@@ -182,7 +182,7 @@ impl<'a> Elaborator<'a> {
                     self.note_label(index, named);
                     ExprValue::Tensor(Tensor { node: self.label_node(index, span), fields: None })
                 }
-                "present" => ExprValue::Tensor(Tensor { node: self.presence(index, span), fields: None }),
+                "present" => self.presence_field(index, named, span),
                 _ => self.not_predicted(index, span),
             },
             other => {

@@ -110,6 +110,9 @@ pub(super) struct GraphWalk {
     pub loss: Option<NodeId>,
     /// Labels read in the loss and not under `where present`, each with where the model names it.
     pub bare: Vec<(u32, Span)>,
+    /// Labels whose presence is read through a name in the model: what reads it says itself what a
+    /// missing label does.
+    pub presence_read: Vec<(u32, Span)>,
 }
 
 impl GraphWalk {
@@ -134,6 +137,7 @@ impl GraphWalk {
             outputs: Vec::new(),
             loss: None,
             bare: Vec::new(),
+            presence_read: Vec::new(),
         }
     }
 }
