@@ -44,9 +44,10 @@ impl<'a> Elaborator<'a> {
         }
     }
 
-    /// Refuses a second binding of a name in one body.
-    pub fn fresh(&mut self, scope: &NameScope<'a>, name: &'a ast::Ident) {
-        if let Some(first) = scope.find(&name.name) {
+    /// Refuses a second binding of a name in one body; whether it is the first.
+    pub fn fresh(&mut self, scope: &NameScope<'a>, name: &'a ast::Ident) -> bool {
+        let first = scope.find(&name.name);
+        if let Some(first) = first {
             let d = Diagnostic::error("E0203", format!("`{}` is defined twice", name.name), name.span, "again here")
                 .label(first.span, "first here");
             // A model has no assignment.
@@ -58,6 +59,7 @@ impl<'a> Elaborator<'a> {
             });
             self.report(d);
         }
+        first.is_none()
     }
 
     /// Refuses names of a pattern that the body has, or that stand in it twice.
@@ -70,7 +72,7 @@ impl<'a> Elaborator<'a> {
                         .label(first.span, "first here")
                         .help("use another name"),
                 ),
-                None => self.fresh(scope, name),
+                None => drop(self.fresh(scope, name)),
             }
         }
     }

@@ -250,8 +250,8 @@ impl<'a> Elaborator<'a> {
         }
     }
 
-    /// `common user, visited by request_id`, `request by request_id`: checks the names, and notes the
-    /// key.
+    /// `common user, visited by request_id`, `request by request_id`: checks the names, and notes
+    /// the key.
     fn requests(&mut self, members: &[&'a ast::Member]) {
         let mut first: Option<Span> = None;
         let mut seen: Vec<&'a ast::Ident> = Vec::new();

@@ -1,6 +1,7 @@
 //! Expressions: names, fields, conditions, operators. Compile-time arithmetic is in `compile_time`,
 //! tensor arithmetic in `tensor`, calls in `call`.
 
+use super::distribution::DistributionName;
 use super::elaborator::Elaborator;
 use super::scope::NameScope;
 use super::value::{Builtin, ExprValue, Tensor, fields_text, nearest};
@@ -157,7 +158,7 @@ impl<'a> Elaborator<'a> {
                                 "which one?",
                             )
                             .label(base_span, fields_text(fields))
-                            .help("take the field before `concat`"),
+                            .help("take the field before the values are joined"),
                         ),
                         (None, _) => {
                             let mut d = Diagnostic::error(
@@ -183,7 +184,11 @@ impl<'a> Elaborator<'a> {
                     ExprValue::Tensor(Tensor { node: self.label_node(index, span), fields: None })
                 }
                 "present" => self.presence_field(index, named, span),
-                _ => self.not_predicted(index, span),
+                // A word of predictions, of which there is none.
+                word if DistributionName::ALL.iter().any(|(_, of)| of.fields().contains(&word)) => {
+                    self.not_predicted(index, span)
+                }
+                _ => self.unknown_word("E0213", "field", name, &["label", "present"]),
             },
             other => {
                 let found = self.describe(&other);

@@ -138,7 +138,8 @@ impl<'a> Elaborator<'a> {
             shape.push(match d {
                 ast::Dimension::Size { value, .. } => (*value as usize).clamp(1, 1 << 20),
                 ast::Dimension::Name(n) => {
-                    let next = 5 + 2 * sizes.len();
+                    // Unequal sizes, that are divided into 2, 3, 4, 6 or 12 parts.
+                    let next = 12 * (5 + 2 * sizes.len());
                     *sizes.entry(&n.name).or_insert(next)
                 }
             });

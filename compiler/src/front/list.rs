@@ -121,8 +121,8 @@ impl<'a> Elaborator<'a> {
         true
     }
 
-    /// Binds a name to a value, and several names to the parts of a tuple or list; `false` where the
-    /// value has not as many parts. `at` is the place of what the whole pattern is bound to.
+    /// Binds a name to a value, and several names to the parts of a tuple or list; `false` where
+    /// the value has not as many parts. `at` is the place of what the whole pattern is bound to.
     pub(super) fn bind_pattern(
         &mut self,
         scope: &mut NameScope<'a>,

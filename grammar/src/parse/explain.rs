@@ -334,6 +334,11 @@ fn slip(cutter: &Cutter, refusal: &ParseRefusal, place: &Place) -> Option<String
             let (of, name) = (shortened(found), shortened(cutter.word(place.index + 2)));
             format!("a table for listed features has a name: `embedding {name} [8] for {of}.{name}`")
         }
+        "if" if here && construct == "hyper" => "a condition stands behind `when`: `when layers > 1`".to_owned(),
+        "." if here && construct == "request" => {
+            let name = shortened(place.next);
+            format!("a request is known by a key: declare `key {name}: int64`, and write `request by {name}`")
+        }
         _ if wants(p_dot) && construct == "embedding" => "name the feature with its group: `for ad.good_id`".to_owned(),
         _ => return None,
     };
