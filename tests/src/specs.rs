@@ -198,8 +198,6 @@ pub fn unit_texts() -> Vec<(String, &'static str, String)> {
     all.push(("features".into(), "features.din", FEATURES.into()));
     let request_losses = include_str!("../models/request_losses.din");
     all.push(("request_losses".into(), "request_losses.din", request_losses.into()));
-    let short_forms = include_str!("../models/short_forms.din");
-    all.push(("short_forms".into(), "short_forms.din", short_forms.into()));
     all.push(("frozen".into(), "frozen.din", FROZEN.into()));
     all
 }
