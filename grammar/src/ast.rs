@@ -265,11 +265,15 @@ pub enum MemberKind {
         name: Ident,
         default: Expr,
         space: Option<Expr>,
+        /// `when layers > 1`: there is such a hyper-parameter only then.
+        condition: Option<Expr>,
     },
     /// `let (a, b) = …`
     Let(Let),
     /// `layer tower = mlp(_, [64], relu)`
     Layer(Layer),
+    /// `param bias: [1] = 0`; `param a: [n] = 0, b: [n] = 0` has two
+    Param(Vec<Variable>),
     /// `predict click ~ bernoulli(logit = …)`
     Predict {
         target: Ident,
@@ -293,6 +297,10 @@ pub enum MemberKind {
     /// `common user, visited by request_id`
     Common {
         groups: Vec<Ident>,
+        by: Ident,
+    },
+    /// `request by request_id`
+    Request {
         by: Ident,
     },
 }
@@ -536,18 +544,37 @@ pub struct Variable {
     pub init: Option<Expr>,
 }
 
+/// What `let` and `for` bind: a name, or the parts of a tuple or list, `(m, v)`, `((a, b), c)`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Pattern {
+    Name(Ident),
+    /// Two or more.
+    Parts {
+        parts: Vec<Pattern>,
+        span: Span,
+    },
+}
+
+impl Pattern {
+    /// The names that it binds, in the order written.
+    pub fn names(&self) -> Vec<&Ident> {
+        match self {
+            Pattern::Name(name) => vec![name],
+            Pattern::Parts { parts, .. } => parts.iter().flat_map(Pattern::names).collect(),
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct Let {
-    /// More than one for `let (m, v) = …`.
-    pub names: Vec<Ident>,
+    pub pattern: Pattern,
     pub value: Expr,
 }
 
 /// `for h in sizes`, `for (a, b) in pairs(xs)`
 #[derive(Clone, Debug, PartialEq)]
 pub struct ForEach {
-    /// More than one where the items are tuples.
-    pub names: Vec<Ident>,
+    pub pattern: Pattern,
     pub list: Expr,
 }
 

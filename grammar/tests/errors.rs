@@ -233,6 +233,18 @@ fn one_error_each() {
             "2:1 E0106: `for` begins no member of a model (`for` belongs inside `fn name(…) { … }`)",
         ),
         (
+            in_model("request by ad.good_id"),
+            "2:14 E0101: expected the end of the line, found `.` (a request is known by a key: declare `key good_id: int64`, and write `request by good_id`)",
+        ),
+        (in_model("request request_id"), "2:9 E0101: expected `by`, found `request_id`"),
+        (
+            in_model("hyper a = 1 in [1, 2] if b > 1"),
+            "2:23 E0101: expected an operator, `when` or the end of the line, found `if` (a condition stands behind `when`: `when layers > 1`)",
+        ),
+        (in_model("param bias = 0, [1]"), "2:17 E0101: expected a name, found `[`"),
+        (in_fn("let (a, (b, 2)) = x"), "2:13 E0101: expected a name or `)`, found `2`"),
+        (in_fn("for ((a, b) in x { }"), "2:5 E0108: `(` is not closed (add `)` before the `}`)"),
+        (
             in_model("if training { 1 }\nelse { 2 }"),
             "2:1 E0106: `if` begins no member of a model (`if` belongs inside `fn name(…) { … }`)",
         ),

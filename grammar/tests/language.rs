@@ -79,17 +79,29 @@ fn names(names: &[Ident]) -> String {
     names.iter().map(|n| n.name.as_str()).collect::<Vec<_>>().join(",")
 }
 
+fn pattern(p: &Pattern) -> String {
+    let inner = |part: &Pattern| match part {
+        Pattern::Name(name) => name.name.clone(),
+        Pattern::Parts { .. } => format!("({})", pattern(part)),
+    };
+    match p {
+        Pattern::Name(name) => name.name.clone(),
+        Pattern::Parts { parts, .. } => parts.iter().map(inner).collect::<Vec<_>>().join(","),
+    }
+}
+
 fn loops(each: &ForEach) -> String {
-    format!("for {} {}", names(&each.names), show(&each.list))
+    format!("for {} {}", pattern(&each.pattern), show(&each.list))
+}
+
+fn variable(v: &Variable) -> String {
+    let init = v.init.as_ref().map(|i| format!(" {}", show(i))).unwrap_or_default();
+    format!("{}{}{init}", v.name.name, ty(&v.ty))
 }
 
 fn statement(s: &Statement) -> String {
-    let variable = |v: &Variable| {
-        let init = v.init.as_ref().map(|i| format!(" {}", show(i))).unwrap_or_default();
-        format!("{}{}{init}", v.name.name, ty(&v.ty))
-    };
     match &s.kind {
-        StatementKind::Let(l) => format!("let {} {}", names(&l.names), show(&l.value)),
+        StatementKind::Let(l) => format!("let {} {}", pattern(&l.pattern), show(&l.value)),
         StatementKind::Layer(l) => format!("layer {} {}", l.name.name, show(&l.value)),
         StatementKind::Param(v) => format!("param {}", variable(v)),
         StatementKind::State(v) => format!("state {}", variable(v)),
@@ -426,16 +438,20 @@ fn member(m: &Member) -> String {
             let options = list(e.options.iter().map(setting).collect());
             format!("embedding {} [{}] {target} {{{options}}}", e.name().map_or("-", |n| &n.name), show(&e.width))
         }
-        MemberKind::Hyper { name, default, space } => {
-            format!("hyper {} {} {}", name.name, show(default), space.as_ref().map(show).unwrap_or_default())
+        MemberKind::Hyper { name, default, space, condition } => {
+            let condition = condition.as_ref().map(|c| format!(" when {}", show(c))).unwrap_or_default();
+            let space = space.as_ref().map(show).unwrap_or_default();
+            format!("hyper {} {} {space}{condition}", name.name, show(default))
         }
-        MemberKind::Let(l) => format!("let {} {}", names(&l.names), show(&l.value)),
+        MemberKind::Param(variables) => format!("param {}", list(variables.iter().map(variable).collect())),
+        MemberKind::Let(l) => format!("let {} {}", pattern(&l.pattern), show(&l.value)),
         MemberKind::Layer(l) => format!("layer {} {}", l.name.name, show(&l.value)),
         MemberKind::Predict { target, distribution } => format!("predict {} {}", target.name, show(distribution)),
         MemberKind::Train(t) => format!("train {{{}}}", list(t.settings.iter().map(setting).collect())),
         MemberKind::Report { metrics } => format!("report {}", list(metrics.iter().map(reported).collect())),
         MemberKind::Output { name, value } => format!("output {} {}", name.name, show(value)),
         MemberKind::Assert { condition } => format!("assert {}", show(condition)),
+        MemberKind::Request { by } => format!("request by {}", by.name),
         MemberKind::Common { groups, by } => format!("common {} by {}", names(groups), by.name),
     }
 }
@@ -457,11 +473,15 @@ fn members() {
         "label click: binary from is_click missing (Negate 1)",
         "key user_id: int64 from uid",
         "hyper lr 0.001 (log 0.0001 0.01)",
+        "hyper hidden 64 [32 64] when (And (GreaterEqual layers 2) wide)",
+        "hyper depth 2  when deep",
         "embedding good [16] visited.good_id {init (normal 0.01); regularize (adaptive 0.01); optimizer (sgd 0.1)}",
         "embedding shop [4] visited.good_id {init from \"a b.safetensors\" 0; admit top 1000 by frequency}",
         "embedding - [8] each user,visited {}",
         "layer net (tower _ [200 80] (dice momentum=0.9 _))",
+        "param bias:[1] 0; scale:[n,3] (normal 0.1)",
         "let a,b (tuple (embed user) (embed visited))",
+        "let (c,d),e (f a)",
         "predict click (bernoulli logit=(net (concat a b)))",
         "train {loss (Add (cross_entropy click) (where (Multiply 0.5 (cross_entropy long_view)) present)); \
          optimizer (adam lr=lr) with dense updates; optimizer (sgd 0.1) with sparse updates for tower.unit.0, good; batch 1024; clip global_norm 5; admit when frequency >= 5}",
@@ -469,6 +489,7 @@ fn members() {
         "assert (Less (memory tables) 24:GiB)",
         "common user,visited by request_id",
         "label kind: class(\"a b\"; \"c\") from action missing \"d\"",
+        "request by request_id",
     ];
     let found: Vec<String> = m.members.iter().map(member).collect();
     for (found, expected) in found.iter().zip(expected) {
@@ -478,7 +499,7 @@ fn members() {
     assert_eq!(m.members[0].docs, ["The user."]);
     let MemberKind::Features { fields, .. } = &m.members[0].kind else { panic!() };
     assert_eq!(fields[0].docs, ["Sex as told."]);
-    let MemberKind::Train(train) = &m.members[14].kind else { panic!() };
+    let MemberKind::Train(train) = &m.members[15].kind else { panic!() };
     assert_eq!(train.settings[0].docs, ["Only where it is known."]);
 }
 
@@ -533,7 +554,7 @@ fn spans_are_the_text_of_their_nodes() {
     assert_eq!((at(w.span), at(b.span)), ("w: [n] = 0", "b"));
     assert_eq!(at(l.span), "let (a, b) = - x ^ (2 + y) * g( a = x . y , b over s )");
     let StatementKind::Let(l) = &l.kind else { panic!() };
-    assert_eq!(at(l.names[1].span), "b");
+    assert_eq!(at(l.pattern.names()[1].span), "b");
     let ExprKind::Binary { left, right, .. } = &l.value.kind else { panic!() };
     assert_eq!((at(left.span), at(right.span)), ("- x ^ (2 + y)", "g( a = x . y , b over s )"));
     let ExprKind::Unary { value, .. } = &left.kind else { panic!() };
@@ -554,12 +575,13 @@ fn spans_are_the_text_of_their_nodes() {
     assert_eq!(found[5], "label click: binary from is_click missing -1");
     assert_eq!(found[6], "key user_id: int64 from uid");
     assert_eq!(found[10], "embedding [8] for each of user, visited");
-    assert_eq!(found[17], "common user, visited by request_id");
+    assert_eq!(found[12], "param bias: [1] = 0, scale: [n, 3] = normal(0.1)");
+    assert_eq!(found[18], "common user, visited by request_id");
     let MemberKind::Features { fields, .. } = &model(&tree).members[0].kind else { panic!() };
     assert_eq!(sources.text(fields[1].span), "tags: category of string from \"tag list\"");
     assert_eq!(sources.text(fields[0].kind.span), "category(2, clip)");
     assert_eq!(sources.text(column_of(&fields[1]).span), "\"tag list\"");
-    let MemberKind::Assert { condition } = &model(&tree).members[16].kind else { panic!() };
+    let MemberKind::Assert { condition } = &model(&tree).members[17].kind else { panic!() };
     let ExprKind::Binary { right, .. } = &condition.kind else { panic!() };
     let ExprKind::Quantity { unit, .. } = &right.kind else { panic!() };
     assert_eq!(sources.text(unit.span), "GiB");

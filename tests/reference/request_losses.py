@@ -22,6 +22,14 @@ label[offsets[1] : offsets[2]] = 0.0
 label[offsets[6] : offsets[7]] = 1.0
 score = random.normal(0, 2, samples)
 score[offsets[3] : offsets[4]] += 800.0
+# Whose label is known: of one request none, of one a single sample, the scores of others being far
+# above it.
+known = random.random(samples) < 0.7
+known[offsets[2] : offsets[3]] = False
+known[offsets[1] : offsets[2]] = np.arange(sizes[1]) == 2
+known[offsets[6]] = False
+score_known = score.copy()
+score_known[offsets[6]] += 900.0
 
 
 def listwise(z, y):
@@ -55,12 +63,30 @@ def nearness(z, y):
     return (distance.mean(0).sum() + (z[:, None] * z[None, :] * (y > 0)[None, :]).max(1).values).expand(len(z))
 
 
+def listwise_known(z, y, known):
+    """Of the samples with a known label alone; the others add nothing."""
+    return listwise(z[known], y[known])
+
+
+def pairwise_known(z, y, known):
+    return pairwise(z[known], y[known])
+
+
 out = {"score": score, "label": label, "requests": offsets.astype(np.int32)}
 for function in (listwise, pairwise, weighted, spread, nearness):
     z = torch.tensor(score, requires_grad=True)
     y = torch.tensor(label)
     parts = [function(z[a:b], y[a:b]) for a, b in zip(offsets, offsets[1:])]
     # The loss of a batch is the mean over its samples.
+    loss = torch.cat(parts).sum() / samples
+    loss.backward()
+    out[f"{function.__name__}/loss"] = np.array([loss.item()])
+    out[f"{function.__name__}/gradient"] = z.grad.numpy()
+out |= {"score_known": score_known, "known": known.astype(float), "label_known": label * known}
+for function in (listwise_known, pairwise_known):
+    z = torch.tensor(score_known, requires_grad=True)
+    y, k = torch.tensor(label), torch.tensor(known)
+    parts = [function(z[a:b], y[a:b], k[a:b]) for a, b in zip(offsets, offsets[1:])]
     loss = torch.cat(parts).sum() / samples
     loss.backward()
     out[f"{function.__name__}/loss"] = np.array([loss.item()])

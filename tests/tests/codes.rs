@@ -8,11 +8,10 @@ use din_tests::specs::root;
 use std::collections::BTreeSet;
 
 /// Codes that no short text of one file gives.
-const WITHOUT_FAILING_EXAMPLE: [(&str, &str); 5] = [
+const WITHOUT_FAILING_EXAMPLE: [(&str, &str); 4] = [
     ("E0107", "128 brackets in one line show nothing"),
     ("E0109", "a text of 1 MiB"),
     ("E0205", "two files"),
-    ("E0212", "the command line, `--set`"),
     ("E0704", "65 files"),
 ];
 

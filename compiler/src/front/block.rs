@@ -44,9 +44,10 @@ impl<'a> Elaborator<'a> {
         }
     }
 
-    /// Refuses a second binding of a name in one body.
-    pub fn fresh(&mut self, scope: &NameScope<'a>, name: &'a ast::Ident) {
-        if let Some(first) = scope.find(&name.name) {
+    /// Refuses a second binding of a name in one body; whether it is the first.
+    pub fn fresh(&mut self, scope: &NameScope<'a>, name: &'a ast::Ident) -> bool {
+        let first = scope.find(&name.name);
+        if let Some(first) = first {
             let d = Diagnostic::error("E0203", format!("`{}` is defined twice", name.name), name.span, "again here")
                 .label(first.span, "first here");
             // A model has no assignment.
@@ -58,16 +59,33 @@ impl<'a> Elaborator<'a> {
             });
             self.report(d);
         }
+        first.is_none()
+    }
+
+    /// Refuses names of a pattern that the body has, or that stand in it twice.
+    pub fn fresh_names(&mut self, scope: &NameScope<'a>, pattern: &'a ast::Pattern) {
+        let names = pattern.names();
+        for (i, name) in names.iter().enumerate() {
+            match names[..i].iter().find(|before| before.name == name.name) {
+                Some(first) => self.report(
+                    Diagnostic::error("E0203", format!("`{}` is defined twice", name.name), name.span, "again here")
+                        .label(first.span, "first here")
+                        .help("use another name"),
+                ),
+                None => drop(self.fresh(scope, name)),
+            }
+        }
     }
 
     pub fn let_(&mut self, scope: &mut NameScope<'a>, l: &'a ast::Let) {
-        for name in &l.names {
-            self.fresh(scope, name);
-        }
-        let segment = l.names.iter().map(|n| n.name.as_str()).collect::<Vec<_>>().join("_");
+        self.fresh_names(scope, &l.pattern);
+        let segment = l.pattern.names().iter().map(|n| n.name.as_str()).collect::<Vec<_>>().join("_");
         let value = self.under(Some(segment), true, |me| me.expr(scope, &l.value));
-        let value = if l.names.len() == 1 { self.usable(value, l.value.span) } else { value };
-        self.bind_names(scope, &l.names, value, l.value.span);
+        let value = match &l.pattern {
+            ast::Pattern::Name(_) => self.usable(value, l.value.span),
+            ast::Pattern::Parts { .. } => value,
+        };
+        self.bind_pattern(scope, &l.pattern, value, l.value.span);
     }
 
     /// A value that a name can stand for.
@@ -150,7 +168,7 @@ impl<'a> Elaborator<'a> {
                 );
                 return;
             }
-            Referent::Label(_) | Referent::Key(_) => return,
+            Referent::Label(_) | Referent::Key(_) | Referent::Absent(_) => return,
         };
         scope.find_mut(&name.name).expect("the binding was found above").referent = new;
     }

@@ -130,7 +130,13 @@ impl<'a> Elaborator<'a> {
             Builtin::Select => self.select(value, at, rest, span),
             Builtin::Sum | Builtin::Mean => self.total(builtin == Builtin::Mean, value, first.over, at, span),
             Builtin::Statistic(statistic) => self.statistic(statistic, value, at, span),
-            Builtin::Embed => self.embed(value, at, span),
+            Builtin::Embed => match rest.as_slice() {
+                [] => self.embed(value, at, span),
+                _ => {
+                    let groups = std::iter::once((value, at)).chain(rest).collect();
+                    self.joined_record(groups, span, |me, value, at| me.embed(value, at, span))
+                }
+            },
             Builtin::Overlap => {
                 let other = rest.into_iter().next().expect("`overlap` takes two arguments");
                 self.overlap((value, at), other, span)

@@ -75,12 +75,14 @@ impl<'a> Elaborator<'a> {
                 | MemberKind::Hyper { .. }
                 | MemberKind::Let(_)
                 | MemberKind::Layer(_)
+                | MemberKind::Param(_)
                 | MemberKind::Predict { .. }
                 | MemberKind::Train(_)
                 | MemberKind::Report { .. }
                 | MemberKind::Output { .. }
                 | MemberKind::Assert { .. }
-                | MemberKind::Common { .. } => {}
+                | MemberKind::Common { .. }
+                | MemberKind::Request { .. } => {}
             }
         }
         for (name, span) in &labels {

@@ -30,11 +30,13 @@ pub(super) enum TypeWord {
     NumericPrediction,
     /// Of a label with two classes or more.
     ClassPrediction,
+    /// A label, predicted or not: its values.
+    Label,
     Key,
 }
 
 impl TypeWord {
-    pub const ALL: [(&'static str, TypeWord); 20] = [
+    pub const ALL: [(&'static str, TypeWord); 21] = [
         ("int", TypeWord::Int),
         ("number", TypeWord::Number),
         ("float", TypeWord::Number),
@@ -54,6 +56,7 @@ impl TypeWord {
         ("ordinal", TypeWord::PredictionBy(DistributionName::Ordinal)),
         ("numeric", TypeWord::NumericPrediction),
         ("classes", TypeWord::ClassPrediction),
+        ("label", TypeWord::Label),
         ("key", TypeWord::Key),
     ];
 
@@ -66,7 +69,7 @@ impl TypeWord {
         match self {
             Int | Number | NonNegative | Positive | Fraction => true,
             List | Bool | Function | Text | Prediction | PredictionBy(_) | NumericPrediction | ClassPrediction
-            | Key => false,
+            | Label | Key => false,
         }
     }
 
@@ -74,7 +77,7 @@ impl TypeWord {
         use TypeWord::*;
         match self {
             Prediction | PredictionBy(_) | NumericPrediction | ClassPrediction => true,
-            Int | Number | NonNegative | Positive | Fraction | List | Bool | Function | Text | Key => false,
+            Int | Number | NonNegative | Positive | Fraction | List | Bool | Function | Text | Label | Key => false,
         }
     }
 
@@ -99,6 +102,7 @@ impl TypeWord {
             TypeWord::PredictionBy(name) => predicted(&|of| of == name),
             TypeWord::NumericPrediction => predicted(&|of| !of.is_of_classes()),
             TypeWord::ClassPrediction => predicted(&DistributionName::is_of_classes),
+            TypeWord::Label => matches!(value, ExprValue::Label { .. }),
             // Keys are arguments of metrics alone, which do not come by here.
             TypeWord::Key => false,
         };
@@ -118,6 +122,7 @@ impl TypeWord {
             | TypeWord::PredictionBy(_)
             | TypeWord::NumericPrediction
             | TypeWord::ClassPrediction
+            | TypeWord::Label
             | TypeWord::Key => return None,
         })
     }
@@ -197,6 +202,7 @@ impl TypeWord {
             TypeWord::PredictionBy(DistributionName::Ordinal) => "a prediction by `ordinal`",
             TypeWord::NumericPrediction => "a prediction of a number or count",
             TypeWord::ClassPrediction => "a prediction by `bernoulli`, `categorical` or `ordinal`",
+            TypeWord::Label => "a label",
             TypeWord::Key => "a key",
         }
     }
@@ -484,6 +490,13 @@ impl<'a> Elaborator<'a> {
         value: ExprValue<'a>,
         at: Span,
     ) -> ExprValue<'a> {
+        // A predicted label is a label too.
+        let value = match (word, value) {
+            (TypeWord::Label, ExprValue::Prediction { index, named, .. }) => {
+                ExprValue::Label { index: self.predictions[index].label, named }
+            }
+            (_, value) => value,
+        };
         if word.holds(&value) {
             return value;
         }

@@ -5,6 +5,7 @@ use super::declarations::{FeatureGroup, PendingKnown};
 use super::elaborator::Elaborator;
 use super::field::FieldGroup;
 use super::load::listed;
+use super::names;
 use super::scope::{NameScope, NamedAxis, Referent};
 use super::value::{ExprValue, nearest};
 use din_grammar::ast::{self, MemberKind};
@@ -61,12 +62,14 @@ impl<'a> Elaborator<'a> {
             | MemberKind::Hyper { .. }
             | MemberKind::Let(_)
             | MemberKind::Layer(_)
+            | MemberKind::Param(_)
             | MemberKind::Predict { .. }
             | MemberKind::Train(_)
             | MemberKind::Report { .. }
             | MemberKind::Output { .. }
             | MemberKind::Assert { .. }
-            | MemberKind::Common { .. } => {}
+            | MemberKind::Common { .. }
+            | MemberKind::Request { .. } => {}
         }
     }
 
@@ -97,7 +100,7 @@ impl<'a> Elaborator<'a> {
     fn hypers(&mut self, scope: &mut NameScope<'a>, model: &'a ast::Model, sets: &[(String, String, Span)]) {
         let mut known: Vec<&str> = Vec::new();
         for member in &model.members {
-            let MemberKind::Hyper { name, default, space } = &member.kind else { continue };
+            let MemberKind::Hyper { name, default, space, condition } = &member.kind else { continue };
             known.push(&name.name);
             let value = self.expr(scope, default);
             let number = self.number(value, &format!("the hyper-parameter `{}`", name.name), default.span);
@@ -106,6 +109,16 @@ impl<'a> Elaborator<'a> {
             }
             let what = format!("`{}`", name.name);
             let mut value = number.filter(|n| self.within_f32(*n, &what, default.span));
+            if let Some(condition) = condition
+                && !self.hyper_condition(scope, condition)
+            {
+                let set = |(key, _, span): &(String, String, Span)| (key.clone(), key_span(key, *span));
+                for (key, at) in sets.iter().filter(|s| s.0 == name.name).map(set) {
+                    self.absent_hyper(&key, condition.span, at);
+                }
+                self.claim(scope, name, Referent::Absent(condition.span));
+                continue;
+            }
             for (_, text, span) in sets.iter().filter(|s| s.0 == name.name) {
                 match text.trim().replace('_', "").parse::<f64>() {
                     Ok(n) if n.is_finite() => value = self.within_f32(n, &what, *span).then_some(n),
@@ -136,7 +149,7 @@ impl<'a> Elaborator<'a> {
             let mut d = Diagnostic::error(
                 "E0212",
                 format!("model `{}` has no hyper-parameter `{name}`", model.name.name),
-                Span { start: 0, end: name.len() as u32, ..*span },
+                key_span(name, *span),
                 "nothing to set",
             );
             d.help = Some(match nearest(name, known.iter().copied()) {
@@ -146,6 +159,44 @@ impl<'a> Elaborator<'a> {
             });
             self.report(d);
         }
+    }
+
+    /// Whether the condition of a hyper-parameter holds. One that reads a hyper-parameter which is
+    /// not there does not; a faulty one is taken to hold.
+    fn hyper_condition(&mut self, scope: &mut NameScope<'a>, condition: &'a ast::Expr) -> bool {
+        let mut read = names::Names::default();
+        names::in_expr(condition, &mut read);
+        let absent = |name: &&str| matches!(scope.find(name).map(|b| &b.referent), Some(Referent::Absent(_)));
+        if read.keys().any(absent) {
+            return false;
+        }
+        match self.expr(scope, condition) {
+            ExprValue::Bool(holds) => holds,
+            ExprValue::Poison => true,
+            other => {
+                let found = self.describe(&other);
+                let message = "a condition of a hyper-parameter is a compile-time bool";
+                self.report(
+                    Diagnostic::error("E0310", message, condition.span, "not a bool").note(format!(
+                        "expected a comparison of hyper-parameters, such as `layers > 1`\nfound {found}"
+                    )),
+                );
+                true
+            }
+        }
+    }
+
+    /// Reports the use of a hyper-parameter whose condition does not hold.
+    pub(super) fn absent_hyper(&mut self, name: &str, condition: Span, at: Span) -> ExprValue<'a> {
+        let text = self.sources.text(condition).to_owned();
+        let set = self.sources.get(at.file).is_some_and(|file| file.name == super::SETTING);
+        let d = Diagnostic::error("E0212", format!("there is no `{name}` here"), at, "not there")
+            .label(condition, "this does not hold");
+        self.fault(if set {
+            d.help(format!("set `{name}` only where `{text}`"))
+        } else {
+            d.help(format!("read it where its condition holds: `if {text} {{ … }} else {{ … }}`"))
+        })
     }
 
     /// `in log(1e-4, 1e-2)`, `in linear(0, 1)`, `in [16, 32]`
@@ -199,15 +250,25 @@ impl<'a> Elaborator<'a> {
         }
     }
 
-    /// `common user, visited by request_id`: checks the names, and notes the key.
+    /// `common user, visited by request_id`, `request by request_id`: checks the names, and notes
+    /// the key.
     fn requests(&mut self, members: &[&'a ast::Member]) {
         let mut first: Option<Span> = None;
         let mut seen: Vec<&'a ast::Ident> = Vec::new();
         for member in members {
-            let MemberKind::Common { groups, by } = &member.kind else { continue };
+            let (groups, by): (&'a [ast::Ident], _) = if let MemberKind::Common { groups, by } = &member.kind {
+                (groups, by)
+            } else if let MemberKind::Request { by } = &member.kind {
+                (&[], by)
+            } else {
+                continue;
+            };
             if let Some(first) = first {
-                let d = Diagnostic::error("E0203", "`common` is declared twice", member.span, "again here");
-                self.report(d.label(first, "first here").help("name all groups in one: `common a, b by request_id`"));
+                let d = Diagnostic::error("E0203", "requests are declared twice", member.span, "again here");
+                self.report(d.label(first, "first here").help(
+                    "one line says what a request is: `common a, b by request_id`, or without common groups \
+                     `request by request_id`",
+                ));
                 continue;
             }
             first = Some(member.span);
@@ -490,4 +551,9 @@ pub(super) fn common_groups<'a>(members: &[&'a ast::Member]) -> Vec<&'a str> {
         }
     }
     names
+}
+
+/// The name of a setting of the command line, `name=value`; `value` is the place of its value.
+fn key_span(name: &str, value: Span) -> Span {
+    Span { start: 0, end: name.len() as u32, ..value }
 }

@@ -4,7 +4,7 @@ use super::elaborator::Elaborator;
 use super::scope::NameScope;
 use super::value::{ExprValue, Tensor, counted, number_text};
 use super::walk::InputKey;
-use crate::graph::{BATCH, BinaryOp, InputKind, NodeId, Shape, UnaryOp};
+use crate::graph::{BATCH, BinaryOp, InputKind, NodeId, Op, Shape, UnaryOp};
 use din_grammar::ast::{self, ExprKind};
 use din_grammar::{Diagnostic, Span};
 use din_program::schema::{Distribution, LabelKind};
@@ -72,12 +72,12 @@ impl DistributionName {
     /// What the loss and its functions can read of a prediction.
     pub fn fields(self) -> &'static [&'static str] {
         match self {
-            Self::Bernoulli => &["logit", "probability", "label"],
-            Self::Normal => &["mean", "std", "label"],
-            Self::Poisson => &["rate", "log_rate", "label"],
-            Self::Quantile => &["value", "level", "label"],
-            Self::Categorical => &["logits", "probabilities", "one_hot", "label"],
-            Self::Ordinal => &["log_probabilities", "probabilities", "one_hot", "label"],
+            Self::Bernoulli => &["logit", "probability", "label", "present"],
+            Self::Normal => &["mean", "std", "label", "present"],
+            Self::Poisson => &["rate", "log_rate", "label", "present"],
+            Self::Quantile => &["value", "level", "label", "present"],
+            Self::Categorical => &["logits", "probabilities", "one_hot", "label", "present"],
+            Self::Ordinal => &["log_probabilities", "probabilities", "one_hot", "label", "present"],
         }
     }
 
@@ -269,6 +269,9 @@ impl<'a> Elaborator<'a> {
     /// `.logit`, `.mean`, `.label` and the like of a prediction.
     pub fn prediction_field(&mut self, p: usize, named: Span, name: &ast::Ident, span: Span) -> ExprValue<'a> {
         let label = self.predictions[p].label;
+        if name.name == "present" {
+            return self.presence_field(label, named, span);
+        }
         self.note_label(label, named);
         let Some(Some(predicted)) = self.walk.predicted.get(p).copied() else { return ExprValue::Poison };
         let of = DistributionName::of(predicted.distribution);
@@ -372,6 +375,65 @@ impl<'a> Elaborator<'a> {
         const FITS: &str = "a scalar per sample compares with a vector";
         let numbers = graph.concat(numbers, span).expect("scalars can be joined");
         graph.binary(BinaryOp::Equal, numbers, label, span).expect(FITS)
+    }
+
+    /// `.present` of a label that the model names at `named`.
+    pub fn presence_field(&mut self, label: u32, named: Span, span: Span) -> ExprValue<'a> {
+        self.walk.presence_read.push((label, named));
+        ExprValue::Tensor(Tensor { node: self.presence(label, span), fields: None })
+    }
+
+    /// 1 for each sample whose label is known, else 0.
+    pub fn presence(&mut self, label: u32, span: Span) -> NodeId {
+        let declared = &self.declarations.schema.labels[label as usize];
+        if declared.missing.is_none() {
+            return self.walk.graph.constant_of(1.0, BATCH, Shape::scalar(), span);
+        }
+        let name = format!("present {}", declared.name);
+        let input = self.input(InputKey::Present(label), name, InputKind::Present { label }, BATCH, Shape::scalar());
+        self.walk.graph.input(input, span)
+    }
+
+    /// Runs `body`, which gives a value and the condition under which that counts. The labels of
+    /// which the condition says that they are known are not noted as read by it.
+    pub fn where_known<T>(&mut self, body: impl FnOnce(&mut Self) -> (T, Option<NodeId>)) -> T {
+        let outside = std::mem::take(&mut self.walk.bare);
+        let (value, condition) = body(self);
+        let inside = std::mem::replace(&mut self.walk.bare, outside);
+        let known = condition.map_or(Vec::new(), |condition| self.labels_known(condition));
+        for (label, named) in inside.into_iter().filter(|(label, _)| !known.contains(label)) {
+            self.note_label(label, named);
+        }
+        value
+    }
+
+    /// The labels that are known wherever a condition holds: it is their presence, or that and
+    /// more.
+    fn labels_known(&self, condition: NodeId) -> Vec<u32> {
+        let mut known = Vec::new();
+        let mut parts = vec![condition];
+        while let Some(part) = parts.pop() {
+            let node = self.walk.graph.node(part);
+            if let Op::Input(input) = node.op
+                && let InputKind::Present { label } = self.walk.graph.inputs[input.0 as usize].kind
+            {
+                known.push(label);
+            } else if node.op == Op::Binary(BinaryOp::Min) {
+                // `a and b`: the lesser of their truths.
+                let truths: Option<Vec<NodeId>> = node.operands.iter().map(|&x| self.truth_of(x)).collect();
+                parts.extend(truths.into_iter().flatten());
+            }
+        }
+        known
+    }
+
+    /// What a value is the truth of, 0 or 1: `not not x`.
+    fn truth_of(&self, value: NodeId) -> Option<NodeId> {
+        let not = |value: NodeId| {
+            let node = self.walk.graph.node(value);
+            (node.op == Op::Unary(UnaryOp::Not)).then(|| node.operands[0])
+        };
+        not(not(value)?)
     }
 
     /// Notes that the loss reads a label, which may have to be under `where present`.

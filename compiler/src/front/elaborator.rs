@@ -315,12 +315,14 @@ impl<'a> Elaborator<'a> {
                 | Referent::State(..)
                 | Referent::Weight(_)
                 | Referent::Slot(..)
-                | Referent::Key(_) => {}
+                | Referent::Key(_)
+                | Referent::Absent(_) => {}
             }
             return match binding.referent {
                 Referent::Value(v) => v,
                 Referent::State(_, t) | Referent::Weight(t) | Referent::Slot(_, t) => ExprValue::Tensor(t),
                 Referent::Label(label) => self.label_value(label, binding.span, span),
+                Referent::Absent(condition) => self.absent_hyper(name, condition, span),
                 Referent::Key(_) => self.fault(
                     Diagnostic::error("E0206", format!("`{name}` is a key, not a feature"), span, "not a value")
                         .label(binding.span, "declared here: carried through for grouping and output")
@@ -355,10 +357,16 @@ impl<'a> Elaborator<'a> {
     fn defined(&mut self, definition: Definition, name: &str, span: Span) -> ExprValue<'a> {
         let Some(id) = definition.item else { return ExprValue::Poison };
         let item = self.item(id);
+        if let ast::Item::Function(function) = item {
+            return ExprValue::Function(Rc::new(Callee::Defined { module: id.module, function }));
+        }
+        self.no_value(item, name, span)
+    }
+
+    /// Reports an item that is no value.
+    fn no_value(&mut self, item: &ast::Item, name: &str, span: Span) -> ExprValue<'a> {
         let help = match item {
-            ast::Item::Function(function) => {
-                return ExprValue::Function(Rc::new(Callee::Defined { module: id.module, function }));
-            }
+            ast::Item::Function(_) => unreachable!("a function is a value"),
             ast::Item::Optimizer(_) => Some("an optimizer stands after the word `optimizer`"),
             ast::Item::Regularizer(_) => Some("a regularizer stands after the word `regularize`"),
             ast::Item::Metric(_) => Some("a metric stands after the word `report`"),
@@ -379,6 +387,11 @@ impl<'a> Elaborator<'a> {
         }
         if self.walk.frames.is_empty() && self.unknown_groups.contains(name) {
             return ExprValue::Poison;
+        }
+        let modules = self.modules;
+        let model = |item: &&ast::Item| matches!(item, ast::Item::Model(m) if m.name.name == name);
+        if let Some(model) = modules[scope.module].file.items.iter().find(model) {
+            return self.no_value(model, name, span);
         }
         let mut d = Diagnostic::error("E0204", format!("unknown name `{name}`"), span, "not in scope");
         let mut own: Vec<&str> = scope.blocks.iter().flatten().map(|b| b.name).collect();
@@ -440,7 +453,8 @@ impl<'a> Elaborator<'a> {
             | ast::Item::Test(_) => None,
         });
         let mut names = members.flatten().flat_map(|member| match &member.kind {
-            ast::MemberKind::Let(l) => l.names.iter().collect(),
+            ast::MemberKind::Let(l) => l.pattern.names(),
+            ast::MemberKind::Param(variables) => variables.iter().map(|v| &v.name).collect(),
             ast::MemberKind::Layer(l) => vec![&l.name],
             ast::MemberKind::Output { name, .. } => vec![name],
             ast::MemberKind::Features { .. }
@@ -448,6 +462,7 @@ impl<'a> Elaborator<'a> {
             | ast::MemberKind::Label { .. }
             | ast::MemberKind::Key { .. }
             | ast::MemberKind::Common { .. }
+            | ast::MemberKind::Request { .. }
             | ast::MemberKind::Embedding(_)
             | ast::MemberKind::Hyper { .. }
             | ast::MemberKind::Predict { .. }

@@ -11,7 +11,7 @@ use din_program::schema::FeatureKind;
 use std::rc::Rc;
 
 impl<'a> Elaborator<'a> {
-    /// `embed(ad)`, `embed(ad.good_id)`
+    /// `embed(ad)`, `embed(ad.good_id)`: one group or field.
     pub fn embed(&mut self, value: ExprValue<'a>, at: Span, span: Span) -> ExprValue<'a> {
         match value {
             ExprValue::Poison => ExprValue::Poison,
@@ -45,6 +45,25 @@ impl<'a> Elaborator<'a> {
                 self.fault(d.note(format!("{expected}\nfound {found}")).help(help))
             }
         }
+    }
+
+    /// The records of several groups or fields as one, as `concat` joins them; `read` is what one
+    /// group or field gives. A single field has its own name in the result.
+    pub(super) fn joined_record(
+        &mut self,
+        groups: Vec<(ExprValue<'a>, Span)>,
+        span: Span,
+        mut read: impl FnMut(&mut Self, ExprValue<'a>, Span) -> ExprValue<'a>,
+    ) -> ExprValue<'a> {
+        let mut names: Vec<Option<String>> = Vec::new();
+        let mut records = Vec::new();
+        for (value, at) in groups {
+            let field = if let ExprValue::Feature(f) = value { Some(f) } else { None };
+            names.push(field.map(|f| self.declarations.schema.features[f].name.clone()));
+            records.push(ArgumentValue { name: None, value: read(self, value, at), over: None, span: at });
+        }
+        let names: Vec<Option<&str>> = names.iter().map(Option::as_deref).collect();
+        self.concat(&records, &names, span)
     }
 
     /// The vectors of features one behind the other, named by the features; poison where one is
@@ -249,11 +268,27 @@ impl<'a> Elaborator<'a> {
     }
 
     /// `wide(user)`, the record of a group's vectors in the family; `wide(user.gender)`, one of
-    /// them.
+    /// them; `wide(user, ad)`, both records as one.
     pub fn family_call(&mut self, family: usize, given: &[ArgumentValue<'a>], span: Span) -> ExprValue<'a> {
+        let name = self.declarations.families[family].name;
+        let mut groups = Vec::new();
+        // One by one: several are possible, but none at all is not.
+        for given in given.chunks(1).chain(given.is_empty().then_some(given)) {
+            match self.table_argument(name, given, "group", span) {
+                Some(g) => groups.push((g.value.clone(), g.span)),
+                None => return ExprValue::Poison,
+            }
+        }
+        match groups.as_slice() {
+            [(value, at)] => self.family_read(family, value.clone(), *at, span),
+            _ => self.joined_record(groups, span, |me, value, at| me.family_read(family, value, at, span)),
+        }
+    }
+
+    /// What a family has for a group or field.
+    fn family_read(&mut self, family: usize, value: ExprValue<'a>, at: Span, span: Span) -> ExprValue<'a> {
         let TableFamily { name, span: declared, tables } = self.declarations.families[family].clone();
-        let Some(g) = self.table_argument(name, given, "group", span) else { return ExprValue::Poison };
-        let (features, what) = match g.value.clone() {
+        let (features, what) = match value {
             ExprValue::Poison => return ExprValue::Poison,
             ExprValue::Feature(f) => {
                 if let Some(&(_, table)) = tables.iter().find(|t| t.0 == f) {
@@ -267,17 +302,16 @@ impl<'a> Elaborator<'a> {
             other => {
                 let found = self.describe(&other);
                 return self.fault(
-                    Diagnostic::error("E0407", format!("`{name}` takes a group or a feature"), g.span, found.clone())
-                        .note(format!(
-                            "expected a group, such as `ad`, or a field, such as `ad.good_id`\nfound {found}"
-                        )),
+                    Diagnostic::error("E0407", format!("`{name}` takes a group or a feature"), at, found.clone()).note(
+                        format!("expected a group, such as `ad`, or a field, such as `ad.good_id`\nfound {found}"),
+                    ),
                 );
             }
         };
         let held: Vec<(usize, usize)> = tables.into_iter().filter(|(f, _)| features.contains(f)).collect();
         if held.is_empty() {
             return self.fault(
-                Diagnostic::error("E0407", format!("`{name}` has no table for `{what}`"), g.span, "no such table")
+                Diagnostic::error("E0407", format!("`{name}` has no table for `{what}`"), at, "no such table")
                     .label(declared, "its groups are listed here")
                     .help("add the group after `for each of`; numbers have no table"),
             );

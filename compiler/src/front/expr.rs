@@ -1,12 +1,13 @@
 //! Expressions: names, fields, conditions, operators. Compile-time arithmetic is in `compile_time`,
 //! tensor arithmetic in `tensor`, calls in `call`.
 
+use super::distribution::DistributionName;
 use super::elaborator::Elaborator;
 use super::foreign;
 use super::scope::NameScope;
 use super::value::{Builtin, ExprValue, Tensor, fields_text, nearest};
-use super::walk::{Context, InputKey};
-use crate::graph::{BATCH, Shape};
+use super::walk::Context;
+use crate::graph::Shape;
 use din_grammar::ast::{self, BinaryOperator, Expr, ExprKind, UnaryOperator};
 use din_grammar::{Diagnostic, Span};
 use din_program::schema::FeatureKind;
@@ -192,7 +193,7 @@ impl<'a> Elaborator<'a> {
                                 "which one?",
                             )
                             .label(base_span, fields_text(fields))
-                            .help("take the field before `concat`"),
+                            .help("take the field before the values are joined"),
                         ),
                         (None, _) => {
                             let mut d = Diagnostic::error(
@@ -216,14 +217,18 @@ impl<'a> Elaborator<'a> {
                 }
             },
             ExprValue::Prediction { index, named, .. } => self.prediction_field(index, named, name, span),
-            ExprValue::Label { index, named } => {
-                if name.name == "label" {
+            ExprValue::Label { index, named } => match name.name.as_str() {
+                "label" => {
                     self.note_label(index, named);
                     ExprValue::Tensor(Tensor { node: self.label_node(index, span), fields: None })
-                } else {
+                }
+                "present" => self.presence_field(index, named, span),
+                // A word of predictions, of which there is none.
+                word if DistributionName::ALL.iter().any(|(_, of)| of.fields().contains(&word)) => {
                     self.not_predicted(index, span)
                 }
-            }
+                _ => self.unknown_word("E0213", "field", name, &["label", "present"]),
+            },
             other => {
                 let found = self.describe(&other);
                 self.fault(
@@ -274,9 +279,13 @@ impl<'a> Elaborator<'a> {
             }
             return result;
         }
-        let v = self.expr(scope, value);
-        let c = self.expr(scope, condition);
-        let (v, c) = (self.tensor(v, value.span), self.tensor(c, condition.span));
+        let (v, c) = self.where_known(|me| {
+            let v = me.expr(scope, value);
+            let c = me.expr(scope, condition);
+            let (v, c) = (me.tensor(v, value.span), me.tensor(c, condition.span));
+            let known = c.as_ref().map(|c| c.node);
+            ((v, c), known)
+        });
         let (Some(v), Some(c)) = (v, c) else { return ExprValue::Poison };
         let zero = self.walk.graph.constant(0.0, span);
         let built = self.walk.graph.select(c.node, v.node, zero, span);
@@ -324,17 +333,13 @@ impl<'a> Elaborator<'a> {
         let mut done = Vec::new();
         for (label, _) in inside {
             terms.named = true;
-            let declared = &self.declarations.schema.labels[label as usize];
-            if done.contains(&label) || declared.missing.is_none() {
+            if done.contains(&label) || self.declarations.schema.labels[label as usize].missing.is_none() {
                 continue;
             }
             done.push(label);
             terms.masked = true;
-            let name = format!("present {}", declared.name);
             let Some(t) = self.tensor(v, value.span) else { return ExprValue::Poison };
-            let kind = crate::graph::InputKind::Present { label };
-            let input = self.input(InputKey::Present(label), name, kind, BATCH, Shape::scalar());
-            let present = self.walk.graph.input(input, at);
+            let present = self.presence(label, at);
             let zero = self.walk.graph.constant(0.0, at);
             let built = self.walk.graph.select(present, t.node, zero, value.span);
             v = self.built(built, value.span);

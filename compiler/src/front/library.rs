@@ -118,6 +118,10 @@ impl<'a> Elaborator<'a> {
                 }
                 TypeWord::PredictionBy(name) => self.sample_prediction(p, name),
                 TypeWord::NumericPrediction => self.sample_prediction(p, DistributionName::Normal),
+                TypeWord::Label => {
+                    self.sample_prediction(p, DistributionName::Bernoulli);
+                    ExprValue::Label { index: 0, named: p.span }
+                }
                 TypeWord::Text | TypeWord::Key => return None,
             },
         })
@@ -135,7 +139,8 @@ impl<'a> Elaborator<'a> {
             shape.push(match d {
                 ast::Dimension::Size { value, .. } => (*value as usize).clamp(1, 1 << 20),
                 ast::Dimension::Name(n) => {
-                    let next = 5 + 2 * sizes.len();
+                    // Unequal sizes, that are divided into 2, 3, 4, 6 or 12 parts.
+                    let next = 12 * (5 + 2 * sizes.len());
                     *sizes.entry(&n.name).or_insert(next)
                 }
             });

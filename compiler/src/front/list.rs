@@ -104,15 +104,13 @@ impl<'a> Elaborator<'a> {
     ) -> bool {
         let value = self.expr(scope, &each.list);
         let Some(items) = self.list(value, "what `for` runs over", each.list.span) else { return false };
-        for name in &each.names {
-            self.fresh(scope, name);
-        }
+        self.fresh_names(scope, &each.pattern);
         for (i, item) in items.iter().enumerate() {
             if self.exhausted() {
                 return false;
             }
             scope.blocks.push(Vec::new());
-            let bound = self.bind_names(scope, &each.names, item.clone(), each.list.span);
+            let bound = self.bind_pattern(scope, &each.pattern, item.clone(), each.list.span);
             let named = self.walk.named;
             let go_on = self.under(Some(i.to_string()), named, |me| turn(me, scope));
             scope.blocks.pop();
@@ -123,37 +121,54 @@ impl<'a> Elaborator<'a> {
         true
     }
 
-    /// Binds names to a value: one to the whole, several to the parts of a tuple; `false` where the
-    /// value has not as many parts.
-    pub(super) fn bind_names(
+    /// Binds a name to a value, and several names to the parts of a tuple or list; `false` where
+    /// the value has not as many parts. `at` is the place of what the whole pattern is bound to.
+    pub(super) fn bind_pattern(
         &mut self,
         scope: &mut NameScope<'a>,
-        names: &'a [ast::Ident],
+        pattern: &'a ast::Pattern,
         value: ExprValue<'a>,
         at: Span,
     ) -> bool {
-        if let [name] = names {
-            scope.bind(&name.name, value, name.span);
-            return true;
-        }
-        let (items, fine) = match value {
-            ExprValue::Tuple(items) if items.len() == names.len() => (Some(items), true),
+        let (parts, span) = match pattern {
+            ast::Pattern::Name(name) => {
+                scope.bind(&name.name, value, name.span);
+                return true;
+            }
+            ast::Pattern::Parts { parts, span } => (parts, *span),
+        };
+        let (items, mut fine) = match value {
+            ExprValue::Tuple(items) | ExprValue::List(items) if items.len() == parts.len() => (Some(items), true),
             ExprValue::Poison => (None, true),
             other => {
-                let found = self.describe(&other);
-                let what = format!("{} for this value", counted(names.len(), "name"));
-                self.report(
-                    Diagnostic::error("E0315", what, at, found.clone())
-                        .note(format!("expected a tuple of {}\nfound {found}", names.len())),
-                );
+                self.no_parts(parts.len(), span, &other, at);
                 (None, false)
             }
         };
-        for (i, name) in names.iter().enumerate() {
+        for (i, part) in parts.iter().enumerate() {
             let value = items.as_ref().map_or(ExprValue::Poison, |items| items[i].clone());
-            scope.bind(&name.name, value, name.span);
+            fine &= self.bind_pattern(scope, part, value, at);
         }
         fine
+    }
+
+    /// Reports a value that has not as many parts as the pattern at `pattern` has.
+    fn no_parts(&mut self, wanted: usize, pattern: Span, value: &ExprValue<'a>, at: Span) {
+        let found = match value {
+            ExprValue::List(items) => format!("a list of {}", items.len()),
+            other => self.describe(other),
+        };
+        let mut d = Diagnostic::error("E0315", format!("{wanted} names for this value"), at, found.clone())
+            .label(pattern, format!("takes {wanted} parts"))
+            .note(format!("expected a tuple or list of {wanted}\nfound {found}"));
+        if let ExprValue::Tensor(t) = value {
+            d = d.help(if t.fields.is_some() {
+                "the list of the vectors of a record is `fields(x)`".to_owned()
+            } else {
+                format!("a vector is divided by `split(x, {wanted})`")
+            });
+        }
+        self.report(d);
     }
 
     /// `fields(x)`: the vectors of a record.

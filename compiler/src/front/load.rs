@@ -33,7 +33,7 @@ pub(super) struct Module {
     /// `std.activation`; empty for the file that is checked.
     pub name: String,
     pub file: ast::File,
-    /// What a top-level name stands for.
+    /// What a top-level name stands for. Nothing names a model, so its name is none of them.
     pub names: FxHashMap<String, Definition>,
 }
 
@@ -161,7 +161,7 @@ impl<'p> Loader<'p> {
         }
         let index = self.modules.len();
         for (item, i) in file.items.iter().zip(0..) {
-            let Some(name) = item.name() else { continue };
+            let Some(name) = item.name().filter(|_| !matches!(item, ast::Item::Model(_))) else { continue };
             let item = Some(DefinitionId { module: index, item: i });
             taken.push((name, Definition { item, span: name.span }));
         }
@@ -192,7 +192,9 @@ impl<'p> Loader<'p> {
 
     fn exported(&mut self, module: usize, name: &ast::Ident, path: &str) -> Option<usize> {
         let items = &self.modules[module].file.items;
-        let found = items.iter().position(|i| i.name().is_some_and(|n| n.name == name.name));
+        let called = |i: &ast::Item| i.name().is_some_and(|n| n.name == name.name);
+        let model = |i: &ast::Item| matches!(i, ast::Item::Model(_));
+        let found = items.iter().position(|i| called(i) && !model(i)).or_else(|| items.iter().position(called));
         match found.map(|i| (i, &items[i])) {
             Some((_, ast::Item::Model(_))) => {
                 let d = Diagnostic::error(

@@ -423,7 +423,7 @@ impl<'a> Elaborator<'a> {
             }
             match &member.kind {
                 MemberKind::Let(l) => {
-                    if l.names.iter().any(|n| self.taken(&scope, n)) {
+                    if l.pattern.names().into_iter().any(|n| self.taken(&scope, n)) {
                         continue;
                     }
                     self.let_(&mut scope, l);
@@ -433,6 +433,13 @@ impl<'a> Elaborator<'a> {
                         continue;
                     }
                     self.layer(&mut scope, l);
+                }
+                MemberKind::Param(variables) => {
+                    for v in variables {
+                        if !self.taken(&scope, &v.name) {
+                            self.param(&mut scope, v, v.name.span);
+                        }
+                    }
                 }
                 MemberKind::Predict { target, distribution } => self.predict(&mut scope, target, distribution),
                 MemberKind::Output { name, value } => {
@@ -450,7 +457,8 @@ impl<'a> Elaborator<'a> {
                 | MemberKind::Train(_)
                 | MemberKind::Report { .. }
                 | MemberKind::Assert { .. }
-                | MemberKind::Common { .. } => {}
+                | MemberKind::Common { .. }
+                | MemberKind::Request { .. } => {}
             }
         }
         if let Some(loss) = train.and_then(|t| t.value("loss")) {
@@ -459,13 +467,13 @@ impl<'a> Elaborator<'a> {
         self.compute_report_values(&mut scope);
     }
 
-    /// Reports a `let` of the model that hides an import or a definition. Whether the name goes on
-    /// to stand for that: a model is no value, so that its name is free for one.
+    /// Reports a name of the model that hides an import or a definition, for which it goes on to
+    /// stand; whether there is one.
     fn taken(&mut self, scope: &NameScope<'a>, name: &ast::Ident) -> bool {
         let Some(&first) = self.modules[scope.module].names.get(&name.name) else { return false };
         let d = Diagnostic::error("E0203", format!("`{}` is defined twice", name.name), name.span, "again here");
         self.report(d.label(first.span, "first here").help("rename one of them"));
-        first.item.is_none_or(|id| !matches!(self.item(id), ast::Item::Model(_)))
+        true
     }
 
     /// Axes and sizes that the declarations give.

@@ -54,7 +54,7 @@ fn in_comprehension<'a>(value: &'a Expr, each: &'a [ForEach], out: &mut Names<'a
     in_expr(&outer.list, out);
     let mut inside = Names::default();
     in_comprehension(value, inner, &mut inside);
-    inside.retain(|name, _| !outer.names.iter().any(|bound| bound.name == *name));
+    inside.retain(|name, _| !outer.pattern.names().iter().any(|bound| bound.name == *name));
     for (name, span) in inside {
         out.entry(name).or_insert(span);
     }
@@ -66,14 +66,7 @@ pub(super) fn in_block<'a>(block: &'a Block, out: &mut Names<'a>) {
         match &statement.kind {
             StatementKind::Let(l) => in_expr(&l.value, out),
             StatementKind::Layer(l) => in_expr(&l.value, out),
-            StatementKind::Param(v) | StatementKind::State(v) => {
-                if let Some(ty) = &v.ty {
-                    in_type(ty, out);
-                }
-                if let Some(init) = &v.init {
-                    in_expr(init, out);
-                }
-            }
+            StatementKind::Param(v) | StatementKind::State(v) => in_variable(v, out),
             StatementKind::Update { value, .. } | StatementKind::Assign { value, .. } => in_expr(value, out),
             StatementKind::For { each, body } => {
                 in_expr(&each.list, out);
@@ -85,6 +78,11 @@ pub(super) fn in_block<'a>(block: &'a Block, out: &mut Names<'a>) {
     if let Some(value) = &block.value {
         in_expr(value, out);
     }
+}
+
+fn in_variable<'a>(v: &'a ast::Variable, out: &mut Names<'a>) {
+    v.ty.iter().for_each(|ty| in_type(ty, out));
+    v.init.iter().for_each(|init| in_expr(init, out));
 }
 
 pub(super) fn in_type<'a>(ty: &'a ast::Type, out: &mut Names<'a>) {
@@ -171,7 +169,7 @@ pub(super) fn in_member<'a>(member: &'a ast::Member, out: &mut Names<'a>) {
             }
         }
         M::Label { classes, missing, .. } => classes.iter().chain(missing).for_each(|e| in_expr(e, out)),
-        M::Key { .. } | M::Common { .. } => {}
+        M::Key { .. } | M::Common { .. } | M::Request { .. } => {}
         M::Embedding(e) => {
             in_expr(&e.width, out);
             e.options.iter().flat_map(|o| &o.values).for_each(|v| in_expr(v, out));
@@ -184,10 +182,11 @@ pub(super) fn in_member<'a>(member: &'a ast::Member, out: &mut Names<'a>) {
                 }
             }
         }
-        M::Hyper { default, space, .. } => {
+        M::Hyper { default, space, condition, .. } => {
             in_expr(default, out);
-            space.iter().for_each(|s| in_expr(s, out));
+            space.iter().chain(condition).for_each(|e| in_expr(e, out));
         }
+        M::Param(variables) => variables.iter().for_each(|v| in_variable(v, out)),
         M::Let(l) => in_expr(&l.value, out),
         M::Layer(l) => in_expr(&l.value, out),
         M::Output { value, .. } => in_expr(value, out),

@@ -98,10 +98,12 @@ impl<'a> Elaborator<'a> {
                 | MemberKind::Hyper { .. }
                 | MemberKind::Let(_)
                 | MemberKind::Layer(_)
+                | MemberKind::Param(_)
                 | MemberKind::Train(_)
                 | MemberKind::Report { .. }
                 | MemberKind::Assert { .. }
-                | MemberKind::Common { .. } => {}
+                | MemberKind::Common { .. }
+                | MemberKind::Request { .. } => {}
             }
         }
         // What a group has twice in itself is another fault, but for keys.

@@ -83,7 +83,8 @@ impl<'a> Elaborator<'a> {
                 | MemberKind::Sequence { .. }
                 | MemberKind::Label { .. }
                 | MemberKind::Key { .. }
-                | MemberKind::Common { .. } => {
+                | MemberKind::Common { .. }
+                | MemberKind::Request { .. } => {
                     members.push(member);
                     continue;
                 }
@@ -91,6 +92,7 @@ impl<'a> Elaborator<'a> {
                 MemberKind::Hyper { .. } => ("hyper", member.span),
                 MemberKind::Let(_) => ("let", member.span),
                 MemberKind::Layer(_) => ("layer", member.span),
+                MemberKind::Param(_) => ("param", member.span),
                 MemberKind::Predict { .. } => ("predict", member.span),
                 MemberKind::Train(_) => ("train", member.span),
                 MemberKind::Report { .. } => ("report", member.span),
@@ -101,7 +103,7 @@ impl<'a> Elaborator<'a> {
             self.report(
                 Diagnostic::error("E0420", format!("`{word}` is no part of a schema"), word_span, "of a model")
                     .label(schema.name.span, "in this schema")
-                    .note("expected `features`, `sequence`, `label`, `key` or `common`")
+                    .note("expected `features`, `sequence`, `label`, `key`, `common` or `request`")
                     .help(format!("move it into the models: `model name on {} {{ … }}`", schema.name.name)),
             );
         }

@@ -21,6 +21,8 @@ pub(super) enum Referent<'a> {
     Label(usize),
     /// Index into the schema's keys.
     Key(usize),
+    /// A hyper-parameter that is not there, since the condition at this place does not hold.
+    Absent(Span),
     /// In an optimizer, the weight: its value now.
     Weight(Tensor),
     /// Optimizer state: its slot and its value now.

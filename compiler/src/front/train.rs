@@ -113,6 +113,9 @@ impl<'a> Elaborator<'a> {
     pub fn loss(&mut self, scope: &mut NameScope<'a>, e: &'a ast::Expr) {
         let value = self.in_context(Context::Loss, |me| me.under(Some("loss".into()), true, |me| me.expr(scope, e)));
         for (label, span) in std::mem::take(&mut self.walk.bare) {
+            if self.walk.presence_read.contains(&(label, span)) {
+                continue;
+            }
             let label = label as usize;
             let declared = &self.declarations.schema.labels[label];
             if declared.missing.is_none() {

@@ -245,13 +245,13 @@ fn bound_in<'a>(block: &'a Block, out: &mut Vec<&'a str>) {
     for s in &block.statements {
         match &s.kind {
             StatementKind::Let(l) => {
-                out.extend(l.names.iter().map(|n| n.name.as_str()));
+                out.extend(l.pattern.names().into_iter().map(|n| n.name.as_str()));
                 bound_in_expr(&l.value, out);
             }
             StatementKind::Layer(l) => out.push(&l.name.name),
             StatementKind::Param(v) | StatementKind::State(v) => out.push(&v.name.name),
             StatementKind::For { each, body } => {
-                out.extend(each.names.iter().map(|n| n.name.as_str()));
+                out.extend(each.pattern.names().into_iter().map(|n| n.name.as_str()));
                 bound_in(body, out);
             }
             StatementKind::Update { value, .. } | StatementKind::Assign { value, .. } | StatementKind::Expr(value) => {
@@ -277,8 +277,8 @@ fn bound_in_expr<'a>(e: &'a Expr, out: &mut Vec<&'a str>) {
         }
         ExprKind::Comprehension { value, each } => {
             bound_in_expr(value, out);
-            for ForEach { names, list } in each {
-                out.extend(names.iter().map(|n| n.name.as_str()));
+            for ForEach { pattern, list } in each {
+                out.extend(pattern.names().into_iter().map(|n| n.name.as_str()));
                 bound_in_expr(list, out);
             }
         }

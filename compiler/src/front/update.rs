@@ -383,7 +383,11 @@ impl<'a> Elaborator<'a> {
                     }
                     roots.push(Root::Slot { slot, node: t.node });
                 }
-                Referent::Value(_) | Referent::State(..) | Referent::Label(_) | Referent::Key(_) => {}
+                Referent::Value(_)
+                | Referent::State(..)
+                | Referent::Label(_)
+                | Referent::Key(_)
+                | Referent::Absent(_) => {}
             }
         }
         Some((slots, roots))

@@ -98,18 +98,18 @@ impl<'a> Elaborator<'a> {
         }
     }
 
+    /// Of several names at least one must be read: the others have to be called something.
+    fn unused_let(&mut self, l: &'a ast::Let, inside: &Names<'a>) {
+        let names = l.pattern.names();
+        if !names.iter().any(|n| inside.contains_key(n.name.as_str())) {
+            self.unused("value", names.first().expect("a pattern has a name"));
+        }
+    }
+
     fn unused_lets(&mut self, block: &'a ast::Block, inside: &Names<'a>) {
         for statement in &block.statements {
             match &statement.kind {
-                StatementKind::Let(l) => {
-                    // Of a tuple at least one name must be read: the others have to be called
-                    // something.
-                    if !l.names.iter().any(|n| inside.contains_key(n.name.as_str()))
-                        && let Some(name) = l.names.first()
-                    {
-                        self.unused("value", name);
-                    }
-                }
+                StatementKind::Let(l) => self.unused_let(l, inside),
                 StatementKind::Layer(l) if !inside.contains_key(l.name.name.as_str()) => self.unused("layer", &l.name),
                 StatementKind::Param(v) if !inside.contains_key(v.name.name.as_str()) => self.unused("weight", &v.name),
                 StatementKind::For { body, .. } => self.unused_lets(body, inside),
@@ -130,11 +130,10 @@ impl<'a> Elaborator<'a> {
         }
         for member in &model.members {
             match &member.kind {
-                MemberKind::Let(l) => {
-                    if !l.names.iter().any(|n| used.contains_key(n.name.as_str()))
-                        && let Some(name) = l.names.first()
-                    {
-                        self.unused("value", name);
+                MemberKind::Let(l) => self.unused_let(l, &used),
+                MemberKind::Param(variables) => {
+                    for v in variables.iter().filter(|v| !used.contains_key(v.name.name.as_str())) {
+                        self.unused("weight", &v.name);
                     }
                 }
                 MemberKind::Layer(l) if !used.contains_key(l.name.name.as_str()) => self.unused("layer", &l.name),
@@ -153,7 +152,8 @@ impl<'a> Elaborator<'a> {
                 | MemberKind::Report { .. }
                 | MemberKind::Output { .. }
                 | MemberKind::Assert { .. }
-                | MemberKind::Common { .. } => {}
+                | MemberKind::Common { .. }
+                | MemberKind::Request { .. } => {}
             }
         }
     }
@@ -164,15 +164,12 @@ impl<'a> Elaborator<'a> {
         names::in_test(test, &mut used);
         for part in &test.parts {
             match &part.kind {
-                TestPartKind::Let(l) if !l.names.iter().any(|n| used.contains_key(n.name.as_str())) => {
-                    l.names.iter().take(1).for_each(|name| self.unused("value", name));
-                }
+                TestPartKind::Let(l) => self.unused_let(l, &used),
                 TestPartKind::Layer(l) if !used.contains_key(l.name.name.as_str()) => self.unused("layer", &l.name),
                 TestPartKind::Given { name, .. } if !used.contains_key(name.name.as_str()) => {
                     self.unused("value", name);
                 }
-                TestPartKind::Let(_)
-                | TestPartKind::Layer(_)
+                TestPartKind::Layer(_)
                 | TestPartKind::Given { .. }
                 | TestPartKind::GivenWeight { .. }
                 | TestPartKind::Expect { .. } => {}

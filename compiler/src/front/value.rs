@@ -239,7 +239,7 @@ impl Builtin {
             Builtin::Select => (3, Some(3)),
             Builtin::Dropout | Builtin::Overlap | Builtin::Scan => (2, Some(2)),
             Builtin::Min | Builtin::Max | Builtin::Split => (1, Some(2)),
-            Builtin::Concat | Builtin::Zip => (1, None),
+            Builtin::Concat | Builtin::Zip | Builtin::Embed => (1, None),
             Builtin::Unary(_)
             | Builtin::StopGradient
             | Builtin::Sum
@@ -250,7 +250,6 @@ impl Builtin {
             | Builtin::Position
             | Builtin::Shift
             | Builtin::Statistic(_)
-            | Builtin::Embed
             | Builtin::Length
             | Builtin::Size
             | Builtin::Fields

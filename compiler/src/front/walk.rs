@@ -114,6 +114,9 @@ pub(super) struct GraphWalk {
     pub entered: FxHashSet<Span>,
     /// Labels read in the loss and not under `where present`, each with where the model names it.
     pub bare: Vec<(u32, Span)>,
+    /// Labels whose presence is read through a name in the model: what reads it says itself what a
+    /// missing label does.
+    pub presence_read: Vec<(u32, Span)>,
 }
 
 impl GraphWalk {
@@ -139,6 +142,7 @@ impl GraphWalk {
             loss: None,
             entered: FxHashSet::default(),
             bare: Vec::new(),
+            presence_read: Vec::new(),
         }
     }
 }

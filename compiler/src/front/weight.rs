@@ -84,7 +84,9 @@ impl<'a> Elaborator<'a> {
             );
             return None;
         }
-        self.fresh(scope, &v.name);
+        if !self.fresh(scope, &v.name) {
+            return None;
+        }
         let shape = self.declared_shape(scope, v)?;
         let init = self.init(scope, v.init.as_ref(), &shape)?;
         self.instance(&v.name.name, v.name.span, (shape, init), span, kind)

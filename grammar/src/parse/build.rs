@@ -121,6 +121,7 @@ fn is_mark(rule: Rule) -> bool {
             | k_predict
             | k_regularizer
             | k_report
+            | k_request
             | k_schema
             | k_sequence
             | k_test
@@ -414,11 +415,7 @@ impl<'t> Builder<'t> {
             Rule::parameter_list | Rule::state_list => {
                 for node in Children::new(node) {
                     let span = self.span(&node);
-                    let mut children = Children::new(node);
-                    let name = self.ident(&children.need());
-                    let ty = children.given(Rule::ty).map(|ty| self.ty(ty));
-                    let init = children.next().map(|value| self.expression(value, height));
-                    let variable = Variable { name, ty, init };
+                    let variable = self.variable(node, height);
                     let kind = match rule {
                         Rule::parameter_list => StatementKind::Param(variable),
                         _ => StatementKind::State(variable),
@@ -448,20 +445,41 @@ impl<'t> Builder<'t> {
         into.push(Statement { kind, span });
     }
 
+    pub(super) fn variable(&mut self, node: PestNode, height: usize) -> Variable {
+        let mut children = Children::new(node);
+        let name = self.ident(&children.need());
+        let ty = children.given(Rule::ty).map(|ty| self.ty(ty));
+        let init = children.next().map(|value| self.expression(value, height));
+        Variable { name, ty, init }
+    }
+
     pub(super) fn let_(&mut self, node: PestNode, height: usize) -> Let {
         let mut children = Children::new(node);
-        let names = self.pattern(children.need());
-        Let { names, value: self.expression(children.need(), height) }
+        let pattern = self.pattern(children.need());
+        Let { pattern, value: self.expression(children.need(), height) }
     }
 
-    fn pattern(&mut self, node: PestNode) -> Vec<Ident> {
-        Children::new(node).map(|name| self.ident(&name)).collect()
+    fn pattern(&mut self, node: PestNode) -> Pattern {
+        let span = self.span(&node);
+        let mut children = Children::new(node);
+        if let Some(name) = children.given(Rule::identifier) {
+            return Pattern::Name(self.ident(&name));
+        }
+        let mut parts: Vec<Pattern> = children.map(|part| self.pattern(part)).collect();
+        match parts.pop() {
+            // Parentheses around one pattern mean nothing.
+            Some(only) if parts.is_empty() => only,
+            last => {
+                parts.extend(last);
+                Pattern::Parts { parts, span }
+            }
+        }
     }
 
-    /// `for names in list`, as the next children of a node.
+    /// `for pattern in list`, as the next children of a node.
     pub(super) fn for_each(&mut self, children: &mut Children, height: usize) -> ForEach {
-        let names = self.pattern(children.need());
-        ForEach { names, list: self.expression(children.need(), height) }
+        let pattern = self.pattern(children.need());
+        ForEach { pattern, list: self.expression(children.need(), height) }
     }
 
     pub(super) fn layer(&mut self, node: PestNode, height: usize) -> Layer {

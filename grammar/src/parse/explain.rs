@@ -54,7 +54,7 @@ pub(super) fn unknown_item(word: &str, span: Span) -> Diagnostic {
         "function" | "def" | "func" | "fun" | "proc" => "a function is written `fn name(x: [n]) { … }`".to_owned(),
         "import" | "from" | "include" => "imports are written `use std.layer.{linear, mlp}`".to_owned(),
         "let" | "const" | "hyper" | "features" | "sequence" | "label" | "key" | "embedding" | "predict" | "train"
-        | "output" | "report" | "layer" => format!("`{word}` belongs inside `model name {{ … }}`"),
+        | "output" | "report" | "layer" | "param" => format!("`{word}` belongs inside `model name {{ … }}`"),
         _ => match nearest(word, ITEM_WORDS.into_iter().chain(["use", "edition"])) {
             Some(known) => format!("did you mean `{known}`?"),
             None => return error,
@@ -77,7 +77,7 @@ pub(super) fn unknown_member(cutter: &Cutter, i: usize, word: &str, span: Span) 
         "feature" => "did you mean `features`?".to_owned(),
         "table" => "did you mean `embedding`?".to_owned(),
         "loss" | "optimizer" | "batch" | "epochs" | "regularize" => format!("`{word}` belongs inside `train {{ … }}`"),
-        "param" | "state" | "update" | "for" | "if" => format!("`{word}` belongs inside `fn name(…) {{ … }}`"),
+        "state" | "update" | "for" | "if" => format!("`{word}` belongs inside `fn name(…) {{ … }}`"),
         "fn" | "def" | "function" => "functions are defined outside of the model: `fn name(x: [n]) { … }`".to_owned(),
         "use" | "import" | "from" | "include" => {
             "imports stand above the model: `use std.layer.{linear, mlp}`".to_owned()
@@ -435,6 +435,11 @@ fn slip(cutter: &Cutter, refusal: &ParseRefusal, place: &Place) -> Option<String
             let (of, name) = (shortened(found), shortened(cutter.word(place.index + 2)));
             format!("a table for listed features has a name: `embedding {name} [8] for {of}.{name}`")
         }
+        "if" if here && construct == "hyper" => "a condition stands behind `when`: `when layers > 1`".to_owned(),
+        "." if here && construct == "request" => {
+            let name = shortened(place.next);
+            format!("a request is known by a key: declare `key {name}: int64`, and write `request by {name}`")
+        }
         _ if wants(p_dot) && construct == "embedding" => "name the feature with its group: `for ad.good_id`".to_owned(),
         _ if here && after_value && (wants(block) || wants(p_open)) && place.kind != Some(TokenKind::Mark) => {
             "the two values stand in braces: `if c { a } else { b }`".to_owned()
@@ -500,7 +505,7 @@ fn form(word: &str) -> Option<&'static str> {
         "label" => "label name: binary from column missing -1",
         "key" => "key name: int64 from column",
         "embedding" => "embedding name [16] for group.field, group.field { setting value }",
-        "hyper" => "hyper name = default in space",
+        "hyper" => "hyper name = default in space when condition",
         "let" => "let name = expression",
         "layer" => "layer name = function(_, option)",
         "predict" => "predict label ~ bernoulli(logit = expression)",
@@ -509,6 +514,7 @@ fn form(word: &str) -> Option<&'static str> {
         "report" => "report metric(label), metric(label, option = value) by field",
         "assert" => "assert expression < expression",
         "common" => "common group, group by key",
+        "request" => "request by key",
         "param" => "param name: [n] = initial",
         "state" => "state name: [n] = initial",
         "update" => "update name = expression",

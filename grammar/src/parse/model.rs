@@ -14,6 +14,9 @@ impl Builder<'_> {
         let kind = match rule {
             Rule::let_ => MemberKind::Let(self.let_(node, 0)),
             Rule::layer => MemberKind::Layer(self.layer(node, 0)),
+            Rule::parameter_list => {
+                MemberKind::Param(Children::new(node).map(|variable| self.variable(variable, 0)).collect())
+            }
             Rule::embedding => MemberKind::Embedding(self.embedding(node)),
             Rule::train => {
                 let settings = self.settings(Children::new(node).need());
@@ -29,6 +32,7 @@ impl Builder<'_> {
                 let by = groups.pop().expect("din.pest: the list ends with the name after `by`");
                 MemberKind::Common { groups, by }
             }
+            Rule::request => MemberKind::Request { by: self.ident(&Children::new(node).need()) },
             _ => self.named_member(rule, node),
         };
         Member { docs, kind, span }
@@ -72,8 +76,9 @@ impl Builder<'_> {
             }
             Rule::hyper => {
                 let default = self.expression(children.need(), 0);
-                let space = children.next().map(|value| self.expression(value, 0));
-                MemberKind::Hyper { name, default, space }
+                let space = children.given(Rule::expression).map(|value| self.expression(value, 0));
+                let condition = children.given(Rule::k_when).map(|_| self.expression(children.need(), 0));
+                MemberKind::Hyper { name, default, space, condition }
             }
             Rule::output => MemberKind::Output { name, value: self.expression(children.need(), 0) },
             Rule::predict => MemberKind::Predict { target: name, distribution: self.expression(children.need(), 0) },

@@ -50,7 +50,7 @@ pub(crate) struct Scan {
 }
 
 /// Words that begin a member of a model.
-pub(crate) const MEMBER_WORDS: [&str; 14] = [
+pub(crate) const MEMBER_WORDS: [&str; 16] = [
     "features",
     "sequence",
     "label",
@@ -59,12 +59,14 @@ pub(crate) const MEMBER_WORDS: [&str; 14] = [
     "hyper",
     "let",
     "layer",
+    "param",
     "predict",
     "train",
     "report",
     "assert",
     "output",
     "common",
+    "request",
 ];
 const MARKS_2: [&str; 7] = ["->", "=>", "==", "!=", "<=", ">=", ".."];
 const MARKS_1: &str = "(){}[],:.~=<>+-*/@^";

@@ -70,7 +70,7 @@ pub fn expression() -> BoxedStrategy<String> {
                 }),
                 proptest::collection::vec(inner.clone(), 1..4).prop_map(|parts| format!("[~{}~,~]", parts.join("~,~"))),
                 (inner.clone(), inner.clone(), name())
-                    .prop_map(|(e, list, x)| format!("[~{e}~ for~ {x}~ in~ {list}~ for (~a,~ b~) in {list}~]")),
+                    .prop_map(|(e, list, x)| format!("[~{e}~ for~ {x}~ in~ {list}~ for (~a,~ (~b,~ c~)~) in {list}~]")),
                 proptest::collection::vec(inner.clone(), 2..4).prop_map(|parts| format!("(~{}~)", parts.join(",~"))),
                 (inner.clone(), inner.clone(), inner.clone(), any::<bool>()).prop_map(|(c, a, b, flat)| {
                     if flat {
@@ -91,6 +91,7 @@ fn statement() -> impl Strategy<Value = String> {
     prop_oneof![
         (name(), e()).prop_map(|(n, e)| format!("let {n} = ~{e}")),
         e().prop_map(|e| format!("let (~a,~ b~) = {e} // trailing")),
+        e().prop_map(|e| format!("let (~(~a,~ b,~)~,~ c~) = {e}")),
         (name(), e()).prop_map(|(n, e)| format!("{n} = {e}")),
         (name(), e()).prop_map(|(n, e)| format!("update {n} = {e}")),
         (name(), e()).prop_map(|(n, e)| format!("layer {n} = ~{e}")),
@@ -110,6 +111,8 @@ fn member() -> impl Strategy<Value = String> {
     prop_oneof![
         (name(), e()).prop_map(|(n, e)| format!("let {n} = ~{e}")),
         (name(), e()).prop_map(|(n, e)| format!("hyper {n} = {e} in ~log(1,~ 2)")),
+        (name(), e()).prop_map(|(n, e)| format!("hyper {n} = {e} in [1,~ 2] when {e}")),
+        (name(), e()).prop_map(|(n, e)| format!("param {n}: [n,~ 3] = {e},~ b: [1]  let (a,~ b) = {e}")),
         name().prop_map(|n| format!("features {n} {{ a: category(10~,~ clip~)   b: number[~4~] from \"odd name\" c: category of string }}")),
         name().prop_map(|n| format!("/// Doc of\n/// {n}\nsequence {n} (~keep~ last 10~)\n{{\n/// field\n a: category // c\n\n b: date from for }}")),
         name().prop_map(|n| format!("features {n} {{ a: category(10~,~ hash~) of string missing \"\" as -1 mark b~ c: number from log(~1 + x~)  missing\n d: category of (~a.b~,~ c.d~)  e: category of string from \"x y\" pooled by mean weighted by w missing as - 0.5 }}")),
@@ -125,6 +128,7 @@ fn member() -> impl Strategy<Value = String> {
         (e(), e()).prop_map(|(a, b)| format!("report {a},~ {b}")),
         e().prop_map(|e| format!("assert ({e}) < 24GiB")),
         Just("common a,~ b by c".to_owned()),
+        Just("request by c  common a by b".to_owned()),
         Just("// own line\n\n\n".to_owned()),
     ]
 }

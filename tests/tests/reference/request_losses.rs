@@ -7,18 +7,27 @@ use din_compiler::interpret::{InterpreterSession, Samples, TableData};
 
 const BOUND: f64 = 1e-12;
 
-/// The loss, in the language; the scores are rows of a table, one per sample, so that row gradients
-/// are theirs.
+/// The loss, in the language, of samples whose labels are all known.
 fn compare(name: &str, function: &str, loss: &str) {
+    compare_where(name, function, loss, false);
+}
+
+/// The loss, in the language; the scores are rows of a table, one per sample, so that row gradients
+/// are theirs. With `missing`, some labels are not known.
+fn compare_where(name: &str, function: &str, loss: &str, missing: bool) {
     let all = Tensors::read("request_losses");
-    let (scores, labels) = (all.get("score"), all.get("label"));
+    let (scores, labels, kind) = match missing {
+        true => (all.get("score_known"), all.get("label_known"), "binary missing -1"),
+        false => (all.get("score"), all.get("label"), "binary"),
+    };
     let samples = labels.len();
-    let import = if function.is_empty() { format!("use std.loss.{name}\n") } else { String::new() };
+    let of_library = name.trim_end_matches("_known");
+    let import = if function.is_empty() { format!("use std.loss.{of_library}\n") } else { String::new() };
     let text = format!(
         "edition 2026\n{import}use std.metric.auc\nuse std.optimizer.sgd\n{function}\n\
-         model losses {{\nfeatures one {{ e: category({samples}) }}\nfeatures user {{ age: number }}\nlabel y: binary\n\
-         key q: int64\ncommon user by q\nembedding rows [1] for one.e\n\
-         predict y ~ bernoulli(logit = rows(one.e) + 0 * user.age)\n\
+         model losses {{\nfeatures one {{ e: category({samples}) }}\nlabel y: {kind}\n\
+         key q: int64\nrequest by q\nembedding rows [1] for one.e\n\
+         predict y ~ bernoulli(logit = rows(one.e))\n\
          train {{ loss {loss}  optimizer sgd(lr = 0.1)  batch 5  epochs 1 }}\nreport auc(y)\n}}\n"
     );
     let checked = check("losses.din", &text, &NoFiles, &CheckOptions::default());
@@ -29,9 +38,9 @@ fn compare(name: &str, function: &str, loss: &str) {
     let batch = Samples {
         batch: samples,
         rows: [((0, 0), (0..samples).collect())].into(),
-        dense: [(1, vec![0.5; requests.len() - 1])].into(),
         requests,
         labels: vec![labels.to_vec()],
+        present: if missing { vec![all.get("known").to_vec()] } else { Vec::new() },
         ..Samples::default()
     };
     let report = session.train(&batch).unwrap();
@@ -49,6 +58,21 @@ fn compare(name: &str, function: &str, loss: &str) {
 fn library_losses() {
     compare("listwise", "", "listwise(y)");
     compare("pairwise", "", "pairwise(y)");
+}
+
+/// Samples whose label is missing are no candidates, and in no pair.
+#[test]
+fn library_losses_of_known_labels() {
+    compare_where("listwise_known", "", "listwise(y)", true);
+    compare_where("pairwise_known", "", "pairwise(y) where present", true);
+    compare_where(
+        "pairwise_known",
+        "fn known(p: bernoulli, y: label) -> [1] {\n\
+         let worse = y > (y.label as other) and (y.present as other)\n\
+         sum(softplus((p.logit as other) - p.logit) over other where worse) where p.present\n}\n",
+        "known(y, y)",
+        true,
+    );
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod layout;
 mod meaning;
 mod robust;
 mod schemas;
+mod surface;
 mod updates;
 
 use super::*;
@@ -106,12 +107,7 @@ fn shipped_models_are_clean() {
         let checked = check(&path.display().to_string(), &text, &beside, &CheckOptions::default());
         assert_eq!(rendered(&checked.diagnostics, &checked.sources), "", "{}", path.display());
         let model = checked.model.unwrap();
-        // A model cannot have the name of a function that it imports.
-        let name = match path.file_stem().unwrap().to_str().unwrap() {
-            "fm" => "factorization_machine",
-            stem => stem,
-        };
-        assert_eq!(model.name, name);
+        assert_eq!(model.name, path.file_stem().unwrap().to_str().unwrap());
         crate::graph::verify(&model.train).unwrap();
         crate::graph::verify(&model.infer).unwrap();
         for update in &model.updates {
@@ -141,7 +137,7 @@ fn examples_of_the_reference_are_right() {
     let page = page("language.md");
     let blocks: Vec<&str> = page.split("```din\n").skip(1).map(|b| b.split("```").next().unwrap()).collect();
     for block in &blocks {
-        if ["features", "embedding", "key"].iter().any(|w| block.starts_with(w)) {
+        if ["features", "embedding", "key", "hyper"].iter().any(|w| block.starts_with(w)) {
             // Members of a model.
             let text = format!("model m {{\n{block}}}\n");
             assert!(din_grammar::parse(&text, din_grammar::FileId(0)).is_ok(), "{text}");
