@@ -499,7 +499,7 @@ fn members() {
     assert_eq!(m.members[0].docs, ["The user."]);
     let MemberKind::Features { fields, .. } = &m.members[0].kind else { panic!() };
     assert_eq!(fields[0].docs, ["Sex as told."]);
-    let MemberKind::Train(train) = &m.members[15].kind else { panic!() };
+    let MemberKind::Train(train) = &m.members[18].kind else { panic!() };
     assert_eq!(train.settings[0].docs, ["Only where it is known."]);
 }
 
@@ -574,14 +574,14 @@ fn spans_are_the_text_of_their_nodes() {
     assert!(found[0].starts_with("features user {") && found[0].ends_with('}'));
     assert_eq!(found[5], "label click: binary from is_click missing -1");
     assert_eq!(found[6], "key user_id: int64 from uid");
-    assert_eq!(found[10], "embedding [8] for each of user, visited");
-    assert_eq!(found[12], "param bias: [1] = 0, scale: [n, 3] = normal(0.1)");
-    assert_eq!(found[18], "common user, visited by request_id");
+    assert_eq!(found[12], "embedding [8] for each of user, visited");
+    assert_eq!(found[14], "param bias: [1] = 0, scale: [n, 3] = normal(0.1)");
+    assert_eq!(found[21], "common user, visited by request_id");
     let MemberKind::Features { fields, .. } = &model(&tree).members[0].kind else { panic!() };
     assert_eq!(sources.text(fields[1].span), "tags: category of string from \"tag list\"");
     assert_eq!(sources.text(fields[0].kind.span), "category(2, clip)");
     assert_eq!(sources.text(column_of(&fields[1]).span), "\"tag list\"");
-    let MemberKind::Assert { condition } = &model(&tree).members[17].kind else { panic!() };
+    let MemberKind::Assert { condition } = &model(&tree).members[20].kind else { panic!() };
     let ExprKind::Binary { right, .. } = &condition.kind else { panic!() };
     let ExprKind::Quantity { unit, .. } = &right.kind else { panic!() };
     assert_eq!(sources.text(unit.span), "GiB");

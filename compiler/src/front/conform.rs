@@ -511,12 +511,6 @@ impl<'a> Elaborator<'a> {
                 .label(asked, "asked for here")
                 .note(format!("expected {expected}\nfound {found}"));
         d.help = word.instead_of(&value);
-        if let (ExprValue::Prediction { distribution, .. }, TypeWord::PredictionBy(wanted)) = (&value, word)
-            && function == wanted.loss()
-        {
-            let of = DistributionName::of(*distribution);
-            d = d.help(format!("the library's loss for `{}` is `{}`", of.text(), of.loss()));
-        }
         self.fault(d)
     }
 
