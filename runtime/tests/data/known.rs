@@ -114,7 +114,7 @@ fn prediction_reads_what_is_known() {
             }
             let names: Vec<&str> = ["item", "tag", "items", "tags"].to_vec();
             let all = records(0..5_000);
-            write(&path, &[all.clone()], 100_000);
+            write(&path, std::slice::from_ref(&all), 100_000);
             let options = StreamOptions::new(512, Order::File);
             let whole = collect(&Dataset::open(&[&path], &schema, ReadMode::Evaluate).unwrap(), options).unwrap();
             let kept: Vec<usize> = (0..all.num_columns())
