@@ -259,7 +259,7 @@ fn one_error_each() {
         ),
         (
             in_model("features u { a: category, b: number }"),
-            "2:25 E0101: expected `(`, `from`, `missing`, `of`, `pooled by` or the end of the field, found `,` (fields are separated by blanks or lines: remove `,`)",
+            "2:25 E0101: expected `(`, `from`, `in`, `missing`, `of`, `pooled by` or the end of the field, found `,` (fields are separated by blanks or lines: remove `,`)",
         ),
         (
             in_model("features u { a: number(4) }"),
@@ -267,11 +267,11 @@ fn one_error_each() {
         ),
         (
             in_model("features u { a: category[4] }"),
-            "2:25 E0101: expected `(`, `from`, `missing`, `of`, `pooled by` or the end of the field, found `[` (the number of ids stands in parentheses: `category(10)`)",
+            "2:25 E0101: expected `(`, `from`, `in`, `missing`, `of`, `pooled by` or the end of the field, found `[` (the number of ids stands in parentheses: `category(10)`)",
         ),
         (
             in_model("sequence v keep last 3 { a: category }"),
-            "2:12 E0101: expected `(`, `missing` or `{`, found `keep` (write `(keep last 100)`)",
+            "2:12 E0101: expected `(`, `known at`, `missing` or `{`, found `keep` (write `(keep last 100)`)",
         ),
         (
             in_model("sequence v (keep 3) { a: category }"),

@@ -281,6 +281,11 @@ fn slip(cutter: &Cutter, refusal: &ParseRefusal, place: &Place) -> Option<String
     let (found, previous) = (place.found, place.previous);
     let here = !place.line_ended;
     let help = match found {
+        "if" if here && construct == "hyper" => "a condition stands behind `when`: `when layers > 1`".to_owned(),
+        "." if here && construct == "request" => {
+            let name = shortened(place.next);
+            format!("a request is known by a key: declare `key {name}: int64`, and write `request by {name}`")
+        }
         _ if here && previous == "lambda" => LAMBDA.to_owned(),
         _ if here && previous == "." && found.starts_with(|c: char| c.is_ascii_digit()) => {
             "the parts of a tuple are named: `let (a, b) = …`".to_owned()
@@ -434,11 +439,6 @@ fn slip(cutter: &Cutter, refusal: &ParseRefusal, place: &Place) -> Option<String
         _ if wants(k_each) && !wants(identifier) && !wants(field_path) && here && place.next == "." => {
             let (of, name) = (shortened(found), shortened(cutter.word(place.index + 2)));
             format!("a table for listed features has a name: `embedding {name} [8] for {of}.{name}`")
-        }
-        "if" if here && construct == "hyper" => "a condition stands behind `when`: `when layers > 1`".to_owned(),
-        "." if here && construct == "request" => {
-            let name = shortened(place.next);
-            format!("a request is known by a key: declare `key {name}: int64`, and write `request by {name}`")
         }
         _ if wants(p_dot) && construct == "embedding" => "name the feature with its group: `for ad.good_id`".to_owned(),
         _ if here && after_value && (wants(block) || wants(p_open)) && place.kind != Some(TokenKind::Mark) => {
