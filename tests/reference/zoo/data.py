@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from safetensors.numpy import load_file
@@ -45,7 +46,8 @@ class Log:
     def __init__(self, path, keep=None):
         """Lists have their last `keep` entries."""
         table = pq.read_table(path)
-        self.columns = {name: table[name].to_numpy() for name in table.column_names if name not in LISTS}
+        scalars = [field.name for field in table.schema if not pa.types.is_list(field.type)]
+        self.columns = {name: table[name].to_numpy() for name in scalars}
         last = slice(None) if keep is None else slice(-keep, None)
         self.lists = {name: [np.array(entries[last], dtype=np.int64) for entries in table[name].to_pylist()] for name in LISTS}
 
