@@ -127,7 +127,7 @@ def main():
     parser.add_argument("models", nargs="*", default=list(MODELS))
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--table", type=pathlib.Path)
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     torch.set_num_threads(1)
     fixture, rows = {}, []
     for name in arguments.models:
