@@ -436,7 +436,10 @@ impl AxisTree {
                 .into_iter()
                 .flatten()
                 .any(|above| self.is_ancestor(a, above))
-            || self.unique(a).is_some_and(|keys| self.is_ancestor(keys.over, b))
+            // What joins the entries of a sequence joins them in any order.
+            || self.unique(a).is_some_and(|keys| {
+                self.is_ancestor(keys.over, b) || self.steps_of(b).is_some_and(|of| self.is_ancestor(keys.over, of))
+            })
     }
 
     /// Whether each element of `of` lies under one of `to`, which is neither `of` nor the global
