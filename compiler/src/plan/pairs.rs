@@ -149,7 +149,7 @@ impl Rows {
             _ => return x,
         };
         let made = match self.new.node(x) {
-            node if matches!(node.op, Op::Rename { .. }) => node.operands[0],
+            Node { op: Op::Rename { .. }, operands, .. } if self.new.node(operands[0]).axis == to => operands[0],
             _ => self.new.rename(x, to, span).expect("both are names of the same entries"),
         };
         self.turned.insert(x, made);
