@@ -47,7 +47,7 @@ class LogisticRegression(Fields):
     made = CROSSES
 
     def build(self):
-        self.bias = self.param("click.value")
+        self.bias = self.param("bias")
 
     def optimizer_of(self, table):
         return "ftrl"
