@@ -5,14 +5,16 @@
     python bench/zoo.py speed --bench target/release/examples/bench_zoo --log LOG [--rounds 5] [--steps 100] [--threads 1] [--isa v4] [MODEL…]
     python bench/zoo.py readme
 
-`LOG` is the folder that `din synth --out LOG --rows 25000` writes. Each command but the last adds its figures to `--out` (default:
-`bench/results/<date>-zoo.json`), and a model that is measured again replaces its own. `readme` writes those of `--out` into the tables of
-`models/README.md`.
+`LOG` is the folder that `din synth --out LOG --rows 25000` writes. Each command but the last adds
+its figures to `--out` (default: `bench/results/<date>-zoo.json`), and a model that is measured
+again replaces its own. `readme` writes those of `--out` into the tables of `models/README.md`.
 
-- `quality`: metrics of the validation rows after the model's one epoch, with the seeds 1, 2 and so on.
-- `work`: floating-point operations of matrix products, per sample of a training step, as `din plan` counts them, for histories of 26
-  entries. What is computed by component is not in it.
-- `speed`: all models take turns in one process (`tests/examples/bench_zoo.rs`), so many rounds; medians of the rounds.
+- `quality`: metrics of the validation rows after the model's one epoch, with the seeds 1, 2 and so
+  on.
+- `work`: floating-point operations of matrix products, per sample of a training step, as `din plan`
+  counts them, for histories of 26 entries. What is computed by component is not in it.
+- `speed`: all models take turns in one process (`tests/examples/bench_zoo.rs`), so many rounds;
+  medians of the rounds.
 """
 
 import argparse

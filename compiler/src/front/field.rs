@@ -2,17 +2,15 @@
 
 use super::compile_time::CATEGORIES;
 use super::computed::{ColumnSource, Computed, ComputedResult};
-use super::declarations::{PendingCross, PendingGap, PooledField, Pooling};
+use super::declarations::{PendingCross, PendingGap};
 use super::elaborator::Elaborator;
 use super::scope::{NameScope, Referent};
 use super::value::ExprValue;
-use super::vocabulary::VocabularyFile;
-use crate::model::MissingVocabulary;
 use din_grammar::ast::{self, FeatureKindName, FieldSource, IdsDecl, OutsideDecl};
 use din_grammar::{Diagnostic, Span};
 use din_program::schema::{
     Boundaries, ColumnValue, ColumnValues, Combination, DataStatistic, DataStatisticKind, Feature, FeatureKind,
-    FeatureSource, KeyType, Made, Missing, Replacement, Sequence, Step, ValueRule, Vocabulary,
+    FeatureSource, KeyType, Made, Missing, Replacement, Step, ValueRule,
 };
 
 /// The group that fields are declared in.
@@ -32,12 +30,12 @@ const EXACT: f64 = 9_007_199_254_740_992.0;
 /// What a field's own declaration says, before its column is known to have missing values.
 pub(super) struct Declared {
     pub kind: FeatureKind,
-    holds: ColumnValues,
+    pub holds: ColumnValues,
     pub makes: Made,
     /// The column's values are the feature's.
-    as_is: bool,
+    pub as_is: bool,
     /// Step of the rule whose statistic is gathered.
-    statistic: Option<DataStatisticKind>,
+    pub statistic: Option<DataStatisticKind>,
 }
 
 impl<'a> Elaborator<'a> {
@@ -397,100 +395,6 @@ impl<'a> Elaborator<'a> {
         }
     }
 
-    /// `category of string in "cities.txt"`: a row for each line, and the OOV row.
-    fn of_vocabulary(
-        &mut self,
-        kind: &ast::FeatureKindDecl,
-        size: Option<&'a ast::Expr>,
-        key: KeyType,
-        file: &'a ast::FileDecl,
-    ) -> Option<Declared> {
-        if let Some(size) = size {
-            self.report(
-                Diagnostic::error("E0424", "how many ids there are follows from the file", size.span, "again here")
-                    .label(file.span, "an id for each line")
-                    .help("leave the size out: `category of string in …`"),
-            );
-            return None;
-        }
-        if key != KeyType::String {
-            self.report(
-                Diagnostic::error("E0424", "the lines of a file are strings", kind.span, "integers")
-                    .label(file.span, "lines")
-                    .help(format!("write `category of string in \"{}\"`", file.path)),
-            );
-            return None;
-        }
-        if file.path.is_empty() {
-            self.report(
-                Diagnostic::error("E0424", "the path of a file is empty", file.span, "no file")
-                    .help("write `category of string in \"cities.txt\"`"),
-            );
-            return None;
-        }
-        let found = self.vocabularies.get(&file.path).expect("the files of all fields are read before the walk");
-        let text = match found {
-            VocabularyFile::Read(text) if Vocabulary::entries(text).next().is_some() => text.as_str(),
-            VocabularyFile::Missing => "",
-            VocabularyFile::Read(_) => {
-                self.report(
-                    Diagnostic::error("E0424", format!("`{}` is empty", file.path), file.span, "no entries")
-                        .note("expected one entry per line, one at least")
-                        .help("check what wrote the file"),
-                );
-                return None;
-            }
-            VocabularyFile::Faulty(faults) => {
-                faults.iter().for_each(|fault| self.report(fault.clone()));
-                return None;
-            }
-            VocabularyFile::Unreadable(why) => {
-                self.report(
-                    Diagnostic::error("E0424", format!("`{}` is no vocabulary", file.path), file.span, "named here")
-                        .note(why)
-                        .help("expected a text file in UTF-8, with one entry per line"),
-                );
-                return None;
-            }
-        };
-        let known = self.declarations.schema.vocabularies.iter().position(|v| v.path == file.path);
-        let vocabulary = known.unwrap_or_else(|| {
-            let number = self.declarations.schema.vocabularies.len();
-            if matches!(found, VocabularyFile::Missing) {
-                let missing = MissingVocabulary { vocabulary: number as u32, span: file.span };
-                self.declarations.missing_vocabularies.push(missing);
-            }
-            let (path, location) = (file.path.clone(), self.location(file.span));
-            self.declarations.schema.vocabularies.push(Vocabulary { path, text: text.to_string(), location });
-            number
-        }) as u32;
-        let size = Vocabulary::entries(text).count() as u64 + 1;
-        Some(Declared {
-            kind: FeatureKind::Fixed { size, clip: false },
-            holds: ColumnValues::Strings,
-            makes: Made::VocabularyRow { vocabulary },
-            as_is: false,
-            statistic: None,
-        })
-    }
-
-    /// The entry of a vocabulary that stands for a missing text, as its row.
-    fn entry(&mut self, vocabulary: u32, text: &str, at: Span) -> Option<Replacement> {
-        let Vocabulary { path, text: entries, .. } = &self.declarations.schema.vocabularies[vocabulary as usize];
-        if let Some(row) = Vocabulary::entries(entries).position(|entry| entry == text) {
-            return Some(Replacement::Id(row as u64));
-        }
-        if self.declarations.is_missing(vocabulary) {
-            // Which row it is decides nothing: without the file there is no program.
-            return Some(Replacement::Id(0));
-        }
-        let d = Diagnostic::error("E0416", "not an entry of the vocabulary", at, format!("`{text}`"))
-            .note(format!("expected a line of `{path}`\nfound `{text}`"))
-            .help("write `missing` alone, for a row of its own, or one of the entries");
-        self.report(d);
-        None
-    }
-
     /// The kind of a field that a function of a column makes.
     pub(super) fn computed_kind(
         &mut self,
@@ -664,63 +568,6 @@ impl<'a> Elaborator<'a> {
             None => FeatureKind::Dynamic { key: KeyType::Int64 },
         };
         Some((kind, FeatureSource::Features(Combination::Cross { of: Vec::new(), size })))
-    }
-
-    /// The sequence that a pooled list is.
-    fn pooled_list(
-        &mut self,
-        group: FieldGroup<'a>,
-        field: &'a ast::FeatureField,
-        pooled: &ast::PooledDecl,
-    ) -> Option<u32> {
-        if group.sequence.is_some() {
-            self.not_built("a list in each entry of a sequence", "put the list into `features`", pooled.span);
-            self.declarations.poisoned_tables = true;
-            return group.sequence;
-        }
-        let number = self.declarations.schema.sequences.len() as u32;
-        let location = self.location(field.name.span);
-        self.declarations.schema.sequences.push(Sequence {
-            name: format!("{}.{}", group.name.name, field.name.name),
-            keep: None,
-            missing: field.missing.is_some(),
-            common: group.common,
-            location,
-        });
-        Some(number)
-    }
-
-    fn pooling(
-        &mut self,
-        group: FieldGroup<'a>,
-        field: &'a ast::FeatureField,
-        pooled: &'a ast::PooledDecl,
-        feature: u32,
-    ) {
-        let by = match pooled.by.name.as_str() {
-            "sum" => Pooling::Sum,
-            "mean" => Pooling::Mean,
-            "sqrt_n" => Pooling::SquareRoot,
-            "max" => Pooling::Max,
-            _ => {
-                self.unknown_word("E0418", "pooling", &pooled.by, &["sum", "mean", "sqrt_n", "max"]);
-                self.declarations.poisoned_tables = true;
-                return;
-            }
-        };
-        if let (Pooling::Max, Some(weights)) = (by, &pooled.weights) {
-            self.report(
-                Diagnostic::error("E0418", "a maximum has no weights", weights.span, "weights")
-                    .label(pooled.by.span, "a maximum")
-                    .help("remove the weights, or pool by `sum`, `mean` or `sqrt_n`"),
-            );
-            return;
-        }
-        let weights = pooled.weights.as_ref().map(|column| (group, &field.name, column));
-        self.declarations.pooled.insert(feature as usize, PooledField { by, weights: None });
-        if let Some(weights) = weights {
-            self.declarations.weights.push((feature as usize, weights));
-        }
     }
 
     /// After all groups: features that are in no group, and the parts of crosses.

@@ -9,7 +9,7 @@
 //! | --- | --- |
 //! | `load` | modules, imports, top-level names |
 //! | `declarations`, `declare`, `columns`, `table` | features, sequences, labels, keys, hyper-parameters; tables |
-//! | `field`, `computed`, `vocabulary` | fields of groups; functions of columns; files of ids |
+//! | `field`, `pooled`, `computed`, `vocabulary` | fields of groups; pooled lists; functions of columns; files of ids |
 //! | `elaborator`, `scope`, `walk`, `value` | resolution, reporting, limits; names in scope; the graph and the path; values |
 //! | `expr`, `compile_time`, `tensor`, `block` | expressions, arithmetic of numbers and of tensors, statements |
 //! | `call`, `arguments`, `conform` | calls; the order of arguments; types of parameters and results |
@@ -62,6 +62,7 @@ mod names;
 mod ordinal;
 mod output;
 mod over;
+mod pooled;
 mod predict;
 mod probability;
 mod report;

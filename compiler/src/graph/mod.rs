@@ -283,6 +283,20 @@ impl Graph {
         }
     }
 
+    /// A graph over the same axes, inputs, tables, parameters and states, without nodes and roots:
+    /// what a rewrite begins with.
+    pub(crate) fn without_nodes(&self) -> Self {
+        Graph {
+            nodes: StableDiGraph::default(),
+            axes: self.axes.clone(),
+            inputs: self.inputs.clone(),
+            tables: self.tables.clone(),
+            params: self.params.clone(),
+            states: self.states.clone(),
+            roots: Vec::new(),
+        }
+    }
+
     pub fn node(&self, id: NodeId) -> &Node {
         &self.nodes[id]
     }

@@ -230,6 +230,11 @@ impl Op {
         OpKey { name: self.name(), attributes: self.attributes().map(|attribute| attribute.map(bits)) }
     }
 
+    /// The number of the recurrence that it begins or ends.
+    pub fn recurrence(&self) -> Option<usize> {
+        if let Op::Previous { scan, .. } | Op::Scan { scan, .. } = self { Some(*scan) } else { None }
+    }
+
     /// Whether each element of the value is computed from its operands at that element alone.
     pub fn is_per_element(&self) -> bool {
         match self {

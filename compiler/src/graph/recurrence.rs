@@ -27,11 +27,7 @@ pub enum GraphStage {
 impl Graph {
     /// A number that no recurrence of the graph has.
     pub fn unused_scan(&self) -> usize {
-        let scans = self.ids().filter_map(|id| match self.node(id).op {
-            Op::Previous { scan, .. } | Op::Scan { scan, .. } => Some(scan + 1),
-            _ => None,
-        });
-        scans.max().unwrap_or(0)
+        self.ids().filter_map(|id| self.node(id).op.recurrence()).max().map_or(0, |last| last + 1)
     }
 
     /// The end of each recurrence, by its number.
@@ -43,9 +39,9 @@ impl Graph {
     /// The recurrences among the nodes of `order`, which lists operands first. The end of one that
     /// `order` has the beginning of is in it, too.
     pub fn recurrences(&self, order: &[NodeId]) -> Vec<Recurrence> {
-        let begins = |&id: &NodeId| match self.node(id).op {
-            Op::Previous { scan, backward } => Some((id, scan, backward)),
-            _ => None,
+        let begins = |&id: &NodeId| {
+            let Op::Previous { scan, backward } = self.node(id).op else { return None };
+            Some((id, scan, backward))
         };
         let begins: Vec<(NodeId, usize, bool)> = order.iter().filter_map(begins).collect();
         if begins.is_empty() {

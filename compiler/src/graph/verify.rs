@@ -75,14 +75,15 @@ fn recurrences(graph: &Graph) -> Result<(), VerifyError> {
     for id in graph.ids() {
         let node = graph.node(id);
         let fail = |rule: &str| VerifyError { node: Some(id), root: None, rule: rule.into(), span: node.span };
-        match node.op {
-            Op::Previous { scan, backward } if begins.insert(scan, (id, backward)).is_some() => {
-                return Err(fail("a recurrence begins twice"));
-            }
-            Op::Scan { scan, backward } if ends.insert(scan, (id, backward)).is_some() => {
-                return Err(fail("a recurrence ends twice"));
-            }
-            _ => {}
+        if let Op::Previous { scan, backward } = node.op
+            && begins.insert(scan, (id, backward)).is_some()
+        {
+            return Err(fail("a recurrence begins twice"));
+        }
+        if let Op::Scan { scan, backward } = node.op
+            && ends.insert(scan, (id, backward)).is_some()
+        {
+            return Err(fail("a recurrence ends twice"));
         }
     }
     for (scan, &(id, backward)) in &begins {

@@ -10,7 +10,7 @@
 //! `not` or a condition within the errors of its operands, a `max` whose derivative depends on a
 //! near-tie, or a number that leaves f32's range. Data that f32 represents exactly has scale 0.
 
-use super::{Inputs, InterpretError, Run, Values, ops, run, shifted};
+use super::{Inputs, InterpretError, Run, Values, longest, ops, run, shifted};
 use crate::elementwise::{GUARD, jump, times};
 use crate::graph::{AxisId, BinaryOp, Graph, GraphStage, NodeId, Op, Recurrence};
 use crate::statistic::meaning_of;
@@ -61,9 +61,8 @@ impl Magnitudes {
     fn compute_recurrence(&mut self, graph: &Graph, recurrence: &Recurrence) {
         let previous = graph.node(recurrence.previous);
         let lists = self.run.sizes.parents[previous.axis.index()].clone();
-        let longest = lists.chunk_by(|a, b| a == b).map(<[usize]>::len).max().unwrap_or(0);
         self.scales[recurrence.previous.index()] = Some(vec![0.0; lists.len() * previous.width()]);
-        for _ in 0..=longest {
+        for _ in 0..=longest(&lists) {
             for &id in recurrence.members.iter().filter(|id| **id != recurrence.previous) {
                 self.compute(graph, id);
             }

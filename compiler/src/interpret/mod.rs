@@ -115,10 +115,9 @@ impl Run {
         };
         let axis = graph.node(recurrence.previous).axis;
         let lists = self.sizes.parents[axis.index()].clone();
-        let longest = lists.chunk_by(|a, b| a == b).map(<[usize]>::len).max().unwrap_or(0);
         let width = graph.node(recurrence.previous).width();
         self.set(recurrence.previous, vec![0.0; lists.len() * width]);
-        for _ in 0..=longest {
+        for _ in 0..=longest(&lists) {
             for &id in recurrence.members.iter().filter(|id| **id != recurrence.previous) {
                 compute(self, id)?;
             }
@@ -331,6 +330,11 @@ pub fn run(graph: &Graph, inputs: &Inputs, values: &Values) -> Result<Run, Inter
         run.compute_stage(graph, &stage, &mut |run, id| run.compute(graph, inputs, values, id))?;
     }
     Ok(run)
+}
+
+/// Entries of the longest list, `lists` having the list of each entry.
+fn longest(lists: &[usize]) -> usize {
+    lists.chunk_by(|a, b| a == b).map(<[usize]>::len).fold(0, usize::max)
 }
 
 /// By entry, the value of the entry before it in its list, or behind it; 0 where there is none.

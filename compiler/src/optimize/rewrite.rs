@@ -13,15 +13,7 @@ pub(crate) fn rebuild(graph: &mut Graph, mut rule: impl FnMut(&mut Graph, Node) 
 /// became.
 pub(super) fn rebuild_by_id(graph: &mut Graph, mut rule: impl FnMut(&mut Graph, NodeId, Node, &[NodeId]) -> NodeId) {
     let order = graph.order();
-    let mut new = Graph {
-        nodes: Default::default(),
-        axes: graph.axes.clone(),
-        inputs: graph.inputs.clone(),
-        tables: graph.tables.clone(),
-        params: graph.params.clone(),
-        states: graph.states.clone(),
-        roots: Vec::new(),
-    };
+    let mut new = graph.without_nodes();
     let mut map = vec![NodeId::end(); graph.bound()];
     for id in order {
         let mut node = graph.node(id).clone();

@@ -16,14 +16,7 @@ pub(super) fn by_first_entry(graph: &Graph, order: &[NodeId]) -> Option<Graph> {
     if !graph.axes.ids().any(|id| graph.axes.second_of_pairs(id).is_some()) {
         return None;
     }
-    let new = Graph {
-        axes: graph.axes.clone(),
-        inputs: graph.inputs.clone(),
-        tables: graph.tables.clone(),
-        params: graph.params.clone(),
-        states: graph.states.clone(),
-        ..Graph::default()
-    };
+    let new = graph.without_nodes();
     let mut pass = Rows { new, map: FxHashMap::default(), spread: FxHashMap::default(), turned: FxHashMap::default() };
     for &id in order {
         let made = pass.node(graph.node(id));

@@ -16,14 +16,7 @@ pub(super) fn by_step(graph: &Graph, order: &[NodeId]) -> Option<Graph> {
     if recurrences.is_empty() {
         return None;
     }
-    let mut new = Graph {
-        axes: graph.axes.clone(),
-        inputs: graph.inputs.clone(),
-        tables: graph.tables.clone(),
-        params: graph.params.clone(),
-        states: graph.states.clone(),
-        ..Graph::default()
-    };
+    let mut new = graph.without_nodes();
     let mut steps: BTreeMap<AxisId, AxisId> = BTreeMap::new();
     let mut members: FxHashMap<NodeId, AxisId> = FxHashMap::default();
     for recurrence in &recurrences {

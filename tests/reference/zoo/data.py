@@ -14,8 +14,8 @@ LISTS = ("visited_good_ids", "visited_shop_ids", "visited_cate_ids")
 
 @dataclasses.dataclass
 class Batch:
-    """Columns of the log by name, `[samples]`; lists of `columns` too, `[samples, entries]`, padded with 0 at their ends; `mask` is true
-    at their entries."""
+    """Columns of the log by name, `[samples]`; lists of `columns` too, `[samples, entries]`, padded
+    with 0 at their ends; `mask` is true at their entries."""
 
     columns: dict
     mask: torch.Tensor
@@ -52,8 +52,8 @@ class Log:
         self.lists = {name: [np.array(entries[last], dtype=np.int64) for entries in table[name].to_pylist()] for name in LISTS}
 
     def add_ids(self, name, ids, sources):
-        """A column whose ids Din has made of those of `sources`, one for each sample or entry: a cross or a hash. Checks that they are a
-        function of the sources."""
+        """A column whose ids Din has made of those of `sources`, one for each sample or entry: a
+        cross or a hash. Checks that they are a function of the sources."""
         shaped = self.lists[next(s for s in sources if s in LISTS)] if set(sources) & set(LISTS) else None
         flat = []
         for source in sources:

@@ -235,7 +235,8 @@ class DCNv2Mixture(Fields):
 
 
 class XDeepFM(Fields):
-    """Lian et al., 2018, Eqs. (6)-(8): the compression is a convolution over the maps of products, as the paper says."""
+    """Lian et al., 2018, Eqs. (6)-(8): the compression is a convolution over the maps of products,
+    as the paper says."""
 
     def build(self):
         self.compress = nn.ModuleList(self.linear(f"explicit.{i}.compressed", bias=False) for i in range(2))

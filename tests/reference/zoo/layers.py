@@ -45,7 +45,8 @@ class PRelu(nn.Module):
 
 
 class Model(nn.Module):
-    """A model of the zoo. Its modules are made by `linear`, `mlp` and the like, from the weights of a name in the Din program."""
+    """A model of the zoo. Its modules are made by `linear`, `mlp` and the like, from the weights of
+    a name in the Din program."""
 
     # Din's settings of `train`.
     lr = 1e-2

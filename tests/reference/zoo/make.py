@@ -1,14 +1,17 @@
-"""Trains models of the zoo in PyTorch, float64, and writes `../fixtures/zoo.json`, with which `tests/tests/zoo.rs` compares Din.
+"""Trains models of the zoo in PyTorch, float64, and writes `../fixtures/zoo.json`, with which
+`tests/tests/zoo.rs` compares Din.
 
     cargo run --locked --workspace --example zoo_start -- target/zoo --interpret
     python tests/reference/zoo/make.py target/zoo [--check] [--table FILE] [MODEL…]
 
-The first command makes the log, the initial weights, and what Din makes of both. The second compares, and trains each model in float32 too,
-for how far rounding alone leads. `--check` writes no fixture; `--table` writes the differences as Markdown.
+The first command makes the log, the initial weights, and what Din makes of both. The second
+compares, and trains each model in float32 too, for how far rounding alone leads. `--check` writes
+no fixture; `--table` writes the differences as Markdown.
 
-Of each model the fixture has the losses of 50 steps; `steps`, how many of them are compared: those before Din, at any instruction set level,
-or PyTorch itself in float32 is off by a tenth of what the test allows; and of each gradient of the first step its norm and its product with
-the vector cos(1), cos(2), …
+Of each model the fixture has the losses of 50 steps; `steps`, how many of them are compared: those
+before Din, at any instruction set level, or PyTorch itself in float32 is off by a tenth of what the
+test allows; and of each gradient of the first step its norm and its product with the vector cos(1),
+cos(2), …
 """
 
 import argparse

@@ -1,5 +1,5 @@
-"""Optimizers as Din defines them: a row of a table moves only in a step whose batch contains its id, and Adam's bias correction counts
-the steps of the run."""
+"""Optimizers as Din defines them: a row of a table moves only in a step whose batch contains its
+id, and Adam's bias correction counts the steps of the run."""
 
 import torch
 

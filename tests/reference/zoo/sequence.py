@@ -1,4 +1,5 @@
-"""`models/sequence`, and `models/din.din`: what the user visited is a list of entries, padded at its end."""
+"""`models/sequence`, and `models/din.din`: what the user visited is a list of entries, padded at
+its end."""
 
 import torch
 import torch.nn.functional as F
@@ -40,7 +41,8 @@ class ActivationUnit(nn.Module):
 
 
 class TargetAttention(nn.Module):
-    """Attention with two heads whose one query is the candidate; 0 where the mask is nowhere true."""
+    """Attention with two heads whose one query is the candidate; 0 where the mask is nowhere true.
+    """
 
     def __init__(self, model, name):
         super().__init__()
@@ -79,7 +81,8 @@ class Din(Sequence):
 
 
 class Gru(nn.Module):
-    """Cho et al., 2014, with the reset gate behind the product; the update gate times an attention, if there is one."""
+    """Cho et al., 2014, with the reset gate behind the product; the update gate times an attention,
+    if there is one."""
 
     def __init__(self, model, name):
         super().__init__()
@@ -242,14 +245,16 @@ class Recency(nn.Module):
 
 
 def attention(q, k, v, seen):
-    """Vaswani et al., 2017, Eq. (1); `seen` is true where a query, `[samples, queries, 1]`, may see a key."""
+    """Vaswani et al., 2017, Eq. (1); `seen` is true where a query, `[samples, queries, 1]`, may see
+    a key."""
     # A query of padding sees everything: what it gives is not read.
     seen = seen | ~seen.any(2, keepdim=True)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
 
 
 class Bst(Sequence):
-    """Chen et al., 2019, Eqs. (2)-(7): the candidate is one more entry, behind the others and their padding."""
+    """Chen et al., 2019, Eqs. (2)-(7): the candidate is one more entry, behind the others and their
+    padding."""
 
     lr = 5e-3
 
@@ -275,7 +280,8 @@ class Bst(Sequence):
 
 
 class SasRec(Sequence):
-    """Kang and McAuley, 2018, Eqs. (1)-(6); as in the authors' code, queries are normalised and keys and values are not."""
+    """Kang and McAuley, 2018, Eqs. (1)-(6); as in the authors' code, queries are normalised and
+    keys and values are not."""
 
     lr = 5e-3
 
@@ -369,7 +375,8 @@ class Hstu(Sequence):
         self.out = self.linear("click")
 
     def forward(self, batch):
-        """The candidate stands directly behind the last entry; padding follows, which no entry before it sees."""
+        """The candidate stands directly behind the last entry; padding follows, which no entry
+        before it sees."""
         history = self.history(batch)
         x = torch.cat([history, torch.zeros_like(history[:, :1])], 1)
         last = batch.lengths
