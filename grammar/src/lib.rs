@@ -9,6 +9,7 @@ pub mod diagnostic;
 pub mod format;
 #[allow(missing_docs, reason = "pest generates an enum of the rules in din.pest")]
 pub mod parse;
+pub mod parts;
 pub mod render;
 mod scan;
 pub mod span;

@@ -2,6 +2,7 @@
 
 use din_grammar::Span;
 use din_grammar::ast::{self, Block, Expr, ExprKind, ForEach, StatementKind};
+use din_grammar::parts::ExprPart;
 use rustc_hash::FxHashMap;
 
 /// Each name and where it is read first.
@@ -13,13 +14,6 @@ pub(super) fn in_expr<'a>(e: &'a Expr, out: &mut Names<'a>) {
         ExprKind::Name(n) => {
             out.entry(n).or_insert(e.span);
         }
-        ExprKind::Int(_)
-        | ExprKind::Float(_)
-        | ExprKind::Text(_)
-        | ExprKind::Bool(_)
-        | ExprKind::Hole
-        | ExprKind::Quantity { .. } => {}
-        ExprKind::List(items) | ExprKind::Tuple(items) => items.iter().for_each(|i| in_expr(i, out)),
         ExprKind::Comprehension { value, each } => in_comprehension(value, each, out),
         ExprKind::Call { callee, arguments } => {
             in_expr(callee, out);
@@ -29,21 +23,26 @@ pub(super) fn in_expr<'a>(e: &'a Expr, out: &mut Names<'a>) {
                 a.condition.iter().for_each(|c| in_expr(c, out));
             }
         }
-        ExprKind::Field { base, .. } => in_expr(base, out),
-        ExprKind::SecondName { value, .. } => in_expr(value, out),
-        ExprKind::Unary { value, .. } => in_expr(value, out),
-        ExprKind::Binary { left, right, .. } => {
-            in_expr(left, out);
-            in_expr(right, out);
-        }
-        ExprKind::If { condition, then, otherwise } => {
-            in_expr(condition, out);
-            in_block(then, out);
-            in_block(otherwise, out);
-        }
-        ExprKind::Where { value, condition } => {
-            in_expr(value, out);
-            in_expr(condition, out);
+        ExprKind::Int(_)
+        | ExprKind::Float(_)
+        | ExprKind::Text(_)
+        | ExprKind::Bool(_)
+        | ExprKind::Hole
+        | ExprKind::Quantity { .. }
+        | ExprKind::List(_)
+        | ExprKind::Tuple(_)
+        | ExprKind::Field { .. }
+        | ExprKind::SecondName { .. }
+        | ExprKind::Unary { .. }
+        | ExprKind::Binary { .. }
+        | ExprKind::If { .. }
+        | ExprKind::Where { .. } => {
+            for part in e.parts() {
+                match part {
+                    ExprPart::Expr(part) => in_expr(part, out),
+                    ExprPart::Block(block) => in_block(block, out),
+                }
+            }
         }
     }
 }

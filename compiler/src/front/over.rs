@@ -337,15 +337,7 @@ impl<'a> Elaborator<'a> {
         span: Span,
     ) -> ExprValue<'a> {
         let name = if last { "last" } else { "first" };
-        let Some(over) = over else {
-            return match value {
-                ExprValue::Poison => ExprValue::Poison,
-                _ => self.fault(
-                    Diagnostic::error("E0314", format!("`{name}` of which entries?"), at, "no axis")
-                        .help(format!("name the axis: `{name}(x over s)`")),
-                ),
-            };
-        };
+        let Some(over) = over else { return self.no_entries(&value, name, &format!("{name}(x over s)"), at) };
         let axis = over.axis;
         if self.unordered(axis, &format!("`{name}`"), at) {
             return ExprValue::Poison;
@@ -354,6 +346,18 @@ impl<'a> Elaborator<'a> {
         let Some(of) = self.reduced(t, over, at) else { return ExprValue::Poison };
         let built = self.at_end(last, &of, axis, span);
         self.of_fields(built, of, span)
+    }
+
+    /// Refuses a function of the entries of an axis, without one: `form` is how it is called. Of a
+    /// faulty value nothing more is said.
+    pub(super) fn no_entries(&mut self, value: &ExprValue<'a>, name: &str, form: &str, at: Span) -> ExprValue<'a> {
+        if let ExprValue::Poison = value {
+            return ExprValue::Poison;
+        }
+        self.fault(
+            Diagnostic::error("E0314", format!("`{name}` of which entries?"), at, "no axis")
+                .help(format!("name the axis: `{form}`")),
+        )
     }
 
     /// Refuses what asks for the order of a request's samples, which means nothing.

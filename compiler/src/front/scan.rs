@@ -75,12 +75,7 @@ impl<'a> Elaborator<'a> {
         };
         let at = start.span;
         let Some(Over { axis, condition }) = start.over else {
-            if !matches!(start.value, ExprValue::Poison) {
-                self.report(
-                    Diagnostic::error("E0314", "`scan` over which entries?", at, "no axis")
-                        .help("name the axis: `scan(step, 32 over s)`"),
-                );
-            }
+            self.no_entries(&start.value, "scan", "scan(step, 32 over s)", at);
             return None;
         };
         if self.no_sequence(axis, "`scan`", at) {
@@ -214,15 +209,7 @@ impl<'a> Elaborator<'a> {
         at: Span,
         span: Span,
     ) -> ExprValue<'a> {
-        let Some(over) = over else {
-            return match value {
-                ExprValue::Poison => ExprValue::Poison,
-                _ => self.fault(
-                    Diagnostic::error("E0314", "`shift` along which entries?", at, "no axis")
-                        .help("name the axis: `shift(x over s)`"),
-                ),
-            };
-        };
+        let Some(over) = over else { return self.no_entries(&value, "shift", "shift(x over s)", at) };
         if let Some((_, place)) = over.condition {
             return self.fault(
                 Diagnostic::error("E0314", "`shift` takes no condition", place, "`where` is not possible here")

@@ -8,7 +8,8 @@ use super::names;
 use super::scope::NameScope;
 use super::value::{ArgumentValue, Builtin, ExprValue};
 use din_grammar::Span;
-use din_grammar::ast::{self, Block, Expr, ExprKind, ForEach, StatementKind};
+use din_grammar::ast::{self, Block, Expr, ExprKind, StatementKind};
+use din_grammar::parts::ExprPart;
 
 impl<'a> Elaborator<'a> {
     /// The functions of the user's files that no call reached.
@@ -157,44 +158,15 @@ fn constant<'a>(e: &'a Expr) -> ExprValue<'a> {
 type NamedCall<'a> = (&'a str, &'a [ast::Argument], Span);
 
 fn calls_in<'a>(e: &'a Expr, out: &mut Vec<NamedCall<'a>>) {
-    match &e.kind {
-        ExprKind::Call { callee, arguments } => {
-            match &callee.kind {
-                ExprKind::Name(name) => out.push((name, arguments, e.span)),
-                _ => calls_in(callee, out),
-            }
-            for a in arguments {
-                calls_in(&a.value, out);
-                a.condition.iter().for_each(|c| calls_in(c, out));
-            }
-        }
-        ExprKind::Name(_)
-        | ExprKind::Int(_)
-        | ExprKind::Float(_)
-        | ExprKind::Text(_)
-        | ExprKind::Bool(_)
-        | ExprKind::Hole
-        | ExprKind::Quantity { .. } => {}
-        ExprKind::List(items) | ExprKind::Tuple(items) => items.iter().for_each(|i| calls_in(i, out)),
-        ExprKind::Comprehension { value, each } => {
-            calls_in(value, out);
-            each.iter().for_each(|ForEach { list, .. }| calls_in(list, out));
-        }
-        ExprKind::Field { base: value, .. } | ExprKind::SecondName { value, .. } | ExprKind::Unary { value, .. } => {
-            calls_in(value, out);
-        }
-        ExprKind::Binary { left, right, .. } => {
-            calls_in(left, out);
-            calls_in(right, out);
-        }
-        ExprKind::If { condition, then, otherwise } => {
-            calls_in(condition, out);
-            calls_in_block(then, out);
-            calls_in_block(otherwise, out);
-        }
-        ExprKind::Where { value, condition } => {
-            calls_in(value, out);
-            calls_in(condition, out);
+    if let ExprKind::Call { callee, arguments } = &e.kind
+        && let ExprKind::Name(name) = &callee.kind
+    {
+        out.push((name, arguments, e.span));
+    }
+    for part in e.parts() {
+        match part {
+            ExprPart::Expr(part) => calls_in(part, out),
+            ExprPart::Block(block) => calls_in_block(block, out),
         }
     }
 }
@@ -265,46 +237,16 @@ fn bound_in<'a>(block: &'a Block, out: &mut Vec<&'a str>) {
 /// Names that parts of an expression bind: second names of entries, the blocks of an `if`, the
 /// loops of comprehensions.
 fn bound_in_expr<'a>(e: &'a Expr, out: &mut Vec<&'a str>) {
-    match &e.kind {
-        ExprKind::SecondName { value, axis } => {
-            out.push(&axis.name);
-            bound_in_expr(value, out);
+    if let ExprKind::SecondName { axis, .. } = &e.kind {
+        out.push(&axis.name);
+    }
+    if let ExprKind::Comprehension { each, .. } = &e.kind {
+        out.extend(each.iter().flat_map(|each| each.pattern.names()).map(|n| n.name.as_str()));
+    }
+    for part in e.parts() {
+        match part {
+            ExprPart::Expr(part) => bound_in_expr(part, out),
+            ExprPart::Block(block) => bound_in(block, out),
         }
-        ExprKind::If { condition, then, otherwise } => {
-            bound_in_expr(condition, out);
-            bound_in(then, out);
-            bound_in(otherwise, out);
-        }
-        ExprKind::Comprehension { value, each } => {
-            bound_in_expr(value, out);
-            for ForEach { pattern, list } in each {
-                out.extend(pattern.names().into_iter().map(|n| n.name.as_str()));
-                bound_in_expr(list, out);
-            }
-        }
-        ExprKind::Call { callee, arguments } => {
-            bound_in_expr(callee, out);
-            for a in arguments {
-                bound_in_expr(&a.value, out);
-                a.condition.iter().for_each(|c| bound_in_expr(c, out));
-            }
-        }
-        ExprKind::List(items) | ExprKind::Tuple(items) => items.iter().for_each(|i| bound_in_expr(i, out)),
-        ExprKind::Field { base: value, .. } | ExprKind::Unary { value, .. } => bound_in_expr(value, out),
-        ExprKind::Binary { left, right, .. } => {
-            bound_in_expr(left, out);
-            bound_in_expr(right, out);
-        }
-        ExprKind::Where { value, condition } => {
-            bound_in_expr(value, out);
-            bound_in_expr(condition, out);
-        }
-        ExprKind::Name(_)
-        | ExprKind::Int(_)
-        | ExprKind::Float(_)
-        | ExprKind::Text(_)
-        | ExprKind::Bool(_)
-        | ExprKind::Hole
-        | ExprKind::Quantity { .. } => {}
     }
 }
