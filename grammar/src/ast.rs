@@ -299,10 +299,17 @@ pub enum MemberKind {
         groups: Vec<Ident>,
         by: Ident,
     },
-    /// `request by request_id`
-    Request {
-        by: Ident,
-    },
+    /// `request by request_id`, `request of 64`
+    Request(RequestDecl),
+}
+
+/// What a request is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RequestDecl {
+    /// Neighbouring rows with one value of this key.
+    By(Ident),
+    /// So many consecutive samples of a training batch.
+    Of { count: u64, span: Span },
 }
 
 /// `auc(bought) where click.label by user.city`: a metric, and what slices its rows.

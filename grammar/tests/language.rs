@@ -451,7 +451,8 @@ fn member(m: &Member) -> String {
         MemberKind::Report { metrics } => format!("report {}", list(metrics.iter().map(reported).collect())),
         MemberKind::Output { name, value } => format!("output {} {}", name.name, show(value)),
         MemberKind::Assert { condition } => format!("assert {}", show(condition)),
-        MemberKind::Request { by } => format!("request by {}", by.name),
+        MemberKind::Request(RequestDecl::By(key)) => format!("request by {}", key.name),
+        MemberKind::Request(RequestDecl::Of { count, .. }) => format!("request of {count}"),
         MemberKind::Common { groups, by } => format!("common {} by {}", names(groups), by.name),
     }
 }

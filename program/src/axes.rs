@@ -142,7 +142,7 @@ impl AxisTree {
                 common.push(axis);
             }
         }
-        if schema.requests.is_some() {
+        if schema.has_requests() {
             axes.add_requests(&common);
         }
         axes

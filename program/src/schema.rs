@@ -34,22 +34,31 @@ pub struct Schema {
     pub keys: Vec<Key>,
     /// Samples of one request have features in common.
     pub requests: Option<Requests>,
+    /// Consecutive samples of a batch stand for a request. Only one of the two is there.
+    pub in_batch: Option<InBatchRequests>,
 }
 
 impl Schema {
     /// The same with every location as [`seen_from`] gives it.
     pub fn seen_from(&self, folder: &Path) -> Self {
         let mut schema = self.clone();
-        let Self { features, statistics: _, vocabularies, sequences, labels, known, keys, requests } = &mut schema;
+        let Self { features, statistics: _, vocabularies, sequences, labels, known, keys, requests, in_batch } =
+            &mut schema;
         let all = features.iter_mut().map(|f| &mut f.location);
         let all = all.chain(vocabularies.iter_mut().map(|v| &mut v.location));
         let all = all.chain(sequences.iter_mut().map(|s| &mut s.location));
         let all = all.chain(labels.iter_mut().map(|l| &mut l.location));
         let all = all.chain(known.iter_mut().map(|k| &mut k.location));
         let all = all.chain(keys.iter_mut().map(|k| &mut k.location));
-        all.chain(requests.iter_mut().map(|r| &mut r.location))
+        let all = all.chain(requests.iter_mut().map(|r| &mut r.location));
+        all.chain(in_batch.iter_mut().map(|r| &mut r.location))
             .for_each(|location| *location = seen_from(folder, location));
         schema
+    }
+
+    /// Whether samples belong to requests.
+    pub fn has_requests(&self) -> bool {
+        self.requests.is_some() || self.in_batch.is_some()
     }
 }
 
@@ -69,6 +78,16 @@ pub fn seen_from(folder: &Path, location: &str) -> String {
 pub struct Requests {
     /// Index into [`Schema::keys`].
     pub key: u32,
+    /// `models/din.din:20:5`: where the spec says so.
+    pub location: String,
+}
+
+/// `request of 64`: consecutive samples of a batch, which training has shuffled, stand for a request
+/// in the loss.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InBatchRequests {
+    /// Samples of each, at most: at least 2.
+    pub size: u32,
     /// `models/din.din:20:5`: where the spec says so.
     pub location: String,
 }

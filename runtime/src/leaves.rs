@@ -17,10 +17,15 @@ pub const DEFAULT_LEAVES: u32 = 16;
 /// leaves are more work (`bench/results/2026-11-28-leaves.md`).
 pub const DEDUPLICATING_LEAVES: u32 = 4;
 
-/// Leaves of a program's batches, unless others are asked for.
+/// Leaves of a program's batches, unless others are asked for. Requests within a batch do not cross
+/// leaves, so there are no more than have room for one of them.
 pub fn default_leaves(program: &Program) -> u32 {
     let deduplicates = program.train.axes.uniques().next().is_some();
-    if deduplicates { DEDUPLICATING_LEAVES } else { DEFAULT_LEAVES }
+    let most = if deduplicates { DEDUPLICATING_LEAVES } else { DEFAULT_LEAVES };
+    match &program.schema.in_batch {
+        Some(requests) => most.min(1 << (program.training.batch / requests.size).max(1).ilog2()),
+        None => most,
+    }
 }
 
 /// Most leaves of a batch.
@@ -142,6 +147,36 @@ impl LeafRange {
     }
 }
 
+/// How a batch whose requests are consecutive samples of itself (`request of 64`) is cut.
+///
+/// The leaves are cut first, as of samples, so that ranks agree on them; then the samples of each
+/// leaf into requests of nearly equal size.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RequestCut {
+    /// First sample of each request, then the number of samples.
+    pub requests: Vec<u32>,
+    /// The leaves, their bounds in requests.
+    pub leaves: LeafRange,
+}
+
+impl RequestCut {
+    /// Cuts the samples of these leaves into as few requests of at most `size` as can be.
+    pub fn set(&mut self, samples: &LeafRange, size: u32) {
+        (self.leaves.first, self.leaves.total) = (samples.first, samples.total);
+        self.leaves.bounds.clear();
+        self.leaves.bounds.push(0);
+        self.requests.clear();
+        self.requests.push(0);
+        for leaf in samples.bounds.windows(2) {
+            let count = leaf[1] - leaf[0];
+            let requests = count.div_ceil(size);
+            let end = |request: u32| (u64::from(request) * u64::from(count) / u64::from(requests)) as u32;
+            self.requests.extend((1..=requests).map(|request| leaf[0] + end(request)));
+            self.leaves.bounds.push(self.requests.len() as u32 - 1);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -186,5 +221,30 @@ mod tests {
                 assert_eq!(bounds, whole.bounds);
             }
         }
+    }
+
+    #[test]
+    fn requests_within_a_batch_do_not_depend_on_ranks() {
+        let (mut whole, mut part) = (RequestCut::default(), RequestCut::default());
+        for samples in [0, 1, 63, 64, 65, 200, 1000, 1024, 4096] {
+            for size in [2, 7, 64, 100] {
+                whole.set(&LeafRange::whole(samples, 16), size);
+                let sizes: Vec<u32> = whole.requests.windows(2).map(|pair| pair[1] - pair[0]).collect();
+                assert_eq!(sizes.iter().sum::<u32>() as usize, samples);
+                assert!(sizes.iter().all(|&own| (1..=size).contains(&own)), "{samples} by {size}: {sizes:?}");
+                for ranks in [2, 3, 16] {
+                    let mut joined = vec![0];
+                    for rank in 0..ranks {
+                        part.set(&LeafRange::of_rank(samples, 16, rank, ranks), size);
+                        let end = *joined.last().unwrap();
+                        joined.extend(part.requests[1..].iter().map(|sample| end + sample));
+                        assert_eq!(part.leaves.bounds.last().copied(), Some(part.requests.len() as u32 - 1));
+                    }
+                    assert_eq!(joined, whole.requests, "{samples} by {size} on {ranks} ranks");
+                }
+            }
+        }
+        whole.set(&LeafRange::whole(1024, 16), 64);
+        assert_eq!(whole.requests, (0..=16).map(|request| 64 * request).collect::<Vec<u32>>());
     }
 }

@@ -10,6 +10,7 @@ mod command;
 mod ends;
 mod exchange;
 mod failures;
+mod fields;
 mod gpu;
 mod kills;
 mod role;

@@ -72,6 +72,17 @@ const REQUESTS: &str = "edition 2026\nuse std.activation.{dice, prelu}\nuse std.
     predict y ~ bernoulli(logit = linear(hidden, 1))\n\
     train { loss cross_entropy(y)  optimizer momentum(lr = 0.1)  batch 5  epochs 1 }\nreport log_loss(y)\n}\n";
 
+/// Samples of a batch that meet in the loss: a softmax over their items, and a mean over them.
+const IN_BATCH: &str = "edition 2026\nuse std.layer.linear\nuse std.loss.{cross_entropy, in_batch_softmax}\n\
+    use std.metric.log_loss\nuse std.optimizer.momentum\nmodel in_batch {\n\
+    features one { e: category  n: number }\nfeatures late after label { log_q: number }\n\
+    sequence many { e: category from many_e }\nlabel y: binary\nrequest of 7\nembedding table [5] for one.e, many.e\n\
+    let query = linear(sum(table(many.e) over many), 4)\nlet item = linear(concat(table(one.e), one.n), 4)\n\
+    predict y ~ bernoulli(logit = sum(query * item))\n\
+    train { loss y.label * in_batch_softmax(query, item, late.log_q, temperature = 2) + cross_entropy(y) +\n\
+    0.1 * mean(abs(y.logit) over request where y.label) / length(request)\n\
+    optimizer momentum(lr = 0.1)  batch 32  epochs 1 }\nreport log_loss(y)\n}\n";
+
 /// Dropout of values in every place: of requests and their entries, of samples and their entries,
 /// of entries under a second name, of pairs, of single components, and in a tower over ids.
 const DROPOUT: &str = "edition 2026\nuse std.activation.{prelu, relu}\nuse std.layer.{linear, mlp}\n\
@@ -224,6 +235,7 @@ pub fn unit_texts() -> Vec<(String, &'static str, String)> {
     let request_losses = include_str!("../models/request_losses.din");
     all.push(("request_losses".into(), "request_losses.din", request_losses.into()));
     all.push(("frozen".into(), "frozen.din", FROZEN.into()));
+    all.push(("in_batch".into(), "in_batch.din", IN_BATCH.into()));
     all
 }
 

@@ -13,6 +13,7 @@ use din_program::{Isa, Program};
 use din_runtime::batch::Batch;
 use din_runtime::data::{Dataset, Order, ReadMode, StreamOptions};
 use din_runtime::exec::cpu::CpuExecutor;
+use din_runtime::leaves::{LeafRange, RequestCut};
 use din_runtime::session::{ModelState, Session};
 use din_runtime::synth::{self, SynthOptions};
 use din_runtime::table::Table;
@@ -50,6 +51,7 @@ pub const MODELS: &[&str] = &[
     "multitask/uncertainty",
     "retrieval/dssm",
     "retrieval/two_tower",
+    "retrieval/two_tower_in_batch",
     "sequence/bst",
     "sequence/can",
     "sequence/dien",
@@ -247,8 +249,14 @@ fn samples(model: &CheckedModel, batch: &Batch, rows: &[Vec<Vec<u32>>]) -> Sampl
         let numbers = rows[t].iter().map(|numbers| numbers.iter().map(|&row| row as usize).collect());
         table.features.iter().map(move |&f| (t as u32, f)).zip(numbers).collect::<Vec<_>>()
     };
+    let requests = model.schema.in_batch.as_ref().map(|requests| {
+        let mut cut = RequestCut::default();
+        cut.set(&LeafRange::whole(batch.rows, 1), requests.size);
+        cut.requests.iter().map(|&sample| sample as usize).collect()
+    });
     Samples {
         batch: batch.rows,
+        requests: requests.unwrap_or_default(),
         offsets: batch.offsets.iter().map(|o| o.iter().map(|&n| n as usize).collect()).collect(),
         rows: model.tables.iter().enumerate().flat_map(of_table).collect(),
         dense: (0..).zip(&batch.dense).filter(|(_, numbers)| !numbers.is_empty()).map(|(f, x)| (f, wide(x))).collect(),

@@ -82,7 +82,7 @@ impl<'a> Elaborator<'a> {
                 | MemberKind::Output { .. }
                 | MemberKind::Assert { .. }
                 | MemberKind::Common { .. }
-                | MemberKind::Request { .. } => {}
+                | MemberKind::Request(_) => {}
             }
         }
         for (name, span) in &labels {

@@ -10,7 +10,9 @@ use super::scope::{NameScope, NamedAxis, Referent};
 use super::value::{ExprValue, nearest};
 use din_grammar::ast::{self, MemberKind};
 use din_grammar::{Diagnostic, Span};
-use din_program::schema::{Feature, Keep, Key, KeyType, Label, LabelKind, MissingLabel, Requests, Sequence};
+use din_program::schema::{
+    Feature, InBatchRequests, Keep, Key, KeyType, Label, LabelKind, MissingLabel, Requests, Sequence,
+};
 
 /// What is said of the lists of a sequence.
 type ListDecls<'a> = (Option<&'a ast::KeepDecl>, Option<&'a ast::MissingDecl>);
@@ -69,7 +71,7 @@ impl<'a> Elaborator<'a> {
             | MemberKind::Output { .. }
             | MemberKind::Assert { .. }
             | MemberKind::Common { .. }
-            | MemberKind::Request { .. } => {}
+            | MemberKind::Request(_) => {}
         }
     }
 
@@ -250,16 +252,19 @@ impl<'a> Elaborator<'a> {
         }
     }
 
-    /// `common user, visited by request_id`, `request by request_id`: checks the names, and notes
-    /// the key.
+    /// `common user, visited by request_id`, `request by request_id`, `request of 64`: checks the
+    /// names, and notes what a request is.
     fn requests(&mut self, members: &[&'a ast::Member]) {
         let mut first: Option<Span> = None;
         let mut seen: Vec<&'a ast::Ident> = Vec::new();
         for member in members {
             let (groups, by): (&'a [ast::Ident], _) = if let MemberKind::Common { groups, by } = &member.kind {
-                (groups, by)
-            } else if let MemberKind::Request { by } = &member.kind {
-                (&[], by)
+                (groups, Some(by))
+            } else if let MemberKind::Request(request) = &member.kind {
+                match request {
+                    ast::RequestDecl::By(key) => (&[], Some(key)),
+                    ast::RequestDecl::Of { .. } => (&[], None),
+                }
             } else {
                 continue;
             };
@@ -282,6 +287,10 @@ impl<'a> Elaborator<'a> {
                 }
                 seen.push(group);
             }
+            let Some(by) = by else {
+                self.in_batch_requests(member);
+                continue;
+            };
             let keys: Vec<&str> = self.declarations.schema.keys.iter().map(|k| k.name.as_str()).collect();
             let Some(key) = keys.iter().position(|k| *k == by.name) else {
                 let mut d = Diagnostic::error("E0414", format!("`{}` is no key", by.name), by.span, "not a key");
@@ -295,6 +304,25 @@ impl<'a> Elaborator<'a> {
             let location = self.location(member.span);
             self.declarations.schema.requests = Some(Requests { key: key as u32, location });
         }
+    }
+
+    /// `request of 64`
+    fn in_batch_requests(&mut self, member: &'a ast::Member) {
+        let MemberKind::Request(ast::RequestDecl::Of { count, span }) = &member.kind else {
+            unreachable!("only `request of` has no key")
+        };
+        let size = u32::try_from(*count).ok().filter(|size| *size >= 2);
+        if size.is_none() {
+            let message = "a request has from 2 to 4294967295 samples";
+            let d = Diagnostic::error("E0410", message, *span, format!("found {count}"));
+            self.report(d.help(
+                "it is how many samples of a batch meet in the loss: `request of 64` gives each of them 63 others",
+            ));
+        }
+        // A model with the fault has requests, too: its loss may be right.
+        let size = size.unwrap_or(2);
+        let location = self.location(member.span);
+        self.declarations.schema.in_batch = Some(InBatchRequests { size, location });
     }
 
     fn group(

@@ -462,7 +462,7 @@ impl<'a> Elaborator<'a> {
             | ast::MemberKind::Label { .. }
             | ast::MemberKind::Key { .. }
             | ast::MemberKind::Common { .. }
-            | ast::MemberKind::Request { .. }
+            | ast::MemberKind::Request(_)
             | ast::MemberKind::Embedding(_)
             | ast::MemberKind::Hyper { .. }
             | ast::MemberKind::Predict { .. }

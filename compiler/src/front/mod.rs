@@ -459,7 +459,7 @@ impl<'a> Elaborator<'a> {
                 | MemberKind::Report { .. }
                 | MemberKind::Assert { .. }
                 | MemberKind::Common { .. }
-                | MemberKind::Request { .. } => {}
+                | MemberKind::Request(_) => {}
             }
         }
         if let Some(loss) = train.and_then(|t| t.value("loss")) {

@@ -168,7 +168,7 @@ pub(super) fn in_member<'a>(member: &'a ast::Member, out: &mut Names<'a>) {
             }
         }
         M::Label { classes, missing, .. } => classes.iter().chain(missing).for_each(|e| in_expr(e, out)),
-        M::Key { .. } | M::Common { .. } | M::Request { .. } => {}
+        M::Key { .. } | M::Common { .. } | M::Request(_) => {}
         M::Embedding(e) => {
             in_expr(&e.width, out);
             e.options.iter().flat_map(|o| &o.values).for_each(|v| in_expr(v, out));

@@ -103,7 +103,7 @@ impl<'a> Elaborator<'a> {
                 | MemberKind::Report { .. }
                 | MemberKind::Assert { .. }
                 | MemberKind::Common { .. }
-                | MemberKind::Request { .. } => {}
+                | MemberKind::Request(_) => {}
             }
         }
         // What a group has twice in itself is another fault, but for keys.

@@ -44,7 +44,11 @@ impl<'a> Elaborator<'a> {
                 "not in the network: a prediction depends on its own sample alone",
             ))
         } else if self.walk.graph.axes.request().is_none() {
-            Some(("the model has no requests", "declare them: `request by request_id`, `request_id` being a `key`"))
+            Some((
+                "the model has no requests",
+                "declare them: `request by request_id`, `request_id` being a `key`, or `request of 64` for samples \
+                 that are together in a batch",
+            ))
         } else {
             None
         };

@@ -84,7 +84,7 @@ impl<'a> Elaborator<'a> {
                 | MemberKind::Label { .. }
                 | MemberKind::Key { .. }
                 | MemberKind::Common { .. }
-                | MemberKind::Request { .. } => {
+                | MemberKind::Request(_) => {
                     members.push(member);
                     continue;
                 }

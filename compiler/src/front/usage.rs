@@ -153,7 +153,7 @@ impl<'a> Elaborator<'a> {
                 | MemberKind::Output { .. }
                 | MemberKind::Assert { .. }
                 | MemberKind::Common { .. }
-                | MemberKind::Request { .. } => {}
+                | MemberKind::Request(_) => {}
             }
         }
     }

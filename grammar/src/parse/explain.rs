@@ -514,7 +514,7 @@ fn form(word: &str) -> Option<&'static str> {
         "report" => "report metric(label), metric(label, option = value) by field",
         "assert" => "assert expression < expression",
         "common" => "common group, group by key",
-        "request" => "request by key",
+        "request" => "request by key, request of 64",
         "param" => "param name: [n] = initial",
         "state" => "state name: [n] = initial",
         "update" => "update name = expression",

@@ -32,7 +32,13 @@ impl Builder<'_> {
                 let by = groups.pop().expect("din.pest: the list ends with the name after `by`");
                 MemberKind::Common { groups, by }
             }
-            Rule::request => MemberKind::Request { by: self.ident(&Children::new(node).need()) },
+            Rule::request => {
+                let by = Children::new(node).need();
+                MemberKind::Request(match by.as_rule() {
+                    Rule::count => RequestDecl::Of { count: self.count(&by), span: self.span(&by) },
+                    _ => RequestDecl::By(self.ident(&by)),
+                })
+            }
             _ => self.named_member(rule, node),
         };
         Member { docs, kind, span }

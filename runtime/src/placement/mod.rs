@@ -101,7 +101,7 @@ pub struct ModelUse<'a> {
     pub tables: Vec<TableIds>,
     /// By sequence: mean number of entries.
     pub lengths: Vec<f64>,
-    /// Mean number of samples per request; 1 where the schema has no requests.
+    /// Mean number of samples per request that the data have; 1 where they have none.
     pub candidates: f64,
     /// Samples of the training data; where they are not known, more than are read at a time.
     pub samples: Option<u64>,
@@ -127,14 +127,19 @@ pub struct RunPlanOptions {
 }
 
 impl ModelUse<'_> {
-    /// Requests of a global batch, or samples where the schema has no requests.
+    /// Requests of a global batch that the data have, or else samples.
     fn units(&self, batch: u32) -> usize {
         (f64::from(batch) / self.candidates).round().max(1.0) as usize
     }
 
     /// So many units of a batch, in so many leaves.
     fn part(&self, units: usize, leaves: usize) -> BatchPart {
-        BatchPart { samples: units as f64 * self.candidates, requests: units as f64, leaves: leaves as f64 }
+        let requests = match &self.program.schema.in_batch {
+            // A unit is a sample.
+            Some(requests) => units as f64 / f64::from(requests.size),
+            None => units as f64,
+        };
+        BatchPart { samples: units as f64 * self.candidates, requests, leaves: leaves as f64 }
     }
 }
 

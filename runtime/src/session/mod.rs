@@ -20,12 +20,13 @@ pub use ranks::{AskedRows, RowAsker};
 use crate::batch::Batch;
 use crate::comm::{Channel, Communicator, LocalCommunicator};
 use crate::exec::{Backend, BatchCut, CallSpan, Executor, FetchedRows, ProfileRow, Roofline, StepInputs};
-use crate::leaves::default_leaves;
+use crate::leaves::{LeafRange, RequestCut, default_leaves};
 use crate::statistics::Statistics;
 use crate::table::{self, AdmittedIds, FrequencyCounter, IdFrequencies, Resolved, ShardPlan, Table};
 use crate::threads::Threads;
 use crate::{Error, Result};
 use din_program::Program;
+use din_program::schema::Schema;
 use ranks::{Purpose, RowFetcher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -48,6 +49,7 @@ pub struct Session {
     leaves: u32,
     /// Number of the epoch that the next step belongs to, from 1.
     epoch: u32,
+    cut: OwnCut,
     /// Of a run of several ranks.
     ranks: Option<Ranks>,
 }
@@ -122,6 +124,7 @@ impl Session {
             ahead: false,
             model,
             lookups: Duration::ZERO,
+            cut: OwnCut::default(),
             ranks: None,
         }
     }
@@ -396,7 +399,8 @@ impl Session {
         self.lookups += begin.elapsed();
         self.upload()?;
         let model = self.model.get_mut()?;
-        let inputs = inputs(batch, &self.row_numbers, None, BatchCut::Whole(self.leaves), self.epoch);
+        let cut = self.cut.of_whole(&self.program.schema, batch, self.leaves);
+        let inputs = inputs(batch, &self.row_numbers, None, cut, self.epoch);
         self.executor.submit_step(&mut model.dense, &mut model.tables, &inputs)?;
         self.ahead = true;
         Ok(())
@@ -418,8 +422,8 @@ impl Session {
         self.upload()?;
         let ranks = self.ranks.as_ref().expect("rows are asked for on ranks alone");
         let model = self.model.get_mut()?;
-        let inputs =
-            inputs(batch, &asked.positions, Some(&ranks.fetcher.fetched), BatchCut::Part(&batch.leaves), self.epoch);
+        let cut = self.cut.of_part(&self.program.schema, batch);
+        let inputs = inputs(batch, &asked.positions, Some(&ranks.fetcher.fetched), cut, self.epoch);
         self.executor.submit_step(&mut model.dense, &mut model.tables, &inputs)?;
         self.ahead = true;
         Ok(stop)
@@ -454,7 +458,8 @@ impl Session {
         self.fill_oov_rows()?;
         self.model.get().resolve_read(&self.threads, batch, &mut self.row_numbers)?;
         self.upload()?;
-        let inputs = inputs(batch, &self.row_numbers, None, BatchCut::Whole(self.leaves), self.epoch);
+        let cut = self.cut.of_whole(&self.program.schema, batch, self.leaves);
+        let inputs = inputs(batch, &self.row_numbers, None, cut, self.epoch);
         match &mut self.model {
             Model::Owned(model) => self.executor.infer(&model.dense, &mut model.tables, &inputs)?,
             Model::Shared(model) => self.executor.infer_shared(&model.dense, &model.tables, &inputs)?,
@@ -482,7 +487,8 @@ impl Session {
             let ranks = self.ranks.as_ref().expect("there are several ranks");
             let model = self.model.get_mut()?;
             let (rows, fetched) = (&ranks.asked.positions, Some(&ranks.fetcher.fetched[..]));
-            let inputs = inputs(batch, rows, fetched, BatchCut::Whole(self.leaves), self.epoch);
+            let cut = self.cut.of_whole(&self.program.schema, batch, self.leaves);
+            let inputs = inputs(batch, rows, fetched, cut, self.epoch);
             self.executor.infer(&model.dense, &mut model.tables, &inputs)?;
         }
         Ok(())
@@ -499,16 +505,40 @@ impl Session {
     }
 }
 
+/// Room for the requests of a batch that are consecutive samples of it.
+#[derive(Debug, Default)]
+struct OwnCut {
+    samples: LeafRange,
+    requests: RequestCut,
+}
+
+impl OwnCut {
+    /// The requests of the global batch, and its leaves, at most so many.
+    fn of_whole<'a>(&'a mut self, schema: &Schema, batch: &'a Batch, leaves: u32) -> (&'a [u32], BatchCut<'a>) {
+        let Some(requests) = &schema.in_batch else { return (&batch.requests, BatchCut::Whole(leaves)) };
+        self.samples.set_whole(batch.rows, leaves);
+        self.requests.set(&self.samples, requests.size);
+        (&self.requests.requests, BatchCut::All(&self.requests.leaves))
+    }
+
+    /// The requests of a rank's part of a batch, and its leaves.
+    fn of_part<'a>(&'a mut self, schema: &Schema, batch: &'a Batch) -> (&'a [u32], BatchCut<'a>) {
+        let Some(requests) = &schema.in_batch else { return (&batch.requests, BatchCut::Part(&batch.leaves)) };
+        self.requests.set(&batch.leaves, requests.size);
+        (&self.requests.requests, BatchCut::Part(&self.requests.leaves))
+    }
+}
+
 fn inputs<'a>(
     batch: &'a Batch,
     row_numbers: &'a [Vec<Vec<u32>>],
     fetched: Option<&'a [FetchedRows]>,
-    cut: BatchCut<'a>,
+    (requests, cut): (&'a [u32], BatchCut<'a>),
     epoch: u32,
 ) -> StepInputs<'a> {
     StepInputs {
         rows: batch.rows,
-        requests: &batch.requests,
+        requests,
         offsets: &batch.offsets,
         row_numbers,
         dense: &batch.dense,

@@ -181,9 +181,9 @@ fn begin(program: &Arc<Program>, options: &TrainingOptions, observe: &mut dyn Fn
     }
     let seed = options.seed.unwrap_or(program.training.seed);
     let batch = options.batch.unwrap_or(program.training.batch);
-    let leaves = options.leaves.unwrap_or_else(|| default_leaves(program));
     let threads = options.cpu.start_threads()?;
     let executor = options.device.executor(program, &options.cpu, &threads)?;
+    let leaves = options.leaves.unwrap_or_else(|| default_leaves(program));
     let plan = shard_plan(program, leaves, &*options.ranks, &options.placements)?;
     let mut model = ModelState::of_shard(program.clone(), &threads, seed, &plan)?;
     model.statistics = statistics;

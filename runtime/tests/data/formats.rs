@@ -75,6 +75,7 @@ fn every_integer_width_is_one_id() {
         vocabularies: Vec::new(),
         known: Vec::new(),
         requests: None,
+        in_batch: None,
         features: columns.iter().map(|(n, _)| feature(n, INT, None)).collect(),
         keys: columns.iter().map(|(n, _)| key(n, KeyType::Int64)).collect(),
         ..Schema::default()
@@ -115,6 +116,7 @@ fn every_string_encoding_is_one_id() {
         vocabularies: Vec::new(),
         known: Vec::new(),
         requests: None,
+        in_batch: None,
         features: ["a", "b", "c", "d"]
             .map(|n| feature(n, STRING, None))
             .into_iter()
@@ -162,6 +164,7 @@ fn numbers_vectors_labels_and_fixed_ids() {
         vocabularies: Vec::new(),
         known: Vec::new(),
         requests: None,
+        in_batch: None,
         features: vec![
             feature("price", FeatureKind::Dense { width: 1 }, None),
             feature("age", FeatureKind::Dense { width: 1 }, None),
@@ -293,6 +296,7 @@ fn csv_separators_vectors_and_missing_labels() {
         vocabularies: Vec::new(),
         known: Vec::new(),
         requests: None,
+        in_batch: None,
         features: vec![
             feature("item", INT, None),
             feature("vec", FeatureKind::Dense { width: 2 }, None),

@@ -50,6 +50,7 @@ pub fn schema() -> Schema {
         vocabularies: Vec::new(),
         known: Vec::new(),
         requests: None,
+        in_batch: None,
         features: vec![
             feature("item", INT, None),
             feature("tag", STRING, None),

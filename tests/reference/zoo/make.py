@@ -62,6 +62,7 @@ MODELS = {
     "multitask/uncertainty": multitask.Uncertainty,
     "retrieval/dssm": retrieval.Dssm,
     "retrieval/two_tower": retrieval.TwoTower,
+    "retrieval/two_tower_in_batch": retrieval.TwoTowerInBatch,
     "sequence/bst": sequence.Bst,
     "sequence/can": sequence.Can,
     "sequence/dien": sequence.Dien,

@@ -1,6 +1,7 @@
 """`models/retrieval`: the logit is a function of the product of two vectors."""
 
 import torch
+import torch.nn.functional as F
 
 from layers import Model, masked_mean
 from sequence import ITEM, USER
@@ -19,15 +20,34 @@ class TwoTower(Model):
     def build(self):
         self.user_tower = torch.nn.Sequential(self.mlp("user_hidden", 1), self.linear("query"))
         self.ad_tower = torch.nn.Sequential(self.mlp("ad_hidden", 1), self.linear("vector"))
+        self.build_score()
+
+    def build_score(self):
         self.out = self.linear("click")
 
-    def forward(self, batch):
+    def vectors(self, batch):
         user = torch.cat([self.tables[name](batch[column]) for name, column in USER.items()], 1)
         history = torch.cat([self.tables[name](batch[f"visited_{name}_ids"], batch.mask) for name in ITEM], 2)
         ad = torch.cat([self.tables[name](batch[f"{name}_id"]) for name in ITEM], 1)
         query = unit_length(self.user_tower(torch.cat([user, masked_mean(history, batch.mask)], 1)))
-        vector = unit_length(self.ad_tower(ad))
+        return query, unit_length(self.ad_tower(ad))
+
+    def forward(self, batch):
+        query, vector = self.vectors(batch)
         return {"click": self.out((query * vector).sum(1, keepdim=True) / 0.1)[:, 0]}
+
+
+class TwoTowerInBatch(TwoTower):
+    """The same, Eq. (4) without the correction: each click against all ads of the batch."""
+
+    def build_score(self):
+        pass
+
+    def loss(self, batch):
+        query, vector = self.vectors(batch)
+        scores = query @ vector.T / 0.1
+        own = torch.arange(len(scores))
+        return (F.cross_entropy(scores, own, reduction="none") * batch["click"].to(scores.dtype)).mean()
 
 
 class Dssm(Model):

@@ -98,6 +98,7 @@ impl ColumnSet {
             vocabularies: Vec::new(),
             known: Vec::new(),
             requests: None,
+            in_batch: None,
         };
         for feature in &mut schema.features {
             feature.common = false;

@@ -92,16 +92,16 @@ pub fn check_batch_except(
     expect(|| "tables".into(), inputs.row_numbers.len(), program.tables.len())?;
     expect(|| "features".into(), inputs.dense.len(), schema.features.len())?;
     let requests = inputs.requests.len().saturating_sub(1);
-    match (&schema.requests, inputs.requests) {
-        (None, given) => expect(|| "requests".into(), given.len(), 0)?,
-        (Some(_), given) => {
+    match (schema.has_requests(), inputs.requests) {
+        (false, given) => expect(|| "requests".into(), given.len(), 0)?,
+        (true, given) => {
             let ends = given.first() == Some(&0) && given.last() == Some(&(rows as u32));
             ensure(ends && given.is_sorted(), || {
                 format!("requests: expected the first sample of each, ascending from 0, and at the end {rows}")
             })?;
         }
     }
-    check_cut(inputs.cut, if schema.requests.is_some() { requests } else { rows })?;
+    check_cut(inputs.cut, if schema.has_requests() { requests } else { rows })?;
     let mut pairs = 0u64;
     for (sequence, offsets) in schema.sequences.iter().zip(inputs.offsets) {
         let owners = if sequence.common { requests } else { rows };
@@ -190,7 +190,7 @@ fn check_cut(cut: BatchCut<'_>, units: usize) -> Result<(), CheckError> {
         BatchCut::Whole(leaves) => ensure(leaves.is_power_of_two() && leaves <= MAX_LEAVES, || {
             format!("leaves: expected a power of two up to {most}, found {leaves}")
         }),
-        BatchCut::Part(leaves) => {
+        BatchCut::All(leaves) | BatchCut::Part(leaves) => {
             let bounds = &leaves.bounds;
             let all = bounds.first() == Some(&0) && bounds.last() == Some(&(units as u32)) && bounds.is_sorted();
             let known = leaves.total.is_power_of_two() && leaves.total <= most && leaves.numbers().end <= leaves.total;
@@ -203,7 +203,7 @@ fn check_cut(cut: BatchCut<'_>, units: usize) -> Result<(), CheckError> {
 
 /// For an executor whose steps are of whole batches, with tables read in place.
 pub fn check_whole(inputs: &StepInputs<'_>) -> Result<(), CheckError> {
-    ensure(inputs.fetched.is_none() && matches!(inputs.cut, BatchCut::Whole(_)), || {
+    ensure(inputs.fetched.is_none() && !matches!(inputs.cut, BatchCut::Part(_)), || {
         "it is a part of a batch, which this executor does not run".into()
     })
 }

@@ -32,8 +32,14 @@ pub fn check_description(program: &Program) -> Result<(), CheckError> {
     check_sources(program)?;
     if let Some(requests) = &schema.requests {
         within(&requests.location, "key", requests.key, schema.keys.len())?;
+        if schema.in_batch.is_some() {
+            return Err(error(&requests.location, "requests are declared twice".into()));
+        }
     } else if schema.features.iter().any(|f| f.common) || schema.sequences.iter().any(|s| s.common) {
         return Err(error("", "common features without requests".into()));
+    }
+    if let Some(requests) = schema.in_batch.as_ref().filter(|requests| requests.size < 2) {
+        return Err(error(&requests.location, format!("a request has {} samples", requests.size)));
     }
     for table in &program.tables {
         within(&table.location, "update", table.update, program.updates.len())?;

@@ -70,7 +70,8 @@ pub struct StepNumbers {
 pub struct StepInputs<'a> {
     /// Samples.
     pub rows: usize,
-    /// First sample of each request, then `rows`; empty where the schema has no requests.
+    /// First sample of each request, then `rows`; empty where the schema has no requests. Those
+    /// within a batch are cut by [`crate::leaves::RequestCut`].
     pub requests: &'a [u32],
     /// By sequence: `rows + 1` offsets from 0; for a common one `requests + 1`.
     pub offsets: &'a [Vec<u32>],
@@ -98,6 +99,8 @@ pub struct StepInputs<'a> {
 pub enum BatchCut<'a> {
     /// All leaves of the global batch, at most so many.
     Whole(u32),
+    /// All leaves of the global batch, these.
+    All(&'a LeafRange),
     /// Those of the global batch that this rank owns. Other ranks run the same step.
     Part(&'a LeafRange),
 }

@@ -120,7 +120,7 @@ impl CpuExecutor {
                 self.leaves.set_whole(requests.unwrap_or(inputs.rows), most);
                 &self.leaves
             }
-            BatchCut::Part(leaves) => leaves,
+            BatchCut::All(leaves) | BatchCut::Part(leaves) => leaves,
         };
         let batch = BatchShape {
             samples: inputs.rows,

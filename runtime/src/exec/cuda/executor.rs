@@ -330,7 +330,7 @@ impl<D: Driver + fmt::Debug> Executor for CudaExecutor<D> {
         inputs: &StepInputs<'_>,
     ) -> Result<(), ExecError> {
         match inputs.cut {
-            BatchCut::Whole(_) => self.train_ahead(tables, inputs)?,
+            BatchCut::Whole(_) | BatchCut::All(_) => self.train_ahead(tables, inputs)?,
             BatchCut::Part(_) => self.train_part(tables, inputs)?,
         }
         state.step += 1;

@@ -265,6 +265,7 @@ pub fn program() -> Program {
             vocabularies: Vec::new(),
             known: Vec::new(),
             requests: None,
+            in_batch: None,
             features: vec![
                 feature("visited", "item", item.clone(), Some(0)),
                 feature("ad", "item", item, None),
