@@ -1,11 +1,15 @@
 //! The command line of `din`, and of the executables it builds.
 
+mod check;
 mod compile;
+mod diff;
 mod plan;
 mod ranks;
 mod run;
 
+pub use check::{CHECK_EXAMPLES, CheckArgs};
 pub use compile::{BuildArgs, EmitArgs, PrecisionArg, Stage};
+pub use diff::{DIFF_EXAMPLES, DiffArgs};
 pub use plan::{PLAN_EXAMPLES, PlacementArg, PlanArgs, PlannedDevice};
 pub use ranks::RanksArgs;
 pub use run::{
@@ -42,8 +46,8 @@ pub struct TerminalArgs {
     #[arg(short, long, global = true)]
     pub quiet: bool,
     /// Form of diagnostics
-    #[arg(long, global = true, value_enum, default_value_t = DiagnosticFormat::Human)]
-    pub format: DiagnosticFormat,
+    #[arg(long, global = true, value_enum, default_value_t = OutputFormat::Human)]
+    pub format: OutputFormat,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -54,19 +58,40 @@ pub enum Color {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum DiagnosticFormat {
+pub enum OutputFormat {
     /// With the source text and what points into it
+    #[value(alias = "text")]
     Human,
     /// One line each
     Concise,
     /// One JSON object each
     Json,
+    /// Tables; of `check` and `diff`
+    Markdown,
+    /// SARIF 2.1.0, of `check` alone, as the next ones
+    Sarif,
+    /// Annotations of GitHub Actions
+    Github,
+    /// GitLab's Code Quality
+    Gitlab,
+    /// JUnit's XML, a test case for each file
+    Junit,
+}
+
+impl OutputFormat {
+    /// Whether it is a report: written as a whole at the end.
+    pub fn is_report(self) -> bool {
+        match self {
+            Self::Human | Self::Concise | Self::Json => false,
+            Self::Markdown | Self::Sarif | Self::Github | Self::Gitlab | Self::Junit => true,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Check specs: names, types, shapes, tables, training; no data are read
-    #[command(after_help = "Example:\n  din check models/din.din\n  din check --format json models/*.din")]
+    #[command(after_help = CHECK_EXAMPLES)]
     Check(CheckArgs),
     /// Run the `test` blocks of specs and libraries, by the reference interpreter
     #[command(
@@ -85,6 +110,9 @@ pub enum Verb {
     /// Say what a model, a run or an executable holds: columns, tables, parameters, code
     #[command(after_help = "Example:\n  din info models/din.din\n  din info run/\n  din info ranker")]
     Info(InfoArgs),
+    /// Say what differs between two models by meaning, and what a checkpoint of the one is to the other
+    #[command(after_help = DIFF_EXAMPLES)]
+    Diff(DiffArgs),
     /// Print what a compiler stage makes of a spec
     #[command(after_help = "Example:\n  din emit models/din.din --stage graph")]
     Emit(EmitArgs),
@@ -145,19 +173,6 @@ pub struct TestArgs {
     /// .din files, or folders of them
     #[arg(required = true)]
     pub files: Vec<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-pub struct CheckArgs {
-    /// .din files, or folders of them; a file without a model is checked as a library
-    #[arg(required = true)]
-    pub files: Vec<PathBuf>,
-    /// Give a hyper-parameter another value
-    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = name_value)]
-    pub sets: Vec<(String, String)>,
-    /// Treat warnings as errors
-    #[arg(long)]
-    pub deny_warnings: bool,
 }
 
 #[derive(Debug, Args)]

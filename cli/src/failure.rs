@@ -4,8 +4,14 @@ use din_runtime as run;
 
 /// The exit code of a user error: the input is wrong.
 pub const USER_ERROR: u8 = 1;
+/// The exit code of a command line that is wrong.
+pub const USAGE_ERROR: u8 = 2;
 /// The exit code of a system error: disk, memory, CPU, or a bug of din.
 pub const SYSTEM_ERROR: u8 = 3;
+/// Of `diff`: the models differ, and a checkpoint of the old one has all weights of the new one.
+pub const COMPATIBLE: u8 = 10;
+/// Of `diff`: the models differ, and a checkpoint of the old one has not all weights of the new one.
+pub const INCOMPATIBLE: u8 = 11;
 /// Stopped by Ctrl-C, as shells have it.
 pub const INTERRUPTED: u8 = 130;
 

@@ -11,9 +11,14 @@ mod commands;
 mod compile;
 mod device;
 mod failure;
+mod lints;
+mod markdown;
 mod profile;
 mod progress;
+mod project;
 mod ranks;
+mod report;
+mod revision;
 mod sources;
 mod terminal;
 

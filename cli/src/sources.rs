@@ -1,11 +1,13 @@
 //! Reading specs and the files beside them.
 
 use crate::failure::Failure;
+use crate::revision::{self, AtRevision};
 use crate::terminal::Console;
 use din_compiler::front::{self, FileFault, SourceProvider};
 use din_compiler::model::CheckedModel;
 use din_program::Program;
 use din_runtime::fs::metadata;
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -98,6 +100,11 @@ pub fn read(path: &Path) -> Result<String, Failure> {
     file_text(path, LIMIT, "a spec")
 }
 
+/// The text of a project's settings.
+pub fn project_text(path: &Path) -> Result<String, Failure> {
+    file_text(path, LIMIT, "the settings of a project")
+}
+
 /// The text of a regular file of at most so many bytes.
 fn file_text(path: &Path, limit: u64, what: &str) -> Result<String, Failure> {
     let failed = |e: io::Error| Failure::from(din_runtime::Error::file("read", path, &e));
@@ -136,11 +143,37 @@ fn text(
     })
 }
 
-/// The files of a command line, each folder replaced by the `.din` files below it, in the order of
-/// their paths. Links to folders are not followed, so that the walk ends.
+/// Writes a report, whole or not at all.
+pub fn write(path: &Path, text: &str) -> Result<(), Failure> {
+    Ok(din_runtime::fs::write_atomically(path, text.as_bytes())?)
+}
+
+/// The paths that a pattern stands for; the path itself where it is there, or is no pattern.
+fn matching(path: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let text = path.to_string_lossy();
+    if !text.contains(['*', '?', '[']) || metadata(path)?.is_some() {
+        return Ok(vec![path.to_path_buf()]);
+    }
+    let wrong = |why: String| Failure::user_error(format!("{text}: {why}"));
+    let options = glob::MatchOptions { require_literal_leading_dot: true, ..glob::MatchOptions::new() };
+    let paths = glob::glob_with(&text, options).map_err(|e| wrong(format!("the pattern is wrong: {}", e.msg)))?;
+    let found = paths.collect::<Result<Vec<_>, _>>().map_err(|e| Failure::system_error(e.to_string()))?;
+    match found.is_empty() {
+        true => Err(wrong("expected files that the pattern matches, found none".into())),
+        false => Ok(found),
+    }
+}
+
+/// The files of a command line, each once. A pattern stands for what it matches, a folder for the
+/// `.din` files below it, in the order of their paths. Links to folders are not followed, so that
+/// the walk ends.
 pub fn expanded(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     let mut files = Vec::new();
+    let mut given = Vec::new();
     for path in paths {
+        given.extend(matching(path)?);
+    }
+    for path in &given {
         // What is not there, or is no spec, is said when it is read.
         if !metadata(path)?.is_some_and(|found| found.is_dir()) {
             files.push(path.clone());
@@ -168,14 +201,32 @@ pub fn expanded(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
         }
         files[before..].sort();
     }
+    let mut known = BTreeSet::new();
+    files.retain(|file| known.insert(file.clone()));
     Ok(files)
 }
 
 /// Reads and checks a spec; shows its diagnostics.
 pub fn checked(console: &Console, path: &Path, sets: &[(String, String)]) -> Result<CheckedModel, Failure> {
     let text = read(path)?;
+    checked_text(console, &path.display().to_string(), &text, &Beside::of(path), sets)
+}
+
+/// The same of a spec as it was in a git revision.
+pub fn checked_of_revision(console: &Console, revision: &str, path: &str) -> Result<CheckedModel, Failure> {
+    let text = revision::read(revision, path)?;
+    checked_text(console, &format!("{revision}:{path}"), &text, &AtRevision::of(revision, path), &[])
+}
+
+fn checked_text(
+    console: &Console,
+    name: &str,
+    text: &str,
+    provider: &dyn SourceProvider,
+    sets: &[(String, String)],
+) -> Result<CheckedModel, Failure> {
     let options = front::CheckOptions { sets: sets.to_vec() };
-    let checked = front::check(&path.display().to_string(), &text, &Beside::of(path), &options);
+    let checked = front::check(name, text, provider, &options);
     console.diagnostics(&checked.diagnostics, &checked.sources);
     console.more_about(&checked.diagnostics);
     match checked.model {

@@ -1,7 +1,7 @@
 //! Output: results go to standard output; diagnostics, progress and remarks go to standard error.
 //! Progress is shown as bars on a terminal and as plain lines elsewhere.
 
-use crate::args::{Color, DiagnosticFormat, TerminalArgs};
+use crate::args::{Color, OutputFormat, TerminalArgs};
 use din_grammar::{Diagnostic, SourceMap, Style};
 use din_runtime::comm::{Communicator, RankWarning};
 use indicatif::{HumanCount, ProgressBar, ProgressState, ProgressStyle, WeakProgressBar};
@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 #[derive(Clone, Debug)]
 pub struct Console {
     pub quiet: bool,
-    format: DiagnosticFormat,
+    format: OutputFormat,
     color: bool,
     bars: bool,
     /// Says nothing: another rank speaks for all.
@@ -70,20 +70,26 @@ impl Console {
         Self { silent, quiet, bars, ranks, ..self.clone() }
     }
 
-    /// Draws diagnostics; JSON goes to standard output, as it is the result then.
+    /// Draws diagnostics; JSON goes to standard output, as it is the result then. A report is
+    /// written at the end, by who has all findings.
     pub fn diagnostics(&self, diagnostics: &[Diagnostic], sources: &SourceMap) {
         if diagnostics.is_empty() {
             return;
         }
         let style = match self.format {
-            DiagnosticFormat::Human => Style::Human { color: self.color },
-            DiagnosticFormat::Concise => Style::Concise,
-            DiagnosticFormat::Json => Style::Json,
+            OutputFormat::Human => Style::Human { color: self.color },
+            OutputFormat::Concise => Style::Concise,
+            OutputFormat::Json => Style::Json,
+            OutputFormat::Markdown
+            | OutputFormat::Sarif
+            | OutputFormat::Github
+            | OutputFormat::Gitlab
+            | OutputFormat::Junit => return,
         };
         let text = din_grammar::render(diagnostics, sources, style);
-        match self.format {
-            DiagnosticFormat::Json => self.result_raw(&text),
-            _ => self.remark_raw(&text),
+        match style {
+            Style::Json => self.result_raw(&text),
+            Style::Human { .. } | Style::Concise => self.remark_raw(&text),
         }
     }
 
@@ -109,8 +115,17 @@ impl Console {
         self.remark(format!("for more about {what}: din explain {}", codes.join(" ")));
     }
 
+    /// The same for people, whatever was asked for.
+    pub fn for_people(&self) -> Self {
+        Self { format: OutputFormat::Human, ..self.clone() }
+    }
+
+    pub fn format(&self) -> OutputFormat {
+        self.format
+    }
+
     pub fn human(&self) -> bool {
-        self.format == DiagnosticFormat::Human
+        self.format == OutputFormat::Human
     }
 
     /// A line of the result.

@@ -38,7 +38,9 @@
 pub mod autodiff;
 pub mod codegen;
 pub mod compile;
+pub mod difference;
 pub mod elementwise;
+pub mod footprint;
 pub mod front;
 pub mod graph;
 pub mod interpret;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub enum Severity {
     /// There is no model.
     Error,
-    /// The model is used as it is, unless `--deny-warnings` is given.
+    /// The model is used as it is, unless `check` is told to deny it.
     Warning,
 }
 

@@ -53,7 +53,7 @@ fn the_readmes_spec_checks_and_is_in_the_standard_layout() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("my.din");
     fs::write(&path, spec).unwrap();
-    din("check --deny-warnings {path}", &[("path", &path)]).expect(0);
+    din("check --deny warnings {path}", &[("path", &path)]).expect(0);
     din("fmt --check {path}", &[("path", &path)]).expect(0);
     // And it runs: strings, lists in CSV, a numeric feature.
     let row = |user: u32, item: u32, click: u32| {
@@ -288,7 +288,7 @@ fn models_share_a_schema() {
     fs::write(at("log.csv"), format!("item,click,user_id\n{rows}")).unwrap();
     let paths = ["one.din", "two.din", "columns.din", "log.csv", "run", "run2", "out.csv", "ranker"].map(at);
     let [one, two, columns, log, run, run2, out, ranker] = &paths;
-    din("check --deny-warnings {one} {two} {columns}", &[("one", one), ("two", two), ("columns", columns)]).expect(0);
+    din("check --deny warnings {one} {two} {columns}", &[("one", one), ("two", two), ("columns", columns)]).expect(0);
     din("train {one} --train {log} --out {run}", &[("one", one), ("log", log), ("run", run)]).expect(0);
     let ran = din("info {run}", &[("run", run)]).expect(0);
     assert!(ran.out.contains("ad.item") && !ran.out.contains("brand"), "{}", ran.out);

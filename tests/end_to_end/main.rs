@@ -4,8 +4,10 @@
 
 mod bf16;
 mod bundle;
+mod checks;
 mod commands;
 mod controls;
+mod differences;
 mod faults;
 mod features;
 mod gpu;

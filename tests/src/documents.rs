@@ -80,14 +80,14 @@ pub fn is_code(text: &str) -> bool {
     digits.is_some_and(|d| d.bytes().all(|b| b.is_ascii_digit()) && d.starts_with('0') && d != "0000")
 }
 
-/// The codes in string literals of the compiler and the grammar.
+/// The codes in string literals of the compiler, the grammar, and what reads projects.
 ///
 /// # Panics
 ///
 /// Where a source cannot be read.
 pub fn codes_of_sources() -> BTreeSet<String> {
     let mut files = Vec::new();
-    for folder in ["grammar/src", "compiler/src"] {
+    for folder in ["grammar/src", "compiler/src", "cli/src/project"] {
         below(&root().join(folder), &mut files);
     }
     let mut codes = BTreeSet::new();

@@ -14,7 +14,7 @@ pub fn check() -> Outcome {
     doc(false)?;
     licenses::check()?;
     let specs = specs()?;
-    for verb in [&["check", "--deny-warnings"][..], &["fmt", "--check"], &["test"]] {
+    for verb in [&["check", "--deny", "warnings"][..], &["fmt", "--check"], &["test"]] {
         let din = ["run", "--quiet", "--locked", "--package", "din", "--"];
         run(cargo(din).args(verb).args(&specs))?;
     }

@@ -4,6 +4,7 @@ mod build;
 mod check;
 mod demo;
 mod description;
+mod diff;
 mod emit;
 mod explain;
 mod fmt;
@@ -13,14 +14,18 @@ mod run;
 mod synth;
 mod test;
 
-use crate::args::{StandaloneVerb, TrainArgs, Verb};
-use crate::failure::Outcome;
+use crate::args::{OutputFormat, StandaloneVerb, TrainArgs, Verb};
+use crate::failure::{Failure, Outcome, USAGE_ERROR};
 use crate::ranks::on_ranks;
 use crate::terminal::Console;
 use din_runtime::bundle::Bundle;
 
 /// Runs a verb of `din`.
 pub fn din(console: &Console, verb: Verb) -> Outcome {
+    let shown_by_diff = matches!(verb, Verb::Diff(_)) && console.format() == OutputFormat::Markdown;
+    if !matches!(verb, Verb::Check(_)) && !shown_by_diff {
+        refuse_report(console)?;
+    }
     match verb {
         Verb::Check(args) => check::check(console, &args),
         Verb::Test(args) => test::test(console, &args),
@@ -30,6 +35,7 @@ pub fn din(console: &Console, verb: Verb) -> Outcome {
         }
         Verb::Fmt(args) => fmt::fmt(console, &args),
         Verb::Info(args) => info::info(console, &args),
+        Verb::Diff(args) => diff::diff(console, &args),
         Verb::Emit(args) => emit::emit(console, &args),
         Verb::Build(args) => build::build(console, &args),
         Verb::Train(args) => {
@@ -52,6 +58,7 @@ pub fn din(console: &Console, verb: Verb) -> Outcome {
 
 /// Runs a verb of an executable that carries a program.
 pub fn standalone(console: &Console, bundle: &Bundle, verb: StandaloneVerb) -> Outcome {
+    refuse_report(console)?;
     match verb {
         StandaloneVerb::Train(args) => on_ranks(console, &args.ranks, train_task(&args), |console, ranks| {
             run::own_train(console, bundle, &args, ranks)
@@ -63,6 +70,17 @@ pub fn standalone(console: &Console, bundle: &Bundle, verb: StandaloneVerb) -> O
             run::predict(console, Some(bundle), &args, ranks)
         }),
         StandaloneVerb::Info(args) => info::show(console, &bundle.program, bundle.kernels.as_ref(), args.json),
+    }
+}
+
+/// Reports are of `din check`, Markdown of `din diff` too.
+fn refuse_report(console: &Console) -> Outcome {
+    match console.format().is_report() {
+        false => Ok(()),
+        true => Err(Failure {
+            code: USAGE_ERROR,
+            message: "--format: reports are of `din check`\n  help: write human, concise or json".into(),
+        }),
     }
 }
 

@@ -54,6 +54,9 @@ pub const BACKWARD: &[Pass] = &[ERASE_STOPS, SIMPLIFY, CSE, SIMPLIFY, CSE, DCE];
 /// For graphs that are not differentiated: inference and updates.
 pub const INFER: &[Pass] = &[ERASE_STOPS, SIMPLIFY, CSE, DEDUPLICATE, SPLIT_PRODUCTS, SIMPLIFY, CSE, DCE];
 
+/// What makes graphs that say the same in other words equal, and nothing more: for comparisons.
+pub const CANONICAL: &[Pass] = &[SIMPLIFY, CSE, SIMPLIFY, CSE, DCE];
+
 /// Last, before the graph is planned; what it makes is only computed.
 pub const LOWER: &[Pass] = &[ABSORB, DCE];
 
