@@ -352,6 +352,11 @@ impl<'a> Elaborator<'a> {
 
     /// Joins values and records; the names of fields are kept.
     pub fn concat(&mut self, given: &[ArgumentValue<'a>], labels: &[Option<&str>], span: Span) -> ExprValue<'a> {
+        if let [only] = given
+            && let (None, Some(over)) = (only.name, &only.over)
+        {
+            return self.joined_entries(only, over, span);
+        }
         let mut operands = Vec::new();
         let mut fields: Vec<RecordField> = Vec::new();
         let mut start = 0;
@@ -387,7 +392,7 @@ impl<'a> Elaborator<'a> {
             }
             if g.over.is_some() {
                 self.report(
-                    Diagnostic::error("E0314", "`concat` takes no axis", g.span, "`over` is not possible here")
+                    Diagnostic::error("E0314", "`concat` of several values takes no axis", g.span, "`over` is not possible here")
                         .help("join the values, or reduce them first: `concat(sum(x over s), y)`"),
                 );
                 poison = true;

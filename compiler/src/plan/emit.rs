@@ -248,6 +248,8 @@ impl Emitter<'_> {
                 | WorkKind::SegmentReduce(_)
                 | WorkKind::RowSum
                 | WorkKind::Carry
+                | WorkKind::Unflatten
+                | WorkKind::Flatten
                 | WorkKind::Statistic(_)
                 | WorkKind::Concat => continue,
             };
@@ -332,6 +334,14 @@ impl Emitter<'_> {
                 let state = item.reads().next().copied().expect("`lower` says what a carry reads");
                 Operation::Carry { x: self.view(&state), out: whole(self.stored(id)), width: item.width }
             }
+            WorkKind::Unflatten => {
+                let x = self.view(&item.operands[0]);
+                Operation::Unflatten { x, out: whole(self.stored(id)), size: self.fixed(item.axis), width: item.width }
+            }
+            WorkKind::Flatten => {
+                let x = self.view(&item.operands[0]);
+                Operation::Flatten { x, out: whole(self.stored(id)), size: self.fixed(item.axis), width: item.width }
+            }
             WorkKind::Elementwise(_)
             | WorkKind::Sum { .. }
             | WorkKind::Max { .. }
@@ -341,6 +351,11 @@ impl Emitter<'_> {
         };
         let location = self.sources.recorded_location(item.span);
         self.push(phase, Call { axis: item.axis, op, location });
+    }
+
+    /// Entries of each sample on a fixed axis.
+    fn fixed(&self, axis: AxisId) -> u32 {
+        self.all.axes.fixed(axis).expect("`verify`: these are operations of a fixed axis")
     }
 
     /// Adds a call to the phase in the making; what it reads and writes lives until then at least.
@@ -541,6 +556,8 @@ impl Emitter<'_> {
             | WorkKind::SegmentReduce(_)
             | WorkKind::Statistic(_)
             | WorkKind::Carry
+            | WorkKind::Unflatten
+            | WorkKind::Flatten
             | WorkKind::Concat => unreachable!("`is_in_a_region` leaves {:?} out", item.kind),
         }
     }

@@ -49,7 +49,7 @@ impl Maker {
                 self.lookup(axis)
             }
             "length" => {
-                let ragged = |d: &AxisId| self.g.axes.is_ragged(*d) && self.g.axes.first_name(*d) != BATCH;
+                let ragged = |d: &AxisId| self.g.axes.has_entries(*d) && self.g.axes.first_name(*d) != BATCH;
                 let ragged: Vec<AxisId> = self.axes().into_iter().filter(ragged).collect();
                 let axis = self.r.pick(&ragged)?;
                 let id = self.g.length(axis, span);

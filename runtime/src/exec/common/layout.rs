@@ -21,7 +21,7 @@ pub struct Layout {
     first_row: usize,
     /// First sample of each request, then the number of samples; empty without requests.
     requests: Vec<u32>,
-    /// By axis, of ragged ones: their elements under each element of the parent; of the samples'
+    /// By axis, of those of entries: their elements under each element of the parent; of the samples'
     /// second name, under each request.
     offsets: Vec<Vec<u32>>,
     /// By axis, of unique ones; empty for the others.
@@ -85,6 +85,7 @@ impl Layout {
                         }
                     }
                 }
+                AxisKind::Fixed { size } => offsets.extend((0..=samples as u32).map(|sample| sample * size)),
                 AxisKind::Second { of: BATCH } => offsets.extend_from_slice(&self.requests),
                 AxisKind::Second { of } | AxisKind::Steps { of } => offsets.extend_from_slice(&before[of.index()]),
                 AxisKind::Pairs { of, .. } => {
@@ -159,6 +160,7 @@ impl Layout {
             AxisKind::Unique(_) => &self.unique(tile_axis).leaves,
             AxisKind::Global
             | AxisKind::Sequence { .. }
+            | AxisKind::Fixed { .. }
             | AxisKind::Second { .. }
             | AxisKind::Steps { .. }
             | AxisKind::Pairs { .. } => {
@@ -197,13 +199,15 @@ impl Layout {
             AxisKind::Batch { .. } => self.samples,
             AxisKind::Request => self.requests.len().saturating_sub(1),
             AxisKind::Unique(_) => self.unique(axis).count(),
-            AxisKind::Sequence { .. } | AxisKind::Second { .. } | AxisKind::Steps { .. } | AxisKind::Pairs { .. } => {
-                self.offsets(axis).last().map_or(0, |&n| n as usize)
-            }
+            AxisKind::Sequence { .. }
+            | AxisKind::Fixed { .. }
+            | AxisKind::Second { .. }
+            | AxisKind::Steps { .. }
+            | AxisKind::Pairs { .. } => self.offsets(axis).last().map_or(0, |&n| n as usize),
         }
     }
 
-    /// Offsets of a ragged axis, by element of its parent; empty for another axis.
+    /// Offsets of an axis of entries, by element of its parent; empty for another axis.
     pub fn offsets(&self, axis: AxisId) -> &[u32] {
         &self.offsets[axis.index()]
     }
@@ -224,7 +228,8 @@ impl Layout {
             AxisKind::Second { of } => self.begin(of, to, at),
             // Side by side within a leaf only: see `range`.
             AxisKind::Steps { .. } => None,
-            AxisKind::Sequence { parent, .. } | AxisKind::Pairs { of: parent, .. } => {
+            AxisKind::Sequence { .. } | AxisKind::Fixed { .. } | AxisKind::Pairs { .. } => {
+                let parent = self.axes.parent(axis).expect("entries have owners");
                 let first = self.begin(parent, to, at)?;
                 Some(self.offsets[axis.index()][first] as usize)
             }
@@ -241,8 +246,10 @@ impl Layout {
             AxisKind::Sequence { parent, .. } | AxisKind::Pairs { of: parent, .. } if parent == to => {
                 Some(self.offsets(axis))
             }
+            AxisKind::Fixed { .. } if to == BATCH => Some(self.offsets(axis)),
             AxisKind::Batch { request } if request == Some(to) => Some(&self.requests),
             AxisKind::Sequence { .. }
+            | AxisKind::Fixed { .. }
             | AxisKind::Second { .. }
             | AxisKind::Steps { .. }
             | AxisKind::Pairs { .. }
@@ -345,14 +352,14 @@ impl Layout {
         }
     }
 
-    /// By element of the parent: the number of its elements on a ragged axis, as
+    /// By element of the parent: the number of its elements on an axis of entries, as
     /// [`din_program::schedule::Storage::Length`].
     pub fn lengths(&self, axis: AxisId, out: &mut Vec<f32>) {
         out.clear();
         out.extend(self.offsets(axis).windows(2).map(|w| (w[1] - w[0]) as f32));
     }
 
-    /// By element of a ragged axis: its place in its list, from 0, as
+    /// By element of an axis of entries: its place in its list, from 0, as
     /// [`din_program::schedule::Storage::Position`].
     pub fn positions(&self, axis: AxisId, out: &mut Vec<f32>) {
         out.clear();
@@ -372,6 +379,7 @@ impl Layout {
             AxisKind::Batch { .. } => element,
             AxisKind::Global
             | AxisKind::Sequence { .. }
+            | AxisKind::Fixed { .. }
             | AxisKind::Second { .. }
             | AxisKind::Steps { .. }
             | AxisKind::Pairs { .. }
