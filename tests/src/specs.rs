@@ -158,7 +158,7 @@ pub const FIXED: &str = "edition 2026\nuse std.activation.dice\nuse std.attentio
     let dropped = dropout(mlp(concat(x * weights, q), [6, 4], dice), 0.2)\n\
     let all = concat(crossed(x, layer_norm(x) + weights), concat(multi_head_attention(of_user, 2, 2) over u),\n\
     sum(dropped over f where sum(x) > 0), mean(top(sum(x * q), 2) * x over f), last(parts over g where sum(parts) > 0),\n\
-    max(parts * (1 + position(g)) over g) / length(g), sum(sum(sum(k * (x as h) over many) * x over f)))\n\
+    max(parts * (1 + position(g)) over g) / length(g), sum(mean(sum(q * (x as h)) * x over h) over f))\n\
     predict y ~ bernoulli(logit = linear(all, 1))\n\
     train { loss cross_entropy(y)  optimizer momentum(lr = 0.1)  batch 5  epochs 1 }\nreport log_loss(y)\n}\n";
 

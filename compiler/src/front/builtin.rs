@@ -392,8 +392,13 @@ impl<'a> Elaborator<'a> {
             }
             if g.over.is_some() {
                 self.report(
-                    Diagnostic::error("E0314", "`concat` of several values takes no axis", g.span, "`over` is not possible here")
-                        .help("join the values, or reduce them first: `concat(sum(x over s), y)`"),
+                    Diagnostic::error(
+                        "E0314",
+                        "`concat` of several values takes no axis",
+                        g.span,
+                        "`over` is not possible here",
+                    )
+                    .help("join the values, or reduce them first: `concat(sum(x over s), y)`"),
                 );
                 poison = true;
                 continue;

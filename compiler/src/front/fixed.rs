@@ -26,7 +26,8 @@ impl<'a> Elaborator<'a> {
         let joined = if let [only] = nodes[..] { Ok(only) } else { self.walk.graph.concat(nodes, span) };
         match joined.and_then(|joined| self.walk.graph.unflatten(joined, axis, span)) {
             Ok(node) => {
-                let fields = entries[0].fields.clone().filter(|own| entries.iter().all(|t| t.fields.as_ref() == Some(own)));
+                let fields =
+                    entries[0].fields.clone().filter(|own| entries.iter().all(|t| t.fields.as_ref() == Some(own)));
                 ExprValue::Tensor(Tensor { node, fields })
             }
             Err(e) => self.type_error(e, span),
@@ -44,7 +45,12 @@ impl<'a> Elaborator<'a> {
             return fault(self, "`as` in an update".into(), "not possible here".into(), help);
         }
         if items.is_empty() {
-            return fault(self, "a list without items has no entries".into(), "no items".into(), "give it one at least");
+            return fault(
+                self,
+                "a list without items has no entries".into(),
+                "no items".into(),
+                "give it one at least",
+            );
         }
         let mut entries: Vec<Tensor> = Vec::new();
         for (i, item) in items.iter().enumerate() {

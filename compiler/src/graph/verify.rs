@@ -396,7 +396,9 @@ fn node(g: &Graph, n: &Node) -> Rule {
             exists(*to)?;
             vector(0)?;
             let (size, width) = (fixed(g, *to)?, operand(0).width());
-            demand(g.axes.is_ancestor(axis, BATCH), || format!("operand 0 must be on the samples, is in axis {}", axis.0))?;
+            demand(g.axes.is_ancestor(axis, BATCH), || {
+                format!("operand 0 must be on the samples, is in axis {}", axis.0)
+            })?;
             demand(width.is_multiple_of(size), || format!("{width} components are not {size} equal parts"))?;
             axis = *to;
             Shape::vector(width / size)

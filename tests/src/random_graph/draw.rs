@@ -134,8 +134,7 @@ impl Maker {
                 self.rename(axis)
             }
             "unflatten" => {
-                let fixed: Vec<AxisId> =
-                    self.axes().into_iter().filter(|&d| self.g.axes.fixed(d).is_some()).collect();
+                let fixed: Vec<AxisId> = self.axes().into_iter().filter(|&d| self.g.axes.fixed(d).is_some()).collect();
                 let axis = self.r.pick(&fixed)?;
                 self.unflatten(axis)
             }

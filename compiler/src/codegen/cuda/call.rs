@@ -433,6 +433,8 @@ impl DeviceCall {
             | Self::Outer { .. }
             | Self::TimesSamples { .. }
             | Self::SumEntries { .. }
+            | Self::Unflatten { .. }
+            | Self::Flatten { .. }
             | Self::Transpose { .. }
             | Self::JoinGroups { .. }
             | Self::JoinCopies { .. } => None,

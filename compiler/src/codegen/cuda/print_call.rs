@@ -110,7 +110,8 @@ impl CallPrinter<'_> {
                 let [products, x, out] = [products, x, out].map(|m| self.pointer(&m.view));
                 format!("{name}<{width}, {strides}>({samples}, ends{d}, first{d}, {products}, {x}, {out})")
             }
-            DeviceCall::Unflatten { axis: _, size, width, x, out } | DeviceCall::Flatten { axis: _, size, width, x, out } => {
+            DeviceCall::Unflatten { axis: _, size, width, x, out }
+            | DeviceCall::Flatten { axis: _, size, width, x, out } => {
                 let (from, to) = (self.pointer(&x.view), self.pointer(&out.view));
                 format!("{name}<{size}, {width}, {}, {}>({}, {from}, {to})", x.stride, out.stride, count(BATCH))
             }

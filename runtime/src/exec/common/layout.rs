@@ -519,6 +519,37 @@ mod tests {
         assert_eq!(lengths, [2.0, 0.0, 3.0, 1.0, 1.0, 4.0]);
     }
 
+    /// Lists of one length, and their pairs, against a count of all.
+    #[test]
+    fn fixed_axes_have_as_many_entries_in_each_sample() {
+        let (samples, size, requests) = (5u32, 3u32, [0u32, 2, 2, 5]);
+        let mut axes = AxisTree::new("batch");
+        let request = axes.add_requests(&[]);
+        let fixed = axes.add_fixed("fields", size);
+        let [second, pairs] = axes.add_pairs(fixed, "others");
+        axes.check().expect("a tree");
+        let mut layout = Layout::new(axes);
+        layout.set(samples as usize, &requests, &[]);
+
+        let counts = [fixed, second, pairs].map(|axis| layout.count(axis) as u32);
+        assert_eq!(counts, [samples * size, samples * size, samples * size * size]);
+        let above = |of, to| {
+            let mut out = Vec::new();
+            layout.ancestors(of, to, &mut out);
+            out
+        };
+        let of_request = |sample: u32| if sample < 2 { 0 } else { 2 };
+        let entries = || (0..samples).flat_map(|sample| (0..size).map(move |place| (sample, place)));
+        assert_eq!(above(fixed, BATCH), entries().map(|(sample, _)| sample).collect::<Vec<_>>());
+        assert_eq!(above(fixed, request), entries().map(|(sample, _)| of_request(sample)).collect::<Vec<_>>());
+        let seconds = entries().flat_map(|(sample, _)| (0..size).map(move |other| sample * size + other));
+        assert_eq!(above(pairs, second), seconds.collect::<Vec<_>>());
+        let mut positions = Vec::new();
+        layout.positions(fixed, &mut positions);
+        assert_eq!(positions, entries().map(|(_, place)| place as f32).collect::<Vec<_>>());
+        assert_eq!([layout.range(fixed, BATCH, 1, 3), layout.range(pairs, BATCH, 1, 3)], [(3, 9), (9, 27)]);
+    }
+
     /// Pairs of samples, against a count of all pairs.
     #[test]
     fn the_samples_of_a_request_pair() {

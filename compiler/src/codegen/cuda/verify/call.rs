@@ -58,7 +58,9 @@ fn place(kernel: &KernelIr, call: &DeviceCall) -> Result<(), Broken> {
         // The blocks of a grid share the work.
         DeviceCall::FillGrid { .. } | DeviceCall::Transpose { .. } => matches!(kernel.walk, Walk::Once),
         DeviceCall::JoinCopies { .. } => matches!(kernel.walk, Walk::Join { .. }),
-        DeviceCall::SumEntries { axis, .. } | DeviceCall::Unflatten { axis, .. } | DeviceCall::Flatten { axis, .. } => kernel.walk.under() == Some(*axis) && kernel.walk.unit() == Some(BATCH),
+        DeviceCall::SumEntries { axis, .. } | DeviceCall::Unflatten { axis, .. } | DeviceCall::Flatten { axis, .. } => {
+            kernel.walk.under() == Some(*axis) && kernel.walk.unit() == Some(BATCH)
+        }
         DeviceCall::TimesSamples { .. } => kernel.walk.unit() == Some(BATCH),
         DeviceCall::FillRows { .. }
         | DeviceCall::Product { .. }
