@@ -145,9 +145,9 @@ pub const FIXED: &str = "edition 2026\nuse std.activation.dice\nuse std.attentio
     use std.layer.{layer_norm, linear, mlp, project}\nuse std.loss.cross_entropy\nuse std.metric.log_loss\n\
     use std.optimizer.momentum\n\
     fn crossed(x: s => [d], y: s => [d]) -> [d] {\n\
-    let before = (position(s) as t) < position(s)\nlet score = sum(project(x, 3) * (project(y, 3) as t))\n\
+    let before = (position(s) as t) < position(s)\nlet query = project(x, 3)\nlet key = project(y, 3)\nlet score = sum(query * (key as t))\n\
     sum(max(softmax(score over t where before) * (y as t) over t) * x over s)\n}\n\
-    model fixed {\nfeatures user { e: category from user_e  n: number[5] }\nfeatures one { e: category  n: number }\n\
+    model fixed {\nfeatures user { e: category from user_e  n: number[5] from user_n }\nfeatures one { e: category  n: number }\n\
     sequence many { e: category from many_e }\nsequence own { e: category from own_e }\nlabel y: binary\n\
     key request: int64\ncommon user, many by request\n\
     embedding table [5] for one.e, many.e, own.e\nembedding person [5] for user.e\nparam weight: [5] = 0.5\n\
