@@ -454,8 +454,8 @@ impl<'a> Elaborator<'a> {
                 self.lost_axis(scope, name, name.span);
                 return self.fault(
                     Diagnostic::error("E0322", "only entries get a second name", value.span, found)
-                        .note("expected a value over a sequence, or a list; in `loss`, where there are requests, one per sample")
-                        .help("`as t` lets entries pair with one another: give it `embed(…)` of a sequence, or a list such as `fields(x)`"),
+                        .note("expected a value over entries, or a list; in `loss`, where there are requests, one per sample")
+                        .help("give it `embed(…)` of a sequence, whose entries pair, or a list, such as `fields(x)`"),
                 );
             }
         };
