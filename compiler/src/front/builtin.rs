@@ -188,6 +188,8 @@ impl<'a> Elaborator<'a> {
                         return ExprValue::Poison;
                     }
                     self.position(over.axis, span)
+                } else if let Some(size) = self.walk.graph.axes.fixed(over.axis) {
+                    return ExprValue::Number(f64::from(size));
                 } else {
                     Ok(self.length(over.axis, span))
                 };

@@ -125,9 +125,7 @@ impl Emitter<'_> {
         let PhaseLevels { levels, recurrences } = phase::levels(self.all, group);
         self.transposes(group);
         self.place(number, group, &levels);
-        let by_samples = self.all.axes.parent(group.axis) == Some(GLOBAL);
-        let tile_rows = if by_samples { self.options.batch_tile } else { self.options.sequence_tile };
-        let mut phase = Phase::new(group.axis, tile_rows);
+        let mut phase = Phase::new(group.axis, self.tile_rows(group.axis));
         let mut late: Vec<WorkItemId> = Vec::new();
         let last = levels.values().copied().max().expect("`prune` drops phases without items") as usize;
         // One more level than there are items of: the maxima of the last one are put right there.
@@ -194,6 +192,23 @@ impl Emitter<'_> {
                 self.touch(call, self.now(), range.end - 1);
             }
         }
+    }
+
+    /// Elements of an axis that a tile has at most, or reaches. Over a fixed axis it has as many
+    /// samples as one over the samples, over its pairs a quarter: short lists would make tiles whose
+    /// calls cost more than their work.
+    fn tile_rows(&self, axis: AxisId) -> u32 {
+        let axes = &self.all.axes;
+        let PlanOptions { batch_tile, sequence_tile, .. } = *self.options;
+        if axes.parent(axis) == Some(GLOBAL) {
+            return batch_tile;
+        }
+        let of_tile = match (axes.fixed(axis), axes.second_of_pairs(axis).and_then(|second| axes.fixed(second))) {
+            (Some(size), _) => size.saturating_mul(batch_tile),
+            (None, Some(size)) => size.saturating_mul(size).saturating_mul(batch_tile / 4),
+            (None, None) => 0,
+        };
+        sequence_tile.max(of_tile)
     }
 
     /// The phase in the making; the schedule may have more phases than there are groups.
