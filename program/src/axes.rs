@@ -8,6 +8,8 @@
 //! │   │   ├── second           the same entries under a second name
 //! │   │   ├── steps            the same entries, numbered in the order of a recurrence
 //! │   │   └── pairs            one per pair of entries of the same list
+//! │   ├── fixed                one per entry of a list that has one length in all samples; has a
+//! │   │                        second name and pairs as a sequence
 //! │   └── pairs                one per pair of samples of the same request
 //! ├── second                   the samples under a second name
 //! ├── request                  one per request, where samples are grouped into requests
@@ -79,6 +81,12 @@ pub enum AxisKind {
         parent: AxisId,
         /// Of a common sequence, on the samples: the axis with its entries once per request.
         shared: Option<AxisId>,
+    },
+    /// One per entry of a list of `size` entries that each sample has: the model's own values, such
+    /// as the vectors of its fields.
+    Fixed {
+        /// Entries of each sample, at least 1.
+        size: u32,
     },
     /// The entries of `of` under a second name, by which they pair with those under the first; or
     /// the samples, where there are requests.
@@ -159,6 +167,11 @@ impl AxisTree {
         self.push(Axis { name: name.into(), kind: AxisKind::Sequence { sequence, parent, shared: None } })
     }
 
+    /// Adds a list of `size` entries that each sample has.
+    pub fn add_fixed(&mut self, name: impl Into<String>, size: u32) -> AxisId {
+        self.push(Axis { name: name.into(), kind: AxisKind::Fixed { size } })
+    }
+
     /// Adds the second name `name` of the entries of `of`, and the pairs of entries of each list.
     /// Returns both axes.
     pub fn add_pairs(&mut self, of: AxisId, name: &str) -> [AxisId; 2] {
@@ -236,6 +249,7 @@ impl AxisTree {
             AxisKind::Global => None,
             AxisKind::Batch { .. } | AxisKind::Request | AxisKind::Unique(_) => Some(GLOBAL),
             AxisKind::Sequence { parent, .. } => Some(parent),
+            AxisKind::Fixed { .. } => Some(BATCH),
             AxisKind::Second { of } | AxisKind::Steps { of } => self.parent(of),
             AxisKind::Pairs { of, .. } => Some(of),
         }
@@ -249,6 +263,7 @@ impl AxisTree {
             | AxisKind::Batch { .. }
             | AxisKind::Request
             | AxisKind::Sequence { .. }
+            | AxisKind::Fixed { .. }
             | AxisKind::Second { .. }
             | AxisKind::Steps { .. }
             | AxisKind::Unique(_) => None,
@@ -264,6 +279,7 @@ impl AxisTree {
             | AxisKind::Batch { .. }
             | AxisKind::Request
             | AxisKind::Sequence { .. }
+            | AxisKind::Fixed { .. }
             | AxisKind::Steps { .. }
             | AxisKind::Pairs { .. }
             | AxisKind::Unique(_) => id,
@@ -284,6 +300,7 @@ impl AxisTree {
             | AxisKind::Batch { .. }
             | AxisKind::Request
             | AxisKind::Sequence { .. }
+            | AxisKind::Fixed { .. }
             | AxisKind::Second { .. }
             | AxisKind::Pairs { .. }
             | AxisKind::Unique(_) => None,
@@ -299,6 +316,7 @@ impl AxisTree {
             | AxisKind::Batch { .. }
             | AxisKind::Request
             | AxisKind::Sequence { .. }
+            | AxisKind::Fixed { .. }
             | AxisKind::Second { .. }
             | AxisKind::Steps { .. }
             | AxisKind::Unique(_) => None,
@@ -315,6 +333,7 @@ impl AxisTree {
             AxisKind::Steps { of } => self.shared(of),
             AxisKind::Global
             | AxisKind::Request
+            | AxisKind::Fixed { .. }
             | AxisKind::Second { .. }
             | AxisKind::Pairs { .. }
             | AxisKind::Unique(_) => None,
@@ -332,6 +351,7 @@ impl AxisTree {
         match *self.kind(entries) {
             AxisKind::Batch { request } => request,
             AxisKind::Sequence { parent, .. } => Some(parent),
+            AxisKind::Fixed { .. } => Some(BATCH),
             AxisKind::Global
             | AxisKind::Request
             | AxisKind::Second { .. }
@@ -354,6 +374,7 @@ impl AxisTree {
             | AxisKind::Batch { .. }
             | AxisKind::Request
             | AxisKind::Sequence { .. }
+            | AxisKind::Fixed { .. }
             | AxisKind::Second { .. }
             | AxisKind::Steps { .. }
             | AxisKind::Pairs { .. } => None,
@@ -365,12 +386,43 @@ impl AxisTree {
         self.ids().filter_map(|id| Some((id, self.unique(id)?)))
     }
 
-    /// Whether the elements are entries of lists, of lengths that vary.
-    pub fn is_ragged(&self, id: AxisId) -> bool {
+    /// Of a fixed axis, and of its entries under a second name: how many each sample has; `None` for
+    /// any other axis.
+    pub fn fixed(&self, id: AxisId) -> Option<u32> {
+        match *self.kind(id) {
+            AxisKind::Fixed { size } => Some(size),
+            AxisKind::Second { of } => self.fixed(of),
+            AxisKind::Global
+            | AxisKind::Batch { .. }
+            | AxisKind::Request
+            | AxisKind::Sequence { .. }
+            | AxisKind::Steps { .. }
+            | AxisKind::Pairs { .. }
+            | AxisKind::Unique(_) => None,
+        }
+    }
+
+    /// Whether the elements are entries of lists that may have none, or pairs of such.
+    pub fn may_be_empty(&self, id: AxisId) -> bool {
+        match *self.kind(id) {
+            AxisKind::Sequence { .. } => true,
+            AxisKind::Second { of } | AxisKind::Steps { of } | AxisKind::Pairs { of, .. } => self.may_be_empty(of),
+            AxisKind::Global
+            | AxisKind::Batch { .. }
+            | AxisKind::Request
+            | AxisKind::Fixed { .. }
+            | AxisKind::Unique(_) => false,
+        }
+    }
+
+    /// Whether the elements are entries of lists, or pairs of them.
+    pub fn has_entries(&self, id: AxisId) -> bool {
         match self.kind(id) {
-            AxisKind::Sequence { .. } | AxisKind::Second { .. } | AxisKind::Steps { .. } | AxisKind::Pairs { .. } => {
-                true
-            }
+            AxisKind::Sequence { .. }
+            | AxisKind::Fixed { .. }
+            | AxisKind::Second { .. }
+            | AxisKind::Steps { .. }
+            | AxisKind::Pairs { .. } => true,
             AxisKind::Global | AxisKind::Batch { .. } | AxisKind::Request | AxisKind::Unique(_) => false,
         }
     }
@@ -382,6 +434,7 @@ impl AxisTree {
             AxisKind::Global
             | AxisKind::Batch { .. }
             | AxisKind::Request
+            | AxisKind::Fixed { .. }
             | AxisKind::Second { .. }
             | AxisKind::Steps { .. }
             | AxisKind::Pairs { .. }
@@ -394,7 +447,7 @@ impl AxisTree {
     /// samples.
     pub fn tile_axis(&self, id: AxisId) -> AxisId {
         match *self.kind(id) {
-            AxisKind::Global | AxisKind::Batch { .. } => BATCH,
+            AxisKind::Global | AxisKind::Batch { .. } | AxisKind::Fixed { .. } => BATCH,
             AxisKind::Request | AxisKind::Unique(_) => id,
             AxisKind::Sequence { parent, .. } => self.tile_axis(parent),
             AxisKind::Second { of } | AxisKind::Steps { of } | AxisKind::Pairs { of, .. } => self.tile_axis(of),
@@ -408,6 +461,7 @@ impl AxisTree {
             AxisKind::Request | AxisKind::Sequence { .. } => self.sharers(into),
             AxisKind::Global
             | AxisKind::Batch { .. }
+            | AxisKind::Fixed { .. }
             | AxisKind::Second { .. }
             | AxisKind::Steps { .. }
             | AxisKind::Pairs { .. } => None,
@@ -422,6 +476,7 @@ impl AxisTree {
             AxisKind::Global
             | AxisKind::Batch { .. }
             | AxisKind::Request
+            | AxisKind::Fixed { .. }
             | AxisKind::Second { .. }
             | AxisKind::Steps { .. }
             | AxisKind::Pairs { .. }
@@ -472,6 +527,7 @@ impl AxisTree {
                 AxisKind::Global
                 | AxisKind::Batch { .. }
                 | AxisKind::Request
+                | AxisKind::Fixed { .. }
                 | AxisKind::Second { .. }
                 | AxisKind::Steps { .. }
                 | AxisKind::Pairs { .. }
@@ -504,6 +560,7 @@ impl AxisTree {
                 AxisKind::Sequence { sequence, parent, shared } => {
                     plain(*parent) && shared.is_none_or(|s| *parent == BATCH && self.is_shared_form(*sequence, s))
                 }
+                AxisKind::Fixed { size } => *size > 0,
                 AxisKind::Second { of } => earlier(*of) && self.lists(*of).is_some(),
                 AxisKind::Steps { of } => earlier(*of) && matches!(self.kind(*of), AxisKind::Sequence { .. }),
                 AxisKind::Pairs { of, second } => {

@@ -21,6 +21,8 @@ const OTHERS: &[&str] = &[
     "stop_gradient",
     "broadcast",
     "rename",
+    "unflatten",
+    "flatten",
     "concat",
     "slice",
     "reshape",

@@ -130,7 +130,10 @@ impl Maker {
         if r.chance(0.35) {
             requests(&mut r, &mut g, &mut inputs);
         }
-        // Of some sequences, pairs of entries, and pairs of the samples of requests.
+        // Lists of one length; of some lists, pairs of entries, and pairs of the samples of requests.
+        for k in 0..[0, 1, 1, 2][r.below(4)] {
+            g.axes.add_fixed(format!("f{k}"), 1 + r.below(4) as u32);
+        }
         let lists = |d: &AxisId| g.axes.parent(*d) == Some(BATCH) || *d == BATCH && g.axes.request().is_some();
         let lists: Vec<AxisId> = g.axes.ids().filter(lists).collect();
         for list in lists.into_iter().filter(|_| r.chance(0.5)) {
@@ -213,6 +216,9 @@ impl Maker {
             let (w, d) = (self.width(), AxisId(d as u32));
             self.lookup(d);
             self.dense(d, w);
+            if self.g.axes.fixed(d).is_some() {
+                self.unflatten(d);
+            }
             self.rename(d);
         }
     }
@@ -234,12 +240,15 @@ impl Maker {
     }
 
     /// Where data of that axis come in: those of a common sequence once per request; for pairs of
-    /// entries, on the axis of the entries.
+    /// entries, on the axis of the entries; for lists of one length, on the samples.
     fn given(&self, axis: AxisId) -> AxisId {
         let axis = self.g.axes.first_name(match self.g.axes.second_of_pairs(axis) {
             Some(second) => second,
             None => axis,
         });
+        if self.g.axes.fixed(axis).is_some() {
+            return BATCH;
+        }
         self.g.axes.shared(axis).filter(|_| axis != BATCH).unwrap_or(axis)
     }
 
@@ -274,6 +283,27 @@ impl Maker {
         self.inputs.rows.entry((table, input)).or_insert(drawn);
         let span = self.span();
         let id = self.g.lookup(table, input, span);
+        self.take(id)
+    }
+
+    /// Some vector of the samples, or of what is above them, as the entries of a fixed axis.
+    pub(super) fn unflatten(&mut self, axis: AxisId) -> Made {
+        let axis = self.g.axes.first_name(axis);
+        let size = self.g.axes.fixed(axis)? as usize;
+        let fits = |m: &Self, id: NodeId| {
+            let node = m.g.node(id);
+            let vector = node.shape.0.len() == 1 && node.width().is_multiple_of(size);
+            vector && m.g.axes.is_ancestor(node.axis, BATCH)
+        };
+        let x = match self.where_(fits) {
+            Some(x) if self.r.chance(0.7) => x,
+            _ => {
+                let parts = 1 + self.r.below(self.widest.div_ceil(size));
+                self.dense(BATCH, size * parts)
+            }
+        };
+        let span = self.span();
+        let id = self.g.unflatten(x, axis, span).ok()?;
         self.take(id)
     }
 

@@ -150,6 +150,29 @@ pub const RECURRENT: &str = "edition 2026\nuse std.activation.tanh\nuse std.laye
     predict y ~ bernoulli(logit = linear(all, 1))\n\
     train { loss cross_entropy(y)  optimizer momentum(lr = 0.1)  batch 5  epochs 1 }\nreport log_loss(y)\n}\n";
 
+/// Lists as entries: of requests alone, of samples and requests, of weights; reduced with and without
+/// conditions, paired, through layers with statistics and dropout, and joined again.
+pub const FIXED: &str = "edition 2026\nuse std.activation.dice\nuse std.attention.{multi_head_attention, top}\n\
+    use std.layer.{layer_norm, linear, mlp, project}\nuse std.loss.cross_entropy\nuse std.metric.log_loss\n\
+    use std.optimizer.momentum\n\
+    fn crossed(x: s => [d], y: s => [d]) -> [d] {\n\
+    let before = (position(s) as t) < position(s)\nlet query = project(x, 3)\nlet key = project(y, 3)\nlet score = sum(query * (key as t))\n\
+    sum(max(softmax(score over t where before) * (y as t) over t) * x over s)\n}\n\
+    model fixed {\nfeatures user { e: category from user_e  n: number[5] from user_n }\nfeatures one { e: category  n: number }\n\
+    sequence many { e: category from many_e }\nsequence own { e: category from own_e }\nlabel y: binary\n\
+    key request: int64\ncommon user, many by request\n\
+    embedding table [5] for one.e, many.e, own.e\nembedding person [5] for user.e\nparam weight: [5] = 0.5\n\
+    let q = table(one.e)\nlet k = table(many.e)\nlet p = person(user.e)\n\
+    let x = [q, p, sum(k over many), mean(table(own.e) over own), one.n * user.n] as f\n\
+    let of_user = [p, user.n, p * user.n] as u\nlet weights = [weight, 2 * weight, weight * weight, exp(weight), -weight] as f\n\
+    let parts = split(concat(q, linear(p * q, 3)), 4) as g\n\
+    let dropped = dropout(mlp(concat(x * weights, q), [6, 4], dice), 0.2)\n\
+    let all = concat(crossed(x, layer_norm(x) + weights), concat(multi_head_attention(of_user, 2, 2) over u),\n\
+    sum(dropped over f where sum(x) > 0), mean(top(sum(x * q), 2) * x over f), last(parts over g where sum(parts) > 0),\n\
+    max(parts * (1 + position(g)) over g) / length(g), sum(mean(sum(q * (x as h)) * x over h) over f))\n\
+    predict y ~ bernoulli(logit = linear(all, 1))\n\
+    train { loss cross_entropy(y)  optimizer momentum(lr = 0.1)  batch 5  epochs 1 }\nreport log_loss(y)\n}\n";
+
 /// Pooled lists, and numbers that are made of ids.
 const FEATURES: &str = "edition 2026\nuse std.layer.linear\nuse std.loss.cross_entropy\nuse std.metric.log_loss\n\
     use std.optimizer.momentum\n\
@@ -225,6 +248,7 @@ pub fn unit_texts() -> Vec<(String, &'static str, String)> {
     all.push(("dropout".into(), "dropout.din", DROPOUT.into()));
     all.push(("lists".into(), "lists.din", LISTS.into()));
     all.push(("blocks".into(), "blocks.din", BLOCKS.into()));
+    all.push(("fixed".into(), "fixed.din", FIXED.into()));
     all.push(("recurrent".into(), "recurrent.din", RECURRENT.into()));
     all.push(("towers".into(), "towers.din", towers::spec()));
     all.push(("watch_time".into(), "watch_time.din", include_str!("../models/watch_time.din").into()));

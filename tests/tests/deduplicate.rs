@@ -200,6 +200,7 @@ fn products_are_done_once_a_distinct_id() {
             AxisKind::Unique(unique) => [visited, ads][usize::from(unique.over == BATCH)],
             AxisKind::Global
             | AxisKind::Request
+            | AxisKind::Fixed { .. }
             | AxisKind::Second { .. }
             | AxisKind::Steps { .. }
             | AxisKind::Pairs { .. } => 1,

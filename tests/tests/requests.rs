@@ -207,7 +207,7 @@ fn counts(program: &Program, batch: &Batch) -> Vec<u64> {
         AxisKind::Sequence { shared: Some(_), .. } => entries * samples / (requests - 1),
         AxisKind::Sequence { shared: None, .. } => entries,
         AxisKind::Request => requests - 1,
-        AxisKind::Second { .. } | AxisKind::Steps { .. } | AxisKind::Pairs { .. } => {
+        AxisKind::Fixed { .. } | AxisKind::Second { .. } | AxisKind::Steps { .. } | AxisKind::Pairs { .. } => {
             panic!("these models have no pairs of entries and no recurrences")
         }
         AxisKind::Unique(_) => panic!("towers of this size are not deduplicated"),

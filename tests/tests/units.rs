@@ -78,6 +78,15 @@ const UNITS: &[(&str, &str)] = &[
     ("recurrent.gru_cell", "last(scan(gru_cell(_, k, attention = 1), q over many) over many)"),
     ("recurrent.gru_cell", "mean(scan(gru_cell(_, k, attention = sum(q)), 2 over many where sum(k) > 0) over many)"),
     ("layer.linear", "sum(shift(linear(k, 5) over many) * k over many)"),
+    ("layer.linear", "sum(linear(split(concat(q, q * q), 5) as f, 3) * (1 + position(f)) over f)"),
+    ("layer.linear", "concat(softmax(linear([q, q * q, 0.5 * q] as f, 2) over f) * length(f) over f)"),
+    ("layer.linear", "mean(split(q) as f over f) + max(split(linear(q, 6), 3) as g over g where position(g) > 0)"),
+    ("attention.self_attention", "concat(self_attention([q, sum(k over many), q * q] as f, 3) over f)"),
+    (
+        "layer.linear",
+        "sum(max(sum((split(linear(q, 6), 3) as f) * ((split(concat(q, sum(q)), 3) as f) as g)) over g \
+         where position(f) != position(g)) over f)",
+    ),
     ("multitask.gated", "gated(q, split(concat(q, sum(q * q)), 3))"),
     ("multitask.experts|activation.tanh", "sum(experts(q, 2, [3], tanh))"),
     ("multitask.customized_gates|activation.tanh", "concat(customized_gates([q, q * q], q, 2, [3], tanh))"),

@@ -98,6 +98,12 @@ fn gain(b: &mut GradientBuilder, node: &Node, y: NodeId, g: NodeId, k: usize) ->
             let axis = b.graph.node(x).axis;
             b.graph.rename(g, axis, b.s)
         }
+        // Each entry is a part of the vector, and gives its gradient to that part.
+        Op::Unflatten { .. } => b.graph.flatten(g, b.s),
+        Op::Flatten => {
+            let axis = b.graph.node(x).axis;
+            b.graph.unflatten(g, axis, b.s)
+        }
         // The same numbers under the operand's shape.
         Op::Reshape => {
             let shape = b.graph.node(x).shape.clone();

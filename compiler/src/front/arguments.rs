@@ -111,7 +111,7 @@ impl<'a> Elaborator<'a> {
         match parameter.ty.as_ref().map(|ty| &ty.kind) {
             Some(TypeKind::Shape(_)) => tensor(),
             Some(TypeKind::Ragged { .. }) => match value {
-                ExprValue::Tensor(t) => self.walk.graph.axes.is_ragged(self.walk.graph.node(t.node).axis),
+                ExprValue::Tensor(t) => self.walk.graph.axes.has_entries(self.walk.graph.node(t.node).axis),
                 ExprValue::Feature(f) => self.declarations.schema.features[*f].sequence.is_some(),
                 _ => false,
             },

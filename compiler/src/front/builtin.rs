@@ -188,6 +188,8 @@ impl<'a> Elaborator<'a> {
                         return ExprValue::Poison;
                     }
                     self.position(over.axis, span)
+                } else if let Some(size) = self.walk.graph.axes.fixed(over.axis) {
+                    return ExprValue::Number(f64::from(size));
                 } else {
                     Ok(self.length(over.axis, span))
                 };
@@ -352,6 +354,11 @@ impl<'a> Elaborator<'a> {
 
     /// Joins values and records; the names of fields are kept.
     pub fn concat(&mut self, given: &[ArgumentValue<'a>], labels: &[Option<&str>], span: Span) -> ExprValue<'a> {
+        if let [only] = given
+            && let (None, Some(over)) = (only.name, &only.over)
+        {
+            return self.joined_entries(only, over, span);
+        }
         let mut operands = Vec::new();
         let mut fields: Vec<RecordField> = Vec::new();
         let mut start = 0;
@@ -387,8 +394,13 @@ impl<'a> Elaborator<'a> {
             }
             if g.over.is_some() {
                 self.report(
-                    Diagnostic::error("E0314", "`concat` takes no axis", g.span, "`over` is not possible here")
-                        .help("join the values, or reduce them first: `concat(sum(x over s), y)`"),
+                    Diagnostic::error(
+                        "E0314",
+                        "`concat` of several values takes no axis",
+                        g.span,
+                        "`over` is not possible here",
+                    )
+                    .help("join the values, or reduce them first: `concat(sum(x over s), y)`"),
                 );
                 poison = true;
                 continue;

@@ -284,7 +284,7 @@ impl<'a> Elaborator<'a> {
                 let varies = self.walk.graph.node(t.node).axis;
                 let found_axis = self.walk.graph.axes.on_samples(varies);
                 let pairs = self.walk.graph.axes.second_of_pairs(varies).is_some();
-                if pairs || !self.walk.graph.axes.is_ragged(varies) {
+                if pairs || !self.walk.graph.axes.has_entries(varies) {
                     let found = self.describe_tensor(&t);
                     self.lost_axis(scope, axis, at);
                     return self.fault(

@@ -293,7 +293,7 @@ impl<'a> Elaborator<'a> {
             Some(fields) => super::value::fields_text(fields),
             None => super::value::shape_text(&node.shape),
         };
-        if self.walk.graph.axes.is_ragged(node.axis) {
+        if self.walk.graph.axes.has_entries(node.axis) {
             format!("{} => {shape}", self.walk.graph.axis(node.axis).name)
         } else {
             shape

@@ -245,7 +245,7 @@ impl<'a> Elaborator<'a> {
         let name = word.name.as_str();
         let Some(builtin) = Builtin::by_name(name) else { return foreign::property(name).map(str::to_owned) };
         let axis = self.walk.graph.node(t.node).axis;
-        Some(match super::builtin::reduces(builtin) && self.walk.graph.axes.is_ragged(axis) {
+        Some(match super::builtin::reduces(builtin) && self.walk.graph.axes.has_entries(axis) {
             true => format!("`{name}` is a function: `{name}(x over {})`", self.axis_here(axis)),
             false => format!("`{name}` is a function: `{name}(x)`"),
         })

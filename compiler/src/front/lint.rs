@@ -29,7 +29,7 @@ impl<'a> Elaborator<'a> {
             }
             let sign = |k: usize| &signs[node.operands[k].index()];
             // At an entry its list is not empty.
-            let entry = graph.axes.is_ragged(node.axis);
+            let entry = graph.axes.has_entries(node.axis);
             let zero = |k: usize| match sign(k) {
                 Sign::NonNegative(Zero::Empty(_)) if entry => None,
                 Sign::NonNegative(zero) => Some(zero),

@@ -401,7 +401,7 @@ impl<'a> Elaborator<'a> {
             return;
         }
         let axes = &self.walk.graph.axes;
-        let help = if axes.is_ragged(node.axis) {
+        let help = if axes.has_entries(node.axis) {
             let axis = self.axis_here(node.axis);
             format!("over the entries it is `softmax(… over {axis})`")
         } else {

@@ -50,6 +50,7 @@ mod elaborator;
 mod embed;
 mod expr;
 mod field;
+mod fixed;
 mod foreign;
 mod gap;
 mod ids;

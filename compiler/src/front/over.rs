@@ -121,7 +121,7 @@ impl<'a> Elaborator<'a> {
         }
         let entries = |id: AxisId| axes.on_samples(axes.first_name(id));
         let same_entries = entries(varies) == entries(axis);
-        let ragged = axes.is_ragged(varies);
+        let ragged = axes.has_entries(varies);
         let (axis, over) = (self.entries_text(axis), self.axis_text(varies));
         let help = if !ragged {
             let of = axis.trim_matches('`');
@@ -249,6 +249,7 @@ impl<'a> Elaborator<'a> {
             | AxisKind::Batch { .. }
             | AxisKind::Request
             | AxisKind::Sequence { .. }
+            | AxisKind::Fixed { .. }
             | AxisKind::Second { .. }
             | AxisKind::Steps { .. }
             | AxisKind::Unique(_) => of.from,
@@ -413,7 +414,8 @@ impl<'a> Elaborator<'a> {
         }
     }
 
-    /// `value as t`: the entries that the value varies over, under another name.
+    /// `value as t`: the entries that the value varies over, under another name; of a list, its
+    /// items as entries.
     pub(super) fn second_name(
         &mut self,
         scope: &mut NameScope<'a>,
@@ -422,6 +424,9 @@ impl<'a> Elaborator<'a> {
         span: Span,
     ) -> ExprValue<'a> {
         let v = self.expr(scope, value);
+        if let ExprValue::List(items) = &v {
+            return self.list_as_entries(scope, (&items.clone(), value.span), name, span);
+        }
         let Some(mut t) = self.tensor(v, value.span) else {
             self.lost_axis(scope, name, name.span);
             return ExprValue::Poison;
@@ -434,7 +439,7 @@ impl<'a> Elaborator<'a> {
         let axes = &mut self.walk.graph.axes;
         let varies = axes.on_samples(self.walk.graph.nodes[t.node].axis);
         let entries = match axes.kind(varies) {
-            AxisKind::Sequence { .. } | AxisKind::Second { .. } => axes.first_name(varies),
+            AxisKind::Sequence { .. } | AxisKind::Fixed { .. } | AxisKind::Second { .. } => axes.first_name(varies),
             AxisKind::Batch { .. } if samples_pair => BATCH,
             AxisKind::Pairs { .. } => {
                 let found = self.describe_tensor(&t);
@@ -452,9 +457,9 @@ impl<'a> Elaborator<'a> {
                 let found = self.describe_tensor(&t);
                 self.lost_axis(scope, name, name.span);
                 return self.fault(
-                    Diagnostic::error("E0322", "only entries of a sequence get a second name", value.span, found)
-                        .note("expected a value over a sequence, or in `loss`, where there are requests, per sample")
-                        .help("`as t` lets the entries of a sequence pair with one another: give it `embed(…)` of one"),
+                    Diagnostic::error("E0322", "only entries get a second name", value.span, found)
+                        .note("expected a value over entries, or a list; in `loss`, where there are requests, one per sample")
+                        .help("give it `embed(…)` of a sequence, whose entries pair, or a list, such as `fields(x)`"),
                 );
             }
         };
@@ -479,7 +484,7 @@ impl<'a> Elaborator<'a> {
     }
 
     /// Makes the name of an axis known in the body; `false` where that is not possible.
-    fn name_axis(&mut self, scope: &mut NameScope<'a>, name: &'a ast::Ident, axis: AxisId) -> bool {
+    pub(super) fn name_axis(&mut self, scope: &mut NameScope<'a>, name: &'a ast::Ident, axis: AxisId) -> bool {
         match scope.axis(&name.name) {
             Some(NamedAxis { axis: None, .. }) => return false,
             Some(NamedAxis { axis: Some(known), .. }) if known == axis => return true,

@@ -108,7 +108,7 @@ impl<'a> Elaborator<'a> {
             } else {
                 d.note(format!("expected [{width}] for every sample\nfound {found}"))
             };
-            if self.walk.graph.axes.is_ragged(node.axis) {
+            if self.walk.graph.axes.has_entries(node.axis) {
                 if let Some(d) = self.not_reduced_before(d, t.node) {
                     self.report(d);
                 }
@@ -214,14 +214,14 @@ impl<'a> Elaborator<'a> {
             }
             id
         };
-        let over = |&o: &NodeId| graph.axes.is_ragged(graph.node(source(o)).axis);
+        let over = |&o: &NodeId| graph.axes.has_entries(graph.node(source(o)).axis);
         let of_the_sample = |o: &NodeId| {
             let axis = graph.node(source(*o)).axis;
-            axis != GLOBAL && !graph.axes.is_ragged(axis)
+            axis != GLOBAL && !graph.axes.has_entries(axis)
         };
         while let Some(id) = stack.pop() {
             let node = graph.node(id);
-            if !graph.axes.is_ragged(node.axis) || !seen.insert(id) {
+            if !graph.axes.has_entries(node.axis) || !seen.insert(id) {
                 continue;
             }
             if node.operands.iter().any(over) && node.operands.iter().any(of_the_sample) {
@@ -234,7 +234,7 @@ impl<'a> Elaborator<'a> {
         // A look-up has the place of the first of its uses.
         let entries = joined.operands.iter().map(|&o| graph.node(source(o))).find_map(|node| match node.op {
             Op::Lookup { .. } | Op::Input(_) => None,
-            _ => graph.axes.is_ragged(node.axis).then_some(node.span),
+            _ => graph.axes.has_entries(node.axis).then_some(node.span),
         });
         (!library(joined.span)).then_some((joined.span, entries.filter(|&span| !library(span))))
     }

@@ -133,9 +133,14 @@ fn structure(graph: &Graph, id: NodeId) -> Structure {
         Op::Binary(BinaryOp::Min) => Structure::Least(operand(0), operand(1)),
         Op::Binary(BinaryOp::Max) => Structure::Largest(operand(0), operand(1)),
         Op::Select => Structure::Select(operand(0), operand(1), operand(2)),
-        Op::StopGradient | Op::Broadcast | Op::Slice { .. } | Op::Reshape | Op::Concat | Op::Rename { .. } => {
-            Structure::Moved
-        }
+        Op::StopGradient
+        | Op::Broadcast
+        | Op::Slice { .. }
+        | Op::Reshape
+        | Op::Concat
+        | Op::Rename { .. }
+        | Op::Unflatten { .. }
+        | Op::Flatten => Structure::Moved,
         Op::Const(_)
         | Op::Binary(BinaryOp::Subtract | BinaryOp::Power | BinaryOp::Less | BinaryOp::LessEqual | BinaryOp::Equal)
         | Op::Unary(_)

@@ -253,6 +253,15 @@ impl<'a> Elaborator<'a> {
                     .help("name the sequence itself"),
             );
         }
+        if !second && self.walk.graph.axes.fixed(axis).is_some() {
+            let name = self.axis_text(axis);
+            self.report(
+                Diagnostic::error("E0314", format!("{what} over a list"), at, format!("{name} is one"))
+                    .note("expected a sequence")
+                    .help("in a function, a `for` runs over the list itself"),
+            );
+            return true;
+        }
         second
     }
 }

@@ -89,6 +89,8 @@ fn is_schedule(graph: &Graph, value: NodeId) -> bool {
                 | Op::DropoutMask { .. }
                 | Op::Count(_)
                 | Op::Rename { .. }
+                | Op::Unflatten { .. }
+                | Op::Flatten
                 | Op::MatMul
                 | Op::MatMulT
                 | Op::Outer

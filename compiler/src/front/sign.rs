@@ -107,7 +107,7 @@ fn sign(graph: &Graph, schema: &Schema, node: &Node, known: &[Sign]) -> Sign {
         Op::Input(input) => of_input(schema, &graph.inputs[input.index()].kind),
         Op::Lookup { .. } => Sign::any("a vector of a table"),
         Op::MatMul => Sign::any("what a layer gives"),
-        Op::Length(axis) if graph.axes.is_ragged(axis) => Sign::NonNegative(Zero::Empty(LENGTH)),
+        Op::Length(axis) if graph.axes.has_entries(axis) => Sign::NonNegative(Zero::Empty(LENGTH)),
         Op::Length(_) | Op::Count(_) => Sign::Positive,
         Op::Position(_) => Sign::reached("the place of the first entry"),
         Op::SampleNumber(_) | Op::DropoutMask { .. } => Sign::reached("what is left out"),
@@ -118,6 +118,8 @@ fn sign(graph: &Graph, schema: &Schema, node: &Node, known: &[Sign]) -> Sign {
         Op::StopGradient
         | Op::Broadcast
         | Op::Rename { .. }
+        | Op::Unflatten { .. }
+        | Op::Flatten
         | Op::Slice { .. }
         | Op::Reshape
         | Op::SumValue
@@ -125,7 +127,7 @@ fn sign(graph: &Graph, schema: &Schema, node: &Node, known: &[Sign]) -> Sign {
         // Of no entries both are 0; an entry always pairs with itself.
         Op::Sum { to } | Op::Max { to } => {
             let from = graph.node(node.operands[0]).axis;
-            let maybe_empty = graph.axes.is_ragged(from) && !graph.axes.is_ragged(to);
+            let maybe_empty = graph.axes.may_be_empty(from) && !graph.axes.has_entries(to);
             match of(0) {
                 Sign::Positive | Sign::NonNegative(Zero::Rounded) if maybe_empty => {
                     Sign::NonNegative(Zero::Empty("the sum over an empty list"))

@@ -145,7 +145,7 @@ impl<'a> Elaborator<'a> {
             };
             let mut d = Diagnostic::error("E0610", "a loss is one value per sample", e.span, found.clone())
                 .note(format!("expected [1] for every sample\nfound {found}"));
-            if self.walk.graph.axes.is_ragged(node.axis) {
+            if self.walk.graph.axes.has_entries(node.axis) {
                 match self.not_reduced_before(d, t.node) {
                     Some(reduced) => d = reduced,
                     None => return,

@@ -76,6 +76,8 @@ impl Elaborator<'_> {
                     | Op::StopGradient
                     | Op::Broadcast
                     | Op::Rename { .. }
+                    | Op::Unflatten { .. }
+                    | Op::Flatten
                     | Op::Concat
                     | Op::Slice { .. }
                     | Op::Reshape

@@ -89,6 +89,33 @@ impl Graph {
         Ok(self.make(Op::Rename { to }, &[x], to, shape, span))
     }
 
+    /// A vector as the entries of the fixed axis `to`, equal parts of it in order.
+    pub fn unflatten(&mut self, x: NodeId, to: AxisId, span: Span) -> Built {
+        let Node { axis, shape, .. } = self.node(x).clone();
+        let AxisKind::Fixed { size } = *self.axes.kind(to) else {
+            return Err(TypeError::AxisTree { left: axis, right: to });
+        };
+        if !self.axes.is_ancestor(axis, BATCH) {
+            return Err(TypeError::NotAnAncestor { of: to, to: axis });
+        }
+        if shape.0.len() != 1 || !shape.width().is_multiple_of(size as usize) {
+            return Err(TypeError::NotAVector { found: shape });
+        }
+        Ok(self.make(Op::Unflatten { to }, &[x], to, Shape::vector(shape.width() / size as usize), span))
+    }
+
+    /// The entries of a fixed axis as one vector.
+    pub fn flatten(&mut self, x: NodeId, span: Span) -> Built {
+        let Node { axis, shape, .. } = self.node(x).clone();
+        let AxisKind::Fixed { size } = *self.axes.kind(axis) else {
+            return Err(TypeError::AxisTree { left: axis, right: BATCH });
+        };
+        if shape.0.len() != 1 {
+            return Err(TypeError::NotAVector { found: shape });
+        }
+        Ok(self.make(Op::Flatten, &[x], BATCH, Shape::vector(size as usize * shape.width()), span))
+    }
+
     /// A value that is the same for all samples of a request, once for each of them (and each
     /// entry, on a sequence).
     pub fn replicated(&mut self, x: NodeId, span: Span) -> Built {
@@ -122,13 +149,17 @@ impl Graph {
         self.make(Op::Lookup { table, input }, &[], axis, shape, span)
     }
 
+    /// Of each list of an axis of entries, how many it has: a constant on a fixed axis.
     pub fn length(&mut self, axis: AxisId, span: Span) -> NodeId {
         let axis = self.axes.first_name(axis);
+        if let AxisKind::Fixed { size } = *self.axes.kind(axis) {
+            return self.constant(f64::from(size), span);
+        }
         let parent = self.axes.parent(axis).expect("lengths are of ragged axes, which have a parent");
         self.make(Op::Length(axis), &[], parent, Shape::scalar(), span)
     }
 
-    /// Of each entry of a sequence, its place in its list, from 0.
+    /// Of each entry of a sequence or a fixed axis, its place in its list, from 0.
     pub fn position(&mut self, axis: AxisId, span: Span) -> NodeId {
         self.make(Op::Position(axis), &[], axis, Shape::scalar(), span)
     }
@@ -144,7 +175,9 @@ impl Graph {
     pub fn dropout_mask(&mut self, site: usize, rate: f64, axis: AxisId, shape: Shape, span: Span) -> Built {
         let (first, second) = match *self.axes.kind(axis) {
             AxisKind::Pairs { of, second } => (Some(of), Some(second)),
-            AxisKind::Sequence { .. } | AxisKind::Second { .. } | AxisKind::Steps { .. } => (Some(axis), None),
+            AxisKind::Sequence { .. } | AxisKind::Fixed { .. } | AxisKind::Second { .. } | AxisKind::Steps { .. } => {
+                (Some(axis), None)
+            }
             AxisKind::Global | AxisKind::Batch { .. } | AxisKind::Request | AxisKind::Unique(_) => (None, None),
         };
         let by = if self.axes.is_ancestor(BATCH, axis) {

@@ -39,6 +39,8 @@
 //! | `StopGradient(x)` | `x_i`; its derivative is 0 |
 //! | `Broadcast(x)` | `x_i` at every element of the node's axis and, where `x` has width 1, in every component of its shape |
 //! | `Rename{x, to}` | `x_i`, on the axis `to`, which has the same elements under another name or in another order |
+//! | `Unflatten{x, to}` | on the fixed axis `to`, of `m` entries: at entry `j`, components `j w..(j + 1) w` of `x` at its sample; `[w]`, `x` being `[m w]` |
+//! | `Flatten(x)` | the entries of a fixed axis, one vector behind the other, at each sample; `[m w]`, `x` being `[w]` |
 //! | `Concat(xs)` | the operands' vectors one behind the other; widths add |
 //! | `Slice{x, start}` | components `start..start+w` of `x_i`, `w` being the node's width |
 //! | `Reshape(x)` | the same numbers under another shape of equal width |

@@ -44,6 +44,12 @@ pub enum Op {
     Rename {
         to: AxisId,
     },
+    /// A vector as the entries of a fixed axis.
+    Unflatten {
+        to: AxisId,
+    },
+    /// The entries of a fixed axis as one vector.
+    Flatten,
     Concat,
     Slice {
         start: usize,
@@ -89,10 +95,11 @@ pub struct OpKey {
 }
 
 /// The operations without attributes, but for the element-wise ones and the statistics.
-const PLAIN: [Op; 13] = [
+const PLAIN: [Op; 14] = [
     Op::Select,
     Op::StopGradient,
     Op::Broadcast,
+    Op::Flatten,
     Op::Concat,
     Op::Reshape,
     Op::MatMul,
@@ -125,6 +132,8 @@ impl Op {
             Op::StopGradient => "stop_gradient",
             Op::Broadcast => "broadcast",
             Op::Rename { .. } => "rename",
+            Op::Unflatten { .. } => "unflatten",
+            Op::Flatten => "flatten",
             Op::Concat => "concat",
             Op::Slice { .. } => "slice",
             Op::Reshape => "reshape",
@@ -161,6 +170,8 @@ impl Op {
             | Op::StopGradient
             | Op::Broadcast
             | Op::Rename { .. }
+            | Op::Unflatten { .. }
+            | Op::Flatten
             | Op::Slice { .. }
             | Op::Reshape
             | Op::Sum { .. }
@@ -189,6 +200,7 @@ impl Op {
             | Op::SampleNumber(axis)
             | Op::Count(axis)
             | Op::Rename { to: axis }
+            | Op::Unflatten { to: axis }
             | Op::Sum { to: axis }
             | Op::Max { to: axis } => [Some(Attribute::Axis(*axis)), None],
             Op::Slice { start } => [Some(Attribute::Index(*start)), None],
@@ -201,6 +213,7 @@ impl Op {
             | Op::Select
             | Op::StopGradient
             | Op::Broadcast
+            | Op::Flatten
             | Op::Concat
             | Op::Reshape
             | Op::MatMul
@@ -260,6 +273,8 @@ impl Op {
             | Op::SampleNumber(_)
             | Op::Count(_)
             | Op::Rename { .. }
+            | Op::Unflatten { .. }
+            | Op::Flatten
             | Op::Outer
             | Op::Absorbed(_)
             | Op::Sum { .. }

@@ -269,8 +269,8 @@ fn node(g: &Graph, n: &Node) -> Rule {
         }
         Op::Position(d) => {
             exists(*d)?;
-            let sequence = matches!(g.axes.kind(*d), AxisKind::Sequence { .. });
-            demand(sequence, || format!("axis {} is no sequence", d.0))?;
+            let entries = matches!(g.axes.kind(*d), AxisKind::Sequence { .. } | AxisKind::Fixed { .. });
+            demand(entries, || format!("axis {} is neither a sequence nor fixed", d.0))?;
             axis = *d;
             Shape::scalar()
         }
@@ -392,6 +392,23 @@ fn node(g: &Graph, n: &Node) -> Rule {
             axis = *to;
             operand(0).shape.clone()
         }
+        Op::Unflatten { to } => {
+            exists(*to)?;
+            vector(0)?;
+            let (size, width) = (fixed(g, *to)?, operand(0).width());
+            demand(g.axes.is_ancestor(axis, BATCH), || {
+                format!("operand 0 must be on the samples, is in axis {}", axis.0)
+            })?;
+            demand(width.is_multiple_of(size), || format!("{width} components are not {size} equal parts"))?;
+            axis = *to;
+            Shape::vector(width / size)
+        }
+        Op::Flatten => {
+            vector(0)?;
+            let width = fixed(g, axis)? * operand(0).width();
+            axis = BATCH;
+            Shape::vector(width)
+        }
         Op::SumValue => Shape::scalar(),
         Op::Previous { .. } => {
             demand(matches!(g.axes.kind(n.axis), AxisKind::Sequence { .. } | AxisKind::Steps { .. }), || {
@@ -415,6 +432,12 @@ fn node(g: &Graph, n: &Node) -> Rule {
     };
     demand(n.axis == axis, || format!("has axis {}, its operands give {}", n.axis.0, axis.0))?;
     demand(n.shape == shape, || format!("has shape {:?}, its operands give {:?}", n.shape.0, shape.0))
+}
+
+/// Entries of a fixed axis, under their first name.
+fn fixed(g: &Graph, axis: AxisId) -> Result<usize, String> {
+    let size = g.axes.fixed(axis).filter(|_| g.axes.first_name(axis) == axis);
+    size.map(|size| size as usize).ok_or_else(|| format!("axis {} is not fixed", axis.0))
 }
 
 fn root(g: &Graph, root: &Root, n: &Node) -> Rule {

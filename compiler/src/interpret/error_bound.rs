@@ -12,7 +12,7 @@
 
 use super::{Inputs, InterpretError, Run, Values, longest, ops, run, shifted};
 use crate::elementwise::{GUARD, jump, times};
-use crate::graph::{AxisId, BinaryOp, Graph, GraphStage, NodeId, Op, Recurrence};
+use crate::graph::{AxisId, BATCH, BinaryOp, Graph, GraphStage, NodeId, Op, Recurrence};
 use crate::statistic::meaning_of;
 
 /// Values and their error scales.
@@ -111,6 +111,9 @@ fn compute(graph: &Graph, m: &Magnitudes, id: NodeId) -> Vec<f64> {
             // Both branches equal: no jump.
             if at(1, axis, i, j) == at(2, axis, i, j) { taken } else { taken + jump(c, e) }
         }),
+        // The numbers of all elements, in the same order.
+        Op::Flatten => scales[0].to_vec(),
+        Op::Unflatten { .. } => m.run.sizes.expand(scales[0], x.width(0), graph.node(node.operands[0]).axis, BATCH),
         Op::Rename { .. } | Op::Scan { .. } => scales[0].to_vec(),
         Op::Previous { .. } => unreachable!("`compute_recurrence` has the scale of a state"),
         Op::StopGradient | Op::Reshape | Op::Broadcast => each(&|i, j| at(0, axis, i, j).1),

@@ -27,8 +27,8 @@ pub struct Inputs {
     /// Elements of axis 1: samples, or touched rows.
     pub batch: usize,
     /// By axis: `n(parent) + 1` offsets; the elements under `p` are `offsets[p]..offsets[p + 1]`.
-    /// Empty (or absent) for `once`, axis 1, the requests, and a sequence that is common (its
-    /// entries once a request have them).
+    /// Empty (or absent) for `once`, axis 1, the requests, a fixed axis, and a sequence that is
+    /// common (its entries once a request have them).
     pub offsets: Vec<Vec<usize>>,
     /// `n(request) + 1` offsets of the samples of each request; empty where there are no requests.
     pub requests: Vec<usize>,
@@ -199,7 +199,7 @@ impl Sizes {
             sizes.commons[batch] = owners(&inputs.requests);
         }
         // First the lists with offsets of their own, then the common ones on the samples, then
-        // second names and pairs.
+        // lists of one length, then second names and pairs.
         for (id, axis) in graph.axes.iter() {
             let AxisKind::Sequence { parent, shared: None, .. } = axis.kind else { continue };
             let k = id.index();
@@ -222,6 +222,12 @@ impl Sizes {
             sizes.counts[k] = sizes.parents[k].len();
         }
         for (id, axis) in graph.axes.iter() {
+            let AxisKind::Fixed { size } = axis.kind else { continue };
+            let owners = (0..inputs.batch).flat_map(|sample| std::iter::repeat_n(sample, size as usize));
+            sizes.parents[id.index()] = owners.collect();
+            sizes.counts[id.index()] = inputs.batch * size as usize;
+        }
+        for (id, axis) in graph.axes.iter() {
             let (of, pairs) = match axis.kind {
                 // The steps of a recurrence are numbered like the entries here: what their order is
                 // for does not concern an interpreter.
@@ -231,6 +237,7 @@ impl Sizes {
                 | AxisKind::Batch { .. }
                 | AxisKind::Request
                 | AxisKind::Sequence { .. }
+                | AxisKind::Fixed { .. }
                 | AxisKind::Unique(_) => continue,
             };
             let lists = if of == BATCH { &sizes.commons } else { &sizes.parents }[of.index()].clone();

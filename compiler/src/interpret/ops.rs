@@ -1,7 +1,7 @@
 //! One arm an op: the table at the top of [`crate::graph`], executed.
 
 use super::{Inputs, Run};
-use crate::graph::{Absorbed, Graph, NodeId, Op};
+use crate::graph::{Absorbed, BATCH, Graph, NodeId, Op};
 use crate::statistic::meaning_of;
 use din_program::dropout;
 
@@ -88,6 +88,12 @@ pub(crate) fn compute(graph: &Graph, run: &Run, inputs: &Inputs, id: NodeId) -> 
             let v = x.at(0, axis, i);
             out.extend((0..width).map(|j| component(v, j)));
         }),
+        // The numbers of all elements, in the same order.
+        Op::Flatten => run.value(node.operands[0]).to_vec(),
+        Op::Unflatten { .. } => {
+            let from = node.operands[0];
+            run.sizes.expand(run.value(from), x.width(0), graph.node(from).axis, BATCH)
+        }
         // The elements have the same numbers here.
         Op::Rename { .. } | Op::Scan { .. } => run.value(node.operands[0]).to_vec(),
         Op::StopGradient | Op::Reshape => each(&mut |i, out| out.extend_from_slice(x.at(0, axis, i))),

@@ -33,6 +33,8 @@ pub(super) fn element_flops(graph: &Graph, id: NodeId) -> f64 {
         | Op::StopGradient
         | Op::Broadcast
         | Op::Rename { .. }
+        | Op::Unflatten { .. }
+        | Op::Flatten
         | Op::Concat
         | Op::Slice { .. }
         | Op::Reshape
@@ -88,6 +90,8 @@ pub(crate) fn node_flops(graph: &Graph, id: NodeId, counts: &[f64]) -> f64 {
         | Op::StopGradient
         | Op::Broadcast
         | Op::Rename { .. }
+        | Op::Unflatten { .. }
+        | Op::Flatten
         | Op::Concat
         | Op::Slice { .. }
         | Op::Reshape

@@ -125,9 +125,7 @@ impl Emitter<'_> {
         let PhaseLevels { levels, recurrences } = phase::levels(self.all, group);
         self.transposes(group);
         self.place(number, group, &levels);
-        let by_samples = self.all.axes.parent(group.axis) == Some(GLOBAL);
-        let tile_rows = if by_samples { self.options.batch_tile } else { self.options.sequence_tile };
-        let mut phase = Phase::new(group.axis, tile_rows);
+        let mut phase = Phase::new(group.axis, self.tile_rows(group.axis));
         let mut late: Vec<WorkItemId> = Vec::new();
         let last = levels.values().copied().max().expect("`prune` drops phases without items") as usize;
         // One more level than there are items of: the maxima of the last one are put right there.
@@ -196,6 +194,23 @@ impl Emitter<'_> {
         }
     }
 
+    /// Elements of an axis that a tile has at most, or reaches. Over a fixed axis it has as many
+    /// samples as one over the samples, over its pairs a quarter: short lists would make tiles whose
+    /// calls cost more than their work.
+    fn tile_rows(&self, axis: AxisId) -> u32 {
+        let axes = &self.all.axes;
+        let PlanOptions { batch_tile, sequence_tile, .. } = *self.options;
+        if axes.parent(axis) == Some(GLOBAL) {
+            return batch_tile;
+        }
+        let of_tile = match (axes.fixed(axis), axes.second_of_pairs(axis).and_then(|second| axes.fixed(second))) {
+            (Some(size), _) => size.saturating_mul(batch_tile),
+            (None, Some(size)) => size.saturating_mul(size).saturating_mul(batch_tile / 4),
+            (None, None) => 0,
+        };
+        sequence_tile.max(of_tile)
+    }
+
     /// The phase in the making; the schedule may have more phases than there are groups.
     fn now(&self) -> usize {
         self.phases.len()
@@ -248,6 +263,8 @@ impl Emitter<'_> {
                 | WorkKind::SegmentReduce(_)
                 | WorkKind::RowSum
                 | WorkKind::Carry
+                | WorkKind::Unflatten
+                | WorkKind::Flatten
                 | WorkKind::Statistic(_)
                 | WorkKind::Concat => continue,
             };
@@ -332,6 +349,14 @@ impl Emitter<'_> {
                 let state = item.reads().next().copied().expect("`lower` says what a carry reads");
                 Operation::Carry { x: self.view(&state), out: whole(self.stored(id)), width: item.width }
             }
+            WorkKind::Unflatten => {
+                let x = self.view(&item.operands[0]);
+                Operation::Unflatten { x, out: whole(self.stored(id)), size: self.fixed(item.axis), width: item.width }
+            }
+            WorkKind::Flatten => {
+                let x = self.view(&item.operands[0]);
+                Operation::Flatten { x, out: whole(self.stored(id)), size: self.fixed(item.axis), width: item.width }
+            }
             WorkKind::Elementwise(_)
             | WorkKind::Sum { .. }
             | WorkKind::Max { .. }
@@ -341,6 +366,11 @@ impl Emitter<'_> {
         };
         let location = self.sources.recorded_location(item.span);
         self.push(phase, Call { axis: item.axis, op, location });
+    }
+
+    /// Entries of each sample on a fixed axis.
+    fn fixed(&self, axis: AxisId) -> u32 {
+        self.all.axes.fixed(axis).expect("`verify`: these are operations of a fixed axis")
     }
 
     /// Adds a call to the phase in the making; what it reads and writes lives until then at least.
@@ -541,6 +571,8 @@ impl Emitter<'_> {
             | WorkKind::SegmentReduce(_)
             | WorkKind::Statistic(_)
             | WorkKind::Carry
+            | WorkKind::Unflatten
+            | WorkKind::Flatten
             | WorkKind::Concat => unreachable!("`is_in_a_region` leaves {:?} out", item.kind),
         }
     }

@@ -101,6 +101,10 @@ pub enum WorkKind {
     /// The state of the entry before, in a recurrence or of a value that is there before. In a
     /// recurrence it has no operand, since it comes first: see [`WorkItem::carried`].
     Carry,
+    /// A vector of each sample as the entries of a fixed axis; operand `x`, on the samples.
+    Unflatten,
+    /// The entries of a fixed axis as a vector of each sample; operand `x`, on the entries.
+    Flatten,
     /// Its parts are copies with `into` set to it; no work of its own.
     Concat,
 }
@@ -163,6 +167,8 @@ impl WorkItem {
             | WorkKind::SegmentReduce(_)
             | WorkKind::RowSum
             | WorkKind::Carry
+            | WorkKind::Unflatten
+            | WorkKind::Flatten
             | WorkKind::Concat => false,
         }
     }
@@ -306,6 +312,16 @@ impl Lowering<'_> {
                     return ops[0];
                 }
                 self.push(item(WorkKind::Elementwise(ElementwiseOp::Copy), own, width, ops))
+            }
+            Op::Unflatten { .. } => {
+                let x = self.viewable(node.operands[0], BATCH);
+                self.push(item(WorkKind::Unflatten, own, width, vec![x]))
+            }
+            Op::Flatten => {
+                let at = self.graph.node(node.operands[0]).axis;
+                let x = self.viewable(node.operands[0], at);
+                let columns = x.width as usize;
+                self.push(item(WorkKind::Flatten, at, columns, vec![x]))
             }
             Op::Previous { scan, backward } => {
                 self.carries.insert(scan, (WorkItemId(self.items.len()), backward));

@@ -49,6 +49,7 @@ impl Rows {
             | AxisKind::Batch { .. }
             | AxisKind::Request
             | AxisKind::Sequence { .. }
+            | AxisKind::Fixed { .. }
             | AxisKind::Second { .. }
             | AxisKind::Steps { .. }
             | AxisKind::Unique(_) => None,

@@ -191,6 +191,8 @@ fn cheap_cost(all: &WorkList, id: WorkItemId, stored: &FxHashSet<WorkItemId>, li
         | WorkKind::SegmentReduce(_)
         | WorkKind::RowSum
         | WorkKind::Carry
+        | WorkKind::Unflatten
+        | WorkKind::Flatten
         | WorkKind::Statistic(_) => return None,
     };
     let mut cost = own;
@@ -393,6 +395,8 @@ fn ready_after(item: &WorkItem) -> u32 {
         | WorkKind::SegmentReduce(_)
         | WorkKind::RowSum
         | WorkKind::Carry
+        | WorkKind::Unflatten
+        | WorkKind::Flatten
         | WorkKind::Statistic(_) => 1,
     }
 }

@@ -67,6 +67,26 @@ fn the_samples_of_a_request_pair() {
 }
 
 #[test]
+fn lists_of_one_length_lie_under_the_samples() {
+    let mut axes = AxisTree::new("batch");
+    let visits = axes.add_sequence("visits", 0, BATCH);
+    let request = axes.add_requests(&[]);
+    let fields = axes.add_fixed("fields", 7);
+    let [second, pairs] = axes.add_pairs(fields, "others");
+    axes.check().expect("a tree");
+    let above = |of: AxisId| -> Vec<AxisId> { axes.ids().filter(|&to| axes.is_indexed(of, to)).collect() };
+    assert_eq!(above(fields), [BATCH, request]);
+    assert_eq!(above(pairs), [BATCH, request, fields, second]);
+    assert_eq!([axes.join(fields, second), axes.join(fields, visits)], [Some(pairs), None]);
+    assert_eq!([fields, second, pairs].map(|d| axes.tile_axis(d)), [BATCH; 3]);
+    assert_eq!([fields, second, pairs, visits].map(|d| axes.fixed(d)), [Some(7), Some(7), None, None]);
+    assert_eq!([fields, second, pairs, visits].map(|d| axes.may_be_empty(d)), [false, false, false, true]);
+
+    axes.get_mut(fields).expect("it is there").kind = AxisKind::Fixed { size: 0 };
+    assert!(axes.check().is_err());
+}
+
+#[test]
 fn what_is_no_tree_is_refused() {
     let (good, [visits, items, second, pairs, common, _, entries, unique]) = all_kinds();
     let wrong: [(AxisId, AxisKind); 13] = [

@@ -83,6 +83,12 @@ pub enum Operation {
     /// In a recurrence: `out_i = x_j`, `j` being the entry before `i` in its list, or behind it
     /// where the recurrence runs backward; 0 where there is none. `width` columns.
     Carry { x: View, out: View, width: u32 },
+    /// Over a fixed axis of `size` entries: `out` at entry `j` of a sample is columns `j width..(j +
+    /// 1) width` of `x` at the sample. `out` has `width` columns, `x` is on the samples.
+    Unflatten { x: View, out: View, size: u32, width: u32 },
+    /// The other way: `out`, on the samples, becomes the vectors of the sample's entries, one behind
+    /// the other.
+    Flatten { x: View, out: View, size: u32, width: u32 },
     /// Joins the statistic of `x` (`width` columns) over the call's elements to the partial `out`,
     /// which is all of a buffer.
     Statistic { statistic: Statistic, x: View, out: BufferId, width: u32 },
@@ -123,7 +129,7 @@ pub enum AccessKind {
 pub enum Extent {
     /// One row per element of the call's axis.
     Elements,
-    /// One row per sample, in a call over a sequence.
+    /// One row per sample, in a call over a sequence or a fixed axis.
     Samples,
     /// One row per element that is summed into the call's axis:
     /// [`super::AxisTree::segment_source`].
@@ -235,6 +241,12 @@ impl Operation {
             Operation::Carry { x, out, width } => {
                 vec![new(x, Elements, width, Read), new(out, Elements, width, Write)]
             }
+            Operation::Unflatten { x, out, size, width } => {
+                vec![new(x, Samples, size.saturating_mul(width), Read), new(out, Elements, width, Write)]
+            }
+            Operation::Flatten { x, out, size, width } => {
+                vec![new(x, Elements, width, Read), new(out, Samples, size.saturating_mul(width), Write)]
+            }
             Operation::Statistic { statistic, x, out, width } => {
                 let partial = View { buffer: out, column: 0 };
                 vec![
@@ -257,6 +269,8 @@ impl Operation {
             | Operation::Transpose { .. }
             | Operation::SegmentReduce { .. }
             | Operation::Carry { .. }
+            | Operation::Unflatten { .. }
+            | Operation::Flatten { .. }
             | Operation::Statistic { .. } => self.uses().iter().map(|u| KernelArg::Buffer(u.view.buffer)).collect(),
         }
     }
@@ -294,7 +308,9 @@ impl Call {
             | Operation::Fill { .. }
             | Operation::Transpose { .. }
             | Operation::SegmentReduce { .. }
-            | Operation::Carry { .. } => 0.0,
+            | Operation::Carry { .. }
+            | Operation::Unflatten { .. }
+            | Operation::Flatten { .. } => 0.0,
             Operation::MatMul { k, n, .. } | Operation::Outer { k, n, .. } => product(k, n),
             Operation::AbsorbedMatMul { e, n, .. } => match absorbed {
                 AbsorbedWeight::PerSample => product(e, n),
@@ -320,6 +336,8 @@ impl Call {
             | Operation::Outer { .. }
             | Operation::SegmentReduce { .. }
             | Operation::Carry { .. }
+            | Operation::Unflatten { .. }
+            | Operation::Flatten { .. }
             | Operation::Statistic { .. } => {
                 let rows = self.op.uses().into_iter().filter(|u| u.extent == Extent::Elements);
                 rows.filter_map(|u| u.columns).map(f64::from).sum()

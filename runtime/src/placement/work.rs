@@ -51,18 +51,20 @@ impl ModelUse<'_> {
             AxisKind::Sequence { sequence, parent, .. } => {
                 self.lengths[*sequence as usize] * self.elements(axes, *parent, part)
             }
+            AxisKind::Fixed { size } => f64::from(*size) * part.samples,
             AxisKind::Second { of } | AxisKind::Steps { of } => self.elements(axes, *of, part),
             AxisKind::Pairs { of, .. } => {
                 let entries = self.elements(axes, *of, part);
                 match axes.kind(*of) {
                     AxisKind::Sequence { sequence, .. } => self.lengths[*sequence as usize] * entries,
+                    AxisKind::Fixed { size } => f64::from(*size) * entries,
                     AxisKind::Batch { .. } => entries * entries / part.requests,
                     AxisKind::Global
                     | AxisKind::Request
                     | AxisKind::Second { .. }
                     | AxisKind::Steps { .. }
                     | AxisKind::Pairs { .. }
-                    | AxisKind::Unique(_) => unreachable!("checked: pairs are of a sequence's entries or of samples"),
+                    | AxisKind::Unique(_) => unreachable!("checked: pairs are of entries or of samples"),
                 }
             }
             AxisKind::Unique(keys) => {

@@ -49,14 +49,19 @@ impl Maker {
                 self.lookup(axis)
             }
             "length" => {
-                let ragged = |d: &AxisId| self.g.axes.is_ragged(*d) && self.g.axes.first_name(*d) != BATCH;
+                // A fixed axis has a constant in place of lengths.
+                let ragged = |d: &AxisId| {
+                    let axes = &self.g.axes;
+                    axes.has_entries(*d) && axes.first_name(*d) != BATCH && axes.fixed(*d).is_none()
+                };
                 let ragged: Vec<AxisId> = self.axes().into_iter().filter(ragged).collect();
                 let axis = self.r.pick(&ragged)?;
                 let id = self.g.length(axis, span);
                 self.take(id)
             }
             "position" => {
-                let lists = |d: &AxisId| matches!(self.g.axes.kind(*d), AxisKind::Sequence { .. });
+                let lists =
+                    |d: &AxisId| matches!(self.g.axes.kind(*d), AxisKind::Sequence { .. } | AxisKind::Fixed { .. });
                 let lists: Vec<AxisId> = self.axes().into_iter().filter(lists).collect();
                 let axis = self.r.pick(&lists)?;
                 let id = self.g.position(axis, span);
@@ -127,6 +132,17 @@ impl Maker {
                     .collect();
                 let axis = self.r.pick(&named)?;
                 self.rename(axis)
+            }
+            "unflatten" => {
+                let fixed: Vec<AxisId> = self.axes().into_iter().filter(|&d| self.g.axes.fixed(d).is_some()).collect();
+                let axis = self.r.pick(&fixed)?;
+                self.unflatten(axis)
+            }
+            "flatten" => {
+                let fixed = |m: &Self, id: NodeId| matches!(m.g.axes.kind(m.axis(id)), AxisKind::Fixed { .. });
+                let x = self.where_(|m, id| fixed(m, id) && m.shape(id).0.len() == 1)?;
+                let id = self.g.flatten(x, span).ok()?;
+                self.take(id)
             }
             "concat" => self.draw_concat(),
             "slice" => {

@@ -138,7 +138,7 @@ fn pairs_store_no_concatenation() {
     let program = compile(&model(true, "dice"), &options).unwrap().program;
     let axes = &program.train.axes;
     for schedule in [&program.train, &program.infer] {
-        let pairs = schedule.buffers.iter().filter(|b| axes.shared(b.axis).is_some() && axes.is_ragged(b.axis));
+        let pairs = schedule.buffers.iter().filter(|b| axes.shared(b.axis).is_some() && axes.has_entries(b.axis));
         let mut widths: Vec<usize> = pairs.map(|b| b.width as usize).collect();
         widths.sort_unstable();
         widths.dedup();

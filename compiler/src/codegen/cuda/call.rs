@@ -172,6 +172,23 @@ pub enum DeviceCall {
         x: Matrix,
         out: Matrix,
     },
+    /// The `size` parts of a sample's row, of `width` values each, to the rows of its entries on a
+    /// fixed axis.
+    Unflatten {
+        axis: AxisId,
+        size: u32,
+        width: u32,
+        x: Matrix,
+        out: Matrix,
+    },
+    /// The other way.
+    Flatten {
+        axis: AxisId,
+        size: u32,
+        width: u32,
+        x: Matrix,
+        out: Matrix,
+    },
     /// `out = w^T`; `w` is K x N.
     Transpose {
         k: u32,
@@ -264,6 +281,8 @@ impl DeviceCall {
             Self::Outer { .. } => "din_outer",
             Self::TimesSamples { .. } => "din_times_samples",
             Self::SumEntries { .. } => "din_sum_entries",
+            Self::Unflatten { .. } => "din_unflatten",
+            Self::Flatten { .. } => "din_flatten",
             Self::Transpose { .. } => "din_transpose",
             Self::SegmentReduce { segments: Segments::Unique { .. }, .. } => "din_reduce_group",
             Self::SegmentReduce { segments: Segments::Samples { .. }, .. } => "din_reduce_samples",
@@ -286,6 +305,8 @@ impl DeviceCall {
             | Self::Outer { axis, .. }
             | Self::TimesSamples { axis, .. }
             | Self::SumEntries { axis, .. }
+            | Self::Unflatten { axis, .. }
+            | Self::Flatten { axis, .. }
             | Self::SegmentReduce { axis, .. }
             | Self::Statistic { axis, .. } => Some(axis),
             Self::FillGrid { .. } | Self::Transpose { .. } | Self::JoinGroups { .. } | Self::JoinCopies { .. } => None,
@@ -340,6 +361,10 @@ impl DeviceCall {
             Self::SumEntries { axis, width, products, x, .. } => {
                 vec![Operand::per_element(products, axis, width), Operand::per_element(x, axis, width)]
             }
+            Self::Unflatten { size, width, x, .. } => {
+                vec![Operand::per_element(x, BATCH, size.saturating_mul(width))]
+            }
+            Self::Flatten { axis, width, x, .. } => vec![Operand::per_element(x, axis, width)],
             Self::Transpose { k, n, w, .. } => vec![Operand::flat(w, k, n)],
             Self::SegmentReduce { width, segments, x, .. } => {
                 let source = Operand { columns: width, stride: Some(x.stride), ..Operand::whole(x.view) };
@@ -374,6 +399,10 @@ impl DeviceCall {
             Self::Outer { m, n, output, .. } => vec![Operand::flat(output.out(), m, n)],
             Self::TimesSamples { axis, width, out, .. } => vec![Operand::per_element(out, axis, width)],
             Self::SumEntries { width, out, .. } => vec![Operand::per_element(out, BATCH, width)],
+            Self::Unflatten { axis, width, out, .. } => vec![Operand::per_element(out, axis, width)],
+            Self::Flatten { size, width, out, .. } => {
+                vec![Operand::per_element(out, BATCH, size.saturating_mul(width))]
+            }
             Self::Transpose { k, n, out, .. } => vec![Operand::flat(out, n, k)],
             Self::SegmentReduce { axis, width, sums, out, .. } => {
                 vec![Operand::whole(sums), Operand::per_element(out, axis, width)]
@@ -404,6 +433,8 @@ impl DeviceCall {
             | Self::Outer { .. }
             | Self::TimesSamples { .. }
             | Self::SumEntries { .. }
+            | Self::Unflatten { .. }
+            | Self::Flatten { .. }
             | Self::Transpose { .. }
             | Self::JoinGroups { .. }
             | Self::JoinCopies { .. } => None,

@@ -155,7 +155,7 @@ impl<'a> KernelBuilder<'a> {
                     AxisKind::Unique(_) => format!("unique{}_{}", to.0, of.0),
                     AxisKind::Batch { .. } => format!("sample{}", of.0),
                     AxisKind::Request => format!("request{}", of.0),
-                    AxisKind::Sequence { .. } => format!("entry{}", of.0),
+                    AxisKind::Sequence { .. } | AxisKind::Fixed { .. } => format!("entry{}", of.0),
                     AxisKind::Second { .. } => format!("second{}", of.0),
                     AxisKind::Global | AxisKind::Steps { .. } | AxisKind::Pairs { .. } => {
                         return Err(format!("axis {} above axis {}", to.0, of.0));
@@ -247,7 +247,7 @@ impl<'a> KernelBuilder<'a> {
     pub fn by_request(&self, of: AxisId, to: AxisId) -> Option<AxisId> {
         let axes = self.unit.axes;
         let per_request = Some(to) == axes.request() || axes.is_per_request(to);
-        let on_samples = axes.is_ragged(of) && !axes.is_per_request(of);
+        let on_samples = axes.has_entries(of) && !axes.is_per_request(of);
         if on_samples && per_request && axes.is_indexed(of, to) { axes.request() } else { None }
     }
 
@@ -466,6 +466,8 @@ fn stored(phase: &Phase, partial: BufferId, width: u32) -> bool {
         | Operation::AbsorbedMatMul { out, .. }
         | Operation::SegmentReduce { out, .. }
         | Operation::Carry { out, .. }
+        | Operation::Unflatten { out, .. }
+        | Operation::Flatten { out, .. }
         | Operation::Transpose { out, .. } => (out.buffer == partial).then_some(false),
         Operation::AbsorbedOuter { weight: None, .. } => None,
     });

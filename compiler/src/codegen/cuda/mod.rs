@@ -265,7 +265,11 @@ fn sane(unit: &ScheduleUnit<'_>) -> Result<(), String> {
             AxisKind::Second { of } => of == BATCH || owner == Some(BATCH),
             AxisKind::Steps { .. } => return Err(format!("{}: recurrences do not run on a GPU yet", axis.name)),
             AxisKind::Pairs { .. } => true,
-            AxisKind::Global | AxisKind::Batch { .. } | AxisKind::Request | AxisKind::Unique(_) => true,
+            AxisKind::Global
+            | AxisKind::Batch { .. }
+            | AxisKind::Request
+            | AxisKind::Fixed { .. }
+            | AxisKind::Unique(_) => true,
         };
         if !supported {
             return Err(format!("axis `{}`: lists in lists do not run on a GPU yet", axis.name));
@@ -294,6 +298,7 @@ fn sane(unit: &ScheduleUnit<'_>) -> Result<(), String> {
                 Operation::Statistic { width, .. }
                 | Operation::SegmentReduce { width, .. }
                 | Operation::Carry { width, .. } => (1, width, 1),
+                Operation::Unflatten { size, width, .. } | Operation::Flatten { size, width, .. } => (size, width, 1),
             };
             let size = u64::from(rows) * u64::from(columns);
             if size == 0 || size > u64::from(MAX_WIDTH) || stride > MAX_WIDTH || !known(call.axis) || !known(phase.axis)

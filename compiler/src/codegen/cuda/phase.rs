@@ -59,7 +59,9 @@ impl PhaseEmitter<'_> {
                 {
                     vec![self.samples(axis, numbering)?]
                 }
-                AxisKind::Sequence { .. } | AxisKind::Pairs { .. } => vec![self.sequence(axis, numbering)?],
+                AxisKind::Sequence { .. } | AxisKind::Fixed { .. } | AxisKind::Pairs { .. } => {
+                    vec![self.sequence(axis, numbering)?]
+                }
                 AxisKind::Second { .. } | AxisKind::Steps { .. } => {
                     return Err(format!("a phase over another name or order of axis {}", axis.0));
                 }
@@ -199,6 +201,8 @@ impl PhaseEmitter<'_> {
             | Operation::Outer { .. }
             | Operation::SegmentReduce { .. }
             | Operation::Carry { .. }
+            | Operation::Unflatten { .. }
+            | Operation::Flatten { .. }
             | Operation::Statistic { .. } => 0,
         }
     }
@@ -306,6 +310,7 @@ impl PhaseEmitter<'_> {
             AxisKind::Unique(_) => "distinct elements".into(),
             AxisKind::Global
             | AxisKind::Sequence { .. }
+            | AxisKind::Fixed { .. }
             | AxisKind::Second { .. }
             | AxisKind::Steps { .. }
             | AxisKind::Pairs { .. } => {
@@ -426,6 +431,8 @@ impl PhaseEmitter<'_> {
             | Operation::AbsorbedOuter { .. }
             | Operation::Outer { .. }
             | Operation::Carry { .. }
+            | Operation::Unflatten { .. }
+            | Operation::Flatten { .. }
             | Operation::Transpose { .. } => 0,
         });
         let parts = per_thread.max().map_or(0, |values| values * self.options.threads);
@@ -447,6 +454,8 @@ fn describe(op: &Operation) -> String {
         Operation::Transpose { k, n, .. } => format!("transposed weight, {k} x {n}"),
         Operation::SegmentReduce { width, .. } => format!("sums over samples of {width} columns"),
         Operation::Carry { width, .. } => format!("states of {width} columns of the step before"),
+        Operation::Unflatten { size, width, .. } => format!("vectors as {size} entries of {width} columns"),
+        Operation::Flatten { size, width, .. } => format!("{size} entries of {width} columns as vectors"),
         Operation::Statistic { statistic, width, .. } => {
             format!("{} of {width} columns", statistic.description().name)
         }

@@ -110,6 +110,11 @@ impl CallPrinter<'_> {
                 let [products, x, out] = [products, x, out].map(|m| self.pointer(&m.view));
                 format!("{name}<{width}, {strides}>({samples}, ends{d}, first{d}, {products}, {x}, {out})")
             }
+            DeviceCall::Unflatten { axis: _, size, width, x, out }
+            | DeviceCall::Flatten { axis: _, size, width, x, out } => {
+                let (from, to) = (self.pointer(&x.view), self.pointer(&out.view));
+                format!("{name}<{size}, {width}, {}, {}>({}, {from}, {to})", x.stride, out.stride, count(BATCH))
+            }
             DeviceCall::Transpose { k, n, w, out } => {
                 format!("{name}<{k}, {n}, {}>({}, {})", w.stride, self.pointer(&w.view), self.pointer(&out.view))
             }

@@ -417,6 +417,24 @@ DIN_CALL void din_sum_entries(unsigned samples, DinPtr<const unsigned> ends, uns
     }
 }
 
+// The SIZE parts of each sample's row of x, of W values each, become the rows of its entries.
+template <unsigned SIZE, unsigned W, unsigned X, unsigned OUT>
+DIN_CALL void din_unflatten(unsigned samples, DinPtr<const float> x, DinPtr<float> out) {
+    for (unsigned at = din_thread(); at < samples * (SIZE * W); at += DIN_THREADS) {
+        const unsigned entry = at / W, k = at % W;
+        out[entry * OUT + k] = x[entry / SIZE * X + entry % SIZE * W + k];
+    }
+}
+
+// The other way.
+template <unsigned SIZE, unsigned W, unsigned X, unsigned OUT>
+DIN_CALL void din_flatten(unsigned samples, DinPtr<const float> x, DinPtr<float> out) {
+    for (unsigned at = din_thread(); at < samples * (SIZE * W); at += DIN_THREADS) {
+        const unsigned entry = at / W, k = at % W;
+        out[entry / SIZE * OUT + entry % SIZE * W + k] = x[entry * X + k];
+    }
+}
+
 // out = w^T: w is K x N with rows STRIDE apart, out N x K.
 template <unsigned K, unsigned N, unsigned STRIDE> DIN_CALL void din_transpose(DinPtr<const float> w, DinPtr<float> out) {
     for (unsigned i = din_chunk() * DIN_THREADS + din_thread(); i < K * N; i += din_chunks() * DIN_THREADS) {

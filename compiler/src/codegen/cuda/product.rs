@@ -148,6 +148,16 @@ pub fn product(builder: &mut KernelBuilder<'_>, call: &Call, next: Option<&Call>
             push(builder, DeviceCall::Transpose { k, n, w, out });
         }
         Operation::Carry { .. } => return Err("a recurrence does not run on a GPU yet".into()),
+        Operation::Unflatten { x, out, size, width } => {
+            let x = rows_of(builder, x, size.saturating_mul(width), BATCH)?;
+            let out = rows_of(builder, out, width, axis)?;
+            push(builder, DeviceCall::Unflatten { axis, size, width, x, out });
+        }
+        Operation::Flatten { x, out, size, width } => {
+            let x = rows_of(builder, x, width, axis)?;
+            let out = rows_of(builder, out, size.saturating_mul(width), BATCH)?;
+            push(builder, DeviceCall::Flatten { axis, size, width, x, out });
+        }
         Operation::SegmentReduce { how, x, out, width } => segment_reduce(builder, axis, how, [x, out], width)?,
         Operation::Statistic { statistic, x, out, width } => {
             emit_statistic(builder, axis, statistic, [x, View { buffer: out, column: 0 }], width)?;
@@ -193,6 +203,7 @@ fn segment_reduce(
         | (
             AxisKind::Global
             | AxisKind::Batch { .. }
+            | AxisKind::Fixed { .. }
             | AxisKind::Second { .. }
             | AxisKind::Steps { .. }
             | AxisKind::Pairs { .. },

@@ -123,6 +123,7 @@ impl Graph {
                     let shared = shared.map_or(String::new(), |s| format!(" shared {}", label(s)));
                     format!("sequence {sequence} under {}{shared}", label(*parent))
                 }
+                AxisKind::Fixed { size } => format!("fixed {size}"),
                 AxisKind::Second { of } => format!("second name of {}", label(*of)),
                 AxisKind::Steps { of } => format!("steps of {}", label(*of)),
                 AxisKind::Pairs { of, second } => format!("pairs of {} with {}", label(*of), label(*second)),

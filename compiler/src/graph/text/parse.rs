@@ -216,6 +216,7 @@ impl Parser {
                 };
                 AxisKind::Sequence { sequence, parent, shared }
             }
+            "fixed" => AxisKind::Fixed { size: t.value()? },
             "pairs" => {
                 t.expect("of")?;
                 let of = self.label(t)?;
@@ -324,6 +325,7 @@ impl Parser {
             }
             "count" => Op::Count(self.label(t)?),
             "slice" => Op::Slice { start: t.value()? },
+            "unflatten" => Op::Unflatten { to: self.label(t)? },
             "rename" => Op::Rename { to: self.label(t)? },
             "sum" => Op::Sum { to: self.label(t)? },
             "max_over" => Op::Max { to: self.label(t)? },

@@ -8,6 +8,19 @@ pub(super) fn rule(s: &mut Simplifier, id: NodeId) -> Found {
         Op::Concat => concat(s, id),
         Op::Slice { start } => slice(s, id, start),
         Op::Reshape => reshape(s, id),
+        // There and back.
+        Op::Unflatten { .. } | Op::Flatten => {
+            let x = s.operand(id, 0);
+            let (axis, width) = (s.node(id).axis, s.node(id).width());
+            match s.op(x) {
+                Op::Unflatten { .. } | Op::Flatten => {
+                    let back = s.operand(x, 0);
+                    (s.node(back).axis == axis && s.node(back).width() == width).then_some(back)
+                }
+                Op::Const(_) => s.constant_like(x, id),
+                _ => None,
+            }
+        }
         Op::MatMulT => {
             // A scalar times a column: elementwise.
             let (x, w) = (s.operand(id, 0), s.operand(id, 1));

@@ -17,11 +17,18 @@ fn expect(what: impl FnOnce() -> String, found: usize, expected: usize) -> Resul
     ensure(found == expected, || format!("{}: expected {expected}, found {found}", what()))
 }
 
-/// Checks that the pairs of entries can be numbered in 32 bits. The lists were checked before.
-fn check_pairs(program: &Program, inputs: &StepInputs<'_>) -> Result<(), CheckError> {
+/// Checks that the entries of fixed axes, and the pairs of entries, can be numbered in 32 bits. The
+/// lists were checked before.
+fn check_entries(program: &Program, inputs: &StepInputs<'_>, samples: usize) -> Result<(), CheckError> {
     let trees = [&program.train.axes, &program.infer.axes];
     let kinds = trees.into_iter().flat_map(|axes| axes.iter().map(move |(_, axis)| (axes, &axis.kind)));
     for (axes, kind) in kinds {
+        if let AxisKind::Fixed { size } = *kind {
+            let entries = (samples as u64).saturating_mul(u64::from(size));
+            ensure(entries < u64::from(u32::MAX), || {
+                format!("it has {entries} entries of {size} per sample, expected fewer than 2^32 - 1: make it smaller")
+            })?;
+        }
         let AxisKind::Pairs { of, .. } = *kind else { continue };
         let squares =
             |lists: &[u32]| -> Vec<u64> { lists.windows(2).map(|list| u64::from(list[1] - list[0]).pow(2)).collect() };
@@ -35,12 +42,16 @@ fn check_pairs(program: &Program, inputs: &StepInputs<'_>) -> Result<(), CheckEr
                 (pairs, format!("lists of `{}`", program.schema.sequences[sequence as usize].name))
             }
             AxisKind::Batch { .. } => (squares(inputs.requests), "requests".into()),
+            AxisKind::Fixed { size } => {
+                let pairs = (samples as u64).saturating_mul(u64::from(size).pow(2));
+                (vec![pairs], format!("lists of {size}"))
+            }
             AxisKind::Global
             | AxisKind::Request
             | AxisKind::Second { .. }
             | AxisKind::Steps { .. }
             | AxisKind::Pairs { .. }
-            | AxisKind::Unique(_) => unreachable!("checked: pairs are of a sequence's entries or of samples"),
+            | AxisKind::Unique(_) => unreachable!("checked: pairs are of entries or of samples"),
         };
         let pairs = pairs.into_iter().fold(0, u64::saturating_add);
         ensure(pairs < u64::from(u32::MAX), || {
@@ -118,7 +129,7 @@ pub fn check_batch_except(
     ensure(pairs < u64::from(u32::MAX), || {
         format!("its samples and the entries of their requests make {pairs} pairs, expected fewer than 2^32 - 1")
     })?;
-    check_pairs(program, inputs)?;
+    check_entries(program, inputs, rows)?;
     let elements_of = |feature: &Feature| match (feature.sequence, feature.common) {
         (None, false) => rows,
         (None, true) => requests,

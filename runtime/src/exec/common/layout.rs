@@ -21,7 +21,7 @@ pub struct Layout {
     first_row: usize,
     /// First sample of each request, then the number of samples; empty without requests.
     requests: Vec<u32>,
-    /// By axis, of ragged ones: their elements under each element of the parent; of the samples'
+    /// By axis, of those of entries: their elements under each element of the parent; of the samples'
     /// second name, under each request.
     offsets: Vec<Vec<u32>>,
     /// By axis, of unique ones; empty for the others.
@@ -85,6 +85,7 @@ impl Layout {
                         }
                     }
                 }
+                AxisKind::Fixed { size } => offsets.extend((0..=samples as u32).map(|sample| sample * size)),
                 AxisKind::Second { of: BATCH } => offsets.extend_from_slice(&self.requests),
                 AxisKind::Second { of } | AxisKind::Steps { of } => offsets.extend_from_slice(&before[of.index()]),
                 AxisKind::Pairs { of, .. } => {
@@ -159,6 +160,7 @@ impl Layout {
             AxisKind::Unique(_) => &self.unique(tile_axis).leaves,
             AxisKind::Global
             | AxisKind::Sequence { .. }
+            | AxisKind::Fixed { .. }
             | AxisKind::Second { .. }
             | AxisKind::Steps { .. }
             | AxisKind::Pairs { .. } => {
@@ -197,13 +199,15 @@ impl Layout {
             AxisKind::Batch { .. } => self.samples,
             AxisKind::Request => self.requests.len().saturating_sub(1),
             AxisKind::Unique(_) => self.unique(axis).count(),
-            AxisKind::Sequence { .. } | AxisKind::Second { .. } | AxisKind::Steps { .. } | AxisKind::Pairs { .. } => {
-                self.offsets(axis).last().map_or(0, |&n| n as usize)
-            }
+            AxisKind::Sequence { .. }
+            | AxisKind::Fixed { .. }
+            | AxisKind::Second { .. }
+            | AxisKind::Steps { .. }
+            | AxisKind::Pairs { .. } => self.offsets(axis).last().map_or(0, |&n| n as usize),
         }
     }
 
-    /// Offsets of a ragged axis, by element of its parent; empty for another axis.
+    /// Offsets of an axis of entries, by element of its parent; empty for another axis.
     pub fn offsets(&self, axis: AxisId) -> &[u32] {
         &self.offsets[axis.index()]
     }
@@ -224,7 +228,8 @@ impl Layout {
             AxisKind::Second { of } => self.begin(of, to, at),
             // Side by side within a leaf only: see `range`.
             AxisKind::Steps { .. } => None,
-            AxisKind::Sequence { parent, .. } | AxisKind::Pairs { of: parent, .. } => {
+            AxisKind::Sequence { .. } | AxisKind::Fixed { .. } | AxisKind::Pairs { .. } => {
+                let parent = self.axes.parent(axis).expect("entries have owners");
                 let first = self.begin(parent, to, at)?;
                 Some(self.offsets[axis.index()][first] as usize)
             }
@@ -241,8 +246,10 @@ impl Layout {
             AxisKind::Sequence { parent, .. } | AxisKind::Pairs { of: parent, .. } if parent == to => {
                 Some(self.offsets(axis))
             }
+            AxisKind::Fixed { .. } if to == BATCH => Some(self.offsets(axis)),
             AxisKind::Batch { request } if request == Some(to) => Some(&self.requests),
             AxisKind::Sequence { .. }
+            | AxisKind::Fixed { .. }
             | AxisKind::Second { .. }
             | AxisKind::Steps { .. }
             | AxisKind::Pairs { .. }
@@ -345,14 +352,14 @@ impl Layout {
         }
     }
 
-    /// By element of the parent: the number of its elements on a ragged axis, as
+    /// By element of the parent: the number of its elements on an axis of entries, as
     /// [`din_program::schedule::Storage::Length`].
     pub fn lengths(&self, axis: AxisId, out: &mut Vec<f32>) {
         out.clear();
         out.extend(self.offsets(axis).windows(2).map(|w| (w[1] - w[0]) as f32));
     }
 
-    /// By element of a ragged axis: its place in its list, from 0, as
+    /// By element of an axis of entries: its place in its list, from 0, as
     /// [`din_program::schedule::Storage::Position`].
     pub fn positions(&self, axis: AxisId, out: &mut Vec<f32>) {
         out.clear();
@@ -372,6 +379,7 @@ impl Layout {
             AxisKind::Batch { .. } => element,
             AxisKind::Global
             | AxisKind::Sequence { .. }
+            | AxisKind::Fixed { .. }
             | AxisKind::Second { .. }
             | AxisKind::Steps { .. }
             | AxisKind::Pairs { .. }
@@ -509,6 +517,37 @@ mod tests {
             assert_eq!(part, positions[first..first + part.len()], "{first}");
         }
         assert_eq!(lengths, [2.0, 0.0, 3.0, 1.0, 1.0, 4.0]);
+    }
+
+    /// Lists of one length, and their pairs, against a count of all.
+    #[test]
+    fn fixed_axes_have_as_many_entries_in_each_sample() {
+        let (samples, size, requests) = (5u32, 3u32, [0u32, 2, 2, 5]);
+        let mut axes = AxisTree::new("batch");
+        let request = axes.add_requests(&[]);
+        let fixed = axes.add_fixed("fields", size);
+        let [second, pairs] = axes.add_pairs(fixed, "others");
+        axes.check().expect("a tree");
+        let mut layout = Layout::new(axes);
+        layout.set(samples as usize, &requests, &[]);
+
+        let counts = [fixed, second, pairs].map(|axis| layout.count(axis) as u32);
+        assert_eq!(counts, [samples * size, samples * size, samples * size * size]);
+        let above = |of, to| {
+            let mut out = Vec::new();
+            layout.ancestors(of, to, &mut out);
+            out
+        };
+        let of_request = |sample: u32| if sample < 2 { 0 } else { 2 };
+        let entries = || (0..samples).flat_map(|sample| (0..size).map(move |place| (sample, place)));
+        assert_eq!(above(fixed, BATCH), entries().map(|(sample, _)| sample).collect::<Vec<_>>());
+        assert_eq!(above(fixed, request), entries().map(|(sample, _)| of_request(sample)).collect::<Vec<_>>());
+        let seconds = entries().flat_map(|(sample, _)| (0..size).map(move |other| sample * size + other));
+        assert_eq!(above(pairs, second), seconds.collect::<Vec<_>>());
+        let mut positions = Vec::new();
+        layout.positions(fixed, &mut positions);
+        assert_eq!(positions, entries().map(|(_, place)| place as f32).collect::<Vec<_>>());
+        assert_eq!([layout.range(fixed, BATCH, 1, 3), layout.range(pairs, BATCH, 1, 3)], [(3, 9), (9, 27)]);
     }
 
     /// Pairs of samples, against a count of all pairs.

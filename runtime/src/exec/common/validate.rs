@@ -69,14 +69,19 @@ impl Validator<'_> {
     fn axes(&self) -> Validity {
         let axes = &self.schedule.axes;
         axes.check()?;
-        // The model's own axes, then pairs of entries, steps of recurrences and unique ones.
+        // Those of the model's data, then fixed ones, pairs of entries, steps of recurrences and
+        // unique ones.
         let mut expected = match self.role {
             ScheduleRole::Step { .. } => AxisTree::of_schema(&self.program.schema),
             ScheduleRole::Rows { .. } | ScheduleRole::Tensor { .. } => AxisTree::rows(),
         };
         for (_, axis) in axes.iter().skip(expected.count()) {
             let added = match axis.kind {
-                AxisKind::Second { .. } | AxisKind::Steps { .. } | AxisKind::Pairs { .. } | AxisKind::Unique(_) => true,
+                AxisKind::Fixed { .. }
+                | AxisKind::Second { .. }
+                | AxisKind::Steps { .. }
+                | AxisKind::Pairs { .. }
+                | AxisKind::Unique(_) => true,
                 AxisKind::Global | AxisKind::Batch { .. } | AxisKind::Request | AxisKind::Sequence { .. } => false,
             };
             if matches!(self.role, ScheduleRole::Step { .. }) && added {
@@ -120,7 +125,7 @@ impl Validator<'_> {
 
     pub fn sequence(&self, d: AxisId) -> Validity {
         self.axis(d)?;
-        ensure(self.axes.is_ragged(d), || format!("axis {} is not a sequence", d.0))
+        ensure(self.axes.has_entries(d), || format!("axis {} has no entries", d.0))
     }
 
     fn phase(&self, phase: &Phase) -> Validity {
@@ -327,7 +332,7 @@ impl Validator<'_> {
 
     /// A product with an absorbed weight runs over a sequence, and its sizes are plausible.
     fn absorbed(&self, call: &Call, e: u32, n: u32) -> Validity {
-        let sequence = self.axes.parent(call.axis) == Some(BATCH) && self.axes.is_ragged(call.axis);
+        let sequence = self.axes.parent(call.axis) == Some(BATCH) && self.axes.has_entries(call.axis);
         ensure(sequence, || format!("an absorbed product over axis {}", call.axis.0))?;
         ensure(e > 0 && n > 0 && u64::from(e) * u64::from(n) < 1 << 28, || format!("an absorbed product of {e} x {n}"))
     }
@@ -376,6 +381,10 @@ impl Validator<'_> {
                 let number = phase.calls.iter().position(|c| std::ptr::eq(c, call)).expect("a call of the phase");
                 let inside = phase.recurrences.iter().any(|r| r.calls.contains(&(number as u32)));
                 ensure(inside, || "a state is carried outside of a recurrence".into())?;
+            }
+            Operation::Unflatten { size, .. } | Operation::Flatten { size, .. } => {
+                let fixed = self.axes.fixed(call.axis) == Some(*size) && self.axes.first_name(call.axis) == call.axis;
+                ensure(fixed, || format!("vectors of {size} parts over axis {}", call.axis.0))?;
             }
             Operation::AbsorbedMatMul { e, n, .. } | Operation::AbsorbedOuter { e, n, .. } => {
                 self.absorbed(call, *e, *n)?;

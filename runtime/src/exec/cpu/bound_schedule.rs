@@ -219,8 +219,8 @@ impl BoundSchedule {
         }
         for d in 2..prepared.axes.count() {
             let axis = AxisId(d as u32);
-            if prepared.axes.is_ragged(axis) {
-                let owners = prepared.axes.parent(axis).expect("a ragged axis has a parent");
+            if prepared.axes.has_entries(axis) {
+                let owners = prepared.axes.parent(axis).expect("entries have owners");
                 let owners = self.capacity[owners.index()];
                 let lengths = &mut self.lengths[d];
                 lengths.reserve(owners.saturating_sub(lengths.len()));

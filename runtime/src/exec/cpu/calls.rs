@@ -1,6 +1,6 @@
 //! The operations of a call for the elements of one tile.
 
-use super::prepare::{AbsorbedMatMul, AbsorbedOuter, PreparedOp, SegmentReduce, StridedOperand};
+use super::prepare::{AbsorbedMatMul, AbsorbedOuter, FixedEntries, PreparedOp, SegmentReduce, StridedOperand};
 use super::tiling::BatchTiling;
 use crate::exec::common::{ElementRange, Layout, combine};
 use crate::kernels::{
@@ -122,12 +122,36 @@ impl TileCall<'_> {
                     }
                 }
             }
+            // SAFETY: the schedule was checked: both buffers have these columns at every element of the
+            // tile, and are not the same.
+            PreparedOp::Unflatten(of) => unsafe { self.each_part(of, |entry, part| (part, entry)) },
+            // SAFETY: as above.
+            PreparedOp::Flatten(of) => unsafe { self.each_part(of, |entry, part| (entry, part)) },
             // SAFETY: the caller vouches for the arguments and the scratch.
             PreparedOp::AbsorbedMatMul(op) => unsafe { self.absorbed_matmul(op) },
             // SAFETY: the caller vouches for the arguments and the scratch.
             PreparedOp::AbsorbedOuter(op) => unsafe { self.absorbed_outer(op) },
             // SAFETY: the caller vouches for the arguments.
             PreparedOp::SegmentReduce(op) => unsafe { self.segment_reduce(op) },
+        }
+    }
+
+    /// Copies between the entries of a fixed axis and the parts of the vectors of their samples:
+    /// `way` says from which to which.
+    ///
+    /// # Safety
+    ///
+    /// Both buffers have the columns at every element, and are not the same.
+    unsafe fn each_part(&self, of: FixedEntries, way: impl Fn(*mut f32, *mut f32) -> (*mut f32, *mut f32)) {
+        let FixedEntries { entries, samples, size, width } = of;
+        let (first, end) = self.elements;
+        for sample in first / size..end / size {
+            let whole = self.row(samples, sample);
+            for part in 0..size {
+                let (from, to) = way(self.row(entries, sample * size + part), whole.wrapping_add(part * width));
+                // SAFETY: by the caller; a tile has whole samples.
+                unsafe { std::ptr::copy_nonoverlapping(from, to, width) }
+            }
         }
     }
 

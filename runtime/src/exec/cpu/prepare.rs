@@ -76,6 +76,8 @@ pub(super) enum PreparedOp {
         out: StridedOperand,
         width: usize,
     },
+    Unflatten(FixedEntries),
+    Flatten(FixedEntries),
 }
 
 /// See [`Operation::AbsorbedMatMul`].
@@ -124,6 +126,19 @@ pub(super) struct SegmentReduce {
     pub width: usize,
     /// What `x` is on.
     pub from: AxisId,
+}
+
+/// See [`Operation::Unflatten`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FixedEntries {
+    /// Of the entries.
+    pub entries: StridedOperand,
+    /// Of the samples.
+    pub samples: StridedOperand,
+    /// Entries of a sample.
+    pub size: usize,
+    /// Columns of an entry.
+    pub width: usize,
 }
 
 /// Where an operation finds a matrix, or a row per element.
@@ -426,6 +441,18 @@ impl PreparedSchedule {
             Operation::Carry { width, .. } => {
                 let width = width as usize;
                 (PreparedOp::Carry { x: next(), out: next(), width }, format!("carry {width}"))
+            }
+            Operation::Unflatten { size, width, .. } => {
+                let (size, width) = (size as usize, width as usize);
+                let (samples, entries) = (next(), next());
+                let op = FixedEntries { entries, samples, size, width };
+                (PreparedOp::Unflatten(op), format!("unflatten {size}x{width}"))
+            }
+            Operation::Flatten { size, width, .. } => {
+                let (size, width) = (size as usize, width as usize);
+                let (entries, samples) = (next(), next());
+                let op = FixedEntries { entries, samples, size, width };
+                (PreparedOp::Flatten(op), format!("flatten {size}x{width}"))
             }
             Operation::Statistic { statistic, width, .. } => {
                 self.statistic_floats = self.statistic_floats.max(statistic.partial_width(width) as usize);

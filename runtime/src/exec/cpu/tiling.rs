@@ -83,7 +83,7 @@ impl BatchTiling {
             }
             // A leaf is one tile.
             AxisKind::Steps { .. } => {}
-            AxisKind::Sequence { .. } | AxisKind::Second { .. } | AxisKind::Pairs { .. } => {
+            AxisKind::Sequence { .. } | AxisKind::Fixed { .. } | AxisKind::Second { .. } | AxisKind::Pairs { .. } => {
                 let begins = layout.begins(self.axis, self.by);
                 let begin = |unit: usize| match begins {
                     Some(begins) => begins[unit] as usize,

@@ -146,7 +146,7 @@ fn work(program: &Program, ran: &ScheduleRun<'_>, phase: &Phase) -> (f64, f64) {
         // A pair's entry and request are found by its sample.
         KernelArg::Ancestor { of, to } => {
             let by_sample = Some(to) == ran.axes.request() || ran.axes.is_per_request(to);
-            let found = by_sample && ran.axes.is_ragged(of) && !ran.axes.is_per_request(of);
+            let found = by_sample && ran.axes.has_entries(of) && !ran.axes.is_per_request(of);
             (ran.count)(if found { BATCH } else { of }) as f64
         }
         KernelArg::Rows { table, feature } => {

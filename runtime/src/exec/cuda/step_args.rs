@@ -94,6 +94,7 @@ pub(super) fn offsets(layout: &Layout, d: AxisId) -> &[u32] {
         AxisKind::Batch { .. } => layout.requests(),
         AxisKind::Unique(_) => &layout.unique(d).begins,
         AxisKind::Sequence { .. }
+        | AxisKind::Fixed { .. }
         | AxisKind::Second { .. }
         | AxisKind::Steps { .. }
         | AxisKind::Pairs { .. }
@@ -172,6 +173,7 @@ impl<'a> InstanceArgs<'a> {
             AxisKind::Global
             | AxisKind::Request
             | AxisKind::Sequence { .. }
+            | AxisKind::Fixed { .. }
             | AxisKind::Second { .. }
             | AxisKind::Steps { .. }
             | AxisKind::Pairs { .. } => axes.parent(d),

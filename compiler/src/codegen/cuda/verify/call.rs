@@ -31,6 +31,7 @@ fn sizes(kernel: &KernelIr, call: &DeviceCall) -> Result<(), Broken> {
         DeviceCall::Product { k, n, tile, .. } => (vec![k, n, tile.rows, tile.columns], 1),
         DeviceCall::Outer { m, n, tile, .. } => (vec![m, n, tile.rows, tile.columns], 1),
         DeviceCall::Transpose { k, n, .. } => (vec![k, n], 1),
+        DeviceCall::Unflatten { size, width, .. } | DeviceCall::Flatten { size, width, .. } => (vec![size, width], 1),
         DeviceCall::TimesSamples { width, .. }
         | DeviceCall::SumEntries { width, .. }
         | DeviceCall::SegmentReduce { width, .. } => (vec![width], 1),
@@ -57,7 +58,9 @@ fn place(kernel: &KernelIr, call: &DeviceCall) -> Result<(), Broken> {
         // The blocks of a grid share the work.
         DeviceCall::FillGrid { .. } | DeviceCall::Transpose { .. } => matches!(kernel.walk, Walk::Once),
         DeviceCall::JoinCopies { .. } => matches!(kernel.walk, Walk::Join { .. }),
-        DeviceCall::SumEntries { axis, .. } => kernel.walk.under() == Some(*axis) && kernel.walk.unit() == Some(BATCH),
+        DeviceCall::SumEntries { axis, .. } | DeviceCall::Unflatten { axis, .. } | DeviceCall::Flatten { axis, .. } => {
+            kernel.walk.under() == Some(*axis) && kernel.walk.unit() == Some(BATCH)
+        }
         DeviceCall::TimesSamples { .. } => kernel.walk.unit() == Some(BATCH),
         DeviceCall::FillRows { .. }
         | DeviceCall::Product { .. }

@@ -69,6 +69,8 @@ impl Hazards<'_> {
                     | DeviceCall::Outer { .. }
                     | DeviceCall::TimesSamples { .. }
                     | DeviceCall::SumEntries { .. }
+                    | DeviceCall::Unflatten { .. }
+                    | DeviceCall::Flatten { .. }
                     | DeviceCall::Transpose { .. }
                     | DeviceCall::SegmentReduce { .. }
                     | DeviceCall::JoinGroups { .. } => {}

@@ -150,7 +150,9 @@ fn statistic_axis(phase: &Phase, partial: BufferId) -> Result<AxisId, DeviceErro
         | Operation::Outer { .. }
         | Operation::Transpose { .. }
         | Operation::SegmentReduce { .. }
-        | Operation::Carry { .. } => None,
+        | Operation::Carry { .. }
+        | Operation::Unflatten { .. }
+        | Operation::Flatten { .. } => None,
     });
     axis.ok_or_else(|| DeviceError::Program(format!("no call writes the statistic in buffer {}", partial.0)))
 }
