@@ -27,7 +27,7 @@ def text(value):
         value = value.tolist()
     if isinstance(value, list):
         return "[" + ", ".join(text(v) for v in value) + "]"
-    short = round(value, 1)
+    short = round(value, 1) + 0.0
     if short == value:
         return f"{short:g}"
     return f"{value:.9f}"
@@ -229,20 +229,20 @@ def multitask():
     block("the last layer of extraction", lines + expert + gate, "y", [t.tolist() for t in task], [call])
 
 
-def gru_weights(k, n, path):
-    """By gate (update, reset, candidate): of the entry, of the state, bias; and as Din is given them."""
-    gates = [(some(k, n), some(n, n), some(n)) for _ in range(3)]
+def gates_of(k, n, path, names):
+    """By gate: weights of the entry, of the state, bias; and as Din is given them."""
+    gates = [(some(k, n), some(n, n), some(n)) for _ in names]
     lines = []
-    for name, (x, h, bias) in zip(["update", "reset", "candidate"], gates):
+    for name, (x, h, bias) in zip(names, gates):
         parts = zip(["x", "h", "bias"], [x, h, bias])
-        lines += [weight(f"{path}gru_cell.{name}_{part}", value) for part, value in parts]
+        lines += [weight(f"{path}{name}_{part}", value) for part, value in parts]
     return gates, lines
 
 
 def recurrent():
     k, n, length = 2, 3, 4
     x = some(length, k)
-    gates, lines = gru_weights(k, n, "gru.")
+    gates, lines = gates_of(k, n, "gru.gru_cell.", ["update", "reset", "candidate"])
     gru = torch.nn.GRU(k, n)
     # PyTorch's z is 1 - u, and its gates are in the order r, z, n.
     order = [(1, 1.0), (0, -1.0), (2, 1.0)]
@@ -255,7 +255,7 @@ def recurrent():
     block("a gated recurrent unit of PyTorch", [given("x", f"s => [{k}]", x), *lines], f"gru(x, {n})", value)
 
     x, a = some(length, k), torch.tensor([[0.3], [0.0], [0.6], [0.1]])
-    gates, lines = gru_weights(k, n, "augru.")
+    gates, lines = gates_of(k, n, "augru.gru_cell.", ["update", "reset", "candidate"])
     h, states = torch.zeros(n), []
     for entry, score in zip(x, a):
         u, r = (torch.sigmoid(entry @ w + h @ v + b) for w, v, b in gates[:2])
@@ -265,6 +265,34 @@ def recurrent():
         states.append(h)
     lines = [given("x", f"s => [{k}]", x), given("a", "s => [1]", a), *lines]
     block("a gated recurrent unit with attention", lines, f"augru(x, a, {n})", torch.stack(states))
+
+    x, a = some(length, k), torch.tensor([[0.6], [0.1], [0.0], [0.3]])
+    gates, lines = gates_of(k, n, "agru.agru_cell.", ["reset", "candidate"])
+    h, states = torch.zeros(n), []
+    for entry, score in reversed(list(zip(x, a))):
+        w, v, b = gates[0]
+        r = torch.sigmoid(entry @ w + h @ v + b)
+        w, v, b = gates[1]
+        h = (1 - score) * h + score * torch.tanh(entry @ w + r * (h @ v) + b)
+        states.insert(0, h)
+    lines = [given("x", f"s => [{k}]", x), given("a", "s => [1]", a), *lines]
+    call = f"agru(x, a, {n}, backward = true)"
+    block("attention in place of the update gate, from the last entry", lines, call, torch.stack(states))
+
+    # PyTorch's gates are in the same order.
+    names, n = ["input", "forget", "candidate", "output"], 2
+    x, lstm, lines = some(length, k), torch.nn.LSTM(k, n, bidirectional=True), []
+    for direction, suffix in [("forward", ""), ("back", "_reverse")]:
+        gates, given_gates = gates_of(k, n, f"bidirectional.{direction}.h_c.", names)
+        lines += given_gates
+        with torch.no_grad():
+            getattr(lstm, f"weight_ih_l0{suffix}").copy_(torch.cat([x.T for x, _, _ in gates]))
+            getattr(lstm, f"weight_hh_l0{suffix}").copy_(torch.cat([h.T for _, h, _ in gates]))
+            getattr(lstm, f"bias_ih_l0{suffix}").copy_(torch.cat([bias for _, _, bias in gates]))
+            getattr(lstm, f"bias_hh_l0{suffix}").zero_()
+    value, _ = lstm(x)
+    lines = [given("x", f"s => [{k}]", x), *lines]
+    block("bidirectional long short-term memory of PyTorch", lines, f"bidirectional(x, lstm(_, {n}))", value)
 
 
 {"layer": layer, "interaction": interaction, "attention": attention, "transformer": transformer, "multitask": multitask, "recurrent": recurrent}[

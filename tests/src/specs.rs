@@ -133,10 +133,11 @@ pub const BLOCKS: &str = "edition 2026\nuse std.activation.tanh\nuse std.attenti
     train { loss cross_entropy(y)  optimizer momentum(lr = 0.1)  batch 5  epochs 1 }\nreport log_loss(y)\n}\n";
 
 /// Recurrences over the entries of samples and of requests, of values that vary with the samples,
-/// with a first state and a condition, one after another, and with dropout inside.
+/// with a first state and a condition, one after another, in both directions, of several parts, and
+/// with dropout inside.
 pub const RECURRENT: &str = "edition 2026\nuse std.activation.tanh\nuse std.layer.{linear, project}\n\
     use std.loss.cross_entropy\nuse std.metric.log_loss\nuse std.optimizer.momentum\n\
-    use std.recurrent.{augru, gru, gru_cell}\n\
+    use std.recurrent.{agru, agru_cell, augru, bidirectional, gru, gru_cell, lstm, lstm_cell}\n\
     fn cell(h: [n], x, rate: fraction) -> [n] {\ntanh(project(dropout(h, rate), n) + x)\n}\n\
     model recurrent {\nfeatures user { e: category from user_e }\nfeatures one { e: category from one_e }\n\
     sequence many { e: category from many_e }\nsequence own { e: category from own_e }\nlabel y: binary\n\
@@ -146,7 +147,12 @@ pub const RECURRENT: &str = "edition 2026\nuse std.activation.tanh\nuse std.laye
     let shared = gru(k, 4)\nlet evolved = augru(shared, softmax(sum(k * q) over many), 3)\n\
     let begun = scan(gru_cell(_, x, attention = 1), person(user.e) over own where sum(x) > 0)\n\
     let dropped = scan(cell(_, x, 0.2), 5 over own)\nlet again = gru(shift(begun * dropped over own), 2)\n\
-    let all = concat(last(shared over many), last(evolved over many), mean(again over own), sum(dropped over own))\n\
+    let back = scan(agru_cell(_, again, attention = sum(again)), q over own, backward = true)\n\
+    let behind = augru(shift(shared over many, backward = true), sum(k), 3, backward = true)\n\
+    let (h, c) = scan(lstm_cell(_, _, x), (person(user.e), 5) over own where sum(x) < 0.5)\n\
+    let ways = bidirectional(agru(k, sum(k * q), 2), lstm(_, 2))\n\
+    let all = concat(last(shared over many), last(evolved over many), mean(back over own), sum(dropped over own), \
+    first(behind over many), last(h + c over own), sum(ways over many))\n\
     predict y ~ bernoulli(logit = linear(all, 1))\n\
     train { loss cross_entropy(y)  optimizer momentum(lr = 0.1)  batch 5  epochs 1 }\nreport log_loss(y)\n}\n";
 

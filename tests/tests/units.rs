@@ -77,6 +77,15 @@ const UNITS: &[(&str, &str)] = &[
     ("recurrent.augru", "last(augru(k, softmax(sum(k * q) over many), 3) over many)"),
     ("recurrent.gru_cell", "last(scan(gru_cell(_, k, attention = 1), q over many) over many)"),
     ("recurrent.gru_cell", "mean(scan(gru_cell(_, k, attention = sum(q)), 2 over many where sum(k) > 0) over many)"),
+    ("recurrent.gru", "first(gru(k, 4, backward = true) over many)"),
+    (
+        "recurrent.gru_cell",
+        "first(scan(gru_cell(_, k, attention = 1), q over many where sum(k) > 0, backward = true) over many)",
+    ),
+    ("recurrent.agru", "last(agru(k, sum(k * q), 3) over many)"),
+    ("recurrent.lstm", "last(lstm(k, 3) over many)"),
+    ("recurrent.{bidirectional, lstm}", "sum(bidirectional(k, lstm(_, 2)) over many)"),
+    ("recurrent.{bidirectional, gru}", "max(bidirectional(k, gru(_, 2)) over many)"),
     ("layer.linear", "sum(shift(linear(k, 5) over many) * k over many)"),
     ("layer.linear", "sum(linear(split(concat(q, q * q), 5) as f, 3) * (1 + position(f)) over f)"),
     ("layer.linear", "concat(softmax(linear([q, q * q, 0.5 * q] as f, 2) over f) * length(f) over f)"),
@@ -87,6 +96,7 @@ const UNITS: &[(&str, &str)] = &[
         "sum(max(sum((split(linear(q, 6), 3) as f) * ((split(concat(q, sum(q)), 3) as f) as g)) over g \
          where position(f) != position(g)) over f)",
     ),
+    ("layer.linear", "sum(shift(linear(k, 5) over many, backward = true) * k over many)"),
     ("multitask.gated", "gated(q, split(concat(q, sum(q * q)), 3))"),
     ("multitask.experts|activation.tanh", "sum(experts(q, 2, [3], tanh))"),
     ("multitask.customized_gates|activation.tanh", "concat(customized_gates([q, q * q], q, 2, [3], tanh))"),

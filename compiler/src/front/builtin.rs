@@ -37,6 +37,13 @@ fn by_position(builtin: Builtin, name: &str) -> String {
 
 impl<'a> Elaborator<'a> {
     pub fn builtin(&mut self, builtin: Builtin, given: Vec<ArgumentValue<'a>>, span: Span) -> ExprValue<'a> {
+        let (given, backward) = match builtin {
+            Builtin::Scan | Builtin::Shift => match self.direction(builtin, given) {
+                Some(directed) => directed,
+                None => return ExprValue::Poison,
+            },
+            _ => (given, false),
+        };
         let name = builtin.name();
         let (least, most) = builtin.arity();
         if given.len() < least || most.is_some_and(|most| given.len() > most) {
@@ -94,10 +101,13 @@ impl<'a> Elaborator<'a> {
         }
         let mut arguments = given.into_iter();
         let first = arguments.next().expect("every builtin takes at least one argument");
+        if builtin == Builtin::Shift {
+            return self.shift(first, backward, span);
+        }
         let (value, at) = (first.value, first.span);
         if builtin == Builtin::Scan {
             let start = arguments.next().expect("`scan` takes two arguments");
-            return self.scan((value, at), start, span);
+            return self.scan((value, at), start, backward, span);
         }
         let rest: Vec<(ExprValue<'a>, Span)> = arguments.map(|g| (g.value, g.span)).collect();
         if matches!(builtin, Builtin::Dropout | Builtin::Split)
@@ -112,8 +122,7 @@ impl<'a> Elaborator<'a> {
             );
         }
         match builtin {
-            Builtin::Scan => unreachable!("called above"),
-            Builtin::Shift => self.shift(value, first.over, at, span),
+            Builtin::Scan | Builtin::Shift => unreachable!("called above"),
             Builtin::Unary(op) => self.elementwise(op, value, at, span),
             Builtin::Min | Builtin::Max => match rest.into_iter().next() {
                 Some(other) => self.extremum(builtin, (value, at), other, span),

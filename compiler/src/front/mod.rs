@@ -72,6 +72,7 @@ mod scan;
 mod schedule;
 mod schema;
 mod scope;
+mod shift;
 mod sign;
 mod table;
 mod tensor;

@@ -1,7 +1,9 @@
-//! Recurrences over a sequence: `scan` and `shift`.
+//! Recurrences over a sequence: `scan`.
 
 use super::elaborator::Elaborator;
-use super::value::{ArgumentValue, Callee, ExprValue, Over, PartialArgument, Tensor, number_text, shape_text};
+use super::value::{
+    ArgumentValue, Callee, ExprValue, Over, PartialArgument, RecordField, Tensor, counted, number_text, shape_text,
+};
 use crate::graph::{AxisId, BinaryOp, NodeId, Shape, TypeError};
 use din_grammar::{Diagnostic, Span};
 use std::rc::Rc;
@@ -13,53 +15,153 @@ enum Start {
     Value(NodeId),
 }
 
+/// A part of the state: all of it, or an item of a tuple.
+struct StatePart {
+    start: Start,
+    width: usize,
+    /// Of a record that it begins as.
+    fields: Option<Rc<[RecordField]>>,
+}
+
 /// What `scan` is given.
 struct Scanned<'a> {
     step: Rc<Callee<'a>>,
-    /// Where `step` stands.
+    /// Where `step` and the start stand.
     at: Span,
-    start: Start,
-    /// The entries, and the components of the state.
+    start_at: Span,
+    /// Side by side in the state.
+    parts: Vec<StatePart>,
+    /// Whether the parts are the items of a tuple; otherwise there is one.
+    is_tuple: bool,
+    /// The entries.
     axis: AxisId,
-    width: usize,
+    /// From the last entry of each list to the first.
+    backward: bool,
     /// Not 0 where an entry changes the state; all do without one.
     condition: Option<(NodeId, Span)>,
 }
 
+impl Scanned<'_> {
+    /// Components of the state.
+    fn width(&self) -> usize {
+        self.parts.iter().map(|part| part.width).sum()
+    }
+}
+
 impl<'a> Elaborator<'a> {
     /// `scan(step, start over s)`: the state after each entry, which `step` makes of the one
-    /// before.
-    pub(super) fn scan(&mut self, step: (ExprValue<'a>, Span), start: ArgumentValue<'a>, span: Span) -> ExprValue<'a> {
-        let Some(of) = self.scanned(step, start) else { return ExprValue::Poison };
+    /// before; with `backward` of the one behind.
+    pub(super) fn scan(
+        &mut self,
+        step: (ExprValue<'a>, Span),
+        start: ArgumentValue<'a>,
+        backward: bool,
+        span: Span,
+    ) -> ExprValue<'a> {
+        let Some(of) = self.scanned(step, start, backward) else { return ExprValue::Poison };
         let number = self.walk.graph.unused_scan();
-        let before = self.walk.graph.previous(number, false, of.axis, of.width, span);
-        let begun = match of.start {
-            Start::Zeros => Ok(before),
-            Start::Value(start) => self.begun(start, before, of.axis, span),
-        };
-        let before = match begun {
-            Ok(state) => state,
+        let previous = self.walk.graph.previous(number, backward, of.axis, of.width(), span);
+        let before = match self.before(&of, previous, span) {
+            Ok(before) => before,
             Err(e) => return self.type_error(e, span),
         };
-        let state = ExprValue::Tensor(Tensor { node: before, fields: None });
-        let given = vec![ArgumentValue { name: None, value: state, over: None, span: of.at }];
+        let argument = |part: &Tensor| ArgumentValue {
+            name: None,
+            value: ExprValue::Tensor(part.clone()),
+            over: None,
+            span: of.at,
+        };
+        let given = before.iter().map(argument).collect();
         let next = self.apply(&of.step, given, span);
-        let mut next = self.tensor(next, of.at);
-        if next.as_ref().is_some_and(|next| !self.sees_the_entry_before(next.node, before, of.at)) {
+        let mut next = self.parts_of(next, &of);
+        if next.as_ref().is_some_and(|next| !self.sees_the_entry_before(next, previous, of.at)) {
             // Goes on with some state: what training alone refuses must not hide what comes behind.
-            next = Some(Tensor { node: before, fields: None });
+            next = Some(before.clone());
         }
-        let made = next.and_then(|next| self.next_state(&next, before, &of));
+        let made = next.and_then(|next| self.next_state(next, &before, &of));
         // The recurrence ends whatever was wrong, so that the graph stays one.
-        let node = self.walk.graph.scan(number, false, made.as_ref().map_or(before, |next| next.node), span);
-        match made {
-            Some(next) => ExprValue::Tensor(Tensor { node, fields: next.fields }),
-            None => ExprValue::Poison,
+        let node = self.walk.graph.scan(number, backward, made.as_ref().map_or(previous, |next| next.0), span);
+        let Some((_, fields)) = made else { return ExprValue::Poison };
+        match self.divided(node, &of, fields, span) {
+            Ok(parts) if of.is_tuple => ExprValue::Tuple(parts.into_iter().map(ExprValue::Tensor).collect()),
+            Ok(parts) => {
+                let [part] = <[Tensor; 1]>::try_from(parts).expect("a state that is no tuple has one part");
+                ExprValue::Tensor(part)
+            }
+            Err(e) => self.type_error(e, span),
         }
     }
 
+    /// The parts of a state, with the fields of each.
+    fn divided(
+        &mut self,
+        state: NodeId,
+        of: &Scanned<'a>,
+        fields: Vec<Option<Rc<[RecordField]>>>,
+        span: Span,
+    ) -> Result<Vec<Tensor>, TypeError> {
+        let mut start = 0;
+        let mut tensors = Vec::with_capacity(of.parts.len());
+        for (part, fields) in of.parts.iter().zip(fields) {
+            let node = match of.is_tuple {
+                true => self.walk.graph.slice(state, start, Shape::vector(part.width), span)?,
+                false => state,
+            };
+            tensors.push(Tensor { node, fields });
+            start += part.width;
+        }
+        Ok(tensors)
+    }
+
+    /// The parts of the state before each entry: `previous`, or what the recurrence begins with.
+    fn before(&mut self, of: &Scanned<'a>, previous: NodeId, span: Span) -> Result<Vec<Tensor>, TypeError> {
+        let fields = of.parts.iter().map(|part| part.fields.clone()).collect();
+        let mut before = self.divided(previous, of, fields, span)?;
+        for (part, tensor) in of.parts.iter().zip(&mut before) {
+            if let Start::Value(start) = part.start {
+                tensor.node = self.begun(start, tensor.node, of, span)?;
+            }
+        }
+        Ok(before)
+    }
+
+    /// What `step` gave, by part of the state.
+    fn parts_of(&mut self, next: ExprValue<'a>, of: &Scanned<'a>) -> Option<Vec<Tensor>> {
+        let items = match (&next, of.is_tuple) {
+            (ExprValue::Poison, _) => return None,
+            (ExprValue::Tuple(items), true) if items.len() == of.parts.len() => items.to_vec(),
+            (ExprValue::Tuple(_), _) | (_, true) => {
+                let found = self.describe(&next);
+                let (wanted, help) = match of.is_tuple {
+                    true => (
+                        format!("a tuple of {}, the parts that the state begins with", of.parts.len()),
+                        "end the step with as many values, in this order: `(h, c)`",
+                    ),
+                    false => (
+                        "one vector, as the state begins with".into(),
+                        "begin with a tuple, a size or vector for each part: `scan(step, (32, 32) over s)`",
+                    ),
+                };
+                self.report(
+                    Diagnostic::error("E0315", "a step changes the parts of the state", of.at, found.clone())
+                        .note(format!("expected {wanted}\nfound {found}"))
+                        .help(help),
+                );
+                return None;
+            }
+            (_, false) => vec![next],
+        };
+        let tensors: Vec<Option<Tensor>> = items.into_iter().map(|item| self.tensor(item, of.at)).collect();
+        tensors.into_iter().collect()
+    }
+
     /// The arguments of `scan`; `None` where one of them is at fault.
-    fn scanned(&mut self, (step, step_at): (ExprValue<'a>, Span), start: ArgumentValue<'a>) -> Option<Scanned<'a>> {
+    fn scanned(
+        &mut self,
+        (step, step_at): (ExprValue<'a>, Span),
+        start: ArgumentValue<'a>,
+        backward: bool,
+    ) -> Option<Scanned<'a>> {
         let step = match step {
             ExprValue::Poison => return None,
             ExprValue::Function(step) => step,
@@ -85,34 +187,43 @@ impl<'a> Elaborator<'a> {
             None => None,
             Some((value, place)) => Some((self.tensor(value, place)?.node, place)),
         };
-        let (start, width) = match start.value {
-            ExprValue::Number(n) if n >= 1.0 && n.fract() == 0.0 && n <= super::elaborator::MAX_WIDTH => {
-                (Start::Zeros, n as usize)
-            }
-            ExprValue::Number(n) => {
-                self.report(
-                    Diagnostic::error("E0312", "no size of a state", at, number_text(n))
-                        .note("expected a whole number from 1: the state begins as so many zeros")
-                        .help("or give the vector that it begins with"),
-                );
-                return None;
-            }
-            other => {
-                let node = self.tensor(other, at)?.node;
-                (Start::Value(node), self.walk.graph.node(node).width())
-            }
+        let (items, is_tuple) = match start.value {
+            ExprValue::Tuple(items) => (items.to_vec(), true),
+            value => (vec![value], false),
         };
+        let parts: Vec<Option<StatePart>> = items.into_iter().map(|item| self.state_part(item, at)).collect();
+        let parts = parts.into_iter().collect::<Option<Vec<StatePart>>>()?;
+        if let Callee::Partial(partial) = &*step
+            && partial.holes() != parts.len()
+        {
+            let (found, wanted) = (counted(partial.holes(), "argument"), counted(parts.len(), "part"));
+            self.report(
+                Diagnostic::error(
+                    "E0315",
+                    "a step of other parts than the state",
+                    step_at,
+                    format!("leaves {found} open"),
+                )
+                .label(at, wanted.clone())
+                .note(format!("expected one open argument for each part of the state, {wanted}\nfound {found}"))
+                .help("leave `_` for each part: `scan(lstm_cell(_, _, x), (32, 32) over s)`"),
+            );
+            return None;
+        }
         // Entries that are kept once per request stay so where all that is read is.
         let mut read: Vec<NodeId> = Vec::new();
         tensors(&step, &mut read);
         read.extend(condition.map(|c| c.0));
-        if let Start::Value(node) = start {
-            read.push(node);
-        }
+        let begins = |part: &StatePart| match part.start {
+            Start::Zeros => None,
+            Start::Value(node) => Some(node),
+        };
+        read.extend(parts.iter().filter_map(begins));
         let graph = &self.walk.graph;
         let of_requests = |shared: &AxisId| read.iter().all(|&x| graph.axes.is_ancestor(graph.node(x).axis, *shared));
         let axis = graph.axes.shared(axis).filter(of_requests).unwrap_or(axis);
-        if let Start::Value(start) = start {
+        for start in parts.iter().filter_map(begins) {
+            let graph = &self.walk.graph;
             let node = graph.node(start);
             let per_list = graph.axes.parent(axis).is_some_and(|owners| graph.axes.is_ancestor(node.axis, owners));
             if !per_list || node.shape.0.len() != 1 {
@@ -124,24 +235,61 @@ impl<'a> Elaborator<'a> {
                 return None;
             }
         }
-        Some(Scanned { step, at: step_at, start, axis, width, condition })
+        let of = Scanned { step, at: step_at, start_at: at, parts, is_tuple, axis, backward, condition };
+        if of.width() as f64 > super::elaborator::MAX_WIDTH {
+            let (found, most) = (counted(of.width(), "component"), super::elaborator::MAX_WIDTH);
+            self.report(
+                Diagnostic::error("E0702", "the state is too wide", at, found.clone())
+                    .note(format!("expected at most {most} components in all parts\nfound {found}"))
+                    .help("give the parts fewer components"),
+            );
+            return None;
+        }
+        Some(of)
     }
 
-    /// `start` at the first entry of each list, else the state before.
-    fn begun(&mut self, start: NodeId, before: NodeId, axis: AxisId, span: Span) -> Result<NodeId, TypeError> {
-        let place = self.walk.graph.position(axis, span);
-        let zero = self.walk.graph.constant(0.0, span);
-        let first = self.walk.graph.binary(BinaryOp::Equal, place, zero, span)?;
+    /// How a part of the state begins: a number of zeros, or a vector.
+    fn state_part(&mut self, value: ExprValue<'a>, at: Span) -> Option<StatePart> {
+        match value {
+            ExprValue::Number(n) if n >= 1.0 && n.fract() == 0.0 && n <= super::elaborator::MAX_WIDTH => {
+                Some(StatePart { start: Start::Zeros, width: n as usize, fields: None })
+            }
+            ExprValue::Number(n) => {
+                self.report(
+                    Diagnostic::error("E0312", "no size of a state", at, number_text(n))
+                        .note("expected a whole number from 1: the state begins as so many zeros")
+                        .help("or give the vector that it begins with"),
+                );
+                None
+            }
+            other => {
+                let Tensor { node, fields } = self.tensor(other, at)?;
+                Some(StatePart { start: Start::Value(node), width: self.walk.graph.node(node).width(), fields })
+            }
+        }
+    }
+
+    /// `start` at the entry of each list at which the recurrence begins, else the state before.
+    fn begun(&mut self, start: NodeId, before: NodeId, of: &Scanned<'a>, span: Span) -> Result<NodeId, TypeError> {
+        let place = self.position(of.axis, span)?;
+        let begin = match of.backward {
+            false => self.walk.graph.constant(0.0, span),
+            true => {
+                let (length, one) = (self.length(of.axis, span), self.walk.graph.constant(1.0, span));
+                self.walk.graph.binary(BinaryOp::Subtract, length, one, span)?
+            }
+        };
+        let first = self.walk.graph.binary(BinaryOp::Equal, place, begin, span)?;
         self.walk.graph.select(first, start, before, span)
     }
 
     /// Refuses a step that reads the state of other entries than the one before; whether it does
     /// not.
-    fn sees_the_entry_before(&mut self, next: NodeId, before: NodeId, at: Span) -> bool {
+    fn sees_the_entry_before(&mut self, next: &[Tensor], previous: NodeId, at: Span) -> bool {
         let graph = &self.walk.graph;
-        let order = graph.order_from([next]);
+        let order = graph.order_from(next.iter().map(|part| part.node));
         let mut reads = vec![false; graph.bound()];
-        reads[before.index()] = true;
+        reads[previous.index()] = true;
         for &id in &order {
             let node = graph.node(id);
             if !node.operands.iter().any(|o| reads[o.index()]) {
@@ -161,17 +309,42 @@ impl<'a> Elaborator<'a> {
         true
     }
 
-    /// What `step` made, as the state of each entry: of the axis and width of the state before,
-    /// which stays where the condition does not hold.
-    fn next_state(&mut self, next: &Tensor, before: NodeId, of: &Scanned<'a>) -> Option<Tensor> {
-        let &Scanned { at, axis, width, condition, .. } = of;
+    /// What `step` made, as the state of each entry, with the fields of its parts.
+    fn next_state(
+        &mut self,
+        next: Vec<Tensor>,
+        before: &[Tensor],
+        of: &Scanned<'a>,
+    ) -> Option<(NodeId, Vec<Option<Rc<[RecordField]>>>)> {
+        let mut parts = Vec::with_capacity(next.len());
+        for (k, (next, before)) in next.iter().zip(before).enumerate() {
+            parts.push(self.next_part(k, next, before, of)?);
+        }
+        let nodes: Vec<NodeId> = parts.iter().map(|part| part.node).collect();
+        let fields = parts.into_iter().map(|part| part.fields).collect();
+        let state = if of.is_tuple { self.walk.graph.concat(nodes, of.at) } else { Ok(nodes[0]) };
+        match state {
+            Ok(node) => Some((node, fields)),
+            Err(e) => {
+                self.type_error(e, of.at);
+                None
+            }
+        }
+    }
+
+    /// Part `k` of what `step` made, as that of the state of each entry: of the axis and width of
+    /// the part before, which stays where the condition does not hold.
+    fn next_part(&mut self, k: usize, next: &Tensor, before: &Tensor, of: &Scanned<'a>) -> Option<Tensor> {
+        let &Scanned { at, axis, condition, .. } = of;
+        let width = of.parts[k].width;
         let node = self.walk.graph.node(next.node);
         let (found, shape) = (node.axis, node.shape.clone());
         if shape != Shape::vector(width) {
             let found = shape_text(&shape);
+            let what = if of.is_tuple { format!("part {} of the state", k + 1) } else { "the state".into() };
             self.report(
                 Diagnostic::error("E0302", "a step changes the size of the state", at, found.clone())
-                    .note(format!("expected [{width}], the size that the state begins with\nfound {found}")),
+                    .note(format!("expected [{width}], the size that {what} begins with\nfound {found}")),
             );
             return None;
         }
@@ -187,13 +360,13 @@ impl<'a> Elaborator<'a> {
                 return None;
             }
         }
+        let fields = self.same_fields("scan", (before, of.start_at), (next, at))?;
         let kept = match condition {
             None => Ok(next.node),
-            Some((condition, _)) => self.walk.graph.select(condition, next.node, before, at),
+            Some((condition, _)) => self.walk.graph.select(condition, next.node, before.node, at),
         };
-        let states = kept.and_then(|states| self.walk.graph.broadcast(states, axis, &shape, at));
-        match states {
-            Ok(node) => Some(Tensor { node, fields: next.fields.clone() }),
+        match kept.and_then(|states| self.walk.graph.broadcast(states, axis, &shape, at)) {
+            Ok(node) => Some(Tensor { node, fields }),
             Err(e) => {
                 self.type_error(e, at);
                 None
@@ -201,47 +374,8 @@ impl<'a> Elaborator<'a> {
         }
     }
 
-    /// `shift(x over s)`: at each entry the value of the one before it, 0 at the first.
-    pub(super) fn shift(
-        &mut self,
-        value: ExprValue<'a>,
-        over: Option<Over<'a>>,
-        at: Span,
-        span: Span,
-    ) -> ExprValue<'a> {
-        let Some(over) = over else { return self.no_entries(&value, "shift", "shift(x over s)", at) };
-        if let Some((_, place)) = over.condition {
-            return self.fault(
-                Diagnostic::error("E0314", "`shift` takes no condition", place, "`where` is not possible here")
-                    .help("choose with `select(c, shift(x over s), y)`"),
-            );
-        }
-        if self.no_sequence(over.axis, "`shift`", at) {
-            return ExprValue::Poison;
-        }
-        let Some(t) = self.tensor(value, at) else { return ExprValue::Poison };
-        let (varies, shape) = (self.walk.graph.node(t.node).axis, self.walk.graph.node(t.node).shape.clone());
-        let axes = &self.walk.graph.axes;
-        if axes.on_samples(varies) != axes.on_samples(over.axis) || shape.0.len() != 1 {
-            let (found, wanted) = (self.axis_text(varies), self.axis_text(over.axis));
-            return self.fault(
-                Diagnostic::error(
-                    "E0314",
-                    "the value does not vary over this axis",
-                    at,
-                    format!("varies over {found}"),
-                )
-                .note(format!("expected a value over {wanted}")),
-            );
-        }
-        let number = self.walk.graph.unused_scan();
-        self.walk.graph.scan(number, false, t.node, span);
-        let node = self.walk.graph.previous(number, false, varies, shape.width(), span);
-        ExprValue::Tensor(Tensor { node, fields: t.fields })
-    }
-
     /// Refuses an axis whose entries are not those of a sequence, in order.
-    fn no_sequence(&mut self, axis: AxisId, what: &str, at: Span) -> bool {
+    pub(super) fn no_sequence(&mut self, axis: AxisId, what: &str, at: Span) -> bool {
         if self.unordered(axis, what, at) {
             return true;
         }

@@ -10,7 +10,7 @@
 //! `not` or a condition within the errors of its operands, a `max` whose derivative depends on a
 //! near-tie, or a number that leaves f32's range. Data that f32 represents exactly has scale 0.
 
-use super::{Inputs, InterpretError, Run, Values, longest, ops, run, shifted};
+use super::{Inputs, InterpretError, Run, Values, ops, put, run, steps};
 use crate::elementwise::{GUARD, jump, times};
 use crate::graph::{AxisId, BATCH, BinaryOp, Graph, GraphStage, NodeId, Op, Recurrence};
 use crate::statistic::meaning_of;
@@ -49,25 +49,37 @@ pub fn run_magnitude(graph: &Graph, inputs: &Inputs, values: &Values) -> Result<
 impl Magnitudes {
     fn compute(&mut self, graph: &Graph, id: NodeId) {
         let mut scale = compute(graph, self, id);
-        for (s, v) in scale.iter_mut().zip(self.value(id)) {
-            if v.is_nan() || v.abs() >= 1e37 || s.is_nan() {
-                *s = f64::INFINITY;
+        let width = graph.node(id).width();
+        let elements = self.run.elements(graph.node(id).axis);
+        for (&i, scale) in elements.iter().zip(scale.chunks_exact_mut(width)) {
+            for (s, v) in scale.iter_mut().zip(&self.value(id)[i * width..(i + 1) * width]) {
+                if v.is_nan() || v.abs() >= 1e37 || s.is_nan() {
+                    *s = f64::INFINITY;
+                }
             }
         }
-        self.scales[id.index()] = Some(scale);
+        match &mut self.scales[id.index()] {
+            Some(all) if self.run.step.is_some() => put(all, &scale, width, &elements),
+            all => *all = Some(scale),
+        }
     }
 
-    /// The errors of one entry more at a time, like the values in [`Run::compute_stage`].
+    /// Step by step, like the values in [`Run::compute_stage`].
     fn compute_recurrence(&mut self, graph: &Graph, recurrence: &Recurrence) {
         let previous = graph.node(recurrence.previous);
         let lists = self.run.sizes.parents[previous.axis.index()].clone();
-        self.scales[recurrence.previous.index()] = Some(vec![0.0; lists.len() * previous.width()]);
-        for _ in 0..=longest(&lists) {
+        for &id in &recurrence.members {
+            self.scales[id.index()] = Some(vec![0.0; lists.len() * graph.node(id).width()]);
+        }
+        for step in steps(&lists, recurrence.backward) {
+            let scales = step.before(self.scale(recurrence.scan), previous.width());
+            let before = self.scales[recurrence.previous.index()].as_mut().expect("it was set above");
+            put(before, &scales, previous.width(), &step.entries);
+            self.run.step = Some(step.entries);
             for &id in recurrence.members.iter().filter(|id| **id != recurrence.previous) {
                 self.compute(graph, id);
             }
-            let scales = shifted(self.scale(recurrence.scan), previous.width(), &lists, recurrence.backward);
-            self.scales[recurrence.previous.index()] = Some(scales);
+            self.run.step = None;
         }
     }
 }
@@ -77,6 +89,7 @@ fn compute(graph: &Graph, m: &Magnitudes, id: NodeId) -> Vec<f64> {
     let (axis, width) = (node.axis, node.width());
     let value = m.value(id);
     let n = m.run.sizes.count(axis);
+    let elements = m.run.elements(axis);
     let x = ops::Operands::new(graph, &m.run, id);
     let scales: Vec<&[f64]> = node.operands.iter().map(|&o| m.scale(o)).collect();
     // Operand `k`'s value and error at component `j` of element `i` of `d`.
@@ -85,7 +98,7 @@ fn compute(graph: &Graph, m: &Magnitudes, id: NodeId) -> Vec<f64> {
         (x.at(k, d, i)[j], scales[k][x.offset(k, d, i) + j])
     };
     let each = |f: &dyn Fn(usize, usize) -> f64| -> Vec<f64> {
-        (0..n).flat_map(|i| (0..width).map(move |j| (i, j))).map(|(i, j)| f(i, j)).collect()
+        elements.iter().flat_map(|&i| (0..width).map(move |j| (i, j))).map(|(i, j)| f(i, j)).collect()
     };
     // What one term `a b` of a sum of products adds.
     let product = |(a, ea): (f64, f64), (b, eb): (f64, f64)| times(b, ea) + times(a, eb) + (a * b).abs();
@@ -114,9 +127,9 @@ fn compute(graph: &Graph, m: &Magnitudes, id: NodeId) -> Vec<f64> {
         // The numbers of all elements, in the same order.
         Op::Flatten => scales[0].to_vec(),
         Op::Unflatten { .. } => m.run.sizes.expand(scales[0], x.width(0), graph.node(node.operands[0]).axis, BATCH),
-        Op::Rename { .. } | Op::Scan { .. } => scales[0].to_vec(),
+        Op::Rename { .. } => scales[0].to_vec(),
         Op::Previous { .. } => unreachable!("`compute_recurrence` has the scale of a state"),
-        Op::StopGradient | Op::Reshape | Op::Broadcast => each(&|i, j| at(0, axis, i, j).1),
+        Op::StopGradient | Op::Reshape | Op::Broadcast | Op::Scan { .. } => each(&|i, j| at(0, axis, i, j).1),
         Op::Slice { start } => each(&|i, j| at(0, axis, i, start + j).1),
         Op::Concat => {
             let parts = 0..node.operands.len();

@@ -77,15 +77,17 @@ impl std::error::Error for InterpretError {}
 pub struct Run {
     values: Vec<Option<Vec<f64>>>,
     sizes: Sizes,
+    /// The entries that are computed now, in a recurrence: those of one step.
+    step: Option<Vec<usize>>,
 }
 
 impl Run {
     /// Nothing computed yet.
     pub fn new(graph: &Graph, inputs: &Inputs) -> Result<Run, InterpretError> {
-        Ok(Run { values: vec![None; graph.bound()], sizes: Sizes::new(graph, inputs)? })
+        Ok(Run { values: vec![None; graph.bound()], sizes: Sizes::new(graph, inputs)?, step: None })
     }
 
-    /// Computes one node, its operands being computed.
+    /// Computes one node, its operands being computed; in a recurrence, at the entries of a step.
     pub fn compute(
         &mut self,
         graph: &Graph,
@@ -93,16 +95,23 @@ impl Run {
         values: &Values,
         id: NodeId,
     ) -> Result<(), InterpretError> {
-        let value = match source(graph, &self.sizes, inputs, values, id)? {
-            Some(v) => v,
-            None => ops::compute(graph, self, inputs, id),
-        };
-        self.set(id, value);
+        if let Some(value) = source(graph, &self.sizes, inputs, values, id)? {
+            self.set(id, value);
+            return Ok(());
+        }
+        let value = ops::compute(graph, self, inputs, id);
+        match &self.step {
+            None => self.set(id, value),
+            Some(step) => {
+                let all = self.values[id.index()].as_mut().expect("`compute_stage` makes room for a recurrence");
+                put(all, &value, graph.node(id).width(), step);
+            }
+        }
         Ok(())
     }
 
-    /// Computes a stage, its nodes by `compute`. The members of a recurrence are computed as often
-    /// as the longest list has entries: each time the states of one entry more are right.
+    /// Computes a stage, its nodes by `compute`. The members of a recurrence are computed once per
+    /// step, at the entries of the step alone.
     pub fn compute_stage<E>(
         &mut self,
         graph: &Graph,
@@ -113,18 +122,30 @@ impl Run {
             GraphStage::Node(id) => return compute(self, *id),
             GraphStage::Recurrence(recurrence) => recurrence,
         };
-        let axis = graph.node(recurrence.previous).axis;
-        let lists = self.sizes.parents[axis.index()].clone();
-        let width = graph.node(recurrence.previous).width();
-        self.set(recurrence.previous, vec![0.0; lists.len() * width]);
-        for _ in 0..=longest(&lists) {
-            for &id in recurrence.members.iter().filter(|id| **id != recurrence.previous) {
-                compute(self, id)?;
-            }
-            let states = shifted(self.value(recurrence.scan), width, &lists, recurrence.backward);
-            self.set(recurrence.previous, states);
+        let previous = graph.node(recurrence.previous);
+        let lists = self.sizes.parents[previous.axis.index()].clone();
+        for &id in &recurrence.members {
+            self.set(id, vec![0.0; lists.len() * graph.node(id).width()]);
+        }
+        for step in steps(&lists, recurrence.backward) {
+            let states = step.before(self.value(recurrence.scan), previous.width());
+            let before = self.values[recurrence.previous.index()].as_mut().expect("it was set above");
+            put(before, &states, previous.width(), &step.entries);
+            self.step = Some(step.entries);
+            let members = recurrence.members.iter().filter(|id| **id != recurrence.previous);
+            let computed = members.copied().try_for_each(|id| compute(self, id));
+            self.step = None;
+            computed?;
         }
         Ok(())
+    }
+
+    /// The elements of `axis` that are computed now.
+    fn elements(&self, axis: AxisId) -> Vec<usize> {
+        match &self.step {
+            Some(step) => step.clone(),
+            None => (0..self.sizes.count(axis)).collect(),
+        }
     }
 
     /// Gives a node a value instead of computing it, such as one that a derivative must not see
@@ -339,22 +360,48 @@ pub fn run(graph: &Graph, inputs: &Inputs, values: &Values) -> Result<Run, Inter
     Ok(run)
 }
 
-/// Entries of the longest list, `lists` having the list of each entry.
-fn longest(lists: &[usize]) -> usize {
-    lists.chunk_by(|a, b| a == b).map(<[usize]>::len).fold(0, usize::max)
+/// The entries that a recurrence treats at once: one of each list that is long enough.
+struct Step {
+    entries: Vec<usize>,
+    /// Of each, the entry whose state it begins with; `None` in the first step.
+    before: Option<Vec<usize>>,
 }
 
-/// By entry, the value of the entry before it in its list, or behind it; 0 where there is none.
-/// `lists` has the list of each entry.
-fn shifted(values: &[f64], width: usize, lists: &[usize], backward: bool) -> Vec<f64> {
-    let mut out = vec![0.0; values.len()];
-    for i in 0..lists.len() {
-        let other = if backward { Some(i + 1) } else { i.checked_sub(1) };
-        if let Some(j) = other.filter(|&j| lists.get(j) == Some(&lists[i])) {
-            out[i * width..(i + 1) * width].copy_from_slice(&values[j * width..(j + 1) * width]);
+impl Step {
+    /// By entry of the step, what `states` has for the entry before; 0 where there is none.
+    fn before(&self, states: &[f64], width: usize) -> Vec<f64> {
+        match &self.before {
+            None => vec![0.0; self.entries.len() * width],
+            Some(before) => before.iter().flat_map(|&i| &states[i * width..(i + 1) * width]).copied().collect(),
         }
     }
-    out
+}
+
+/// The steps of a recurrence, in order. `lists` has the list of each entry.
+fn steps(lists: &[usize], backward: bool) -> Vec<Step> {
+    let mut steps: Vec<Step> = Vec::new();
+    let mut begin = 0;
+    for list in lists.chunk_by(|a, b| a == b) {
+        for k in 0..list.len() {
+            let at = |k: usize| if backward { begin + list.len() - 1 - k } else { begin + k };
+            if steps.len() == k {
+                steps.push(Step { entries: Vec::new(), before: (k > 0).then(Vec::new) });
+            }
+            steps[k].entries.push(at(k));
+            if let Some(before) = &mut steps[k].before {
+                before.push(at(k - 1));
+            }
+        }
+        begin += list.len();
+    }
+    steps
+}
+
+/// Writes the values of some entries among those of all.
+fn put(all: &mut [f64], values: &[f64], width: usize, entries: &[usize]) {
+    for (&i, value) in entries.iter().zip(values.chunks_exact(width)) {
+        all[i * width..(i + 1) * width].copy_from_slice(value);
+    }
 }
 
 /// The value of a node that reads from outside; `None` for an op on operands.

@@ -48,7 +48,8 @@ fn component(x: &[f64], j: usize) -> f64 {
     if x.len() == 1 { x[0] } else { x[j] }
 }
 
-/// The value of a node whose operands are computed.
+/// The value of a node whose operands are computed: at all elements, or in a recurrence at those of
+/// a step.
 pub(crate) fn compute(graph: &Graph, run: &Run, inputs: &Inputs, id: NodeId) -> Vec<f64> {
     let node = graph.node(id);
     let (axis, width) = (node.axis, node.width());
@@ -56,8 +57,9 @@ pub(crate) fn compute(graph: &Graph, run: &Run, inputs: &Inputs, id: NodeId) -> 
     let x = Operands::new(graph, run, id);
     // `element(i)` appends the node's vector at `i`.
     let each = |element: &mut dyn FnMut(usize, &mut Vec<f64>)| {
-        let mut out = Vec::with_capacity(n * width);
-        (0..n).for_each(|i| element(i, &mut out));
+        let elements = run.elements(axis);
+        let mut out = Vec::with_capacity(elements.len() * width);
+        elements.into_iter().for_each(|i| element(i, &mut out));
         out
     };
     match &node.op {
@@ -95,8 +97,8 @@ pub(crate) fn compute(graph: &Graph, run: &Run, inputs: &Inputs, id: NodeId) -> 
             run.sizes.expand(run.value(from), x.width(0), graph.node(from).axis, BATCH)
         }
         // The elements have the same numbers here.
-        Op::Rename { .. } | Op::Scan { .. } => run.value(node.operands[0]).to_vec(),
-        Op::StopGradient | Op::Reshape => each(&mut |i, out| out.extend_from_slice(x.at(0, axis, i))),
+        Op::Rename { .. } => run.value(node.operands[0]).to_vec(),
+        Op::StopGradient | Op::Reshape | Op::Scan { .. } => each(&mut |i, out| out.extend_from_slice(x.at(0, axis, i))),
         Op::Concat => each(&mut |i, out| {
             (0..node.operands.len()).for_each(|k| out.extend_from_slice(x.at(k, axis, i)));
         }),
