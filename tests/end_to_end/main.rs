@@ -22,5 +22,6 @@ mod requests;
 mod runs;
 mod support;
 mod training;
+mod tutorial;
 mod vectors;
 mod vocabularies;
