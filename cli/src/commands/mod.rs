@@ -14,7 +14,7 @@ mod synth;
 mod test;
 
 use crate::args::{StandaloneVerb, TrainArgs, Verb};
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
 use crate::ranks::on_ranks;
 use crate::terminal::Console;
 use din_runtime::bundle::Bundle;
@@ -29,6 +29,7 @@ pub fn din(console: &Console, verb: Verb) -> Outcome {
             Ok(())
         }
         Verb::Fmt(args) => fmt::fmt(console, &args),
+        Verb::Lsp(_) => din_lsp::serve().map_err(|e| Failure::user_error(e.to_string())),
         Verb::Info(args) => info::info(console, &args),
         Verb::Emit(args) => emit::emit(console, &args),
         Verb::Build(args) => build::build(console, &args),
