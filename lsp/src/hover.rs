@@ -1,7 +1,7 @@
 //! What is said of a name under the cursor.
 
 use crate::documents::{Document, Documents};
-use din_compiler::front::analysis::{Analysis, Occurrence, Symbol, SymbolKind, ValueForm, ValueSummary};
+use din_compiler::front::analysis::{Analysis, NameOccurrence, Symbol, SymbolKind, ValueForm, ValueSummary};
 use gen_lsp_types::{Contents, Hover, MarkupContent, MarkupKind, Position};
 
 pub(crate) fn hover(documents: &Documents, document: &Document, position: Position) -> Option<Hover> {
@@ -13,7 +13,7 @@ pub(crate) fn hover(documents: &Documents, document: &Document, position: Positi
 }
 
 /// The heading of the definition with the values at hand, then its documentation, in Markdown.
-fn describe(analysis: &Analysis, occurrence: &Occurrence) -> String {
+fn describe(analysis: &Analysis, occurrence: &NameOccurrence) -> String {
     let symbol = analysis.symbol(occurrence.symbol);
     let mut text = format!("```din\n{}\n```\n", symbol.heading);
     let kind = match (symbol.kind, symbol.owner.map(|owner| analysis.symbol(owner))) {
@@ -46,7 +46,7 @@ fn describe(analysis: &Analysis, occurrence: &Occurrence) -> String {
 
 /// What is known of the value at this place, or else where the name is defined. What functions,
 /// groups and the like are is said by their heading.
-fn values_of(analysis: &Analysis, occurrence: &Occurrence, symbol: &Symbol) -> Vec<ValueSummary> {
+fn values_of(analysis: &Analysis, occurrence: &NameOccurrence, symbol: &Symbol) -> Vec<ValueSummary> {
     let here = analysis.values(occurrence.span);
     let values = match (here, symbol.definition) {
         ([], Some(definition)) => analysis.values(definition),

@@ -2,7 +2,7 @@
 
 use crate::documents::{Document, Documents};
 use crate::workspace;
-use din_compiler::front::analysis::{Analysis, NameRole, Occurrence, SymbolId, SymbolKind, analyse_names};
+use din_compiler::front::analysis::{Analysis, NameOccurrence, NameRole, SymbolId, SymbolKind, analyse_names};
 use din_grammar::{FileId, Span};
 use gen_lsp_types::{DocumentHighlight, DocumentHighlightKind, Location, Position, Range};
 use std::path::{Path, PathBuf};
@@ -55,14 +55,14 @@ pub(crate) fn references(
 pub(crate) struct FileOccurrences {
     pub path: PathBuf,
     pub text: String,
-    pub occurrences: Vec<Occurrence>,
+    pub occurrences: Vec<NameOccurrence>,
     /// The symbol, in `analysis`.
     pub symbol: SymbolId,
     pub analysis: std::rc::Rc<Analysis>,
 }
 
 impl FileOccurrences {
-    pub fn range(&self, documents: &Documents, occurrence: &Occurrence) -> Range {
+    pub fn range(&self, documents: &Documents, occurrence: &NameOccurrence) -> Range {
         crate::position::Lines::new(&self.text, documents.unit).range(&self.text, occurrence.span)
     }
 }

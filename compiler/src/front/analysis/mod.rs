@@ -129,7 +129,7 @@ pub enum NameRole {
 
 /// A name at a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Occurrence {
+pub struct NameOccurrence {
     /// The place.
     pub span: Span,
     /// What stands there.
@@ -150,7 +150,7 @@ pub struct Analysis {
     /// Whether it has no syntax errors.
     pub whole: bool,
     symbols: Vec<Symbol>,
-    occurrences: Vec<Occurrence>,
+    occurrences: Vec<NameOccurrence>,
     values: FxHashMap<(u32, u32), Vec<ValueSummary>>,
 }
 
@@ -165,7 +165,7 @@ pub fn analyse_names(name: &str, text: &str, provider: &dyn SourceProvider) -> A
     Analysis { diagnostics, sources, tree, whole, symbols, occurrences, values: FxHashMap::default() }
 }
 
-fn names_of(modules: &[Module], sources: &SourceMap, root: usize) -> (Vec<Symbol>, Vec<Occurrence>) {
+fn names_of(modules: &[Module], sources: &SourceMap, root: usize) -> (Vec<Symbol>, Vec<NameOccurrence>) {
     let Resolver { symbols, mut occurrences, .. } = Resolver::run(modules, sources, root);
     occurrences.sort_by_key(|o| (o.span.start, o.span.end));
     occurrences.dedup_by_key(|o| (o.span.start, o.span.end));
@@ -209,13 +209,13 @@ impl Analysis {
     }
 
     /// The names in the file, in its order.
-    pub fn occurrences(&self) -> &[Occurrence] {
+    pub fn occurrences(&self) -> &[NameOccurrence] {
         &self.occurrences
     }
 
     /// The name at a byte of the file, or that ends there.
-    pub fn occurrence_at(&self, offset: usize) -> Option<&Occurrence> {
-        let at = |o: &&Occurrence| o.span.start as usize <= offset && offset <= o.span.end as usize;
+    pub fn occurrence_at(&self, offset: usize) -> Option<&NameOccurrence> {
+        let at = |o: &&NameOccurrence| o.span.start as usize <= offset && offset <= o.span.end as usize;
         let behind = self.occurrences.partition_point(|o| o.span.start as usize <= offset);
         // A name that begins there comes before one that ends there.
         self.occurrences[..behind].iter().rev().take(2).find(at)

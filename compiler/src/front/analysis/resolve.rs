@@ -1,7 +1,7 @@
 //! Which definition each name of a file stands for, by the scopes of the language.
 
 use super::declare::declared_parameters;
-use super::{NameRole, Occurrence, Symbol, SymbolId, SymbolKind};
+use super::{NameOccurrence, NameRole, Symbol, SymbolId, SymbolKind};
 use crate::front::load::{Module, recorded_name};
 use crate::front::value::Builtin;
 use din_grammar::ast::{self, Block, Expr, ExprKind, ForEach, Ident, Item, MemberKind, StatementKind, TestPartKind};
@@ -12,7 +12,7 @@ use rustc_hash::FxHashMap;
 pub(super) struct Resolver<'a> {
     pub sources: &'a SourceMap,
     pub symbols: Vec<Symbol>,
-    pub occurrences: Vec<Occurrence>,
+    pub occurrences: Vec<NameOccurrence>,
     /// By group and name.
     pub fields: FxHashMap<(SymbolId, &'a str), SymbolId>,
     modules: &'a [Module],
@@ -113,7 +113,7 @@ impl<'a> Resolver<'a> {
 
     pub(super) fn occurs(&mut self, span: Span, symbol: SymbolId, role: NameRole) {
         if span.file == FileId(0) {
-            self.occurrences.push(Occurrence { span, symbol, role });
+            self.occurrences.push(NameOccurrence { span, symbol, role });
         }
     }
 
