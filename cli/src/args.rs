@@ -107,6 +107,9 @@ pub enum Verb {
                             din fmt - < model.din          # to standard output"
     )]
     Fmt(FmtArgs),
+    /// Serve an editor: the Language Server Protocol over standard input and output
+    #[command(after_help = "An editor starts it; docs/editors.md says how.\n\nExample:\n  din lsp")]
+    Lsp(LspArgs),
     /// Say what a model, a run or an executable holds: columns, tables, parameters, code
     #[command(after_help = "Example:\n  din info models/din.din\n  din info run/\n  din info ranker")]
     Info(InfoArgs),
@@ -193,6 +196,13 @@ pub struct FmtArgs {
     /// Write nothing; exit code 1 if a file would change
     #[arg(long)]
     pub check: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct LspArgs {
+    /// Over standard input and output, as always; some editors say so
+    #[arg(long, hide = true)]
+    pub stdio: bool,
 }
 
 #[derive(Debug, Args)]

@@ -22,6 +22,15 @@ pub struct LabelledSpan {
     pub text: String,
 }
 
+/// A replacement of text that an editor can make.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TextReplacement {
+    /// What is replaced; empty where text is added.
+    pub span: Span,
+    /// What stands there instead.
+    pub text: String,
+}
+
 /// What is said of one fault.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Diagnostic {
@@ -40,6 +49,9 @@ pub struct Diagnostic {
     pub notes: Vec<String>,
     /// One way to fix it.
     pub help: Option<String>,
+    /// The help as edits that are made together, where it says all that is to be written; else
+    /// empty.
+    pub edits: Vec<TextReplacement>,
 }
 
 impl Diagnostic {
@@ -61,7 +73,7 @@ impl Diagnostic {
         label: impl Into<String>,
     ) -> Self {
         let labels = vec![LabelledSpan { span, text: label.into() }];
-        Self { severity, code, message: message.into(), labels, notes: Vec::new(), help: None }
+        Self { severity, code, message: message.into(), labels, notes: Vec::new(), help: None, edits: Vec::new() }
     }
 
     /// With another label.
@@ -83,6 +95,29 @@ impl Diagnostic {
     pub fn help(mut self, text: impl Into<String>) -> Self {
         self.help = Some(text.into());
         self
+    }
+
+    /// With an edit that does what the help says.
+    #[must_use]
+    pub fn edit(mut self, span: Span, text: impl Into<String>) -> Self {
+        self.edits.push(TextReplacement { span, text: text.into() });
+        self
+    }
+
+    /// With the help that the word at `span` was probably meant to be `word`, and the edit.
+    #[must_use]
+    pub fn did_you_mean(self, span: Span, word: &str) -> Self {
+        self.help(format!("did you mean `{word}`?")).edit(span, word)
+    }
+
+    /// What its edits do, for a menu.
+    pub fn edit_title(&self) -> String {
+        match self.edits.as_slice() {
+            [only] if only.text.is_empty() => "remove it".to_owned(),
+            [only] if only.span.start < only.span.end => format!("replace it by `{}`", only.text.trim()),
+            [only] => format!("add `{}`", only.text.trim()),
+            _ => self.help.clone().unwrap_or_else(|| self.message.clone()),
+        }
     }
 
     /// Whether it is an error rather than a warning.

@@ -15,8 +15,8 @@ mod scan;
 pub mod span;
 pub mod suggest;
 
-pub use diagnostic::{Diagnostic, LabelledSpan, Severity};
+pub use diagnostic::{Diagnostic, LabelledSpan, Severity, TextReplacement};
 pub use format::format;
-pub use parse::parse;
+pub use parse::{parse, parse_recovering};
 pub use render::{Style, render};
 pub use span::{FileId, SourceFile, SourceMap, Span};

@@ -2,7 +2,7 @@
 //! reported.
 #![allow(clippy::unwrap_used)]
 
-use din_grammar::{Diagnostic, SourceMap, Style, parse, render};
+use din_grammar::{Diagnostic, FileId, SourceMap, Style, parse, parse_recovering, render};
 
 /// `line:column code: message (help)` of every error.
 fn reported(text: &str) -> Vec<String> {
@@ -436,4 +436,72 @@ fn a_name_that_begins_a_member_elsewhere_may_begin_a_line_in_brackets() {
         let mut sources = SourceMap::default();
         assert!(parse(&text, sources.add("m.din", text.as_str())).is_ok(), "{text}");
     }
+}
+
+/// What a file with syntax errors still has.
+#[test]
+fn the_pieces_that_parse_are_kept() {
+    use din_grammar::ast::{ExprKind, Item, MemberKind, StatementKind};
+    let text = "\
+edition 2026
+use std.layer.linear
+
+fn good(x: [n]) -> [n] { x }
+fn half(x: [n], size: int) -> [size] {
+    let y = linear(x, )) + 
+    let z = x
+    for i in 0..3 {
+        y = y +
+        y = z
+    }
+    y z (
+}
+fn ( {}
+model m on shop {
+    features ad {
+        good: category
+        bad category
+        cate: category
+    }
+    label click: binary
+    let a = embed(ad
+    let b = a
+    train {
+        loss cross_entropy(click)
+        optimizer = 3
+        batch 8
+    }
+    report auc(click)
+}
+";
+    let (tree, errors) = parse_recovering(text, FileId(0));
+    assert_eq!(Err(errors), parse(text, FileId(0)).map(|_| ()), "the errors are those of `parse`");
+    assert_eq!((tree.imports.len(), tree.edition.map(|e| e.year)), (1, Some(2026)));
+    let names: Vec<&str> = tree.items.iter().filter_map(|item| Some(item.name()?.name.as_str())).collect();
+    assert_eq!(names, ["good", "half", "m"]);
+    let Item::Function(half) = &tree.items[1] else { panic!("{:?}", tree.items[1]) };
+    let parameters: Vec<&str> = half.parameters.iter().map(|p| p.name.name.as_str()).collect();
+    assert_eq!(parameters, ["x", "size"]);
+    assert!(half.result.is_some());
+    let bound = half.body.statements.iter().filter_map(|s| match &s.kind {
+        StatementKind::Let(l) => Some((l.pattern.names()[0].name.as_str(), matches!(l.value.kind, ExprKind::Hole))),
+        _ => None,
+    });
+    assert_eq!(bound.collect::<Vec<_>>(), [("y", true), ("z", false)]);
+    assert!(half.body.statements.iter().any(|s| matches!(s.kind, StatementKind::For { .. })));
+    assert!(matches!(half.body.value.as_deref().map(|e| &e.kind), Some(ExprKind::Hole)), "{:?}", half.body.value);
+    let Item::Model(model) = &tree.items[2] else { panic!("{:?}", tree.items[2]) };
+    assert_eq!(model.schema.as_ref().map(|s| s.name.as_str()), Some("shop"));
+    let mut seen = Vec::new();
+    for member in &model.members {
+        match &member.kind {
+            MemberKind::Features { fields, .. } => seen.extend(fields.iter().map(|f| f.name.name.clone())),
+            MemberKind::Label { name, .. } => seen.push(name.name.clone()),
+            MemberKind::Let(l) => seen.push(l.pattern.names()[0].name.clone()),
+            MemberKind::Train(train) => seen.extend(train.settings.iter().map(|s| s.word.name.clone())),
+            MemberKind::Report { .. } => seen.push("report".into()),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(seen, ["good", "cate", "click", "a", "b", "loss", "batch", "report"]);
 }

@@ -34,6 +34,7 @@ pub fn din(console: &Console, verb: Verb) -> Outcome {
             Ok(())
         }
         Verb::Fmt(args) => fmt::fmt(console, &args),
+        Verb::Lsp(_) => din_lsp::serve().map_err(|e| Failure::user_error(e.to_string())),
         Verb::Info(args) => info::info(console, &args),
         Verb::Diff(args) => diff::diff(console, &args),
         Verb::Emit(args) => emit::emit(console, &args),

@@ -118,6 +118,7 @@ impl<'a> Elaborator<'a> {
                 )
             }
         };
+        self.note(scope, l.name.span, &value);
         scope.bind(&l.name.name, value, l.name.span);
     }
 
@@ -141,10 +142,10 @@ impl<'a> Elaborator<'a> {
         let Some(binding) = scope.find(&name.name) else {
             let known: Vec<&str> = scope.blocks.iter().flatten().map(|b| b.name).collect();
             let mut d = Diagnostic::error("E0204", format!("unknown name `{}`", name.name), name.span, "not in scope");
-            d.help = Some(match nearest(&name.name, known) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("a new name is bound with `let {} = …`", name.name),
-            });
+            d = match nearest(&name.name, known) {
+                Some(near) => d.did_you_mean(name.span, near),
+                None => d.help(format!("a new name is bound with `let {} = …`", name.name)),
+            };
             self.report(d);
             return;
         };

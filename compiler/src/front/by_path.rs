@@ -165,14 +165,14 @@ impl<'a> Elaborator<'a> {
             let mut paths: Vec<&str> = names.iter().flat_map(|name| paths_to(name)).collect();
             paths.sort_unstable();
             paths.dedup();
-            let help = match nearest(&path.name, paths.iter().copied()) {
-                Some(near) => format!("did you mean `{near}`?"),
+            let d = match nearest(&path.name, paths.iter().copied()) {
+                Some(near) => d.did_you_mean(path.span, near),
                 None => {
                     paths.retain(|path| !path.contains('.'));
-                    format!("paths begin with {}", listed(&paths))
+                    d.help(format!("paths begin with {}", listed(&paths)))
                 }
             };
-            self.report(d.help(help));
+            self.report(d);
         }
     }
 

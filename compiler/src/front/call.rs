@@ -74,16 +74,16 @@ impl<'a> Elaborator<'a> {
                         let group = scope
                             .find(&axis.name)
                             .is_some_and(|bound| matches!(bound.referent, Referent::Value(ExprValue::Group(_))));
-                        d.help = Some(match nearest(&axis.name, known.iter().copied()) {
-                            Some(near) => format!("did you mean `{near}`?"),
-                            None if group => format!(
+                        d = match nearest(&axis.name, known.iter().copied()) {
+                            Some(near) => d.did_you_mean(axis.span, near),
+                            None if group => d.help(format!(
                                 "`{}` has one value per sample, which no reduction is needed for; sequences are {}",
                                 axis.name,
                                 super::load::listed(&known)
-                            ),
-                            None if known.is_empty() => "axes come from sequences: `fn f(x: s => [d])`".into(),
-                            None => format!("axes here: {}", super::load::listed(&known)),
-                        });
+                            )),
+                            None if known.is_empty() => d.help("axes come from sequences: `fn f(x: s => [d])`"),
+                            None => d.help(format!("axes here: {}", super::load::listed(&known))),
+                        };
                         self.report(d);
                         given.push(PartialArgument::Given(ArgumentValue::poison(span)));
                         continue;
@@ -151,7 +151,7 @@ impl<'a> Elaborator<'a> {
             "no such parameter",
         )
         .label(function.name.span, "defined here");
-        d.help = Some(foreign::argument(&name.name, &known));
+        d = foreign::argument(d, name, &known);
         self.fault(d)
     }
 
@@ -305,8 +305,10 @@ impl<'a> Elaborator<'a> {
                         .note(format!("expected {size}\nfound {n}")),
                 );
             }
+            self.note(&scope, parameter.name.span, &value);
             scope.bind(&parameter.name.name, value, parameter.name.span);
         }
+        self.note_sizes(&scope);
         let name = if self.walk.named { None } else { Some(function.name.name.clone()) };
         let named = scope.axes.iter().filter_map(|named| Some((named.axis?, named.name.to_owned())));
         let axes = named.collect();
@@ -382,7 +384,7 @@ impl<'a> Elaborator<'a> {
                             "no such parameter",
                         )
                         .label(name.span, "defined here");
-                        d.help = Some(foreign::argument(&n.name, &known));
+                        d = foreign::argument(d, n, &known);
                         self.report(d);
                         fine = false;
                         continue;

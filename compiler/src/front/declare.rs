@@ -138,6 +138,7 @@ impl<'a> Elaborator<'a> {
                 }
             }
             let bound = value.map_or(ExprValue::Poison, ExprValue::Number);
+            self.note(scope, name.span, &bound);
             if self.claim(scope, name, Referent::Value(bound))
                 && let Some(value) = value
             {
@@ -294,10 +295,10 @@ impl<'a> Elaborator<'a> {
             let keys: Vec<&str> = self.declarations.schema.keys.iter().map(|k| k.name.as_str()).collect();
             let Some(key) = keys.iter().position(|k| *k == by.name) else {
                 let mut d = Diagnostic::error("E0414", format!("`{}` is no key", by.name), by.span, "not a key");
-                d.help = Some(match nearest(&by.name, keys.iter().copied()) {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None => format!("declare it: `key {}: int64`", by.name),
-                });
+                d = match nearest(&by.name, keys.iter().copied()) {
+                    Some(near) => d.did_you_mean(by.span, near),
+                    None => d.help(format!("declare it: `key {}: int64`", by.name)),
+                };
                 self.report(d.note("expected the key that all rows of one request have in common"));
                 continue;
             };

@@ -6,6 +6,7 @@ use super::declarations::Declarations;
 use super::distribution::DistributionName;
 use super::foreign;
 use super::load::{Definition, DefinitionId, Module, listed};
+use super::notes::ValueNotes;
 use super::schema::{SchemaExtent, SchemaReading};
 use super::scope::{NameScope, Referent};
 use super::value::{Builtin, Callee, ExprValue, Tensor, nearest, reserved};
@@ -59,6 +60,8 @@ pub(super) struct Elaborator<'a> {
     pub broken_schema: bool,
     /// The functions whose bodies were elaborated, by the place of their names.
     pub instantiated: FxHashSet<Span>,
+    /// Values by place, where an editor asks for them.
+    pub notes: Option<ValueNotes>,
     /// Names of groups that are not there and were reported: other uses of them say nothing new.
     unknown_groups: FxHashSet<String>,
     depth: usize,
@@ -91,6 +94,7 @@ impl<'a> Elaborator<'a> {
             schema_extent: SchemaExtent::default(),
             broken_schema: false,
             instantiated: FxHashSet::default(),
+            notes: None,
             unknown_groups: FxHashSet::default(),
             depth: 0,
             steps: 0,
@@ -401,37 +405,57 @@ impl<'a> Elaborator<'a> {
         known.extend(Builtin::all().map(|b| b.0));
         own.sort_unstable();
         known.sort_unstable();
-        d.help = if let (Context::Update(_), Some(now)) = (self.walk.context, renamed(name)) {
-            Some(format!("write `{now}`, as `{name}` is called now"))
+        d = if let (Context::Update(_), Some(now)) = (self.walk.context, renamed(name)) {
+            d.help(format!("write `{now}`, as `{name}` is called now")).edit(span, now)
         } else if let Some(module) = library_home(name) {
-            Some(format!("add `use {module}.{name}`"))
+            let place = self.import_place(scope.module);
+            d.help(format!("add `use {module}.{name}`")).edit(place, format!("use {module}.{name}\n"))
         } else if let Some(path) = self.path_of_field(name) {
-            Some(format!("did you mean `{path}`?"))
+            d.did_you_mean(span, &path)
         } else if let Some(later) = self.defined_below(scope, name, span) {
-            d = d.label(later, "defined here, below");
-            Some(format!("move the line that defines `{name}` above this one"))
+            d.label(later, "defined here, below").help(format!("move the line that defines `{name}` above this one"))
         } else if scope.axis(name).is_some() {
-            Some(format!("`{name}` is an axis, not a value: it stands after `over`, and in `length({name})`"))
+            d.help(format!("`{name}` is an axis, not a value: it stands after `over`, and in `length({name})`"))
         } else if let Some(help) = foreign::name(name) {
             // A word of another library may yet be a slip in a name of the file's own.
-            Some(match nearest(name, own.iter().copied()) {
+            d.help(match nearest(name, own.iter().copied()) {
                 Some(near) => format!("{help}; or did you mean `{near}`?"),
                 None => help.to_owned(),
             })
         } else if let Some(near) = nearest(name, known.iter().copied()) {
-            Some(format!("did you mean `{near}`?"))
+            d.did_you_mean(span, near)
         } else {
-            // `ReLU`, `Adam`
+            // `ReLU`, `Adam`, and slips in names that are not imported.
             let lower = name.to_ascii_lowercase();
-            match library_home(&lower) {
-                Some(module) => Some(format!("did you mean `{lower}`, of `{module}`?")),
-                // A slip in a name that is not imported.
-                None => nearest(name, library_names().iter().map(String::as_str))
-                    .and_then(|near| library_home(near).map(|module| (near, module)))
-                    .map(|(near, module)| format!("did you mean `{near}`, of `{module}`?")),
+            let all = library_names();
+            let meant = match library_home(&lower) {
+                Some(module) => Some((lower.as_str(), module)),
+                None => nearest(name, all.iter().map(String::as_str))
+                    .and_then(|near| library_home(near).map(|module| (near, module))),
+            };
+            match meant {
+                Some((near, module)) => {
+                    let place = self.import_place(scope.module);
+                    d.help(format!("did you mean `{near}`, of `{module}`?"))
+                        .edit(place, format!("use {module}.{near}\n"))
+                        .edit(span, near)
+                }
+                None => d,
             }
         };
         self.fault(d)
+    }
+
+    /// Where an import is added to a file: in the line behind the last one, or behind the edition.
+    fn import_place(&self, module: usize) -> Span {
+        let file = &self.modules[module].file;
+        let head = file.imports.last().map(|import| import.span).or(file.edition.as_ref().map(|e| e.span));
+        let text = self.sources.text(file.span);
+        let start = head.map_or(0, |last| {
+            let end = last.end as usize;
+            text[end..].find('\n').map_or(text.len(), |line| end + line + 1)
+        });
+        Span::new(file.span.file, start, start)
     }
 
     /// Where a model gives the name to a value below the place at which it is read.
@@ -538,11 +562,11 @@ impl<'a> Elaborator<'a> {
         if let Some(help) = foreign::instead(what, &word.name) {
             return self.fault(d.help(help));
         }
-        d.help = Some(match foreign::word(&word.name, known) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None if known.len() == 1 => format!("the only one is {}", listed(known)),
-            None => format!("known are {}", listed(known)),
-        });
+        d = match foreign::word(&word.name, known) {
+            Some(near) => d.did_you_mean(word.span, near),
+            None if known.len() == 1 => d.help(format!("the only one is {}", listed(known))),
+            None => d.help(format!("known are {}", listed(known))),
+        };
         self.fault(d)
     }
 

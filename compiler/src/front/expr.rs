@@ -28,6 +28,7 @@ impl<'a> Elaborator<'a> {
             return ExprValue::Poison;
         }
         let value = self.expr_inner(scope, e);
+        self.note(scope, e.span, &value);
         self.leave();
         value
     }
@@ -149,9 +150,10 @@ impl<'a> Elaborator<'a> {
                 .label(group.span, "the group");
                 let has = super::load::listed(&known);
                 let of_entries = self.declarations.schema.features[group.features.start].sequence.is_some();
-                d.help = Some(match nearest(&name.name, known.iter().copied()) {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None => match name.name.as_str() {
+                let near = nearest(&name.name, known.iter().copied());
+                d = match near {
+                    Some(near) => d.did_you_mean(name.span, near),
+                    None => d.help(match name.name.as_str() {
                         "length" | "len" | "size" | "count" if of_entries => {
                             format!("the number of entries is `length({})`", group.name)
                         }
@@ -162,8 +164,8 @@ impl<'a> Elaborator<'a> {
                             format!("`{word}` is a function: `{word}(embed({}))`", group.name)
                         }
                         _ => format!("it has {has}"),
-                    },
-                });
+                    }),
+                };
                 self.fault(d)
             }
             ExprValue::Tensor(t) => match &t.fields {
@@ -204,13 +206,13 @@ impl<'a> Elaborator<'a> {
                             )
                             .label(base_span, fields_text(fields));
                             let names: Vec<&str> = fields.iter().map(|f| &*f.name).collect();
-                            d.help = Some(match nearest(&name.name, names.iter().copied()) {
-                                Some(near) => format!("did you mean `{near}`?"),
-                                None => match self.as_function(&t, name) {
+                            d = match nearest(&name.name, names.iter().copied()) {
+                                Some(near) => d.did_you_mean(name.span, near),
+                                None => d.help(match self.as_function(&t, name) {
                                     Some(help) => help,
                                     None => format!("it has {}", super::load::listed(&names)),
-                                },
-                            });
+                                }),
+                            };
                             self.fault(d)
                         }
                     }

@@ -3,6 +3,7 @@
 
 use super::load::listed;
 use super::value::nearest;
+use din_grammar::{Diagnostic, ast};
 
 /// What to write for an unknown name in an expression.
 pub(super) fn name(name: &str) -> Option<&'static str> {
@@ -258,15 +259,19 @@ pub(super) fn kind(name: &str) -> Option<&'static str> {
     })
 }
 
-/// What to write for an argument that a function with the parameters `known` does not have.
-pub(super) fn argument(name: &str, known: &[&str]) -> String {
+/// With what to write for an argument that a function with the parameters `known` does not have.
+pub(super) fn argument(d: Diagnostic, name: &ast::Ident, known: &[&str]) -> Diagnostic {
+    match nearest(&name.name, known.iter().copied()) {
+        Some(near) => d.did_you_mean(name.span, near),
+        None => match meant(&name.name, known) {
+            Some(parameter) => d.help(format!("write `{parameter}`")).edit(name.span, parameter),
+            None => d.help(other_argument(&name.name, known)),
+        },
+    }
+}
+
+fn other_argument(name: &str, known: &[&str]) -> String {
     let takes = || format!("it takes {}", listed(known));
-    if let Some(near) = nearest(name, known.iter().copied()) {
-        return format!("did you mean `{near}`?");
-    }
-    if let Some(parameter) = meant(name, known) {
-        return format!("write `{parameter}`");
-    }
     match name {
         "learning_rate" | "rate" | "eta" | "step_size" if known.contains(&"lr") => "write `lr`".into(),
         "weight_decay" | "l2" | "decay" => {

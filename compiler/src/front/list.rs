@@ -132,6 +132,7 @@ impl<'a> Elaborator<'a> {
     ) -> bool {
         let (parts, span) = match pattern {
             ast::Pattern::Name(name) => {
+                self.note(scope, name.span, &value);
                 scope.bind(&name.name, value, name.span);
                 return true;
             }

@@ -119,14 +119,26 @@ impl<'p> Loader<'p> {
         self.module(String::new(), text, file)
     }
 
+    /// Loads as much of the file as can be read, and what it imports: the file's index, and its
+    /// syntax errors.
+    pub fn root_recovering(&mut self, name: &str, text: &str) -> (usize, Vec<Diagnostic>) {
+        let recorded = Path::new(name).file_name().map_or(name.into(), |file| file.to_string_lossy());
+        let id = self.sources.add_recorded(recorded, name, text);
+        let (file, errors) = din_grammar::parse_recovering(text, id);
+        (self.parsed_module(String::new(), file), errors)
+    }
+
     fn module(&mut self, name: String, text: &str, id: FileId) -> Option<usize> {
-        let file = match din_grammar::parse(text, id) {
-            Ok(file) => file,
+        match din_grammar::parse(text, id) {
+            Ok(file) => Some(self.parsed_module(name, file)),
             Err(errors) => {
                 self.diagnostics.extend(errors);
-                return None;
+                None
             }
-        };
+        }
+    }
+
+    fn parsed_module(&mut self, name: String, file: ast::File) -> usize {
         if let Some(edition) = &file.edition
             && edition.year != 2026
         {
@@ -187,7 +199,7 @@ impl<'p> Loader<'p> {
             names.entry(name).or_insert(lost);
         }
         self.modules.push(Module { name, file, names });
-        Some(index)
+        index
     }
 
     fn exported(&mut self, module: usize, name: &ast::Ident, path: &str) -> Option<usize> {
@@ -216,10 +228,10 @@ impl<'p> Loader<'p> {
                     name.span,
                     format!("not defined in `{path}`"),
                 );
-                d.help = match nearest(&name.name, all.iter().copied()) {
-                    Some(near) => Some(format!("did you mean `{near}`?")),
-                    None if all.len() <= 12 && !all.is_empty() => Some(format!("it has {}", listed(&all))),
-                    None => None,
+                d = match nearest(&name.name, all.iter().copied()) {
+                    Some(near) => d.did_you_mean(name.span, near),
+                    None if all.len() <= 12 && !all.is_empty() => d.help(format!("it has {}", listed(&all))),
+                    None => d,
                 };
                 self.diagnostics.push(d);
                 None
@@ -289,16 +301,16 @@ impl<'p> Loader<'p> {
         }
         let Some(Source { recorded, display, text }) = self.source(path) else {
             let mut d = Diagnostic::error("E0201", format!("there is no module `{name}`"), span, "not found");
-            d.help = if path.first() == Some(&"std") {
+            d = if path.first() == Some(&"std") {
                 let all: Vec<&str> = LIBRARY.iter().map(|(n, _)| *n).collect();
-                Some(match nearest(&name, all.iter().copied()) {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None => format!("the library has {}", listed(&all)),
-                })
+                match nearest(&name, all.iter().copied()) {
+                    Some(near) => d.did_you_mean(span, near),
+                    None => d.help(format!("the library has {}", listed(&all))),
+                }
             } else {
                 let file = format!("`{}.din`", path.join("/"));
                 let own = format!("std.{name}");
-                Some(match LIBRARY.iter().any(|(n, _)| *n == own) {
+                d.help(match LIBRARY.iter().any(|(n, _)| *n == own) {
                     true => format!("the library's module is `{own}`; {file} would be a file beside the model"),
                     false => format!("expected the file {file} beside the model"),
                 })

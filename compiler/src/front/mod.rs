@@ -24,12 +24,14 @@
 //! | `library` | files without a model |
 //! | `schema` | columns that several models share |
 //! | `test` | `test` blocks |
+//! | `analysis`, `notes` | names by place, and values by place, for editors |
 //!
 //! Guarantees: every independent fault is reported once, and nothing that follows from it is
 //! reported (a faulty value is *poison*, which every operation passes on); no text causes a panic;
 //! depth and work are bounded; the same text gives the same model.
 #![warn(missing_docs)]
 
+pub mod analysis;
 mod arguments;
 mod assertion;
 mod block;
@@ -60,6 +62,7 @@ mod lint;
 mod list;
 mod load;
 mod names;
+mod notes;
 mod ordinal;
 mod output;
 mod over;
@@ -177,16 +180,24 @@ pub fn check(name: &str, text: &str, provider: &dyn SourceProvider, options: &Ch
     let vocabularies = vocabulary::read(provider, &modules, &mut sources);
     let mut elaborator = Elaborator::new(&modules, &sources, &vocabularies);
     elaborator.diagnostics = diagnostics;
+    let mut model = checked_model(&mut elaborator, root, &sets);
+    let diagnostics = sorted(std::mem::take(&mut elaborator.diagnostics));
+    drop(elaborator);
+    if let Some(m) = &mut model {
+        m.sources = spec;
+    }
+    CheckOutcome { model, diagnostics, sources }
+}
+
+/// The model of module `root`: there exactly when no diagnostic is an error.
+fn checked_model(
+    elaborator: &mut Elaborator<'_>,
+    root: usize,
+    sets: &[(String, String, Span)],
+) -> Option<CheckedModel> {
+    let modules = elaborator.modules;
     modules[root].file.items.iter().for_each(|item| elaborator.heading_types(item));
-    let models: Vec<&ast::Model> = modules[root]
-        .file
-        .items
-        .iter()
-        .filter_map(|i| match i {
-            ast::Item::Model(m) => Some(m),
-            _ => None,
-        })
-        .collect();
+    let models: Vec<&ast::Model> = models_of(&modules[root].file).collect();
     let mut model = match models.as_slice() {
         [] => {
             let start = Span { end: modules[root].file.span.start, ..modules[root].file.span };
@@ -204,13 +215,13 @@ pub fn check(name: &str, text: &str, provider: &dyn SourceProvider, options: &Ch
                         .help("put each model into a file of its own"),
                 );
             }
-            let model = elaborator.model(root, first, &sets);
+            let model = elaborator.model(root, first, sets);
             // Again, without what it does not read of its schema.
             match elaborator.reading.take().filter(|_| model.is_some()) {
                 Some(reading) => {
-                    let mut again = Elaborator::new(&modules, &sources, &vocabularies);
+                    let mut again = Elaborator::new(modules, elaborator.sources, elaborator.vocabularies);
                     again.reading = Some(reading);
-                    let model = again.model(root, first, &sets);
+                    let model = again.model(root, first, sets);
                     assert!(
                         model.is_some(),
                         "what a model reads of its schema is a schema for it: {:?}",
@@ -234,12 +245,7 @@ pub fn check(name: &str, text: &str, provider: &dyn SourceProvider, options: &Ch
         // What follows from a fault is not worth a warning.
         elaborator.diagnostics.retain(Diagnostic::is_error);
     }
-    let diagnostics = sorted(std::mem::take(&mut elaborator.diagnostics));
-    drop(elaborator);
-    if let Some(m) = &mut model {
-        m.sources = spec;
-    }
-    CheckOutcome { model, diagnostics, sources }
+    model
 }
 
 /// Checks a file without a model: names and arity everywhere, and every definition instantiated at
@@ -252,6 +258,14 @@ pub fn check_library(name: &str, text: &str, provider: &dyn SourceProvider) -> (
     let vocabularies = vocabulary::read(provider, &modules, &mut sources);
     let mut elaborator = Elaborator::new(&modules, &sources, &vocabularies);
     elaborator.diagnostics = diagnostics;
+    checked_library(&mut elaborator, root);
+    let diagnostics = sorted(std::mem::take(&mut elaborator.diagnostics));
+    drop(elaborator);
+    (diagnostics, sources)
+}
+
+fn checked_library(elaborator: &mut Elaborator<'_>, root: usize) {
+    let modules = elaborator.modules;
     modules[root].file.items.iter().for_each(|item| elaborator.heading_types(item));
     elaborator.library(root);
     for test in tests_of(&modules[root].file) {
@@ -260,9 +274,18 @@ pub fn check_library(name: &str, text: &str, provider: &dyn SourceProvider) -> (
     if !elaborator.has_errors() {
         elaborator.unused_names(&modules[root], true);
     }
-    let diagnostics = sorted(std::mem::take(&mut elaborator.diagnostics));
-    drop(elaborator);
-    (diagnostics, sources)
+}
+
+fn models_of(file: &ast::File) -> impl Iterator<Item = &ast::Model> {
+    file.items.iter().filter_map(|item| match item {
+        ast::Item::Model(model) => Some(model),
+        ast::Item::Function(_)
+        | ast::Item::Regularizer(_)
+        | ast::Item::Optimizer(_)
+        | ast::Item::Metric(_)
+        | ast::Item::Schema(_)
+        | ast::Item::Test(_) => None,
+    })
 }
 
 /// The outcome of [`test()`].

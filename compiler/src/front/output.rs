@@ -41,6 +41,7 @@ impl<'a> Elaborator<'a> {
             scope.bind(&name.name, ExprValue::Poison, name.span);
             return;
         };
+        self.note(scope, name.span, &ExprValue::Tensor(t.clone()));
         scope.bind(&name.name, ExprValue::Tensor(t.clone()), name.span);
         let node = self.walk.graph.node(t.node);
         let request = Some(node.axis) == self.walk.graph.axes.request();

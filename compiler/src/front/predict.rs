@@ -27,11 +27,11 @@ impl<'a> Elaborator<'a> {
                     target.span,
                     "nothing to predict",
                 );
-                d.help = Some(match nearest(&target.name, known.iter().copied()) {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None if known.is_empty() => format!("declare it: `label {}: binary`", target.name),
-                    None => format!("labels are {}", listed(&known)),
-                });
+                d = match nearest(&target.name, known.iter().copied()) {
+                    Some(near) => d.did_you_mean(target.span, near),
+                    None if known.is_empty() => d.help(format!("declare it: `label {}: binary`", target.name)),
+                    None => d.help(format!("labels are {}", listed(&known))),
+                };
                 self.report(d);
                 self.unpredicted = true;
                 return;

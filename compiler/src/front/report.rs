@@ -160,7 +160,7 @@ impl<'a> Elaborator<'a> {
                     Some(n) => {
                         let message = format!("unknown argument `{}`", n.name);
                         let d = Diagnostic::error("E0208", message, n.span, "not known here");
-                        self.fault(d.help(foreign::argument(&n.name, &known)))
+                        self.fault(foreign::argument(d, n, &known))
                     }
                     None => self.fault(
                         Diagnostic::error("E0210", format!("too many arguments for `{name}`"), a.span, "one too many")

@@ -44,12 +44,14 @@ impl<'a> Elaborator<'a> {
             }
             schemas.sort_unstable();
             let d = Diagnostic::error("E0204", format!("unknown schema `{}`", name.name), name.span, "not in scope");
-            let help = match nearest(&name.name, schemas.iter().copied()) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None if !schemas.is_empty() => format!("this file has {}", listed(&schemas)),
-                None => format!("import it: `use file.{}`, or define it: `schema {} {{ … }}`", name.name, name.name),
+            let d = match nearest(&name.name, schemas.iter().copied()) {
+                Some(near) => d.did_you_mean(name.span, near),
+                None if !schemas.is_empty() => d.help(format!("this file has {}", listed(&schemas))),
+                None => {
+                    d.help(format!("import it: `use file.{}`, or define it: `schema {} {{ … }}`", name.name, name.name))
+                }
             };
-            self.report(d.help(help));
+            self.report(d);
             self.broken_schema = true;
             return None;
         };

@@ -375,10 +375,10 @@ impl<'a> Elaborator<'a> {
                 "no such field",
             )
             .label(group.span, "the group");
-            d.help = Some(match nearest(&path.field.name, known.iter().copied()) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("it has {}", listed(&known)),
-            });
+            d = match nearest(&path.field.name, known.iter().copied()) {
+                Some(near) => d.did_you_mean(path.field.span, near),
+                None => d.help(format!("it has {}", listed(&known))),
+            };
             self.report(d);
             return None;
         };

@@ -7,8 +7,8 @@ use super::elaborator::Elaborator;
 use super::load::Module;
 use super::names::{self, Names};
 use super::walk::InputKey;
-use din_grammar::Diagnostic;
 use din_grammar::ast::{self, MemberKind, StatementKind, TestPartKind};
+use din_grammar::{Diagnostic, Span};
 use din_program::schema::FeatureKind;
 
 impl<'a> Elaborator<'a> {
@@ -22,15 +22,14 @@ impl<'a> Elaborator<'a> {
             for wanted in &import.names {
                 let bound = wanted.alias.as_ref().unwrap_or(&wanted.name);
                 if !used.contains_key(bound.name.as_str()) {
-                    self.report(
-                        Diagnostic::warning(
-                            "W0201",
-                            format!("`{}` is imported and never used", bound.name),
-                            bound.span,
-                            "never used",
-                        )
-                        .help("remove it from the `use`"),
+                    let d = Diagnostic::warning(
+                        "W0201",
+                        format!("`{}` is imported and never used", bound.name),
+                        bound.span,
+                        "never used",
                     );
+                    let removed = self.import_of(import, wanted);
+                    self.report(d.help("remove it from the `use`").edit(removed, ""));
                 }
             }
         }
@@ -76,6 +75,31 @@ impl<'a> Elaborator<'a> {
                 ast::Item::Model(m) => self.unused_members(m),
                 ast::Item::Schema(_) => {}
                 ast::Item::Test(t) => self.unused_in_test(t),
+            }
+        }
+    }
+
+    /// What is removed so that a name is not imported: its line, or its place in the braces with a
+    /// comma.
+    fn import_of(&self, import: &ast::Use, wanted: &ast::UseName) -> Span {
+        let text = self.sources.get(import.span.file).map_or("", |file| file.text.as_str());
+        let own = wanted.alias.as_ref().map_or(wanted.name.span, |alias| wanted.name.span.to(alias.span));
+        let blanks = |rest: &str| rest.len() - rest.trim_start_matches([' ', '\t']).len();
+        if let [_] = import.names.as_slice() {
+            let end = import.span.end as usize;
+            let rest = text.get(end..).unwrap_or("");
+            let behind = blanks(rest);
+            let line = behind + usize::from(rest[behind..].starts_with('\n'));
+            return Span { end: (end + line) as u32, ..import.span };
+        }
+        let behind = text.get(own.end as usize..).unwrap_or("");
+        match behind.trim_start().strip_prefix(',') {
+            Some(next) => Span { end: (text.len() - next.len() + blanks(next)) as u32, ..own },
+            // The last one: with the comma before.
+            None => {
+                let before = text.get(..own.start as usize).unwrap_or("").trim_end();
+                let start = before.strip_suffix(',').unwrap_or(before).len();
+                Span { start: start as u32, ..own }
             }
         }
     }

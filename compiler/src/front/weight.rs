@@ -95,6 +95,7 @@ impl<'a> Elaborator<'a> {
     pub fn param(&mut self, scope: &mut NameScope<'a>, v: &'a ast::Variable, span: Span) {
         let value = self.declared(scope, v, span, VariableKind::Parameter);
         let value = value.map_or(ExprValue::Poison, |(_, node)| ExprValue::Tensor(Tensor { node, fields: None }));
+        self.note(scope, v.name.span, &value);
         scope.bind(&v.name.name, value, v.name.span);
     }
 

@@ -170,7 +170,7 @@ impl<'t> Builder<'t> {
     }
 
     /// The text of a doc comment without its marker and one blank.
-    fn doc(&self, node: &PestNode) -> String {
+    pub(super) fn doc(&self, node: &PestNode) -> String {
         let line = node.as_str().get(3..).unwrap_or("").trim_end();
         line.strip_prefix(' ').unwrap_or(line).to_owned()
     }
@@ -215,7 +215,7 @@ impl<'t> Builder<'t> {
         file
     }
 
-    fn edition(&mut self, node: PestNode) -> Edition {
+    pub(super) fn edition(&mut self, node: PestNode) -> Edition {
         let span = self.span(&node);
         let year = self.count(&Children::new(node).need());
         Edition { year: u32::try_from(year).unwrap_or(u32::MAX), span }
@@ -283,17 +283,21 @@ impl<'t> Builder<'t> {
                 Item::Regularizer(Regularizer { docs, name, parameters, body, span })
             }
             Rule::optimizer => {
-                let scope = match children.need().as_str() {
-                    "weight" => OptimizerScope::Weight,
-                    "row" => OptimizerScope::Row,
-                    "tensor" => OptimizerScope::Tensor,
-                    other => unreachable!("din.pest: `{other}` is no scope"),
-                };
+                let scope = self.scope(&children.need());
                 let body = self.block(children.need(), 0);
                 Item::Optimizer(Optimizer { docs, name, parameters, scope, body, span })
             }
             Rule::metric => Item::Metric(MetricDecl { docs, name, parameters, span }),
             other => unexpected(other),
+        }
+    }
+
+    pub(super) fn scope(&self, node: &PestNode) -> OptimizerScope {
+        match node.as_str() {
+            "weight" => OptimizerScope::Weight,
+            "row" => OptimizerScope::Row,
+            "tensor" => OptimizerScope::Tensor,
+            other => unreachable!("din.pest: `{other}` is no scope"),
         }
     }
 
@@ -347,7 +351,7 @@ impl<'t> Builder<'t> {
         Expr { kind: self.number(&number), span }
     }
 
-    fn parameters(&mut self, node: PestNode) -> Vec<ParameterDecl> {
+    pub(super) fn parameters(&mut self, node: PestNode) -> Vec<ParameterDecl> {
         Children::new(node).map(|parameter| self.parameter(parameter)).collect()
     }
 
@@ -360,7 +364,7 @@ impl<'t> Builder<'t> {
         ParameterDecl { name, ty, default, span }
     }
 
-    fn ty(&mut self, node: PestNode) -> Type {
+    pub(super) fn ty(&mut self, node: PestNode) -> Type {
         let span = self.span(&node);
         let child = Children::new(node).need();
         let kind = match child.as_rule() {
@@ -397,13 +401,7 @@ impl<'t> Builder<'t> {
         for statement in Children::new(node) {
             self.statement(statement, height, &mut statements);
         }
-        let mut value = None;
-        if let Some(Statement { kind: StatementKind::Expr(_), .. }) = statements.last()
-            && let Some(Statement { kind: StatementKind::Expr(last), .. }) = statements.pop()
-        {
-            value = Some(Box::new(last));
-        }
-        Block { statements, value, span }
+        super::pieces::block(statements, span)
     }
 
     pub(super) fn statement(&mut self, node: PestNode, height: usize, into: &mut Vec<Statement>) {
@@ -459,7 +457,7 @@ impl<'t> Builder<'t> {
         Let { pattern, value: self.expression(children.need(), height) }
     }
 
-    fn pattern(&mut self, node: PestNode) -> Pattern {
+    pub(super) fn pattern(&mut self, node: PestNode) -> Pattern {
         let span = self.span(&node);
         let mut children = Children::new(node);
         if let Some(name) = children.given(Rule::identifier) {

@@ -56,7 +56,7 @@ pub(super) fn unknown_item(word: &str, span: Span) -> Diagnostic {
         "let" | "const" | "hyper" | "features" | "sequence" | "label" | "key" | "embedding" | "predict" | "train"
         | "output" | "report" | "layer" | "param" => format!("`{word}` belongs inside `model name {{ … }}`"),
         _ => match nearest(word, ITEM_WORDS.into_iter().chain(["use", "edition"])) {
-            Some(known) => format!("did you mean `{known}`?"),
+            Some(known) => return error.did_you_mean(span, known),
             None => return error,
         },
     };
@@ -74,8 +74,8 @@ pub(super) fn unknown_member(cutter: &Cutter, i: usize, word: &str, span: Span) 
         _ if cutter.word(i + 1) == "=" => {
             format!("a model names each value once, `let {shown} = …`; a new value for a name is for functions")
         }
-        "feature" => "did you mean `features`?".to_owned(),
-        "table" => "did you mean `embedding`?".to_owned(),
+        "feature" => return error.did_you_mean(span, "features"),
+        "table" => return error.did_you_mean(span, "embedding"),
         "loss" | "optimizer" | "batch" | "epochs" | "regularize" => format!("`{word}` belongs inside `train {{ … }}`"),
         "state" | "update" | "for" | "if" => format!("`{word}` belongs inside `fn name(…) {{ … }}`"),
         "fn" | "def" | "function" => "functions are defined outside of the model: `fn name(x: [n]) { … }`".to_owned(),
@@ -100,7 +100,7 @@ pub(super) fn unknown_member(cutter: &Cutter, i: usize, word: &str, span: Span) 
         }
         "metric" | "metrics" | "eval" | "evaluate" => "did you mean `report`? `report auc(click)`".to_owned(),
         _ => match nearest(word, MEMBER_WORDS) {
-            Some(known) => format!("did you mean `{known}`?"),
+            Some(known) => return error.did_you_mean(span, known),
             None => return error,
         },
     };

@@ -93,7 +93,7 @@ impl Builder<'_> {
     }
 
     /// `after label`, `known at clicked_at before shown_at`
-    fn known(&mut self, node: PestNode) -> KnownDecl {
+    pub(super) fn known(&mut self, node: PestNode) -> KnownDecl {
         let node = Children::new(node).need();
         let span = self.span(&node);
         match node.as_rule() {
@@ -107,7 +107,7 @@ impl Builder<'_> {
         }
     }
 
-    fn keep(&mut self, node: PestNode) -> KeepDecl {
+    pub(super) fn keep(&mut self, node: PestNode) -> KeepDecl {
         let span = self.span(&node);
         let mut children = Children::new(node);
         let last = children.need().as_rule() == Rule::k_last;
@@ -154,7 +154,7 @@ impl Builder<'_> {
     }
 
     /// `missing -1 as 0 mark no_income`
-    fn missing(&mut self, node: PestNode) -> MissingDecl {
+    pub(super) fn missing(&mut self, node: PestNode) -> MissingDecl {
         let span = self.span(&node);
         let (mut value, mut replacement, mut mark) = (None, None, None);
         for part in Children::new(node) {
@@ -240,7 +240,7 @@ impl Builder<'_> {
         Embedding { width, target, options }
     }
 
-    fn field_path(&mut self, node: PestNode) -> FieldPath {
+    pub(super) fn field_path(&mut self, node: PestNode) -> FieldPath {
         let span = self.span(&node);
         let mut children = Children::new(node);
         let group = self.ident(&children.need());

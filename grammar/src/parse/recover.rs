@@ -7,7 +7,9 @@
 
 use super::build::{Builder, Children};
 use super::explain::{self, ParseRefusal};
-use super::{Grammar, Rule};
+use super::pieces::{BrokenPlace, Heading, Pieces};
+use super::{Grammar, RESERVED, Rule};
+use crate::ast::{File, Ident};
 use crate::scan::{MEMBER_WORDS, Scan, Token, TokenKind};
 use crate::{Diagnostic, FileId, Span};
 use pest::Parser;
@@ -40,6 +42,8 @@ pub(super) struct Cutter<'t> {
     reserved_names: Vec<String>,
     /// A model has no `{`, so that nothing behind it has a place.
     open_model: bool,
+    /// What was read of the body at hand.
+    kept: Pieces,
 }
 
 /// What the pieces of a body are.
@@ -52,11 +56,13 @@ enum Body {
     TestParts,
 }
 
-pub(super) fn errors(text: &str, file: FileId, scanned: Scan) -> Vec<Diagnostic> {
+/// What can be read of the file, and its errors.
+pub(super) fn recover(text: &str, file: FileId, scanned: Scan) -> (File, Vec<Diagnostic>) {
     let Scan { tokens, cooked, errors, .. } = scanned;
     let lexical = errors.len();
     let tokens = seen(&tokens, &cooked);
-    let mut cutter = Cutter { file, text, tokens, cooked, errors, reserved_names: Vec::new(), open_model: false };
+    let kept = Pieces::default();
+    let mut cutter = Cutter { file, text, tokens, cooked, errors, reserved_names: Vec::new(), open_model: false, kept };
     let mut head = true;
     for chunk in cutter.definitions() {
         if cutter.errors.len() >= MAX_ERRORS || cutter.open_model {
@@ -74,13 +80,15 @@ pub(super) fn errors(text: &str, file: FileId, scanned: Scan) -> Vec<Diagnostic>
     if cutter.open_model {
         errors.retain(|error| error.code != "E0108" || !error.message.starts_with("`}`"));
     }
+    let Pieces { docs, edition, imports, items, .. } = std::mem::take(&mut cutter.kept);
+    let tree = File { docs, edition, imports, items, span: Span::new(file, 0, text.len()) };
     if errors.is_empty() {
         // Every piece parses and the whole does not: report what pest says of the whole.
         if let Some(refusal) = cutter.refused(Rule::file, 0..cutter.tokens.len(), 0) {
             errors.push(explain::explain(&cutter, &refusal));
         }
     }
-    errors
+    (tree, errors)
 }
 
 fn seen(tokens: &[Token], cooked: &str) -> Vec<SeenToken> {
@@ -194,7 +202,7 @@ impl Cutter<'_> {
         );
     }
 
-    /// Parses the tokens of a piece as `rule`; `None` when they parse, with the errors of the tree
+    /// Parses the tokens of a piece as `rule`; `None` when they parse, with the tree and its errors
     /// kept.
     fn refused(&mut self, rule: Rule, range: Range<usize>, first: usize) -> Option<ParseRefusal> {
         let start = if rule == Rule::file { 0 } else { self.tokens.get(range.start)?.start };
@@ -207,18 +215,7 @@ impl Cutter<'_> {
                 let mut builder = Builder::new(self.file, start, self.text);
                 for pair in pairs {
                     for child in Children::new(pair) {
-                        match child.as_rule() {
-                            Rule::item => drop(builder.item(child)),
-                            Rule::member => drop(builder.member(child)),
-                            Rule::feature_field => drop(builder.feature_field(child)),
-                            Rule::setting => drop(builder.setting(child)),
-                            Rule::import => drop(builder.import(child)),
-                            _ if rule == Rule::lone_test_part && child.as_rule() != Rule::EOI => {
-                                drop(builder.test_part(child));
-                            }
-                            _ if rule == Rule::lone_statements => builder.statement(child, 0, &mut Vec::new()),
-                            _ => {}
-                        }
+                        self.kept.keep(&mut builder, rule, child);
                     }
                 }
                 self.errors.append(&mut builder.errors);
@@ -282,18 +279,49 @@ impl Cutter<'_> {
             && let Some(open) = self.body(&range)
         {
             let close = self.behind(open, range.end);
+            let outer = std::mem::take(&mut self.kept);
             // The heading ends before the brace: cut the text there.
             let heading = self.refused(Rule::lone_heading, range.start..open, first);
             if let Some(heading) = &heading {
                 self.explain(heading);
             }
+            let read = self.kept.take_heading();
+            let read = read.unwrap_or_else(|| Heading::named(self.name(first + 1)));
             self.pieces(body, open + 1..close.saturating_sub(1), level);
+            let inner = std::mem::replace(&mut self.kept, outer);
+            let span = self.span(first).to(self.span(close.saturating_sub(1)));
+            let word = self.word(first).to_owned();
+            self.kept.assemble(&word, read, inner, span);
             if close < range.end && self.errors.len() == before {
                 self.explain(&refusal);
             }
         }
         if self.errors.len() == before {
             self.explain(&refusal);
+        }
+    }
+
+    /// The token as a name.
+    fn name(&self, i: usize) -> Option<Ident> {
+        let is_name = self.tokens.get(i).is_some_and(|t| t.kind == TokenKind::Word);
+        let name = self.word(i);
+        (is_name && !RESERVED.contains(&name)).then(|| Ident { name: name.to_owned(), span: self.span(i) })
+    }
+
+    /// Keeps what can be known of a piece of a body that does not parse.
+    fn keep_broken(&mut self, body: Body, range: &Range<usize>, first: usize) {
+        let place = match body {
+            Body::Members => BrokenPlace::Model,
+            Body::Statements => BrokenPlace::Body,
+            Body::TestParts => BrokenPlace::Test,
+            Body::Fields | Body::Settings => return,
+        };
+        let span = self.span(first).to(self.span(range.end.saturating_sub(1).max(first)));
+        let word = self.word(first).to_owned();
+        match (word.as_str(), self.name(first + 1)) {
+            ("let" | "layer", Some(name)) => self.kept.broken_binding(&word, name, place, span),
+            _ if place == BrokenPlace::Body => self.kept.broken_statement(span),
+            _ => {}
         }
     }
 
@@ -429,6 +457,9 @@ impl Cutter<'_> {
             (Body::Statements, "for") => Some(Body::Statements),
             _ => None,
         };
+        if inner.is_none() {
+            self.keep_broken(body, &range, first);
+        }
         self.deeper(inner, range, first, refusal, level + 1);
     }
 
