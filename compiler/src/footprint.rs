@@ -66,12 +66,14 @@ fn elements(axes: &AxisTree, axis: AxisId, lengths: &[f64]) -> f64 {
     match axes.kind(axis) {
         AxisKind::Global | AxisKind::Batch { .. } | AxisKind::Request => 1.0,
         AxisKind::Sequence { sequence, parent, .. } => lengths[*sequence as usize] * elements(axes, *parent, lengths),
+        AxisKind::Fixed { size } => f64::from(*size),
         AxisKind::Second { of } | AxisKind::Steps { of } => elements(axes, *of, lengths),
         // Under each entry, those of its list.
         AxisKind::Pairs { of, .. } => {
             let entries = elements(axes, *of, lengths);
             match axes.kind(*of) {
                 AxisKind::Sequence { sequence, .. } => lengths[*sequence as usize] * entries,
+                AxisKind::Fixed { size } => f64::from(*size) * entries,
                 AxisKind::Batch { .. } => entries,
                 AxisKind::Global
                 | AxisKind::Request

@@ -78,6 +78,9 @@ pub(super) fn facts(model: &CheckedModel) -> Vec<Fact> {
     if let Some(requests) = &schema.requests {
         facts.push(Fact::new(ModelPart::Key, "request").with("by", &schema.keys[requests.key as usize].name));
     }
+    if let Some(requests) = &schema.in_batch {
+        facts.push(Fact::new(ModelPart::Key, "request").with("of", requests.size.to_string()));
+    }
     for known in &schema.known {
         let path = |feature: u32| schema.features[feature as usize].path();
         let rule = format!("{} before {}", path(known.times), path(known.moment));

@@ -51,6 +51,7 @@ impl ModelGraph<'_> {
             AxisKind::Sequence { sequence, parent, .. } => {
                 format!("{} of {}", schema.sequences[*sequence as usize].name, self.axis(*parent))
             }
+            AxisKind::Fixed { size } => format!("{size} entries"),
             AxisKind::Second { of } => format!("second {}", self.axis(*of)),
             AxisKind::Steps { of } => format!("steps {}", self.axis(*of)),
             AxisKind::Pairs { of, .. } => format!("pairs {}", self.axis(*of)),
@@ -167,6 +168,7 @@ impl<'a> Matching<'a> {
             | (Op::SampleNumber(a), Op::SampleNumber(b))
             | (Op::Count(a), Op::Count(b))
             | (Op::Rename { to: a }, Op::Rename { to: b })
+            | (Op::Unflatten { to: a }, Op::Unflatten { to: b })
             | (Op::Sum { to: a }, Op::Sum { to: b })
             | (Op::Max { to: a }, Op::Max { to: b }) => same_axis(*a, *b),
             // Which numbers are drawn is no matter of what is computed.

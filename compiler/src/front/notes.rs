@@ -132,7 +132,7 @@ impl<'a> Elaborator<'a> {
                     axis if Some(axis) == axes.request() => "one per request".to_owned(),
                     axis => format!("one per entry of {}", axes.axis(axis).name),
                 };
-                let text = match axes.is_ragged(node.axis) {
+                let text = match axes.has_entries(node.axis) {
                     true => format!("{} => {shape}", axes.axis(node.axis).name),
                     false => shape,
                 };

@@ -380,7 +380,8 @@ impl<'a> Resolver<'a> {
             MemberKind::Common { groups, by } => {
                 groups.iter().chain([by]).for_each(|name| self.mention(name));
             }
-            MemberKind::Request { by } => self.mention(by),
+            MemberKind::Request(ast::RequestDecl::By(key)) => self.mention(key),
+            MemberKind::Request(ast::RequestDecl::Of { .. }) => {}
         }
     }
 
