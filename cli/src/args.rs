@@ -110,7 +110,8 @@ pub enum Verb {
     /// Say what a model, a run or an executable holds: columns, tables, parameters, code
     #[command(after_help = "Example:\n  din info models/din.din\n  din info run/\n  din info ranker")]
     Info(InfoArgs),
-    /// Say what differs between two models by meaning, and what a checkpoint of the one is to the other
+    /// Say what differs between two models by meaning, and what a checkpoint of the one is to the
+    /// other
     #[command(after_help = DIFF_EXAMPLES)]
     Diff(DiffArgs),
     /// Print what a compiler stage makes of a spec

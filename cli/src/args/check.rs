@@ -12,8 +12,8 @@ pub const CHECK_EXAMPLES: &str = "Example:\n  din check models/din.din\n  din ch
 
 #[derive(Debug, Args)]
 pub struct CheckArgs {
-    /// .din files, folders of them, or patterns such as 'models/**/*.din'; a file without a model is
-    /// checked as a library [default: `paths` of din.toml]
+    /// .din files, folders of them, or patterns such as 'models/**/*.din'; a file without a model
+    /// is checked as a library [default: `paths` of din.toml]
     pub files: Vec<PathBuf>,
     /// Give a hyper-parameter another value
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = name_value)]

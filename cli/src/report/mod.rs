@@ -67,8 +67,8 @@ struct Finding<'a> {
     sources: &'a SourceMap,
     /// That of the first label in a file on disk; else the beginning of the file that was checked.
     place: FilePlace,
-    /// SHA-256 of code, file, message, the text of the line, and how many equal ones came before: the
-    /// same as long as the line is, wherever it moves.
+    /// SHA-256 of code, file, message, the text of the line, and how many equal ones came before:
+    /// the same as long as the line is, wherever it moves.
     fingerprint: String,
 }
 

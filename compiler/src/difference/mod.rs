@@ -278,7 +278,8 @@ impl Compared {
                     changed(part, &name, "computed otherwise in training");
                 }
             } else if part != ModelPart::State || !any {
-                // A state may be a statistic of a value that is another one: that is no change of it.
+                // A state may be a statistic of a value that is another one: that is no change of
+                // it.
                 changed(part, &name, "computed otherwise");
             }
         }
