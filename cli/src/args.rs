@@ -46,8 +46,8 @@ pub struct TerminalArgs {
     #[arg(short, long, global = true)]
     pub quiet: bool,
     /// Form of diagnostics
-    #[arg(long, global = true, value_enum, default_value_t = OutputFormat::Human)]
-    pub format: OutputFormat,
+    #[arg(long, global = true, value_enum, default_value_t = ReportFormat::Human)]
+    pub format: ReportFormat,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -58,7 +58,7 @@ pub enum Color {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum OutputFormat {
+pub enum ReportFormat {
     /// With the source text and what points into it
     #[value(alias = "text")]
     Human,
@@ -78,7 +78,7 @@ pub enum OutputFormat {
     Junit,
 }
 
-impl OutputFormat {
+impl ReportFormat {
     /// Whether it is a report: written as a whole at the end.
     pub fn is_report(self) -> bool {
         match self {
@@ -113,7 +113,8 @@ pub enum Verb {
     /// Say what a model, a run or an executable holds: columns, tables, parameters, code
     #[command(after_help = "Example:\n  din info models/din.din\n  din info run/\n  din info ranker")]
     Info(InfoArgs),
-    /// Say what differs between two models by meaning, and what a checkpoint of the one is to the other
+    /// Say what differs between two models by meaning, and what a checkpoint of the one is to the
+    /// other
     #[command(after_help = DIFF_EXAMPLES)]
     Diff(DiffArgs),
     /// Print what a compiler stage makes of a spec

@@ -10,7 +10,8 @@ pub const USAGE_ERROR: u8 = 2;
 pub const SYSTEM_ERROR: u8 = 3;
 /// Of `diff`: the models differ, and a checkpoint of the old one has all weights of the new one.
 pub const COMPATIBLE: u8 = 10;
-/// Of `diff`: the models differ, and a checkpoint of the old one has not all weights of the new one.
+/// Of `diff`: the models differ, and a checkpoint of the old one has not all weights of the new
+/// one.
 pub const INCOMPATIBLE: u8 = 11;
 /// Stopped by Ctrl-C, as shells have it.
 pub const INTERRUPTED: u8 = 130;

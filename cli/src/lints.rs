@@ -79,8 +79,8 @@ impl LintLevels {
         *known = level.max(*known);
     }
 
-    /// The level of a code. A level of its own comes before that of `warnings`, and the command line
-    /// before `din.toml`, whose allowed codes `--deny warnings` leaves allowed.
+    /// The level of a code. A level of its own comes before that of `warnings`, and the command
+    /// line before `din.toml`, whose allowed codes `--deny warnings` leaves allowed.
     fn of(&self, code: &str) -> LintLevel {
         let own = self.project.codes.get(code).copied();
         match (self.command.codes.get(code), self.command.all) {

@@ -1,7 +1,7 @@
 //! Output: results go to standard output; diagnostics, progress and remarks go to standard error.
 //! Progress is shown as bars on a terminal and as plain lines elsewhere.
 
-use crate::args::{Color, OutputFormat, TerminalArgs};
+use crate::args::{Color, ReportFormat, TerminalArgs};
 use din_grammar::{Diagnostic, SourceMap, Style};
 use din_runtime::comm::{Communicator, RankWarning};
 use indicatif::{HumanCount, ProgressBar, ProgressState, ProgressStyle, WeakProgressBar};
@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 #[derive(Clone, Debug)]
 pub struct Console {
     pub quiet: bool,
-    format: OutputFormat,
+    format: ReportFormat,
     color: bool,
     bars: bool,
     /// Says nothing: another rank speaks for all.
@@ -77,14 +77,14 @@ impl Console {
             return;
         }
         let style = match self.format {
-            OutputFormat::Human => Style::Human { color: self.color },
-            OutputFormat::Concise => Style::Concise,
-            OutputFormat::Json => Style::Json,
-            OutputFormat::Markdown
-            | OutputFormat::Sarif
-            | OutputFormat::Github
-            | OutputFormat::Gitlab
-            | OutputFormat::Junit => return,
+            ReportFormat::Human => Style::Human { color: self.color },
+            ReportFormat::Concise => Style::Concise,
+            ReportFormat::Json => Style::Json,
+            ReportFormat::Markdown
+            | ReportFormat::Sarif
+            | ReportFormat::Github
+            | ReportFormat::Gitlab
+            | ReportFormat::Junit => return,
         };
         let text = din_grammar::render(diagnostics, sources, style);
         match style {
@@ -117,15 +117,15 @@ impl Console {
 
     /// The same for people, whatever was asked for.
     pub fn for_people(&self) -> Self {
-        Self { format: OutputFormat::Human, ..self.clone() }
+        Self { format: ReportFormat::Human, ..self.clone() }
     }
 
-    pub fn format(&self) -> OutputFormat {
+    pub fn format(&self) -> ReportFormat {
         self.format
     }
 
     pub fn human(&self) -> bool {
-        self.format == OutputFormat::Human
+        self.format == ReportFormat::Human
     }
 
     /// A line of the result.

@@ -1,6 +1,6 @@
 //! Arguments of `check`.
 
-use super::{OutputFormat, name_value};
+use super::{ReportFormat, name_value};
 use crate::lints::LintSet;
 use clap::Args;
 use std::path::PathBuf;
@@ -12,8 +12,8 @@ pub const CHECK_EXAMPLES: &str = "Example:\n  din check models/din.din\n  din ch
 
 #[derive(Debug, Args)]
 pub struct CheckArgs {
-    /// .din files, folders of them, or patterns such as 'models/**/*.din'; a file without a model is
-    /// checked as a library [default: `paths` of din.toml]
+    /// .din files, folders of them, or patterns such as 'models/**/*.din'; a file without a model
+    /// is checked as a library [default: `paths` of din.toml]
     pub files: Vec<PathBuf>,
     /// Give a hyper-parameter another value
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = name_value)]
@@ -29,16 +29,16 @@ pub struct CheckArgs {
     pub allow: Vec<LintSet>,
     /// Write the findings into a file too, in a format of --format
     #[arg(long = "output", value_name = "FORMAT=FILE", value_parser = output)]
-    pub outputs: Vec<(OutputFormat, PathBuf)>,
+    pub outputs: Vec<(ReportFormat, PathBuf)>,
 }
 
-fn output(text: &str) -> Result<(OutputFormat, PathBuf), String> {
+fn output(text: &str) -> Result<(ReportFormat, PathBuf), String> {
     use clap::ValueEnum;
     let expected = || {
-        let all = OutputFormat::value_variants().iter().filter_map(ValueEnum::to_possible_value);
+        let all = ReportFormat::value_variants().iter().filter_map(ValueEnum::to_possible_value);
         let names: Vec<String> = all.map(|value| value.get_name().to_owned()).collect();
         format!("expected FORMAT=FILE, such as sarif=din.sarif; formats are {}", names.join(", "))
     };
     let (format, file) = text.split_once('=').filter(|(_, file)| !file.is_empty()).ok_or_else(expected)?;
-    Ok((OutputFormat::from_str(format, false).map_err(|_| expected())?, PathBuf::from(file)))
+    Ok((ReportFormat::from_str(format, false).map_err(|_| expected())?, PathBuf::from(file)))
 }

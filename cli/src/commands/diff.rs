@@ -2,7 +2,7 @@
 
 mod report;
 
-use crate::args::{DiffArgs, OutputFormat};
+use crate::args::{DiffArgs, ReportFormat};
 use crate::failure::{COMPATIBLE, Failure, INCOMPATIBLE, Outcome};
 use crate::sources;
 use crate::terminal::Console;
@@ -25,10 +25,10 @@ pub fn diff(console: &Console, args: &DiffArgs) -> Outcome {
     let verdict = difference.verdict;
     let report = DifferenceReport { old: (&args.old, &old.name), new: (&args.new, &new.name), difference };
     match console.format() {
-        OutputFormat::Human | OutputFormat::Concise => console.result_raw(&report.text()),
-        OutputFormat::Markdown => console.result_raw(&report.markdown()),
-        OutputFormat::Json => console.result(json!(report).to_string()),
-        OutputFormat::Sarif | OutputFormat::Github | OutputFormat::Gitlab | OutputFormat::Junit => {
+        ReportFormat::Human | ReportFormat::Concise => console.result_raw(&report.text()),
+        ReportFormat::Markdown => console.result_raw(&report.markdown()),
+        ReportFormat::Json => console.result(json!(report).to_string()),
+        ReportFormat::Sarif | ReportFormat::Github | ReportFormat::Gitlab | ReportFormat::Junit => {
             unreachable!("refused before: formats of findings")
         }
     }

@@ -14,7 +14,7 @@ mod run;
 mod synth;
 mod test;
 
-use crate::args::{OutputFormat, StandaloneVerb, TrainArgs, Verb};
+use crate::args::{ReportFormat, StandaloneVerb, TrainArgs, Verb};
 use crate::failure::{Failure, Outcome, USAGE_ERROR};
 use crate::ranks::on_ranks;
 use crate::terminal::Console;
@@ -22,7 +22,7 @@ use din_runtime::bundle::Bundle;
 
 /// Runs a verb of `din`.
 pub fn din(console: &Console, verb: Verb) -> Outcome {
-    let shown_by_diff = matches!(verb, Verb::Diff(_)) && console.format() == OutputFormat::Markdown;
+    let shown_by_diff = matches!(verb, Verb::Diff(_)) && console.format() == ReportFormat::Markdown;
     if !matches!(verb, Verb::Check(_)) && !shown_by_diff {
         refuse_report(console)?;
     }

@@ -51,7 +51,7 @@ impl Projects {
     /// # Errors
     /// The folders above it cannot be looked at.
     pub fn of(&mut self, spec: &Path) -> Result<Rc<Project>, Failure> {
-        self.of_folder(&din_runtime::fs::parent(spec).to_path_buf())
+        self.of_folder(din_runtime::fs::parent(spec))
     }
 
     /// The project that a folder lies in.
@@ -91,8 +91,8 @@ impl Projects {
     }
 }
 
-/// The project's file in the folder or the nearest one above it, named from the current folder where
-/// it lies below that.
+/// The project's file in the folder or the nearest one above it, named from the current folder
+/// where it lies below that.
 fn file_above(folder: &Path) -> Result<Option<PathBuf>, Failure> {
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     // A spec in a folder that is not there cannot be read, which is said then.

@@ -1,4 +1,5 @@
-//! Workflow commands of GitHub Actions: each finding is an annotation of a line of the pull request.
+//! Workflow commands of GitHub Actions: each finding is an annotation of a line of the pull
+//! request.
 
 use super::{CheckedFile, Finding, findings, full_message};
 

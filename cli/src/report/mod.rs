@@ -11,7 +11,7 @@ mod junit;
 mod markdown;
 mod sarif;
 
-use crate::args::OutputFormat;
+use crate::args::ReportFormat;
 use crate::failure::Failure;
 use din_compiler::front;
 use din_grammar::{Diagnostic, SourceMap, Span, Style, render};
@@ -36,17 +36,17 @@ impl CheckedFile {
 }
 
 /// All findings as a text of the format.
-pub fn text(files: &[CheckedFile], format: OutputFormat) -> String {
+pub fn text(files: &[CheckedFile], format: ReportFormat) -> String {
     let rendered = |style: Style| files.iter().map(|file| render(&file.diagnostics, &file.sources, style)).collect();
     match format {
-        OutputFormat::Human => rendered(Style::Human { color: false }),
-        OutputFormat::Concise => rendered(Style::Concise),
-        OutputFormat::Json => rendered(Style::Json),
-        OutputFormat::Markdown => markdown::text(files),
-        OutputFormat::Sarif => sarif::text(files),
-        OutputFormat::Github => github::text(files),
-        OutputFormat::Gitlab => gitlab::text(files),
-        OutputFormat::Junit => junit::text(files),
+        ReportFormat::Human => rendered(Style::Human { color: false }),
+        ReportFormat::Concise => rendered(Style::Concise),
+        ReportFormat::Json => rendered(Style::Json),
+        ReportFormat::Markdown => markdown::text(files),
+        ReportFormat::Sarif => sarif::text(files),
+        ReportFormat::Github => github::text(files),
+        ReportFormat::Gitlab => gitlab::text(files),
+        ReportFormat::Junit => junit::text(files),
     }
 }
 
@@ -67,8 +67,8 @@ struct Finding<'a> {
     sources: &'a SourceMap,
     /// That of the first label in a file on disk; else the beginning of the file that was checked.
     place: FilePlace,
-    /// SHA-256 of code, file, message, the text of the line, and how many equal ones came before: the
-    /// same as long as the line is, wherever it moves.
+    /// SHA-256 of code, file, message, the text of the line, and how many equal ones came before:
+    /// the same as long as the line is, wherever it moves.
     fingerprint: String,
 }
 

@@ -62,7 +62,7 @@ fn paths_are_shown_from_the_current_folder() {
 
 #[test]
 fn workflow_commands_are_escaped() {
-    let text = text(&checked(), OutputFormat::Github);
+    let text = text(&checked(), ReportFormat::Github);
     let expected = "::error file=a%2Cb%3Ac %25d/é.din,line=1,endLine=1,col=5,endColumn=6,title=E0301::\
                     shapes <differ> & \"more\" 50%25: here%0Anote: expected [2]%0Afound [3], \u{1b}[0m\n\
                     ::warning file=a%2Cb%3Ac %25d/é.din,line=2,endLine=2,col=5,endColumn=6,title=W0203::\
@@ -75,7 +75,7 @@ fn workflow_commands_are_escaped() {
 
 #[test]
 fn junit_has_a_case_for_each_file() {
-    let text = text(&checked(), OutputFormat::Junit);
+    let text = text(&checked(), ReportFormat::Junit);
     let document = roxmltree::Document::parse(&text).unwrap_or_else(|e| panic!("{e}\n{text}"));
     let suites = document.root_element();
     let suite = suites.first_element_child().expect("a suite");
@@ -100,7 +100,7 @@ fn junit_has_a_case_for_each_file() {
 
 #[test]
 fn gitlab_has_the_documented_fields_and_a_fingerprint_for_each_issue() {
-    let text = text(&checked(), OutputFormat::Gitlab);
+    let text = text(&checked(), ReportFormat::Gitlab);
     let issues: Vec<serde_json::Value> = serde_json::from_str(&text).expect("JSON");
     assert_eq!(issues.len(), 4);
     let prints: BTreeSet<&str> = issues.iter().map(|issue| issue["fingerprint"].as_str().expect("a text")).collect();
@@ -118,7 +118,7 @@ fn gitlab_has_the_documented_fields_and_a_fingerprint_for_each_issue() {
 
 #[test]
 fn markdown_has_a_row_for_each_finding() {
-    let text = text(&checked(), OutputFormat::Markdown);
+    let text = text(&checked(), ReportFormat::Markdown);
     assert!(text.starts_with("**din check**: 3 files, 3 errors, 1 warning\n"), "{text}");
     assert!(text.contains("| error | `a,b:c %d/é.din:1:5` | E0301 | shapes &lt;differ> & \"more\" 50% |\n"), "{text}");
 }

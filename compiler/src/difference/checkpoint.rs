@@ -33,7 +33,8 @@ pub enum TensorFate {
 /// A tensor and what becomes of it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TensorFit {
-    /// `parameter hidden.0.weight`, `table good`, `state dice.mean`; in the new model, where it has it.
+    /// `parameter hidden.0.weight`, `table good`, `state dice.mean`; in the new model, where it has
+    /// it.
     pub tensor: String,
     /// What becomes of it.
     #[serde(flatten)]

@@ -14,7 +14,8 @@ pub(super) enum Named {
     Table,
 }
 
-/// Names of the old model that the new one has replaced by others: (sort, old name) to the new name.
+/// Names of the old model that the new one has replaced by others: (sort, old name) to the new
+/// name.
 pub(super) type Renames = BTreeMap<(Named, String), String>;
 
 /// A graph with the model whose it is.

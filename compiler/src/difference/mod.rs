@@ -168,7 +168,7 @@ pub struct ModelDifference {
     /// In the order of the parts, then as the new model has them.
     pub changes: Vec<ModelChange>,
     /// What both cost, where lists have the assumed lengths.
-    pub cost: [Cost; 2],
+    pub cost: [ModelCost; 2],
     /// Operations of predictions whose numbers differ.
     pub operations: Vec<OperationCount>,
     /// What a checkpoint of the old model is to the new one.
@@ -177,7 +177,7 @@ pub struct ModelDifference {
 
 /// What a model costs; see [`Footprint`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Cost {
+pub struct ModelCost {
     /// Weights outside of tables.
     pub dense_weights: u64,
     /// Bytes of these.
@@ -188,11 +188,11 @@ pub struct Cost {
     pub row_bytes_per_sample: f64,
 }
 
-impl Cost {
+impl ModelCost {
     fn of(model: &CheckedModel) -> Result<Self, PassError> {
         let Footprint { dense_weights, flops_per_sample, row_bytes_per_sample } =
             Footprint::of(model, |sequence| kept_length(sequence, None))?;
-        Ok(Cost { dense_weights, dense_bytes: 4 * dense_weights, flops_per_sample, row_bytes_per_sample })
+        Ok(ModelCost { dense_weights, dense_bytes: 4 * dense_weights, flops_per_sample, row_bytes_per_sample })
     }
 }
 
@@ -217,7 +217,7 @@ impl ModelDifference {
             (_, false) => Verdict::Incompatible,
         };
         let operations = changed_operations(&old_graphs[0], &new_graphs[0]);
-        Ok(Self { verdict, changes, cost: [Cost::of(old)?, Cost::of(new)?], operations, checkpoint })
+        Ok(Self { verdict, changes, cost: [ModelCost::of(old)?, ModelCost::of(new)?], operations, checkpoint })
     }
 }
 
@@ -278,7 +278,8 @@ impl Compared {
                     changed(part, &name, "computed otherwise in training");
                 }
             } else if part != ModelPart::State || !any {
-                // A state may be a statistic of a value that is another one: that is no change of it.
+                // A state may be a statistic of a value that is another one: that is no change of
+                // it.
                 changed(part, &name, "computed otherwise");
             }
         }

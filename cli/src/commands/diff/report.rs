@@ -1,7 +1,7 @@
 //! A difference as text, as Markdown and as JSON.
 
 use crate::markdown::{cell, code};
-use din_compiler::difference::{ChangeKind, Cost, ModelChange, ModelDifference, TensorFate, TensorFit, Verdict};
+use din_compiler::difference::{ChangeKind, ModelChange, ModelCost, ModelDifference, TensorFate, TensorFit, Verdict};
 use din_runtime::placement::shown_bytes;
 use serde::Serialize;
 use std::fmt::Write;
@@ -41,7 +41,7 @@ impl DifferenceReport<'_> {
     fn costs(&self) -> Vec<CostRow> {
         let [old, new] = &self.difference.cost;
         let mut rows = Vec::new();
-        let mut row = |what, of: fn(&Cost) -> f64, shown: fn(f64) -> String| {
+        let mut row = |what, of: fn(&ModelCost) -> f64, shown: fn(f64) -> String| {
             let (a, b) = (of(old), of(new));
             rows.push(CostRow { what, old: shown(a), new: shown(b), change: change(a, b) });
         };
