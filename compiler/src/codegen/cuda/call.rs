@@ -172,6 +172,13 @@ pub enum DeviceCall {
         x: Matrix,
         out: Matrix,
     },
+    /// `out` of an entry: what `x` has for the entry of its list in the step before; 0 in the first.
+    Carry {
+        axis: AxisId,
+        width: u32,
+        x: Matrix,
+        out: Matrix,
+    },
     /// `out = w^T`; `w` is K x N.
     Transpose {
         k: u32,
@@ -264,6 +271,7 @@ impl DeviceCall {
             Self::Outer { .. } => "din_outer",
             Self::TimesSamples { .. } => "din_times_samples",
             Self::SumEntries { .. } => "din_sum_entries",
+            Self::Carry { .. } => "din_carry",
             Self::Transpose { .. } => "din_transpose",
             Self::SegmentReduce { segments: Segments::Unique { .. }, .. } => "din_reduce_group",
             Self::SegmentReduce { segments: Segments::Samples { .. }, .. } => "din_reduce_samples",
@@ -286,6 +294,7 @@ impl DeviceCall {
             | Self::Outer { axis, .. }
             | Self::TimesSamples { axis, .. }
             | Self::SumEntries { axis, .. }
+            | Self::Carry { axis, .. }
             | Self::SegmentReduce { axis, .. }
             | Self::Statistic { axis, .. } => Some(axis),
             Self::FillGrid { .. } | Self::Transpose { .. } | Self::JoinGroups { .. } | Self::JoinCopies { .. } => None,
@@ -340,6 +349,7 @@ impl DeviceCall {
             Self::SumEntries { axis, width, products, x, .. } => {
                 vec![Operand::per_element(products, axis, width), Operand::per_element(x, axis, width)]
             }
+            Self::Carry { axis, width, x, .. } => vec![Operand::per_element(x, axis, width)],
             Self::Transpose { k, n, w, .. } => vec![Operand::flat(w, k, n)],
             Self::SegmentReduce { width, segments, x, .. } => {
                 let source = Operand { columns: width, stride: Some(x.stride), ..Operand::whole(x.view) };
@@ -374,6 +384,7 @@ impl DeviceCall {
             Self::Outer { m, n, output, .. } => vec![Operand::flat(output.out(), m, n)],
             Self::TimesSamples { axis, width, out, .. } => vec![Operand::per_element(out, axis, width)],
             Self::SumEntries { width, out, .. } => vec![Operand::per_element(out, BATCH, width)],
+            Self::Carry { axis, width, out, .. } => vec![Operand::per_element(out, axis, width)],
             Self::Transpose { k, n, out, .. } => vec![Operand::flat(out, n, k)],
             Self::SegmentReduce { axis, width, sums, out, .. } => {
                 vec![Operand::whole(sums), Operand::per_element(out, axis, width)]
@@ -404,6 +415,7 @@ impl DeviceCall {
             | Self::Outer { .. }
             | Self::TimesSamples { .. }
             | Self::SumEntries { .. }
+            | Self::Carry { .. }
             | Self::Transpose { .. }
             | Self::JoinGroups { .. }
             | Self::JoinCopies { .. } => None,

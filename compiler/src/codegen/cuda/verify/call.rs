@@ -33,6 +33,7 @@ fn sizes(kernel: &KernelIr, call: &DeviceCall) -> Result<(), Broken> {
         DeviceCall::Transpose { k, n, .. } => (vec![k, n], 1),
         DeviceCall::TimesSamples { width, .. }
         | DeviceCall::SumEntries { width, .. }
+        | DeviceCall::Carry { width, .. }
         | DeviceCall::SegmentReduce { width, .. } => (vec![width], 1),
         DeviceCall::JoinCopies { width, stride, .. } => (vec![width, stride], 1),
         DeviceCall::Statistic { width, groups, .. } | DeviceCall::JoinGroups { width, groups, .. } => {
@@ -57,7 +58,12 @@ fn place(kernel: &KernelIr, call: &DeviceCall) -> Result<(), Broken> {
         // The blocks of a grid share the work.
         DeviceCall::FillGrid { .. } | DeviceCall::Transpose { .. } => matches!(kernel.walk, Walk::Once),
         DeviceCall::JoinCopies { .. } => matches!(kernel.walk, Walk::Join { .. }),
-        DeviceCall::SumEntries { axis, .. } => kernel.walk.under() == Some(*axis) && kernel.walk.unit() == Some(BATCH),
+        DeviceCall::SumEntries { axis, .. } => {
+            matches!(kernel.walk, Walk::Sequence { unit: BATCH, axis: under, .. } if under == *axis)
+        }
+        DeviceCall::Carry { axis, .. } => {
+            matches!(kernel.walk, Walk::Steps { .. }) && kernel.walk.under() == Some(*axis)
+        }
         DeviceCall::TimesSamples { .. } => kernel.walk.unit() == Some(BATCH),
         DeviceCall::FillRows { .. }
         | DeviceCall::Product { .. }
