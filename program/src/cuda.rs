@@ -20,6 +20,10 @@
 //! something is summed by request; else a tile consists of entries. Tiles of requests and of such
 //! entries shrink until every chunk has one, so that enough blocks are busy.
 //!
+//! A phase over the steps of a recurrence has tiles of `samples` samples (or requests), whatever
+//! their entries, whose buffers lie in scratch memory. The entries are numbered by step within each
+//! tile, so all phases over the same steps have the same tiles.
+//!
 //! Block `c` of `n = min(tiles, chunks)` processes the tiles `c * tiles / n..(c + 1) * tiles / n`
 //! and owns copy `c` of the phase's partial sums; blocks from `n` on do nothing. The launch that
 //! follows joins the copies pairwise, by a tree over `c`. Nothing depends on the size of the
@@ -118,6 +122,11 @@ pub enum PointerArg {
     /// `u32`: first sample (or request) of each tile of a tiling that is cut, then the number of
     /// samples.
     Tiles(u32),
+    /// `u32`: of the steps of a recurrence, the first entry of each step of each tile, then the
+    /// number of entries.
+    Steps(AxisId),
+    /// `u32`: the first step of each tile, then the number of steps of all tiles.
+    StepTiles(AxisId),
     /// One copy per chunk of the partial sums of a phase.
     Partials,
 }
@@ -129,8 +138,8 @@ pub enum ScalarArg {
     Elements(AxisId),
     /// Tiles of a tiling that is cut; those of so many samples follow from their number.
     Tiles(u32),
-    /// Entries of the longest tile of a tiling that is cut, at least `entries`, rounded up to a
-    /// multiple of [`ALIGN`].
+    /// Entries of the longest tile of a tiling that is cut, at least `entries`, or of one of steps;
+    /// rounded up to a multiple of [`ALIGN`].
     Longest(u32),
 }
 
@@ -146,7 +155,7 @@ pub struct Tiling {
     /// Most samples (or requests) of a tile.
     pub samples: u32,
     /// Most elements of the axis in a tile of more than one sample; 0 where tiles are of the axis's
-    /// elements themselves, `samples` of them.
+    /// elements themselves, `samples` of them, or of so many samples with their steps.
     pub entries: u32,
 }
 
@@ -184,8 +193,9 @@ pub enum Grid {
 
 impl Launch {
     /// Numbers of scratch that a launch needs for each instance, `longest` being the entries of the
-    /// longest tile as in [`ScalarArg::Longest`]; 0 where none is used.
-    pub fn scratch_floats(&self, cuda: &Cuda, schedule: &Launches, longest: u32) -> usize {
+    /// longest tile as in [`ScalarArg::Longest`], and `blocks` those that have tiles; 0 where none is
+    /// used.
+    pub fn scratch_floats(&self, schedule: &Launches, longest: u32, blocks: u32) -> usize {
         let Grid::Tiles { tiling } = self.grid else { return 0 };
         let Some(tiling) = schedule.tilings.get(tiling as usize) else { return 0 };
         if !self.always_scratch && longest <= tiling.entries {
@@ -193,7 +203,7 @@ impl Launch {
         }
         let (sample, entry) = self.scratch;
         let block = sample as usize * tiling.samples as usize + entry as usize * longest as usize;
-        block * cuda.chunks as usize
+        block * blocks as usize
     }
 }
 

@@ -184,6 +184,7 @@ fn small() -> CodegenOptions {
         batch_tile: 4,
         sequence_tile: 16,
         sequence_samples: 4,
+        recurrence_tile: 4,
         row_tile: 16,
         ..CodegenOptions::default()
     }
@@ -385,7 +386,7 @@ fn main() -> Outcome<()> {
             }
             "units" | "models" => {
                 let models: Vec<(String, CheckedModel)> = match part {
-                    "units" => specs::gpu_units(),
+                    "units" => specs::units(),
                     _ => specs::files().iter().map(|f| (specs::name(f), specs::model(f))).collect(),
                 };
                 for (name, model) in models.into_iter().take(if quick { 2 } else { usize::MAX }) {

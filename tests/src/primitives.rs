@@ -45,10 +45,6 @@ pub static PRIMITIVES: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
     OTHERS.iter().copied().chain(statistics).chain(unary).chain(binary).collect()
 });
 
-/// Those of [`PRIMITIVES`] that run on a GPU: all but recurrences.
-pub static GPU_PRIMITIVES: LazyLock<Vec<&'static str>> =
-    LazyLock::new(|| PRIMITIVES.iter().copied().filter(|name| !["previous", "scan"].contains(name)).collect());
-
 /// The name of an op in [`PRIMITIVES`]; one for all products with an absorbed weight, which only
 /// the last pass makes.
 pub fn primitive(op: &Op) -> &'static str {

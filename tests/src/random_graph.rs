@@ -17,7 +17,7 @@ mod random;
 
 pub use random::Random;
 
-use crate::primitives::{GPU_PRIMITIVES, PRIMITIVES};
+use crate::primitives::PRIMITIVES;
 use din_compiler::graph::{
     AxisId, BATCH, BinaryOp, GLOBAL, Graph, GroupId, Input, InputId, InputKind, NodeId, ParamId, Root, Shape, StateId,
     TableId, UnaryOp,
@@ -46,8 +46,6 @@ pub struct Options {
     pub focus: Option<&'static str>,
     /// Most positions of a drawn value; 0 for 20.
     pub widest: usize,
-    /// Whether to draw from [`GPU_PRIMITIVES`] only.
-    pub on_gpu: bool,
 }
 
 /// Whether some list of some sequence is empty.
@@ -68,10 +66,9 @@ pub fn case(seed: u64, options: &Options) -> Case {
             }
         }
     }
-    let primitives = if options.on_gpu { &GPU_PRIMITIVES } else { &PRIMITIVES };
     let draws = if options.draws == 0 { 24 } else { options.draws };
     for _ in 0..draws {
-        let name = primitives[maker.r.below(primitives.len())];
+        let name = PRIMITIVES[maker.r.below(PRIMITIVES.len())];
         maker.draw(name);
     }
     maker.finish()

@@ -242,11 +242,6 @@ pub fn units() -> Vec<(String, CheckedModel)> {
     unit_texts().into_iter().map(|(name, file, text)| (name, checked(file, &text))).collect()
 }
 
-/// Those of [`units`] that run on a GPU: without recurrences.
-pub fn gpu_units() -> Vec<(String, CheckedModel)> {
-    units().into_iter().filter(|(name, _)| name != "recurrent").collect()
-}
-
 /// Name, file and text of the small models.
 pub fn unit_texts() -> Vec<(String, &'static str, String)> {
     let mut all: Vec<_> = SPECS.iter().enumerate().map(|(k, spec)| unit(k, spec)).collect();

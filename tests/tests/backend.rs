@@ -69,7 +69,7 @@ fn wide_random_graphs() {
     let mut wide = 0;
     for seed in 100_000..100_000 + 3 * PRIMITIVES.len() as u64 {
         let focus = PRIMITIVES[seed as usize % PRIMITIVES.len()];
-        let mut c = case(seed, &Options { draws: 10, focus: Some(focus), widest: 170, on_gpu: false });
+        let mut c = case(seed, &Options { draws: 10, focus: Some(focus), widest: 170 });
         match seed % 3 {
             1 => name_all(&mut c),
             2 => {

@@ -137,7 +137,7 @@ fn random_graphs() {
     let mut read = 0;
     for seed in 0..90 {
         let widest = if seed % 3 == 0 { 170 } else { 0 };
-        let mut case = case(seed, &Options { draws: 10, focus: Some("lookup"), widest, on_gpu: false });
+        let mut case = case(seed, &Options { draws: 10, focus: Some("lookup"), widest });
         // A schedule for inference has no gradients; a sum over a whole matrix has one long chain.
         case.graph.roots.retain(|root| matches!(root, Root::Named { .. } | Root::Prediction { .. } | Root::Loss(_)));
         if seed % 2 == 1 {

@@ -1,7 +1,6 @@
 //! Recurrences in a program: what contradicts is refused before a batch is read.
 #![allow(clippy::unwrap_used)]
 
-use din_compiler::codegen::cuda;
 use din_compiler::{CompileOptions, Compiled, compile};
 use din_program::schedule::{Operation, Phase, Schedule, StepLoop};
 use din_runtime::cpu;
@@ -68,13 +67,4 @@ fn recurrences_that_contradict_are_refused() {
         spoil(&mut program.train);
         assert!(loads(program).is_err(), "{what} is taken");
     }
-}
-
-/// A GPU says that it does not run them, and which sequence it is about.
-#[test]
-fn a_gpu_refuses_recurrences_in_words() {
-    let Compiled { program, kernels, .. } = compiled();
-    let refused = cuda::program(&program, &kernels, &cuda::CodegenOptions::default()).unwrap_err().to_string();
-    assert!(refused.contains("recurrences do not run on a GPU yet"), "{refused}");
-    assert!(refused.contains("steps of "), "{refused}");
 }

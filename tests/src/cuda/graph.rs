@@ -3,7 +3,7 @@
 
 use super::Failure;
 use crate::machine::{CaseInputs, around, result, scheduled};
-use crate::primitives::GPU_PRIMITIVES;
+use crate::primitives::PRIMITIVES;
 use crate::random_graph::{self, Case, case};
 use din_compiler::codegen::CodegenError;
 use din_compiler::codegen::cuda::{CodegenOptions, SchedulePurpose, ScheduleUnit, source};
@@ -94,8 +94,8 @@ impl Corpus {
 /// The case of a seed; every second with all that may be grouped on groups, every third with all
 /// nodes as roots, every third differentiated.
 pub fn varied(seed: u64, widest: usize, draws: usize) -> Case {
-    let focus = GPU_PRIMITIVES[seed as usize % GPU_PRIMITIVES.len()];
-    let mut c = case(seed, &random_graph::Options { draws, focus: Some(focus), widest, on_gpu: true });
+    let focus = PRIMITIVES[seed as usize % PRIMITIVES.len()];
+    let mut c = case(seed, &random_graph::Options { draws, focus: Some(focus), widest });
     if seed.is_multiple_of(2) {
         optimize::deduplicate(&mut c.graph, Thresholds { least: 0.0, least_each: 0.0 });
     }

@@ -8,7 +8,7 @@ use din_compiler::optimize;
 use din_program::cuda::Precision;
 use din_tests::agreement::worst_error;
 use din_tests::cuda::{Corpus, Device, Shim, varied};
-use din_tests::primitives::{GPU_PRIMITIVES, primitive};
+use din_tests::primitives::{PRIMITIVES, primitive};
 use din_tests::random_graph::{self, Case, case, has_empty};
 use din_tests::unit::{activation_case, activation_unit};
 use std::collections::BTreeMap;
@@ -22,6 +22,7 @@ fn small(threads: u32) -> CodegenOptions {
         batch_tile: 4,
         sequence_tile: 4,
         sequence_samples: 3,
+        recurrence_tile: 4,
         row_tile: 4,
         ..CodegenOptions::default()
     }
@@ -42,7 +43,7 @@ fn agree(cases: Vec<Case>, options: &CodegenOptions, what: &str) -> f64 {
 fn random_graphs() {
     let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
     let (mut cases, mut empty, mut requests, mut groups) = (Vec::new(), 0, 0, 0);
-    for seed in 0..6 * GPU_PRIMITIVES.len() as u64 {
+    for seed in 0..6 * PRIMITIVES.len() as u64 {
         let c = varied(seed, 0, 12);
         let mut here: Vec<&str> = c.graph.order().iter().map(|&id| primitive(&c.graph.node(id).op)).collect();
         here.sort_unstable();
@@ -57,7 +58,7 @@ fn random_graphs() {
     assert!(requests * 4 >= graphs, "{requests} of {graphs} graphs have requests");
     assert!(groups * 3 >= graphs, "{groups} of {graphs} graphs have groups");
     assert!(empty * 10 >= graphs, "{empty} of {graphs} graphs have empty sequences");
-    let least = GPU_PRIMITIVES.iter().map(|p| seen.get(p).copied().unwrap_or(0)).min();
+    let least = PRIMITIVES.iter().map(|p| seen.get(p).copied().unwrap_or(0)).min();
     assert!(least >= Some(30), "{seen:?}");
     let worst = agree(cases, &small(64), "random graphs");
     println!("{graphs} graphs, worst error {worst:.2} epsilon times scale");
@@ -67,7 +68,7 @@ fn random_graphs() {
 #[test]
 fn wide_random_graphs() {
     let mut cases = Vec::new();
-    for seed in 100_000..100_000 + GPU_PRIMITIVES.len() as u64 {
+    for seed in 100_000..100_000 + PRIMITIVES.len() as u64 {
         let c = varied(seed, 170, 6);
         // See `backend.rs`.
         let sums = c.graph.order().into_iter().filter(|&id| c.graph.node(id).op == Op::SumValue);
@@ -136,9 +137,9 @@ fn products_on_tensor_cores() {
         unfolded.push(case);
         cases.push(folded);
     }
-    for seed in 0..GPU_PRIMITIVES.len() as u64 {
+    for seed in 0..PRIMITIVES.len() as u64 {
         let focus = ["matmul", "matmul_t", "outer"][seed as usize % 3];
-        let mut c = case(seed, &random_graph::Options { draws: 8, focus: Some(focus), widest: 40, on_gpu: true });
+        let mut c = case(seed, &random_graph::Options { draws: 8, focus: Some(focus), widest: 40 });
         if seed % 2 == 0 {
             let mut differentiated = c.graph.clone();
             if optimize::train(&mut differentiated, true).is_ok() {

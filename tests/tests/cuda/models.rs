@@ -17,6 +17,7 @@ pub fn small() -> CodegenOptions {
         batch_tile: 4,
         sequence_tile: 16,
         sequence_samples: 4,
+        recurrence_tile: 4,
         row_tile: 16,
         shared_limit: 48 << 10,
         ..CodegenOptions::default()

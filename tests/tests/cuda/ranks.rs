@@ -221,7 +221,7 @@ fn a_limit_of_the_norm_of_all_gradients_trains_on_ranks() {
 
 #[test]
 fn requests_and_towers_train_on_ranks() {
-    let units = specs::gpu_units();
+    let units = specs::units();
     for (wanted, bound) in [("requests", 2e-2), ("towers", 2e-3)] {
         let (_, model) = units.iter().find(|(name, _)| name == wanted).unwrap();
         check(wanted, model, &[3], bound);

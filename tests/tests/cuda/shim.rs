@@ -18,6 +18,7 @@ fn unit() -> Corpus {
         batch_tile: 4,
         sequence_tile: 16,
         sequence_samples: 4,
+        recurrence_tile: 4,
         ..CodegenOptions::default()
     };
     Corpus::new(vec![case], &options).unwrap()

@@ -3,7 +3,7 @@
 use din_compiler::front::library_sources;
 use din_tests::specs::{ACTIVATED, BLOCKS, LISTS, POOLED, RECURRENT, SPECS};
 
-pub use din_tests::specs::{checked, gpu_units as units};
+pub use din_tests::specs::{checked, units};
 
 /// What is added to the library must be added here.
 #[test]

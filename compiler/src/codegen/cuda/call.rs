@@ -189,6 +189,13 @@ pub enum DeviceCall {
         x: Matrix,
         out: Matrix,
     },
+    /// `out` of an entry: what `x` has for the entry of its list in the step before; 0 in the first.
+    Carry {
+        axis: AxisId,
+        width: u32,
+        x: Matrix,
+        out: Matrix,
+    },
     /// `out = w^T`; `w` is K x N.
     Transpose {
         k: u32,
@@ -283,6 +290,7 @@ impl DeviceCall {
             Self::SumEntries { .. } => "din_sum_entries",
             Self::Unflatten { .. } => "din_unflatten",
             Self::Flatten { .. } => "din_flatten",
+            Self::Carry { .. } => "din_carry",
             Self::Transpose { .. } => "din_transpose",
             Self::SegmentReduce { segments: Segments::Unique { .. }, .. } => "din_reduce_group",
             Self::SegmentReduce { segments: Segments::Samples { .. }, .. } => "din_reduce_samples",
@@ -307,6 +315,7 @@ impl DeviceCall {
             | Self::SumEntries { axis, .. }
             | Self::Unflatten { axis, .. }
             | Self::Flatten { axis, .. }
+            | Self::Carry { axis, .. }
             | Self::SegmentReduce { axis, .. }
             | Self::Statistic { axis, .. } => Some(axis),
             Self::FillGrid { .. } | Self::Transpose { .. } | Self::JoinGroups { .. } | Self::JoinCopies { .. } => None,
@@ -365,6 +374,7 @@ impl DeviceCall {
                 vec![Operand::per_element(x, BATCH, size.saturating_mul(width))]
             }
             Self::Flatten { axis, width, x, .. } => vec![Operand::per_element(x, axis, width)],
+            Self::Carry { axis, width, x, .. } => vec![Operand::per_element(x, axis, width)],
             Self::Transpose { k, n, w, .. } => vec![Operand::flat(w, k, n)],
             Self::SegmentReduce { width, segments, x, .. } => {
                 let source = Operand { columns: width, stride: Some(x.stride), ..Operand::whole(x.view) };
@@ -403,6 +413,7 @@ impl DeviceCall {
             Self::Flatten { size, width, out, .. } => {
                 vec![Operand::per_element(out, BATCH, size.saturating_mul(width))]
             }
+            Self::Carry { axis, width, out, .. } => vec![Operand::per_element(out, axis, width)],
             Self::Transpose { k, n, out, .. } => vec![Operand::flat(out, n, k)],
             Self::SegmentReduce { axis, width, sums, out, .. } => {
                 vec![Operand::whole(sums), Operand::per_element(out, axis, width)]
@@ -435,6 +446,7 @@ impl DeviceCall {
             | Self::SumEntries { .. }
             | Self::Unflatten { .. }
             | Self::Flatten { .. }
+            | Self::Carry { .. }
             | Self::Transpose { .. }
             | Self::JoinGroups { .. }
             | Self::JoinCopies { .. } => None,

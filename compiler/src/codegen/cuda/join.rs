@@ -22,6 +22,11 @@ impl PhaseEmitter<'_> {
         let tiles = match grid {
             Grid::Blocks(_) => Tiles::One,
             Grid::Tiles { tiling } => match numbering.tilings.get(tiling as usize) {
+                Some(&Tiling { axis, samples, entries: 0 }) if self.unit.axes.steps_of(axis).is_some() => {
+                    let unit = self.unit.axes.parent(axis).expect("a sequence has a parent");
+                    let elements = numbering.scalar(ScalarArg::Elements(unit));
+                    Tiles::Samples { samples, elements, spread: false }
+                }
                 Some(&Tiling { axis, samples, entries: 0 }) => {
                     let elements = numbering.scalar(ScalarArg::Elements(axis));
                     Tiles::Samples { samples, elements, spread: self.spreads(axis) }

@@ -143,6 +143,8 @@ impl<'a> KernelBuilder<'a> {
                 let axes = self.unit.axes;
                 let written = axes.parent(of) == Some(to)
                     || of == BATCH
+                    || axes.steps_of(of).is_some()
+                    || axes.steps_of(to) == Some(of)
                     || axes.second_of_pairs(of) == Some(to)
                     || axes.unique(to).is_some();
                 if !written || !axes.is_indexed(of, to) {
@@ -153,11 +155,13 @@ impl<'a> KernelBuilder<'a> {
                 let bound = if local { IndexBound::Local(to) } else { IndexBound::Whole(axes.first_name(to)) };
                 let name = match axes.kind(to) {
                     AxisKind::Unique(_) => format!("unique{}_{}", to.0, of.0),
+                    _ if axes.steps_of(of).is_some() => format!("above{}_{}", to.0, of.0),
+                    AxisKind::Steps { .. } => format!("place{}", of.0),
                     AxisKind::Batch { .. } => format!("sample{}", of.0),
                     AxisKind::Request => format!("request{}", of.0),
                     AxisKind::Sequence { .. } | AxisKind::Fixed { .. } => format!("entry{}", of.0),
                     AxisKind::Second { .. } => format!("second{}", of.0),
-                    AxisKind::Global | AxisKind::Steps { .. } | AxisKind::Pairs { .. } => {
+                    AxisKind::Global | AxisKind::Pairs { .. } => {
                         return Err(format!("axis {} above axis {}", to.0, of.0));
                     }
                 };
@@ -246,6 +250,10 @@ impl<'a> KernelBuilder<'a> {
     /// sample's request.
     pub fn by_request(&self, of: AxisId, to: AxisId) -> Option<AxisId> {
         let axes = self.unit.axes;
+        if axes.steps_of(of).is_some() {
+            // Their order is not that of the lists.
+            return None;
+        }
         let per_request = Some(to) == axes.request() || axes.is_per_request(to);
         let on_samples = axes.has_entries(of) && !axes.is_per_request(of);
         if on_samples && per_request && axes.is_indexed(of, to) { axes.request() } else { None }

@@ -216,6 +216,13 @@ pub enum Stmt {
     FirstLane {
         body: Vec<Stmt>,
     },
+    /// The steps of the tile, one after the other: inside, the tile's entries are those of the
+    /// step, and all threads wait for each other at its end.
+    Steps {
+        /// From the last step to the first.
+        backward: bool,
+        body: Vec<Stmt>,
+    },
     /// All threads of the block wait for each other.
     Barrier,
     /// A function of the prelude that all threads of the block call together; it has barriers of
@@ -269,6 +276,18 @@ pub enum Walk {
         bounds: u32,
         offsets: u32,
     },
+    /// Tiles of `samples` elements of `unit` with their entries, which `axis` numbers by step;
+    /// numbers of words and addresses.
+    Steps {
+        unit: AxisId,
+        axis: AxisId,
+        samples: u32,
+        elements: u32,
+        longest: u32,
+        offsets: u32,
+        steps: u32,
+        tiles: u32,
+    },
 }
 
 impl Walk {
@@ -276,7 +295,7 @@ impl Walk {
     pub fn unit(&self) -> Option<AxisId> {
         match *self {
             Walk::Once | Walk::Join { .. } => None,
-            Walk::Samples { unit, .. } | Walk::Sequence { unit, .. } => Some(unit),
+            Walk::Samples { unit, .. } | Walk::Sequence { unit, .. } | Walk::Steps { unit, .. } => Some(unit),
         }
     }
 
@@ -284,7 +303,7 @@ impl Walk {
     pub fn under(&self) -> Option<AxisId> {
         match *self {
             Walk::Once | Walk::Join { .. } | Walk::Samples { .. } => None,
-            Walk::Sequence { axis, .. } => Some(axis),
+            Walk::Sequence { axis, .. } | Walk::Steps { axis, .. } => Some(axis),
         }
     }
 

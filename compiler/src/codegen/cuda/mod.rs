@@ -68,6 +68,8 @@ pub struct CodegenOptions {
     /// Sequence entries a tile, and most samples of it.
     pub sequence_tile: u32,
     pub sequence_samples: u32,
+    /// Samples, or requests, a tile of a recurrence: the rows of a step, while all lists run.
+    pub recurrence_tile: u32,
     /// Rows of a table a tile.
     pub row_tile: u32,
     /// Shared memory that a block may use, in bytes.
@@ -83,6 +85,7 @@ impl Default for CodegenOptions {
             batch_tile: 32,
             sequence_tile: 64,
             sequence_samples: 32,
+            recurrence_tile: 16,
             row_tile: 64,
             shared_limit: 96 << 10,
         }
@@ -263,7 +266,7 @@ fn sane(unit: &ScheduleUnit<'_>) -> Result<(), String> {
         let supported = match axis.kind {
             AxisKind::Sequence { parent, .. } => owner == Some(BATCH) || Some(parent) == schedule.axes.request(),
             AxisKind::Second { of } => of == BATCH || owner == Some(BATCH),
-            AxisKind::Steps { .. } => return Err(format!("{}: recurrences do not run on a GPU yet", axis.name)),
+            AxisKind::Steps { .. } => owner == Some(BATCH) || owner == schedule.axes.request(),
             AxisKind::Pairs { .. } => true,
             AxisKind::Global
             | AxisKind::Batch { .. }

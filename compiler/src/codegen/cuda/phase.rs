@@ -13,7 +13,7 @@ use super::{ArgNumbering, CodegenOptions, SchedulePurpose, ScheduleUnit};
 use crate::plan::Kernels;
 use din_program::cuda::{ALIGN, Grid, Launch, PointerArg, ScalarArg, Tiling};
 use din_program::schedule::{
-    AxisId, AxisKind, BATCH, BufferId, Call, GLOBAL, KernelId, Operation, Phase, Slot, SlotId, Storage,
+    AxisId, AxisKind, BATCH, BufferId, Call, GLOBAL, KernelId, Operation, Phase, Slot, SlotId, StepLoop, Storage,
 };
 
 /// A kernel and how it is launched.
@@ -62,9 +62,8 @@ impl PhaseEmitter<'_> {
                 AxisKind::Sequence { .. } | AxisKind::Fixed { .. } | AxisKind::Pairs { .. } => {
                     vec![self.sequence(axis, numbering)?]
                 }
-                AxisKind::Second { .. } | AxisKind::Steps { .. } => {
-                    return Err(format!("a phase over another name or order of axis {}", axis.0));
-                }
+                AxisKind::Steps { .. } => vec![self.steps(axis, numbering)?],
+                AxisKind::Second { .. } => return Err(format!("a phase over another name of axis {}", axis.0)),
             },
         };
         if !self.phase.reductions.is_empty() {
@@ -120,7 +119,29 @@ impl PhaseEmitter<'_> {
         Ok(())
     }
 
-    /// The calls, one behind the other.
+    /// All calls of the phase: those of a recurrence in a loop over its steps.
+    fn all_calls(&self, builder: &mut KernelBuilder<'_>) -> Result<(), LoweringError> {
+        let (calls, mut done) = (&self.phase.calls, 0);
+        let part = |range: std::ops::Range<usize>| {
+            calls.get(range.clone()).ok_or_else(|| format!("calls {range:?} of {}", calls.len()))
+        };
+        for StepLoop { calls: of_loop, backward } in &self.phase.recurrences {
+            let (begin, end) = (of_loop.start as usize, of_loop.end as usize);
+            self.calls(builder, part(done..begin)?)?;
+            done = end;
+            let at = builder.kernel.body.len();
+            builder.common = None;
+            self.calls(builder, part(begin..end)?)?;
+            builder.common = None;
+            // All threads wait at the end of a step.
+            builder.settled();
+            let body = builder.kernel.body.split_off(at);
+            builder.push(Stmt::Steps { backward: *backward, body });
+        }
+        self.calls(builder, part(done..calls.len())?)
+    }
+
+    /// Calls, one behind the other.
     fn calls(&self, builder: &mut KernelBuilder<'_>, calls: &[Call]) -> Result<(), LoweringError> {
         for (k, call) in calls.iter().enumerate() {
             if call.axis != GLOBAL && !builder.kernel.walk.holds(call.axis) {
@@ -291,6 +312,32 @@ impl PhaseEmitter<'_> {
         self.tiled(numbering, laid, walk)
     }
 
+    /// Tiles of some samples or requests, with all steps of their lists. A tile's entries have room
+    /// in scratch alone.
+    fn steps(&self, axis: AxisId, numbering: &mut ArgNumbering) -> Result<PhaseKernel, LoweringError> {
+        let unit = self.unit.axes.parent(axis).ok_or_else(|| format!("steps over axis {}", axis.0))?;
+        let samples = self.options.recurrence_tile.next_multiple_of(ALIGN);
+        let tiling = Tiling { axis, samples, entries: 0 };
+        let (mut slots, mut scratch) = (Vec::new(), (0u32, 0u32));
+        for (buffer, s) in self.tile_buffers() {
+            slots.push(TileSlot { buffer, axis: s.axis, shared: None, scratch });
+            let room = if s.axis == axis { &mut scratch.1 } else { &mut scratch.0 };
+            *room = room.saturating_add(s.width);
+        }
+        let number = numbering.tiling(tiling);
+        let walk = Walk::Steps {
+            unit,
+            axis,
+            samples,
+            elements: numbering.scalar(ScalarArg::Elements(unit)),
+            longest: numbering.scalar(ScalarArg::Longest(number)),
+            offsets: numbering.pointer(PointerArg::Offsets(axis)),
+            steps: numbering.pointer(PointerArg::Steps(axis)),
+            tiles: numbering.pointer(PointerArg::StepTiles(axis)),
+        };
+        self.tiled(numbering, PhaseLayout { tiling, slots, shared: 0, scratch }, walk)
+    }
+
     /// Whether tiles are the smaller the fewer elements there are: a batch has few requests, and
     /// behind each may be hundreds of samples; how many elements a group has is seen in the batch.
     pub(super) fn spreads(&self, unit: AxisId) -> bool {
@@ -322,6 +369,9 @@ impl PhaseEmitter<'_> {
                 let (under, units) = (of(axis), of(unit));
                 format!("Phase {}, tiles of {entries} {under}, {samples} {units} at most.", self.number)
             }
+            Walk::Steps { unit, samples, .. } => {
+                format!("Phase {}, tiles of the steps of {samples} {}.", self.number, of(unit))
+            }
             Walk::Samples { spread: true, .. } => {
                 format!("Phase {}, tiles of {} {} at most.", self.number, tiling.samples, of(tiling.axis))
             }
@@ -333,7 +383,7 @@ impl PhaseEmitter<'_> {
         let mut builder = KernelBuilder::new(self.unit, self.phase, self.options.precision, numbering, kernel);
         builder.slots = slots;
         builder.base = shared;
-        self.calls(&mut builder, &self.phase.calls)?;
+        self.all_calls(&mut builder)?;
         builder.edges();
         let kernel = builder.kernel;
         let launch = self.launch(&kernel, grid, &self.phase.calls, always_scratch);

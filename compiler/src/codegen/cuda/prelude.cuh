@@ -205,6 +205,16 @@ template <unsigned WIDTH, unsigned STRIDE> DIN_CALL void din_fill_rows(unsigned 
     for (unsigned i = din_thread(); i < rows * WIDTH; i += DIN_THREADS) out[WIDTH == STRIDE ? i : i / WIDTH * STRIDE + i % WIDTH] = value;
 }
 
+// The states of the lists that run in a step: those that the step before, or behind, left in its first
+// `carried` rows, which `x` begins with; 0 for the others.
+template <unsigned WIDTH, unsigned FROM, unsigned TO>
+DIN_CALL void din_carry(unsigned rows, unsigned carried, DinPtr<const float> x, DinPtr<float> out) {
+    for (unsigned i = din_thread(); i < rows * WIDTH; i += DIN_THREADS) {
+        const unsigned row = i / WIDTH, column = i % WIDTH;
+        out[row * TO + column] = row < carried ? float(x[row * FROM + column]) : 0.0f;
+    }
+}
+
 // ---- Sums and maxima over the samples of requests, `How` being DinAdd or DinMax. A number with few
 // like it is made by several threads, each joining every so many terms, and theirs are joined in
 // order: who joins what depends on how many numbers the tile has.

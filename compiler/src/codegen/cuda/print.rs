@@ -2,6 +2,8 @@
 //! `count1` are the tile's first sample and its number of samples, `first2` and `count2` those of
 //! the entries of axis 2; `ends2` is where the entries of each sample end.
 
+mod steps;
+
 use super::kernel_ir::{
     Accumulation, Array, ArrayBinding, ArrayId, Column, Element, ElementKind, IndexBound, KernelIr, LocalVar,
     LoopRange, Row, Rows, Stmt, Tiles, ValueExpr, Var, VarType, Walk,
@@ -37,6 +39,9 @@ pub fn print(kernel: &KernelIr) -> String {
         Walk::Sequence { unit, axis, samples, entries, tiles, longest, bounds, offsets } => {
             p.sequence(unit, axis, (samples, entries), [tiles, longest, bounds, offsets]);
         }
+        Walk::Steps { unit, axis, samples, elements, longest, offsets, steps, tiles } => {
+            p.steps(unit, axis, samples, [elements, longest, offsets, steps, tiles]);
+        }
     }
     p.text.push('\n');
     p.text
@@ -50,6 +55,7 @@ fn collect(body: &[Stmt], mutable: &mut BTreeSet<u32>) {
             }
             Stmt::For { body, .. }
             | Stmt::Split { body, .. }
+            | Stmt::Steps { body, .. }
             | Stmt::Single { body, .. }
             | Stmt::FirstLane { body } => collect(body, mutable),
             Stmt::Comment(_)
@@ -66,9 +72,11 @@ fn collect(body: &[Stmt], mutable: &mut BTreeSet<u32>) {
 fn ends(body: &[Stmt]) -> bool {
     body.iter().any(|s| match s {
         Stmt::For { range: LoopRange::Entries { .. }, .. } => true,
-        Stmt::For { body, .. } | Stmt::Split { body, .. } | Stmt::Single { body, .. } | Stmt::FirstLane { body } => {
-            ends(body)
-        }
+        Stmt::For { body, .. }
+        | Stmt::Split { body, .. }
+        | Stmt::Steps { body, .. }
+        | Stmt::Single { body, .. }
+        | Stmt::FirstLane { body } => ends(body),
         Stmt::Call(call) => call.needs_ends(),
         Stmt::Let { value: ValueExpr::Paired { .. }, .. } => true,
         Stmt::Comment(_)
@@ -312,13 +320,19 @@ impl Printer<'_> {
     }
 
     fn binding(&self, a: &Array) -> String {
+        let first = if let Rows::Local(d) = a.rows { format!("first{}", d.0) } else { String::new() };
+        self.bound(a, &a.name, &first)
+    }
+
+    /// The declaration of an array from the row `first` on, which is its tile's, or its step's.
+    fn bound(&self, a: &Array, name: &str, first: &str) -> String {
         let ty = if a.numbers == ElementKind::F32 { "float" } else { "const unsigned" };
         let value = match a.binding {
             ArrayBinding::Address(number) => {
                 let base = format!("din_pointer<{ty}>(pointers, {number}u)");
                 match a.rows {
-                    Rows::Local(d) if a.stride == 1 => format!("{base} + first{}", d.0),
-                    Rows::Local(d) => format!("{base} + size_t(first{}) * {}u", d.0, a.stride),
+                    Rows::Local(_) if a.stride == 1 => format!("{base} + {first}"),
+                    Rows::Local(_) => format!("{base} + size_t({first}) * {}u", a.stride),
                     Rows::One | Rows::Whole(_) | Rows::Table(_) => base,
                 }
             }
@@ -327,12 +341,19 @@ impl Printer<'_> {
             ArrayBinding::Slot { shared, scratch } => {
                 let samples = match self.kernel.walk {
                     Walk::Once | Walk::Join { .. } => 0,
-                    Walk::Samples { samples, .. } | Walk::Sequence { samples, .. } => samples,
+                    Walk::Samples { samples, .. } | Walk::Sequence { samples, .. } | Walk::Steps { samples, .. } => {
+                        samples
+                    }
                 };
                 let mut away = format!("spill + {}u", u64::from(scratch.0) * u64::from(samples));
                 if scratch.1 > 0 {
                     // Writing to a string cannot fail.
                     let _ = write!(away, " + size_t(longest) * {}u", scratch.1);
+                }
+                if let (Walk::Steps { axis, .. }, Rows::Local(d)) = (self.kernel.walk, a.rows)
+                    && axis == d
+                {
+                    let _ = write!(away, " + size_t({first} - base{}) * {}u", d.0, a.stride);
                 }
                 match shared {
                     None => away,
@@ -341,7 +362,7 @@ impl Printer<'_> {
                 }
             }
         };
-        format!("const DinPtr<{ty}> {} = {value};", a.name)
+        format!("const DinPtr<{ty}> {name} = {value};")
     }
 
     fn statements(&mut self, body: &[Stmt]) {
@@ -410,6 +431,7 @@ impl Printer<'_> {
                 self.statements(body);
                 self.close();
             }
+            Stmt::Steps { backward, body } => self.step_loop(*backward, body),
             Stmt::Barrier => self.line("din_barrier();"),
             Stmt::Call(call) => {
                 let text = print_call::call(self.kernel, call);

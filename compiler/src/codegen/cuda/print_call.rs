@@ -115,6 +115,12 @@ impl CallPrinter<'_> {
                 let (from, to) = (self.pointer(&x.view), self.pointer(&out.view));
                 format!("{name}<{size}, {width}, {}, {}>({}, {from}, {to})", x.stride, out.stride, count(BATCH))
             }
+            DeviceCall::Carry { axis, width, x, out } => {
+                let d = axis.0;
+                let (from, to) = (self.pointer(&x.view), self.pointer(&out.view));
+                let sizes = format!("{width}, {}, {}", x.stride, out.stride);
+                format!("{name}<{sizes}>({}, carried{d}, prior_{from}, {to})", count(*axis))
+            }
             DeviceCall::Transpose { k, n, w, out } => {
                 format!("{name}<{k}, {n}, {}>({}, {})", w.stride, self.pointer(&w.view), self.pointer(&out.view))
             }

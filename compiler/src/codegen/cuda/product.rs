@@ -53,7 +53,8 @@ pub(super) fn gradient(builder: &KernelBuilder<'_>, out: Matrix) -> ProductOutpu
 pub(super) fn capacity(builder: &KernelBuilder<'_>, axis: AxisId) -> u32 {
     match builder.kernel.walk {
         Walk::Sequence { axis: under, entries, .. } if axis == under => entries,
-        Walk::Sequence { samples, .. } | Walk::Samples { samples, .. } => samples,
+        // Of a step, an entry of each list.
+        Walk::Sequence { samples, .. } | Walk::Samples { samples, .. } | Walk::Steps { samples, .. } => samples,
         Walk::Once | Walk::Join { .. } => 1,
     }
 }
@@ -147,7 +148,6 @@ pub fn product(builder: &mut KernelBuilder<'_>, call: &Call, next: Option<&Call>
             let out = matrix(builder, out, k, n, k)?;
             push(builder, DeviceCall::Transpose { k, n, w, out });
         }
-        Operation::Carry { .. } => return Err("a recurrence does not run on a GPU yet".into()),
         Operation::Unflatten { x, out, size, width } => {
             let x = rows_of(builder, x, size.saturating_mul(width), BATCH)?;
             let out = rows_of(builder, out, width, axis)?;
@@ -157,6 +157,10 @@ pub fn product(builder: &mut KernelBuilder<'_>, call: &Call, next: Option<&Call>
             let x = rows_of(builder, x, width, axis)?;
             let out = rows_of(builder, out, size.saturating_mul(width), BATCH)?;
             push(builder, DeviceCall::Flatten { axis, size, width, x, out });
+        }
+        Operation::Carry { x, out, width } => {
+            let (x, out) = (rows_of(builder, x, width, axis)?, rows_of(builder, out, width, axis)?);
+            push(builder, DeviceCall::Carry { axis, width, x, out });
         }
         Operation::SegmentReduce { how, x, out, width } => segment_reduce(builder, axis, how, [x, out], width)?,
         Operation::Statistic { statistic, x, out, width } => {

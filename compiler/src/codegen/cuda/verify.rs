@@ -13,6 +13,7 @@
 mod call;
 mod hazards;
 
+use super::call::DeviceCall;
 use super::kernel_ir::{
     Array, ArrayBinding, ArrayId, Column, Element, ElementKind, IndexBound, KernelIr, LoopRange, Row, Rows, Stmt,
     ValueExpr, Var, VarType, Walk,
@@ -34,6 +35,8 @@ struct Verifier<'a> {
     kernel: &'a KernelIr,
     /// By variable: who has the same value; `None` before it has one.
     values: Vec<Option<Together>>,
+    /// Whether the statement is in a loop over steps.
+    in_steps: bool,
 }
 
 /// Whether `rows` rows of `width` numbers from `offset` on end by `all`.
@@ -43,7 +46,7 @@ fn within(offset: u32, width: u32, rows: u32, all: u32) -> bool {
 
 /// Checks a kernel; the error says what is wrong where.
 pub fn verify(kernel: &KernelIr) -> Result<(), Broken> {
-    let mut v = Verifier { kernel, values: vec![None; kernel.variables.len()] };
+    let mut v = Verifier { kernel, values: vec![None; kernel.variables.len()], in_steps: false };
     let broken = |why: String| format!("{}: {why}", kernel.name);
     for array in &kernel.arrays {
         v.array(array).map_err(broken)?;
@@ -70,6 +73,10 @@ impl Verifier<'_> {
                     Walk::Once | Walk::Join { .. } => (0, 0),
                     Walk::Samples { samples, .. } => (samples, 0),
                     Walk::Sequence { samples, entries, .. } => (samples, entries),
+                    Walk::Steps { .. } if shared.is_some() => {
+                        return Err(format!("array `{}` of steps lies in shared memory", a.name));
+                    }
+                    Walk::Steps { samples, .. } => (samples, 0),
                 };
                 // Entries of a long tile lie in scratch, whatever those of others do.
                 let (capacity, away) = match a.rows {
@@ -141,8 +148,18 @@ impl Verifier<'_> {
                 self.scope(body, Together::Thread)
             }
             Stmt::Single { body } | Stmt::FirstLane { body } => self.scope(body, Together::Thread),
+            Stmt::Steps { body, .. } => {
+                if self.in_steps || together != Together::Block || !matches!(self.kernel.walk, Walk::Steps { .. }) {
+                    return Err("steps that not all threads of the block walk, or in tiles without steps".into());
+                }
+                self.in_steps = true;
+                self.scope(body, together)?;
+                self.in_steps = false;
+                Ok(())
+            }
             Stmt::Barrier if together == Together::Block => Ok(()),
             Stmt::Barrier => Err("a barrier that not all threads of the block reach".into()),
+            Stmt::Call(DeviceCall::Carry { .. }) if !self.in_steps => Err("a state is carried outside of steps".into()),
             Stmt::Call(call) if together == Together::Block => call::verify(self.kernel, call),
             Stmt::Call(call) => Err(format!("not all threads of the block call {}", call.function())),
         }
@@ -166,7 +183,7 @@ impl Verifier<'_> {
             LoopRange::Warps { axis } => (IndexBound::Local(axis), Together::Warp),
             LoopRange::Entries { axis, sample } => {
                 let unit = self.unit()?;
-                if self.kernel.walk.under() != Some(axis) {
+                if !matches!(self.kernel.walk, Walk::Sequence { axis: under, .. } if under == axis) {
                     return Err(format!("entries of axis {} in other tiles", axis.0));
                 }
                 self.is_index(sample, IndexBound::Local(unit))?;
@@ -234,6 +251,9 @@ impl Verifier<'_> {
             ValueExpr::Paired { first, row, sample } => {
                 let (unit, under) = (self.unit()?, self.kernel.walk.under());
                 let under = under.ok_or("a pair of an entry in tiles without entries")?;
+                if matches!(self.kernel.walk, Walk::Steps { .. }) {
+                    return Err("a pair of an entry that is numbered by step".into());
+                }
                 if !matches!(ty, VarType::Index(IndexBound::Whole(_))) {
                     return Err("a pair of an entry in the tile itself".into());
                 }

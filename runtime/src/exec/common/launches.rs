@@ -86,7 +86,17 @@ fn of_schedule(validator: &Validator<'_>, launches: &Launches) -> Result<(), Str
         if t.entries > 0 {
             validator.sequence(t.axis)?;
         }
+        if validator.axes.steps_of(t.axis).is_some() {
+            // The entries have one order.
+            let alike = launches.tilings.iter().all(|other| other.axis != t.axis || other == t);
+            ensure(alike && t.entries == 0, || format!("tiles of steps, {t:?}"))?;
+        }
     }
+    let steps = |d: AxisId| {
+        validator.axis(d)?;
+        ensure(launches.tilings.iter().any(|t| t.axis == d), || format!("tiles of axis {}", d.0))?;
+        ensure(validator.axes.steps_of(d).is_some(), || format!("steps of axis {}", d.0))
+    };
     for address in &launches.pointers {
         match *address {
             PointerArg::Buffer(id) => {
@@ -105,13 +115,21 @@ fn of_schedule(validator: &Validator<'_>, launches: &Launches) -> Result<(), Str
                 ensure(validator.axes.unique(d).is_some(), || format!("members of axis {}", d.0))?;
             }
             PointerArg::Tiles(t) => tiling(t, true)?,
+            PointerArg::Steps(d) | PointerArg::StepTiles(d) => steps(d)?,
             PointerArg::Partials => {}
         }
     }
     for word in &launches.scalars {
         match *word {
             ScalarArg::Elements(d) => validator.axis(d)?,
-            ScalarArg::Tiles(t) | ScalarArg::Longest(t) => tiling(t, true)?,
+            ScalarArg::Tiles(t) => tiling(t, true)?,
+            ScalarArg::Longest(t) => {
+                tiling(t, false)?;
+                let axis = launches.tilings[t as usize].axis;
+                if validator.axes.steps_of(axis).is_none() {
+                    tiling(t, true)?;
+                }
+            }
         }
     }
     for launch in &launches.launches {

@@ -137,6 +137,18 @@ impl Layout {
         }
     }
 
+    /// Orders the entries on the steps of a sequence anew: within every so many lists, in place of
+    /// the leaves.
+    pub fn order_steps(&mut self, axis: AxisId, lists: u32) {
+        let of = self.axes.steps_of(axis).expect("an axis of steps");
+        let offsets = &self.offsets[of.index()];
+        let all = offsets.len().saturating_sub(1) as u32;
+        let leaves = &mut self.element_leaves;
+        leaves.clear();
+        leaves.extend((0..all).step_by(lists as usize).chain([all]));
+        self.steps[axis.index()].build(leaves, offsets);
+    }
+
     /// The order of the entries on the steps of a sequence.
     pub fn steps(&self, axis: AxisId) -> &StepOrder {
         &self.steps[axis.index()]

@@ -54,6 +54,22 @@ impl StepOrder {
         self.begins.push(entries as u32);
     }
 
+    /// The first place of each step of each leaf, then the number of entries.
+    pub fn begins(&self) -> &[u32] {
+        &self.begins
+    }
+
+    /// The first step of each leaf, then the number of steps of all.
+    pub fn leaves(&self) -> &[u32] {
+        &self.leaves
+    }
+
+    /// Entries of the leaf that has most.
+    pub fn longest(&self) -> u32 {
+        let begin = |step: u32| self.begins[step as usize];
+        self.leaves.windows(2).map(|leaf| begin(leaf[1]) - begin(leaf[0])).max().unwrap_or(0)
+    }
+
     /// The first place of each step of a leaf, then the end of the last one. Of a leaf without
     /// entries one number: there is no step.
     pub fn of_leaf(&self, leaf: usize) -> &[u32] {

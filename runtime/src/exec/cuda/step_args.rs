@@ -8,7 +8,7 @@ use super::driver::DeviceError;
 use super::memory::{BlockLayout, Plain, RelativePtr, SizeBuckets, words_of};
 use super::upload_copy::{ArraySource, PlannedArray};
 use crate::exec::common::{Layout, StepNumbers};
-use din_program::cuda::{Cuda, Grid, Launches, PointerArg, ScalarArg, Tiling};
+use din_program::cuda::{ALIGN, Cuda, Grid, Launches, PointerArg, ScalarArg, Tiling};
 use din_program::dropout;
 use din_program::schedule::{AxisId, AxisKind, BATCH, GLOBAL, KernelArg, Schedule, Storage};
 
@@ -83,7 +83,7 @@ impl UploadPlan {
             self.tiles.push(Vec::new());
         }
         self.tilings += 1;
-        CutTiling { bounds: k, longest: tiling.cut_into(offsets, &mut self.tiles[k]) }
+        CutTiling { bounds: Some(k), longest: tiling.cut_into(offsets, &mut self.tiles[k]) }
     }
 }
 
@@ -202,8 +202,16 @@ pub(super) struct Instances {
     pointers: Vec<RelativePtr>,
     scalars: Vec<u32>,
     count: u32,
-    /// By tiling: [`ScalarArg::Longest`] of the instance with the longest tile.
-    longest: Vec<u32>,
+    /// By tiling.
+    tiles: Vec<LongestTile>,
+}
+
+/// What the scratch of a launch is found by: [`ScalarArg::Longest`] of the instance with the longest
+/// tile, and how many blocks have tiles.
+#[derive(Clone, Copy, Debug, Default)]
+struct LongestTile {
+    entries: u32,
+    blocks: u32,
 }
 
 /// A schedule that can be launched.
@@ -212,14 +220,14 @@ pub(super) struct StagedSchedule {
     pub pointers: RelativePtr,
     pub scalars: RelativePtr,
     pub instances: u32,
-    longest: Vec<u32>,
+    tiles: Vec<LongestTile>,
 }
 
-/// A tiling of an instance that is cut: its bounds among the plan's tiles, and the entries of its
-/// longest tile.
+/// A tiling of an instance whose tiles have entries: its bounds among the plan's tiles, if it is
+/// cut, and the entries of its longest tile.
 #[derive(Clone, Copy, Debug)]
 struct CutTiling {
-    bounds: usize,
+    bounds: Option<usize>,
     longest: u32,
 }
 
@@ -236,6 +244,11 @@ impl InstanceParts {
     fn tiling(&self, t: u32) -> Result<CutTiling, DeviceError> {
         let tiling = self.tilings.get(t as usize).copied().flatten();
         tiling.ok_or_else(|| DeviceError::Program(format!("tiling {t} is not cut")))
+    }
+
+    fn bounds(&self, t: u32) -> Result<usize, DeviceError> {
+        let bounds = self.tiling(t)?.bounds;
+        bounds.ok_or_else(|| DeviceError::Program(format!("tiling {t} has no bounds")))
     }
 }
 
@@ -256,7 +269,7 @@ impl Instances {
         for scalar in &of.launches.scalars {
             self.scalars.push(match *scalar {
                 ScalarArg::Elements(d) => args.count(d)? as u32,
-                ScalarArg::Tiles(t) => plan.tiles[parts.tiling(t)?.bounds].len() as u32 - 1,
+                ScalarArg::Tiles(t) => plan.tiles[parts.bounds(t)?].len() as u32 - 1,
                 ScalarArg::Longest(t) => parts.tiling(t)?.longest,
             });
         }
@@ -280,14 +293,24 @@ impl Instances {
         let chunks = cuda.chunks as usize;
         let partials = (args.home)(layout.matrix(chunks, chunks, launches.partial_floats, "partial sums")?);
         let mut tilings = Vec::with_capacity(launches.tilings.len());
-        self.longest.resize(launches.tilings.len(), 0);
-        for (tiling, longest) in launches.tilings.iter().zip(&mut self.longest) {
-            if tiling.entries == 0 {
+        self.tiles.resize(launches.tilings.len(), LongestTile::default());
+        for (tiling, most) in launches.tilings.iter().zip(&mut self.tiles) {
+            let steps = schedule.axes.steps_of(tiling.axis).is_some();
+            if tiling.entries == 0 && !steps {
+                most.blocks = cuda.chunks;
                 tilings.push(None);
                 continue;
             }
-            let cut = plan.cut(tiling, args.offsets(tiling.axis)?);
-            *longest = cut.longest.max(*longest);
+            let (cut, blocks) = if steps {
+                let order = args.layout(tiling.axis)?.steps(tiling.axis);
+                let longest = order.longest().next_multiple_of(ALIGN);
+                let tiles = order.leaves().len() as u32 - 1;
+                (CutTiling { bounds: None, longest }, tiles.min(cuda.chunks))
+            } else {
+                (plan.cut(tiling, args.offsets(tiling.axis)?), cuda.chunks)
+            };
+            most.entries = cut.longest.max(most.entries);
+            most.blocks = blocks.max(most.blocks);
             tilings.push(Some(cut));
         }
         Ok(InstanceParts { slots, partials, tilings })
@@ -301,7 +324,7 @@ impl Instances {
             pointers: plan.pointers(&self.pointers)?,
             scalars: plan.put(&self.scalars, "scalars")?,
             instances: self.count,
-            longest: self.longest,
+            tiles: self.tiles,
         })
     }
 }
@@ -350,8 +373,12 @@ fn stage_pointer(
         PointerArg::Tiles(t) => {
             // At most one tile per sample, or per request.
             let room = args.owners_room(launches.tilings[t as usize].axis, buckets)? + 1;
-            let bounds = parts.tiling(t)?.bounds;
+            let bounds = parts.bounds(t)?;
             plan.column_within(plan.tiles[bounds].len(), room, ArraySource::Tiles(bounds), "tiles")
+        }
+        PointerArg::Steps(d) => plan.column(args.layout(d)?.steps(d).begins().len(), ArraySource::Steps(d), "steps"),
+        PointerArg::StepTiles(d) => {
+            plan.column(args.layout(d)?.steps(d).leaves().len(), ArraySource::StepTiles(d), "first steps")
         }
         PointerArg::Partials => Ok(parts.partials),
     }
@@ -362,8 +389,10 @@ impl StagedSchedule {
     pub fn scratch(&self, cuda: &Cuda, launches: &Launches, launch: &din_program::cuda::Launch) -> usize {
         match launch.grid {
             Grid::Tiles { tiling } => {
-                let longest = self.longest[tiling as usize];
-                (self.instances as usize).saturating_mul(launch.scratch_floats(cuda, launches, longest))
+                let LongestTile { entries, blocks } = self.tiles[tiling as usize];
+                // The block of an instance has its room behind those of all blocks of the one before.
+                let blocks = if self.instances > 1 { cuda.chunks } else { blocks };
+                (self.instances as usize).saturating_mul(launch.scratch_floats(launches, entries, blocks))
             }
             Grid::Blocks(_) => 0,
         }

@@ -63,6 +63,9 @@ pub(super) enum ArraySource {
     /// Of the layout.
     Offsets(AxisId),
     Members(AxisId),
+    /// Of the order of a recurrence.
+    Steps(AxisId),
+    StepTiles(AxisId),
     Lengths(AxisId),
     ListPositions(AxisId),
     SampleNumbers(AxisId),
@@ -163,6 +166,8 @@ impl UploadCopy<'_> {
             ArraySource::Zeros => to.fill(0),
             ArraySource::Offsets(d) => to.copy_from_slice(&offsets(layout, d)[first..end]),
             ArraySource::Members(d) => to.copy_from_slice(&members(layout, d)[first..end]),
+            ArraySource::Steps(d) => to.copy_from_slice(&layout.steps(d).begins()[first..end]),
+            ArraySource::StepTiles(d) => to.copy_from_slice(&layout.steps(d).leaves()[first..end]),
             ArraySource::Lengths(d) => {
                 let lengths = offsets(layout, d)[first..=end].windows(2).map(|w| (w[1] - w[0]) as f32);
                 to.iter_mut().zip(lengths).for_each(|(to, length)| *to = length.to_bits());

@@ -34,6 +34,7 @@ fn sizes(kernel: &KernelIr, call: &DeviceCall) -> Result<(), Broken> {
         DeviceCall::Unflatten { size, width, .. } | DeviceCall::Flatten { size, width, .. } => (vec![size, width], 1),
         DeviceCall::TimesSamples { width, .. }
         | DeviceCall::SumEntries { width, .. }
+        | DeviceCall::Carry { width, .. }
         | DeviceCall::SegmentReduce { width, .. } => (vec![width], 1),
         DeviceCall::JoinCopies { width, stride, .. } => (vec![width, stride], 1),
         DeviceCall::Statistic { width, groups, .. } | DeviceCall::JoinGroups { width, groups, .. } => {
@@ -59,7 +60,10 @@ fn place(kernel: &KernelIr, call: &DeviceCall) -> Result<(), Broken> {
         DeviceCall::FillGrid { .. } | DeviceCall::Transpose { .. } => matches!(kernel.walk, Walk::Once),
         DeviceCall::JoinCopies { .. } => matches!(kernel.walk, Walk::Join { .. }),
         DeviceCall::SumEntries { axis, .. } | DeviceCall::Unflatten { axis, .. } | DeviceCall::Flatten { axis, .. } => {
-            kernel.walk.under() == Some(*axis) && kernel.walk.unit() == Some(BATCH)
+            matches!(kernel.walk, Walk::Sequence { unit: BATCH, axis: under, .. } if under == *axis)
+        }
+        DeviceCall::Carry { axis, .. } => {
+            matches!(kernel.walk, Walk::Steps { .. }) && kernel.walk.under() == Some(*axis)
         }
         DeviceCall::TimesSamples { .. } => kernel.walk.unit() == Some(BATCH),
         DeviceCall::FillRows { .. }

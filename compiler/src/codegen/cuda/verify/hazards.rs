@@ -71,10 +71,20 @@ impl Hazards<'_> {
                     | DeviceCall::SumEntries { .. }
                     | DeviceCall::Unflatten { .. }
                     | DeviceCall::Flatten { .. }
+                    | DeviceCall::Carry { .. }
                     | DeviceCall::Transpose { .. }
                     | DeviceCall::SegmentReduce { .. }
                     | DeviceCall::JoinGroups { .. } => {}
                 }
+            }
+            Stmt::Steps { body, .. } => {
+                // Behind its last barrier the next step finds what the first one found, or less.
+                let mut before = None;
+                for statement in body {
+                    self.statement(statement, before)?;
+                    before = Some(statement);
+                }
+                self.barrier();
             }
             Stmt::Comment(_)
             | Stmt::Let { .. }
@@ -128,7 +138,7 @@ impl Hazards<'_> {
         if !self.kernel.begin_barrier && first.iter().any(filled) {
             return Err("no barrier between the start of partial sums and their use".into());
         }
-        let again = matches!(self.kernel.walk, Walk::Samples { .. } | Walk::Sequence { .. });
+        let again = matches!(self.kernel.walk, Walk::Samples { .. } | Walk::Sequence { .. } | Walk::Steps { .. });
         if again && !self.kernel.end_barrier {
             // What lies in device memory are other rows in every tile.
             let kept = |a: &Array| !matches!(a.binding, ArrayBinding::Address(_));
@@ -154,6 +164,7 @@ impl Hazards<'_> {
                 | Stmt::For { body, range: LoopRange::Lanes { .. } | LoopRange::Rows { .. }, .. }
                 | Stmt::For { body, range: LoopRange::Warps { .. } | LoopRange::Entries { .. }, .. }
                 | Stmt::Split { body, .. }
+                | Stmt::Steps { body, .. }
                 | Stmt::Single { body }
                 | Stmt::FirstLane { body } => self.collect(body, accesses),
                 Stmt::Call(call) => accesses.extend(self.of_call(call)),
@@ -224,6 +235,8 @@ impl Hazards<'_> {
             Walk::Once | Walk::Join { .. } => (1, 1),
             Walk::Samples { samples, .. } => (samples, samples),
             Walk::Sequence { samples, entries, .. } => (samples, entries),
+            // Nothing of them lies in shared memory.
+            Walk::Steps { .. } => (0, 0),
         };
         match a.binding {
             ArrayBinding::Shared { offset } => Some(columns_of(offset, a.width)),

@@ -160,6 +160,54 @@ fn a_call_that_some_threads_miss() {
     broken(&k, "not all threads of the block call");
 }
 
+/// All threads walk the steps of a tile, each behind the one before; the entries of a step are not
+/// those of one sample.
+#[test]
+fn steps_of_tiles_of_steps() {
+    let stepwise = || {
+        let walk = Walk::Steps {
+            unit: BATCH,
+            axis: ENTRIES,
+            samples: 4,
+            elements: 0,
+            longest: 1,
+            offsets: 1,
+            steps: 2,
+            tiles: 3,
+        };
+        KernelIr { walk, ..kernel() }
+    };
+    let carry = |from: u32, to: u32| {
+        let columns = |column| {
+            let view = ArrayView { array: X, rows: Rows::Local(ENTRIES), column, columns: 4 };
+            Matrix { view, stride: 8 }
+        };
+        Stmt::Call(DeviceCall::Carry { axis: ENTRIES, width: 4, x: columns(from), out: columns(to) })
+    };
+    let steps = |body| Stmt::Steps { backward: false, body };
+    let mut k = stepwise();
+    k.body.push(steps(vec![carry(0, 4), Stmt::Barrier, carry(4, 0)]));
+    assert_eq!(verify(&k), Ok(()));
+    k.walk = kernel().walk;
+    broken(&k, "in tiles without steps");
+    let mut k = stepwise();
+    k.body.push(Stmt::Single { body: vec![steps(vec![])] });
+    broken(&k, "steps that not all threads");
+    let mut k = stepwise();
+    k.body.push(steps(vec![carry(0, 4), carry(4, 0)]));
+    broken(&k, "no barrier between");
+    let mut k = stepwise();
+    k.body.push(carry(0, 4));
+    broken(&k, "carried outside of steps");
+    let mut k = stepwise();
+    let sample = k.variable("s", VarType::Index(IndexBound::Local(BATCH)));
+    let row = k.variable("r", VarType::Index(IndexBound::Local(ENTRIES)));
+    let entries = Stmt::For { over: row, range: LoopRange::Entries { axis: ENTRIES, sample }, body: vec![] };
+    let range = LoopRange::Rows { axis: BATCH, group: None, groups: 1 };
+    k.body.push(Stmt::For { over: sample, range, body: vec![entries] });
+    broken(&k, "entries of axis 2");
+}
+
 /// The rows of `y` become the product of those of `x`, of which `columns` are seen, with a K x N
 /// matrix.
 fn product(k: u32, n: u32, columns: u32) -> DeviceCall {

@@ -199,6 +199,11 @@ impl<D: Driver> CudaExecutor<D> {
         };
         self.layouts[which].set(inputs.rows, inputs.requests, inputs.offsets);
         self.layouts[which].begin_at(inputs.first_row);
+        for tiling in &self.cuda.schedules[which].tilings {
+            if self.layouts[which].axes.steps_of(tiling.axis).is_some() {
+                self.layouts[which].order_steps(tiling.axis, tiling.samples);
+            }
+        }
         self.layouts[which].join(&numbers);
         self.times.done(HostPart::Layout);
     }
