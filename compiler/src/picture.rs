@@ -138,9 +138,10 @@ impl Drawing<'_> {
             .map(|(index, feature)| {
                 let path = feature.path();
                 let tables = self.model.tables.iter().filter(|table| table.features.contains(&index));
-                let widths = tables.map(|table| match table.name == path {
-                    true => format!(" [{}]", table.width),
-                    false => format!(" {} [{}]", table.name, table.width),
+                // A family's tables are named by the field: `wide.ad.good_id`.
+                let widths = tables.map(|table| match table.name.trim_end_matches(&path).trim_end_matches('.') {
+                    "" => format!(" [{}]", table.width),
+                    name => format!(" {name} [{}]", table.width),
                 });
                 let numbers = match feature.kind {
                     FeatureKind::Dense { width: 1 } => " number".to_string(),

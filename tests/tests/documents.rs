@@ -8,6 +8,7 @@ use din_grammar::{FileId, parse};
 use din_tests::documents::{Example, diagnostics, documents, examples, text};
 use din_tests::specs::{Beside, root};
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
 /// Documents with a `din fragment`: a file that cannot be checked by itself.
 const FRAGMENTS: [(&str, &str); 1] = [("docs/reference/syntax.md", "imports a file that the reader is to imagine")];
@@ -22,6 +23,10 @@ const LOG: [(&str, &str); 5] = [
     ("label click", ": binary"),
 ];
 
+/// What an example of members may name of the library.
+const IMPORTS: &str = "use std.loss.cross_entropy\nuse std.metric.{auc, gauc, log_loss, ndcg, pcoc}\n\
+                       use std.optimizer.adam\nuse std.regularizer.adaptive\n";
+
 /// The members in a model: what they lack of [`LOG`], and a prediction, settings and a report.
 fn framed(members: &str) -> String {
     let mut lines = String::new();
@@ -31,14 +36,15 @@ fn framed(members: &str) -> String {
         }
     }
     let predicts = members.contains("predict click ");
-    let prediction = if predicts { "" } else { "predict click ~ bernoulli(logit = others(other.id))" };
-    let other = if predicts { "" } else { "features other { id: category }\nembedding others [1] for other.id" };
+    let prediction = if predicts { "" } else { "predict click ~ bernoulli(logit = others(other.other))" };
+    let other = "features other { other: category from framed_id }\nembedding others [1] for other.other";
+    let other = if predicts { "" } else { other };
+    let report = if members.contains("report auc(click)") { "" } else { "report auc(click)" };
     format!(
-        "use std.loss.cross_entropy\nuse std.metric.auc\nuse std.optimizer.adam\nuse std.regularizer.adaptive\n\
-         model framed {{\n{members}\n{lines}\
+        "model framed {{\n{members}\n{lines}\
          {other}\n{prediction}\n\
          train {{ loss cross_entropy(click)  optimizer adam()  batch 1  epochs 1 }}\n\
-         report auc(click)\n}}\n"
+         {report}\n}}\n"
     )
 }
 
@@ -64,7 +70,7 @@ fn fault(document: &str, example: &Example) -> Option<String> {
         "din" if parses(text) => said(diagnostics("example.din", text)).or_else(|| failed_test(text)),
         "din" if parses(&format!("model framed {{\n{text}\n}}\n")) => {
             // A part of a model leaves some of it unused.
-            let mut found = diagnostics("example.din", &framed(text));
+            let mut found = diagnostics("example.din", &(IMPORTS.to_string() + &framed(text)));
             found.retain(|d| d.is_error());
             said(found)
         }
@@ -98,101 +104,127 @@ fn table_pieces(markdown: &str) -> Vec<(usize, String)> {
     pieces
 }
 
-/// `use` of what a text names of the library.
-fn imports(text: &str) -> String {
-    let words: BTreeSet<&str> = text.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
-    let mut lines = String::new();
-    for entry in std::fs::read_dir(root().join("stdlib")).expect("the library can be listed") {
-        let path = entry.expect("the library can be listed").path();
-        let module = path.file_stem().expect("a file of the library has a name").to_string_lossy().into_owned();
-        let file = parse(&std::fs::read_to_string(&path).expect("UTF-8"), FileId(0)).expect("the library is right");
-        for name in file.items.iter().filter_map(|item| item.name()) {
-            let of_frame = ["cross_entropy", "auc", "adam", "adaptive"].contains(&name.name.as_str());
-            let builtin = ["sum", "tanh", "sigmoid"].contains(&name.name.as_str());
-            if words.contains(name.name.as_str()) && !of_frame && !builtin {
-                lines += &format!("use std.{module}.{}\n", name.name);
-            }
+/// The library's names with their modules.
+fn library() -> &'static [(String, String)] {
+    static NAMES: LazyLock<Vec<(String, String)>> = LazyLock::new(|| {
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(root().join("stdlib")).expect("the library can be listed") {
+            let path = entry.expect("the library can be listed").path();
+            let module = path.file_stem().expect("a file of the library has a name").to_string_lossy().into_owned();
+            let file = parse(&std::fs::read_to_string(&path).expect("UTF-8"), FileId(0)).expect("the library is right");
+            names.extend(file.items.iter().filter_map(|item| Some((module.clone(), item.name()?.name.clone()))));
         }
-    }
-    lines
+        names
+    });
+    &NAMES
 }
 
-/// Labels that pieces name beside the click: declaration, prediction, loss.
-const LABELS: [(&str, &str, &str, &str); 4] = [
-    ("importance", "label importance: weight", "", ""),
-    ("buy", "label buy: binary", "predict buy ~ bernoulli(logit = others(other.id))", "cross_entropy(buy)"),
-    ("stay", "label stay: number", "predict stay ~ normal(mean = others(other.id))", "squared_error(stay)"),
-    (
-        "action",
-        "label action: class(5)",
-        "predict action ~ categorical(logits = others(other.id) * logits)\nparam logits: [5] = 1",
-        "softmax_cross_entropy(action)",
-    ),
-];
+/// `use` of what a text names of the library, but not of what is builtin too.
+fn imports(text: &str) -> String {
+    let words: BTreeSet<&str> = text.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
+    let wanted = |name: &str| words.contains(name) && !["tanh", "sigmoid"].contains(&name);
+    let named = library().iter().filter(|(_, name)| wanted(name));
+    named.map(|(module, name)| format!("use std.{module}.{name}\n")).collect()
+}
+
+/// Words that begin a setting of `train`.
+const SETTINGS: [&str; 9] =
+    ["loss", "optimizer", "batch", "epochs", "seed", "regularize", "select", "clip", "patience"];
+
+/// The model in which pieces stand.
+const FRAME: &str = "\
+    model framed {
+    features user { gender: category(2) }
+    features ad { good_id: category }
+    features scene { hour: category(24) }
+    sequence visited { good_id: category from visited_good_ids }
+    key request_id: int64
+    request by request_id
+    label click: binary
+    label buy: binary
+    label stay: number
+    label action: class(5)
+    label importance: weight
+    embedding [8] for each of user, ad, scene
+    embedding past [8] for visited.good_id
+    embedding wide [1] for each of user, ad
+    let x = embed(user, ad, scene)
+    let history = embed(visited)
+    let candidate = embed(ad)
+    let piece = x
+    predict click ~ bernoulli(logit = linear(x, 1))
+    predict buy ~ bernoulli(logit = linear(concat(x, sum(history over visited), wide(user, ad), piece), 1))
+    predict stay ~ normal(mean = linear(x, 1))
+    predict action ~ categorical(logits = linear(x, 5))
+    train {
+    loss cross_entropy(click) + cross_entropy(buy) + squared_error(stay) + softmax_cross_entropy(action)
+    optimizer adam()
+    batch 1
+    epochs 1
+    }
+    report auc(click)
+    }
+";
+
+/// The frame with `line` in place of the one that begins in the same way, or before the one that
+/// begins with `place`.
+fn frame_with(line: &str, start: &str, place: &str) -> String {
+    let (replaced, lines) = (FRAME.lines().any(|own| own.trim_start().starts_with(start)), FRAME.lines());
+    lines
+        .map(|own| match own.trim_start() {
+            own if own.starts_with(start) => format!("{line}\n"),
+            own if own.starts_with(place) && !replaced => format!("{line}\n{own}\n"),
+            own => format!("{own}\n"),
+        })
+        .collect()
+}
+
+/// A model with a piece in it: a member, a setting, or an expression.
+fn model_with(piece: &str) -> String {
+    let words: Vec<&str> = piece.split(' ').collect();
+    match words.as_slice() {
+        ["loss", ..] => {
+            let loss =
+                FRAME.lines().find_map(|line| line.trim_start().strip_prefix("loss ")).expect("the frame has a loss");
+            frame_with(&format!("loss {loss} + {}", &piece[5..]), "loss ", "")
+        }
+        [word, ..] if SETTINGS.contains(word) => {
+            let is_more = piece.contains(" for ");
+            frame_with(piece, if is_more { piece } else { word }, "epochs ")
+        }
+        [word @ ("label" | "predict"), name, ..] => frame_with(piece, &format!("{word} {name} "), "train"),
+        _ if parses(&format!("model framed {{\n{piece}\n}}\n")) => framed(piece),
+        _ => frame_with(&format!("let piece = {piece}"), "let piece", ""),
+    }
+}
 
 /// A word of the reference, an option or verb of the command, or the end of a file's name; `None`
 /// where the piece is none of these.
 fn fault_of_word(piece: &str) -> Option<Option<String>> {
-    let known = |pages: &[&str]| pages.iter().any(|page| text(page).contains(piece));
+    let known = |piece: &str, pages: &[&str]| pages.iter().any(|page| text(page).contains(piece));
+    let command = ["docs/reference/command.md"];
+    let reference = ["docs/reference/language.md", "docs/reference/stdlib.md"];
     let is_word = |word: &str| !word.is_empty() && word.chars().all(|c| c.is_alphabetic() || c == '_');
-    if let Some(command) = piece.strip_prefix("mpirun ") {
-        return Some((!command.contains("din train")).then(|| "starts no training".into()));
+    if piece.starts_with("--") || piece.starts_with('.') {
+        return Some((!known(piece, &command)).then(|| "is not in command.md".into()));
     }
-    if piece.starts_with("--") || piece.starts_with("din ") || piece.starts_with('.') {
-        return Some((!known(&["docs/reference/command.md"])).then(|| "is not in command.md".into()));
+    if let Some((_, verb)) = piece.split_once("din ") {
+        let verb = verb.split(' ').next().unwrap_or_default();
+        return Some((!known(&format!("| `{verb} "), &command)).then(|| "is no verb".into()));
     }
-    let pages = ["docs/reference/language.md", "docs/reference/stdlib.md"];
-    piece.split(' ').all(is_word).then(|| (!known(&pages)).then(|| "is in no page of the reference".into()))
+    if !piece.split(' ').all(is_word) || SETTINGS.iter().any(|word| piece.starts_with(&format!("{word} "))) {
+        return None;
+    }
+    Some((!known(piece, &reference)).then(|| "is in no page of the reference".into()))
 }
 
-/// What is wrong with a piece of a table: a word, members of a model, settings of `train`, or an
+/// What is wrong with a piece of a table: a word, a member of a model, a setting of `train`, or an
 /// expression of `x`, `history` and `candidate`.
 fn fault_of_piece(piece: &str) -> Option<String> {
     if let Some(fault) = fault_of_word(piece) {
         return fault;
     }
-    let is_members = parses(&format!("model framed {{\n{piece}\n}}\n"));
-    let is_setting = parses(&format!("model framed {{\ntrain {{\n{piece}\n}}\n}}\n"));
-    let mut members = String::new();
-    let mut loss = "loss cross_entropy(click)".to_string();
-    for (name, label, prediction, term) in LABELS {
-        if !piece.contains(name) {
-            continue;
-        }
-        members += &format!("{label}\n");
-        if !piece.starts_with("predict ") {
-            members += &format!("{prediction}\n");
-        }
-        if !term.is_empty() {
-            loss += &format!(" + {term}");
-        }
-    }
-    let values = "embedding good [8] for ad.good_id, visited.good_id\nembedding [8] for each of user, scene\n\
-                  let x = embed(ad.good_id)\nlet history = embed(visited)\nlet candidate = embed(ad)\n";
-    let mut settings = vec![loss, "optimizer adam()".into(), "batch 1".into(), "epochs 1".into()];
-    if is_members {
-        if piece.starts_with("predict ") {
-            members += values;
-        }
-        members += piece;
-    } else if is_setting {
-        members += values;
-        members += "key request_id: int64\nrequest by request_id\n";
-        let word = piece.split(' ').next().unwrap_or_default();
-        settings.retain(|setting| !setting.starts_with(word) || piece.contains(" for "));
-        let whole = word != "loss" || piece.contains("click");
-        settings.push(if whole { piece.into() } else { format!("{piece} + cross_entropy(click)") });
-    } else {
-        members += values;
-        members += "embedding wide [1] for each of user, ad\n";
-        members += &format!("let piece = {piece}\n");
-        members += "predict click ~ bernoulli(logit = sum(piece) + others(other.id))\n";
-    }
-    if members.contains("predict click ") && members.contains("others") {
-        members += "\nfeatures other { id: category }\nembedding others [1] for other.id\n";
-    }
-    let plain = "loss cross_entropy(click)  optimizer adam()  batch 1  epochs 1";
-    let spec = framed(&members).replace(plain, &settings.join("\n"));
+    let spec = model_with(piece);
     let found = diagnostics("piece.din", &(imports(&spec) + &spec));
     let lines: Vec<String> =
         found.iter().filter(|d| d.is_error()).map(|d| format!("{}: {}", d.code, d.message)).collect();
@@ -219,7 +251,7 @@ fn wrong_pieces_are_found() {
     for right in ["batch 512", "label clk: binary", "mlp(x, [8], relu)", "--train", "pairwise"] {
         assert_eq!(fault_of_piece(right), None, "{right}");
     }
-    for wrong in ["batch big", "label clk: binaries", "mlp(y, [8], relu)", "--trane", "pairwize", "mlp(x,", ""] {
+    for wrong in ["batch big", "label clk: binaries", "mlp(y, [8], relu)", "--trane", "pairwize", "mlp(x,"] {
         assert!(fault_of_piece(wrong).is_some(), "{wrong}");
     }
 }
@@ -250,7 +282,7 @@ fn wrong_examples_are_found() {
     assert!(faults("din", "fn f(x: [n]) -> [n] { y }\n").expect("a fault").contains("E0204"));
     let tested = |value: &str| format!("fn f(x: [n]) -> [n] {{ 2 * x }}\ntest \"t\" {{ expect f(1) = {value} }}\n");
     assert_eq!(faults("din", &tested("2")), None);
-    assert!(faults("din", &tested("3")).expect("a fault").contains("expected 3, found 2"));
+    assert!(faults("din", &tested("3")).expect("a fault").contains("expected [3], found [2]"));
     assert_eq!(faults("din", "embedding [8] for each of user, scene\n"), None);
     assert!(faults("din", "embedding [8] for each of shop\n").expect("a fault").contains("E0404"));
     assert!(faults("din", "x +\n").expect("a fault").contains("neither"));
