@@ -18,6 +18,7 @@ pub fn schema() -> Schema {
         labels: vec![label("click", None)],
         keys: vec![key("request", KeyType::Int64)],
         requests: Some(Requests { key: 0, location: "m.din:10:5".into() }),
+        in_batch: None,
         statistics: vec![],
         vocabularies: vec![],
         known: Vec::new(),
