@@ -97,8 +97,8 @@ impl Drawing<'_> {
             MemberKind::Predict { target, distribution } => {
                 self.value(NodeKind::Prediction, &target.name, distribution);
             }
-            // What comes in is drawn where it is read. The others say nothing of how a prediction is
-            // computed.
+            // What comes in is drawn where it is read. The others say nothing of how a
+            // prediction is computed.
             MemberKind::Features { .. }
             | MemberKind::Sequence { .. }
             | MemberKind::Label { .. }

@@ -1,6 +1,6 @@
 //! `docs/tutorial.md` as its reader follows it: files are saved, changes made and commands run in
-//! their order, and what these print is what the page shows, up to the last digits of metrics, which
-//! depend on the instruction set level.
+//! their order, and what these print is what the page shows, up to the last digits of metrics,
+//! which depend on the instruction set level.
 
 use crate::support::*;
 use std::fs;
@@ -19,8 +19,8 @@ fn blocks(page: &str) -> Vec<(&str, &str)> {
     inner.map(|block| block.split_once('\n').expect("a block has a line of its kind")).collect()
 }
 
-/// The text after a change: lines that begin with `-` are replaced by those that begin with `+`, and
-/// all others stay; `@@` stands between two places.
+/// The text after a change: lines that begin with `-` are replaced by those that begin with `+`,
+/// and all others stay; `@@` stands between two places.
 fn changed(text: &str, change: &str) -> String {
     let mut text = text.to_string();
     for place in change.split("\n@@\n") {
