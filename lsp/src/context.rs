@@ -1,5 +1,5 @@
-//! What can stand at a place of a half-written text, by the text alone: the line at hand hardly ever
-//! parses while it is typed.
+//! What can stand at a place of a half-written text, by the text alone: the line at hand hardly
+//! ever parses while it is typed.
 
 /// What a name that begins at a place would be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -8,7 +8,8 @@ pub(crate) enum NamePlace {
     Prose,
     /// Behind `use`: a module, whose path begins with this.
     Module(String),
-    /// In the braces of a `use`, or behind its last dot: a name of this module or a module below it.
+    /// In the braces of a `use`, or behind its last dot: a name of this module or a module below
+    /// it.
     Imported(String),
     /// Behind a dot: a field of what this names.
     Field(String),
