@@ -110,6 +110,14 @@ pub enum Verb {
     /// Serve an editor: the Language Server Protocol over standard input and output
     #[command(after_help = "An editor starts it; docs/editors.md says how.\n\nExample:\n  din lsp")]
     Lsp(LspArgs),
+    /// Print what completes `din` and its options in a shell
+    #[command(after_help = "Example:\n  din completions bash > ~/.local/share/bash-completion/completions/din\n  \
+                            din completions zsh > ~/.zfunc/_din\n  \
+                            din completions fish > ~/.config/fish/completions/din.fish")]
+    Completions(CompletionsArgs),
+    /// Print the manual page, or write one for each verb
+    #[command(after_help = "Example:\n  din man | man -l -\n  din man --out ~/.local/share/man/man1")]
+    Man(ManArgs),
     /// Say what a model, a run or an executable holds: columns, tables, parameters, code
     #[command(after_help = "Example:\n  din info models/din.din\n  din info run/\n  din info ranker")]
     Info(InfoArgs),
@@ -197,6 +205,19 @@ pub struct FmtArgs {
     /// Write nothing; exit code 1 if a file would change
     #[arg(long)]
     pub check: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell
+    pub shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// Write `din.1` and a page for each verb into this folder
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

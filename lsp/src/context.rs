@@ -1,5 +1,5 @@
-//! What can stand at a place of a half-written text, by the text alone: the line at hand hardly ever
-//! parses while it is typed.
+//! What can stand at a place of a half-written text, by the text alone: the line at hand hardly
+//! ever parses while it is typed.
 
 /// What a name that begins at a place would be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -8,7 +8,8 @@ pub(crate) enum NamePlace {
     Prose,
     /// Behind `use`: a module, whose path begins with this.
     Module(String),
-    /// In the braces of a `use`, or behind its last dot: a name of this module or a module below it.
+    /// In the braces of a `use`, or behind its last dot: a name of this module or a module below
+    /// it.
     Imported(String),
     /// Behind a dot: a field of what this names.
     Field(String),
@@ -54,40 +55,44 @@ pub(crate) struct EnclosingCall {
     pub named: Option<String>,
 }
 
-/// A byte of the text before the place that is neither comment nor text in quotes.
+/// The text before a place without the contents of comments and of texts in quotes.
 struct CodeBefore {
     text: String,
+    /// The place is inside of a comment or a text.
     prose: bool,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Inside {
+    Code,
+    Comment,
+    Quotes,
 }
 
 fn is_letter(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_'
 }
 
-/// The text before a place with comments and texts in quotes blanked, and whether the place is
-/// inside of one.
 fn code_before(text: &str, offset: usize) -> CodeBefore {
     let mut code = String::with_capacity(offset);
-    let mut prose = false;
-    for line in text[..offset].split_inclusive('\n') {
-        (prose, _) = line.chars().fold((false, '\n'), |(inside, last), c| {
-            // A comment goes on to the end of its line, and so does a text that is not closed.
-            let comment = inside && code.ends_with("//");
-            if comment || (inside && c != '"' && c != '\n') {
-                if c == '\n' {
-                    code.push(c);
-                }
-                return (c != '\n', c);
-            }
-            if c == '"' {
-                code.push('"');
-                return (!inside || last == '\\', c);
-            }
+    let (mut inside, mut last) = (Inside::Code, '\n');
+    for c in text[..offset].chars() {
+        let next = match (inside, c) {
+            // Neither goes on beyond its line.
+            (_, '\n') => Inside::Code,
+            (Inside::Code, '"') => Inside::Quotes,
+            (Inside::Code, '/') if last == '/' => Inside::Comment,
+            (Inside::Quotes, '"') if last != '\\' => Inside::Code,
+            (inside, _) => inside,
+        };
+        if inside == Inside::Code || next == Inside::Code {
             code.push(c);
-            ((c == '/' && last == '/') || (inside && c != '\n'), c)
-        });
+        }
+        inside = next;
+        // A backslash that is itself escaped escapes nothing.
+        last = if c == '\\' && last == '\\' { ' ' } else { c };
     }
-    CodeBefore { text: code, prose }
+    CodeBefore { text: code, prose: inside != Inside::Code }
 }
 
 /// The part of a name that is written before a place.

@@ -15,8 +15,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-/// Most bytes of an imported file or vocabulary that are read while typing. What depends on a larger
-/// vocabulary stays unchecked, as if the file were not there.
+/// Most bytes of an imported file or vocabulary that are read while typing. What depends on a
+/// larger vocabulary stays unchecked, as if the file were not there.
 const LIMIT: u64 = 4 << 20;
 
 /// One open document.

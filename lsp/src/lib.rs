@@ -12,8 +12,8 @@
 //! | `hover`, `navigate`, `rename`, `hints`, `tokens`, `outline` | what is asked of names and values |
 //! | `completion`, `context`, `signature` | what can be written at a place, in half-written text too |
 //!
-//! Everything that it knows of a spec comes from `din_compiler::front::analysis`. It reads files; it
-//! writes none but the copy of the standard library.
+//! Everything that it knows of a spec comes from `din_compiler::front::analysis`. It reads files;
+//! it writes none but the copy of the standard library.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 

@@ -161,8 +161,8 @@ impl Server {
                     self.documents.forget(path_of(&change.uri).as_deref());
                 }
             }
-            // `$/cancelRequest`: an answer takes less than the message. What else is told is not asked
-            // for.
+            // `$/cancelRequest`: an answer takes less than the message. What else is told is not
+            // asked for.
             _ => return,
         }
         // An open document may import what changed.

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 const MAX_FILES: usize = 2_000;
 const MAX_DEPTH: usize = 12;
 
-/// The `.din` files below the folders, in the order of their paths. Hidden folders and build outputs
-/// are left out, and links to folders are not followed.
+/// The `.din` files below the folders, in the order of their paths. Hidden folders and build
+/// outputs are left out, and links to folders are not followed.
 pub(crate) fn specs(roots: &[PathBuf]) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for root in roots {

@@ -304,3 +304,44 @@ fn models_share_a_schema() {
     let ran = crate::support::run(&mut command, "info", &[]).expect(0);
     assert!(ran.out.contains("ad.item"), "{}", ran.out);
 }
+
+/// Bash and `man` take them; every verb has a page.
+#[test]
+fn completions_and_manual_pages_are_those_of_the_command_line() {
+    let folder = TempDir::new().unwrap();
+    let help = din("help", &[]).expect(0).out;
+    let verbs: Vec<&str> = help
+        .lines()
+        .skip_while(|line| !line.starts_with("Commands:"))
+        .skip(1)
+        .take_while(|line| !line.is_empty())
+        .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|verb| *verb != "help")
+        .collect();
+    assert!(verbs.len() >= 15, "{verbs:?}");
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = din(&format!("completions {shell}"), &[]).expect(0).out;
+        assert!(verbs.iter().all(|verb| script.contains(verb)), "{shell}");
+    }
+    let script = folder.path().join("din.bash");
+    fs::write(&script, din("completions bash", &[]).expect(0).out).unwrap();
+    let completed = std::process::Command::new("bash")
+        .arg("-c")
+        .arg(format!(
+            "source {}; COMP_WORDS=(din ch); COMP_CWORD=1; _din din ch din; echo \"${{COMPREPLY[@]}}\"",
+            script.display()
+        ))
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8(completed.stdout).unwrap().trim(), "check");
+    din("completions csh", &[]).expect(2).says("csh");
+
+    let pages = folder.path().join("man1");
+    din("man --out {pages}", &[("pages", &pages)]).expect(0);
+    for verb in &verbs {
+        let page = fs::read_to_string(pages.join(format!("din-{verb}.1"))).unwrap();
+        assert!(page.contains(".TH ") && page.contains(&format!("din {verb}")), "{page}");
+    }
+    assert_eq!(din("man", &[]).expect(0).out, fs::read_to_string(pages.join("din.1")).unwrap());
+}

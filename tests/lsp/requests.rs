@@ -111,8 +111,8 @@ fn hovers_tell_types_axes_shapes_numbers_and_docs() {
     open.editor.end();
 }
 
-/// In a library, shapes have the names of its types; in a function of the file at hand, the sizes of
-/// its calls.
+/// In a library, shapes have the names of its types; in a function of the file at hand, the sizes
+/// of its calls.
 #[test]
 fn functions_tell_the_shapes_that_they_are_called_with() {
     let mut open = open();

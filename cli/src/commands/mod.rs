@@ -9,6 +9,7 @@ mod emit;
 mod explain;
 mod fmt;
 mod info;
+mod manual;
 mod plan;
 mod run;
 mod synth;
@@ -34,6 +35,11 @@ pub fn din(console: &Console, verb: Verb) -> Outcome {
             Ok(())
         }
         Verb::Fmt(args) => fmt::fmt(console, &args),
+        Verb::Completions(args) => {
+            manual::completions(console, &args);
+            Ok(())
+        }
+        Verb::Man(args) => manual::man(console, &args),
         Verb::Lsp(_) => din_lsp::serve().map_err(|e| Failure::user_error(e.to_string())),
         Verb::Info(args) => info::info(console, &args),
         Verb::Diff(args) => diff::diff(console, &args),

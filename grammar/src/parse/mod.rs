@@ -43,10 +43,11 @@ pub fn parse(text: &str, file: FileId) -> Result<ast::File, Vec<Diagnostic>> {
     if errors.is_empty() { Ok(tree) } else { Err(errors) }
 }
 
-/// Parses as much of a file as can be read, for editors: the tree, and the errors as [`parse`] gives
-/// them. Of a file with errors, the tree has all imports, definitions, members, statements, fields
-/// and settings that parse by themselves. A `let` or `layer` that does not parse keeps its name, with
-/// [`ast::ExprKind::Hole`] for its value; so does the value of a function whose last line does not.
+/// Parses as much of a file as can be read, for editors: the tree, and the errors as [`parse`]
+/// gives them. Of a file with errors, the tree has all imports, definitions, members, statements,
+/// fields and settings that parse by themselves. A `let` or `layer` that does not parse keeps its
+/// name, with [`ast::ExprKind::Hole`] for its value; so does the value of a function whose last
+/// line does not.
 pub fn parse_recovering(text: &str, file: FileId) -> (ast::File, Vec<Diagnostic>) {
     let scan = scan(text, file);
     if scan.fatal {

@@ -157,8 +157,8 @@ impl Pieces {
         }
     }
 
-    /// Keeps the place of a statement that does not parse: as the last of its body, it is a value of
-    /// which nothing is known.
+    /// Keeps the place of a statement that does not parse: as the last of its body, it is a value
+    /// of which nothing is known.
     pub fn broken_statement(&mut self, span: Span) {
         let hole = Expr { kind: ExprKind::Hole, span };
         self.statements.push(Statement { kind: StatementKind::Expr(hole), span });

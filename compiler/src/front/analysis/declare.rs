@@ -104,7 +104,8 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// Declares what a member of a model or schema declares beside its network, visible in `region`.
+    /// Declares what a member of a model or schema declares beside its network, visible in
+    /// `region`.
     pub(super) fn declare(&mut self, member: &'a Member, region: Span) {
         match &member.kind {
             MemberKind::Features { name, fields, .. } => {

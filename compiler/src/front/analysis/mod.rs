@@ -1,13 +1,13 @@
-//! What an editor asks of a spec: which definition a name stands for, where else it stands, and what
-//! is known of a value, without any run of the model.
+//! What an editor asks of a spec: which definition a name stands for, where else it stands, and
+//! what is known of a value, without any run of the model.
 //!
-//! [`analyse`] checks a file as [`super::check`] and [`super::check_library`] do, and keeps what they
-//! forget. It reads a file that has syntax errors as far as
-//! [`parse_recovering`](din_grammar::parse_recovering) does. Like the rest of the compiler it opens no
-//! files.
+//! [`analyse`] checks a file as [`super::check`] and [`super::check_library`] do, and keeps what
+//! they forget. It reads a file that has syntax errors as far as
+//! [`parse_recovering`](din_grammar::parse_recovering) does. Like the rest of the compiler it opens
+//! no files.
 //!
-//! Names are resolved over the syntax tree (`resolve`, `declare`), so that a faulty file has them too;
-//! values are noted while the checker elaborates (`super::notes`).
+//! Names are resolved over the syntax tree (`resolve`, `declare`), so that a faulty file has them
+//! too; values are noted while the checker elaborates (`super::notes`).
 
 mod declare;
 mod library;
@@ -97,7 +97,8 @@ pub struct Symbol {
     pub definition: Option<Span>,
     /// The whole definition; for a builtin that of nothing.
     pub whole: Option<Span>,
-    /// What it is written as, on one line if it can be: the head of a function, the text of a field.
+    /// What it is written as, on one line if it can be: the head of a function, the text of a
+    /// field.
     pub heading: String,
     /// Its doc comment, by line.
     pub docs: Vec<String>,
