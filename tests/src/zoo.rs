@@ -52,6 +52,7 @@ pub const MODELS: &[&str] = &[
     "retrieval/two_tower",
     "sequence/bst",
     "sequence/can",
+    "sequence/deepintent",
     "sequence/dien",
     "sequence/eta",
     "sequence/hstu",

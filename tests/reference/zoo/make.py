@@ -64,6 +64,7 @@ MODELS = {
     "retrieval/two_tower": retrieval.TwoTower,
     "sequence/bst": sequence.Bst,
     "sequence/can": sequence.Can,
+    "sequence/deepintent": sequence.DeepIntent,
     "sequence/dien": sequence.Dien,
     "sequence/eta": sequence.Eta,
     "sequence/hstu": sequence.Hstu,
