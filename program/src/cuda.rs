@@ -193,8 +193,8 @@ pub enum Grid {
 
 impl Launch {
     /// Numbers of scratch that a launch needs for each instance, `longest` being the entries of the
-    /// longest tile as in [`ScalarArg::Longest`], and `blocks` those that have tiles; 0 where none is
-    /// used.
+    /// longest tile as in [`ScalarArg::Longest`], and `blocks` those that have tiles; 0 where none
+    /// is used.
     pub fn scratch_floats(&self, schedule: &Launches, longest: u32, blocks: u32) -> usize {
         let Grid::Tiles { tiling } = self.grid else { return 0 };
         let Some(tiling) = schedule.tilings.get(tiling as usize) else { return 0 };

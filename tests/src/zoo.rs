@@ -55,6 +55,7 @@ pub const MODELS: &[&str] = &[
     "retrieval/two_tower_in_batch",
     "sequence/bst",
     "sequence/can",
+    "sequence/deepintent",
     "sequence/dien",
     "sequence/dsin",
     "sequence/eta",

@@ -8,6 +8,9 @@ use crate::graph::{AxisId, BinaryOp, NodeId, Shape, TypeError};
 use din_grammar::{Diagnostic, Span};
 use std::rc::Rc;
 
+/// The fields of a part of the state, if it is a record.
+type PartFields = Option<Rc<[RecordField]>>;
+
 /// The state before the first entry.
 #[derive(Clone, Copy)]
 enum Start {
@@ -20,7 +23,7 @@ struct StatePart {
     start: Start,
     width: usize,
     /// Of a record that it begins as.
-    fields: Option<Rc<[RecordField]>>,
+    fields: PartFields,
 }
 
 /// What `scan` is given.
@@ -97,7 +100,7 @@ impl<'a> Elaborator<'a> {
         &mut self,
         state: NodeId,
         of: &Scanned<'a>,
-        fields: Vec<Option<Rc<[RecordField]>>>,
+        fields: Vec<PartFields>,
         span: Span,
     ) -> Result<Vec<Tensor>, TypeError> {
         let mut start = 0;
@@ -315,7 +318,7 @@ impl<'a> Elaborator<'a> {
         next: Vec<Tensor>,
         before: &[Tensor],
         of: &Scanned<'a>,
-    ) -> Option<(NodeId, Vec<Option<Rc<[RecordField]>>>)> {
+    ) -> Option<(NodeId, Vec<PartFields>)> {
         let mut parts = Vec::with_capacity(next.len());
         for (k, (next, before)) in next.iter().zip(before).enumerate() {
             parts.push(self.next_part(k, next, before, of)?);

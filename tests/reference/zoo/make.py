@@ -66,6 +66,7 @@ MODELS = {
     "retrieval/two_tower_in_batch": retrieval.TwoTowerInBatch,
     "sequence/bst": sequence.Bst,
     "sequence/can": sequence.Can,
+    "sequence/deepintent": sequence.DeepIntent,
     "sequence/dien": sequence.Dien,
     "sequence/dsin": sequence.Dsin,
     "sequence/eta": sequence.Eta,

@@ -126,7 +126,7 @@ class Dien(Sequence):
         return {"click": self.out(self.deep(x))[:, 0]}
 
 
-class Lstm(nn.Module):
+class SessionLstm(nn.Module):
     """Hochreiter and Schmidhuber, 1997, with a forget gate; of each row's first entries."""
 
     def __init__(self, model, name):
@@ -168,7 +168,7 @@ class Dsin(Sequence):
         self.project = self.linear("interests.joined", bias=False)
         self.first_norm, self.second_norm = self.norm("interests.joined"), self.norm("interests.entries")
         self.inner, self.outer = self.linear("interests.entries.inner"), self.linear("interests.entries.linear")
-        self.lstms = nn.ModuleList(Lstm(self, f"context.{name}") for name in ("forward", "backward"))
+        self.lstms = nn.ModuleList(SessionLstm(self, f"context.{name}") for name in ("forward", "backward"))
         self.near = nn.ModuleList(self.linear(f"{name}.score", bias=False) for name in ("own", "combined"))
         self.deep, self.out = self.mlp("hidden", 2), self.linear("click")
 
@@ -212,6 +212,46 @@ class Dsin(Sequence):
             found.append(torch.einsum("bk,bkd->bd", softmax_where(scores, there), vectors))
         x = torch.cat([self.context(batch), candidate, *found], 1)
         return {"click": self.out(self.deep(x))[:, 0]}
+
+
+class Lstm(nn.Module):
+    """Hochreiter and Schmidhuber, 1997, with the forget gate of Gers et al., 2000."""
+
+    def __init__(self, model, name):
+        super().__init__()
+        gates = ("input", "forget", "candidate", "output")
+        self.gates = [[model.param(f"{name}.{gate}_{part}") for part in ("x", "h", "bias")] for gate in gates]
+
+    def forward(self, x, mask, backward):
+        """The hidden state after each entry."""
+        h = c = x.new_zeros(x.shape[0], self.gates[0][1].shape[0])
+        states = [None] * x.shape[1]
+        for t in range(x.shape[1] - 1, -1, -1) if backward else range(x.shape[1]):
+            entry, there = x[:, t], mask[:, t, None]
+            i, f, g, o = (entry @ w + h @ v + bias for w, v, bias in self.gates)
+            c = torch.where(there, torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g), c)
+            h = torch.where(there, torch.sigmoid(o) * torch.tanh(c), h)
+            states[t] = h
+        return torch.stack(states, 1)
+
+
+class DeepIntent(Sequence):
+    """Zhai et al., 2016, over the history in place of words."""
+
+    lr = 5e-3
+
+    def build(self):
+        self.ways = [Lstm(self, f"states.{way}.h_c") for way in ("forward", "back")]
+        self.hidden, self.score = self.mlp("scores", 1, nn.Tanh), self.linear("scores", bias=False)
+        self.ad, self.out = self.linear("vector"), self.linear("click")
+
+    def forward(self, batch):
+        history = self.history(batch)
+        states = torch.cat([way(history, batch.mask, k == 1) for k, way in enumerate(self.ways)], 2)
+        attention = softmax_where(self.score(self.hidden(states))[..., 0], batch.mask)
+        query = (attention[..., None] * states).sum(1)
+        nearness = (query * self.ad(self.candidate(batch))).sum(1, keepdim=True)
+        return {"click": self.out(nearness)[:, 0]}
 
 
 class YouTubeRanking(Sequence):

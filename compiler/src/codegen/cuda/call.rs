@@ -189,7 +189,8 @@ pub enum DeviceCall {
         x: Matrix,
         out: Matrix,
     },
-    /// `out` of an entry: what `x` has for the entry of its list in the step before; 0 in the first.
+    /// `out` of an entry: what `x` has for the entry of its list in the step before; 0 in the
+    /// first.
     Carry {
         axis: AxisId,
         width: u32,

@@ -206,8 +206,8 @@ pub(super) struct Instances {
     tiles: Vec<LongestTile>,
 }
 
-/// What the scratch of a launch is found by: [`ScalarArg::Longest`] of the instance with the longest
-/// tile, and how many blocks have tiles.
+/// What the scratch of a launch is found by: [`ScalarArg::Longest`] of the instance with the
+/// longest tile, and how many blocks have tiles.
 #[derive(Clone, Copy, Debug, Default)]
 struct LongestTile {
     entries: u32,
@@ -390,7 +390,7 @@ impl StagedSchedule {
         match launch.grid {
             Grid::Tiles { tiling } => {
                 let LongestTile { entries, blocks } = self.tiles[tiling as usize];
-                // The block of an instance has its room behind those of all blocks of the one before.
+                // An instance has its room behind that of all blocks of the one before.
                 let blocks = if self.instances > 1 { cuda.chunks } else { blocks };
                 (self.instances as usize).saturating_mul(launch.scratch_floats(launches, entries, blocks))
             }
