@@ -625,8 +625,8 @@ pub enum ExprKind {
         base: Box<Expr>,
         name: Ident,
     },
-    /// `entries as t`: the entries that the value varies over, under the second name `t`; of a list, its
-    /// items as entries
+    /// `entries as t`: the entries that the value varies over, under the second name `t`; of a
+    /// list, its items as entries
     SecondName {
         value: Box<Expr>,
         axis: Ident,

@@ -386,8 +386,8 @@ impl AxisTree {
         self.ids().filter_map(|id| Some((id, self.unique(id)?)))
     }
 
-    /// Of a fixed axis, and of its entries under a second name: how many each sample has; `None` for
-    /// any other axis.
+    /// Of a fixed axis, and of its entries under a second name: how many each sample has; `None`
+    /// for any other axis.
     pub fn fixed(&self, id: AxisId) -> Option<u32> {
         match *self.kind(id) {
             AxisKind::Fixed { size } => Some(size),
@@ -512,7 +512,9 @@ impl AxisTree {
         if self.is_ancestor(b, a) {
             return Some(a);
         }
-        let below: Vec<AxisId> = self.ids().filter(|&d| self.is_ancestor(a, d) && self.is_ancestor(b, d)).collect();
+        // Steps are a sequence's entries again: what is below two axes is the sequence.
+        let places = self.ids().filter(|&d| self.steps_of(d).is_none());
+        let below: Vec<AxisId> = places.filter(|&d| self.is_ancestor(a, d) && self.is_ancestor(b, d)).collect();
         below.iter().copied().find(|&d| below.iter().all(|&other| self.is_ancestor(d, other)))
     }
 

@@ -127,7 +127,8 @@ impl Maker {
         if r.chance(0.35) {
             requests(&mut r, &mut g, &mut inputs);
         }
-        // Lists of one length; of some lists, pairs of entries, and pairs of the samples of requests.
+        // Lists of one length; of some lists, pairs of entries, and pairs of the samples of
+        // requests.
         for k in 0..[0, 1, 1, 2][r.below(4)] {
             g.axes.add_fixed(format!("f{k}"), 1 + r.below(4) as u32);
         }

@@ -156,8 +156,8 @@ pub const RECURRENT: &str = "edition 2026\nuse std.activation.tanh\nuse std.laye
     predict y ~ bernoulli(logit = linear(all, 1))\n\
     train { loss cross_entropy(y)  optimizer momentum(lr = 0.1)  batch 5  epochs 1 }\nreport log_loss(y)\n}\n";
 
-/// Lists as entries: of requests alone, of samples and requests, of weights; reduced with and without
-/// conditions, paired, through layers with statistics and dropout, and joined again.
+/// Lists as entries: of requests alone, of samples and requests, of weights; reduced with and
+/// without conditions, paired, through layers with statistics and dropout, and joined again.
 pub const FIXED: &str = "edition 2026\nuse std.activation.dice\nuse std.attention.{multi_head_attention, top}\n\
     use std.layer.{layer_norm, linear, mlp, project}\nuse std.loss.cross_entropy\nuse std.metric.log_loss\n\
     use std.optimizer.momentum\n\

@@ -195,8 +195,8 @@ impl Emitter<'_> {
     }
 
     /// Elements of an axis that a tile has at most, or reaches. Over a fixed axis it has as many
-    /// samples as one over the samples, over its pairs a quarter: short lists would make tiles whose
-    /// calls cost more than their work.
+    /// samples as one over the samples, over its pairs a quarter: short lists would make tiles
+    /// whose calls cost more than their work.
     fn tile_rows(&self, axis: AxisId) -> u32 {
         let axes = &self.all.axes;
         let PlanOptions { batch_tile, sequence_tile, .. } = *self.options;

@@ -66,6 +66,19 @@ fn the_samples_of_a_request_pair() {
     assert!(alone.check().is_err());
 }
 
+/// The steps of a sequence have its entries, and are below nothing that these are not below: what
+/// lies above both of two axes lies above their steps as well.
+#[test]
+fn steps_are_no_other_place_to_join() {
+    let (mut axes, [visits, .., common, request, entries, _]) = all_kinds();
+    let joins = |axes: &AxisTree| [axes.join(BATCH, entries), axes.join(visits, request), axes.join(visits, common)];
+    let before = joins(&axes);
+    let steps = axes.add_steps(common);
+    axes.check().expect("a tree");
+    assert_eq!(joins(&axes), before);
+    assert_eq!([axes.join(steps, BATCH), axes.join(entries, steps)], [Some(steps); 2]);
+}
+
 #[test]
 fn lists_of_one_length_lie_under_the_samples() {
     let mut axes = AxisTree::new("batch");

@@ -83,11 +83,12 @@ pub enum Operation {
     /// In a recurrence: `out_i = x_j`, `j` being the entry before `i` in its list, or behind it
     /// where the recurrence runs backward; 0 where there is none. `width` columns.
     Carry { x: View, out: View, width: u32 },
-    /// Over a fixed axis of `size` entries: `out` at entry `j` of a sample is columns `j width..(j +
-    /// 1) width` of `x` at the sample. `out` has `width` columns, `x` is on the samples.
+    /// Over a fixed axis of `size` entries: `out` at entry `j` of a sample is columns
+    /// `j width..(j + 1) width` of `x` at the sample. `out` has `width` columns, `x` is on the
+    /// samples.
     Unflatten { x: View, out: View, size: u32, width: u32 },
-    /// The other way: `out`, on the samples, becomes the vectors of the sample's entries, one behind
-    /// the other.
+    /// The other way: `out`, on the samples, becomes the vectors of the sample's entries, one
+    /// behind the other.
     Flatten { x: View, out: View, size: u32, width: u32 },
     /// Joins the statistic of `x` (`width` columns) over the call's elements to the partial `out`,
     /// which is all of a buffer.

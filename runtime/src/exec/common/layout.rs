@@ -21,8 +21,8 @@ pub struct Layout {
     first_row: usize,
     /// First sample of each request, then the number of samples; empty without requests.
     requests: Vec<u32>,
-    /// By axis, of those of entries: their elements under each element of the parent; of the samples'
-    /// second name, under each request.
+    /// By axis, of those of entries: their elements under each element of the parent; of the
+    /// samples' second name, under each request.
     offsets: Vec<Vec<u32>>,
     /// By axis, of unique ones; empty for the others.
     uniques: Vec<UniqueElements>,

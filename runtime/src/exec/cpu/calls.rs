@@ -122,8 +122,8 @@ impl TileCall<'_> {
                     }
                 }
             }
-            // SAFETY: the schedule was checked: both buffers have these columns at every element of the
-            // tile, and are not the same.
+            // SAFETY: the schedule was checked: both buffers have these columns at every element of
+            // the tile, and are not the same.
             PreparedOp::Unflatten(of) => unsafe { self.each_part(of, |entry, part| (part, entry)) },
             // SAFETY: as above.
             PreparedOp::Flatten(of) => unsafe { self.each_part(of, |entry, part| (entry, part)) },
