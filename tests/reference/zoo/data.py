@@ -9,7 +9,7 @@ import torch
 from safetensors.numpy import load_file
 
 STEPS, SAMPLES = 50, 64
-LISTS = ("visited_good_ids", "visited_shop_ids", "visited_cate_ids")
+LISTS = ("visited_good_ids", "visited_shop_ids", "visited_cate_ids", "visited_sessions")
 
 
 @dataclasses.dataclass

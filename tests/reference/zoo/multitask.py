@@ -1,6 +1,7 @@
-"""`models/multitask`: the click, and the gender of the user."""
+"""`models/multitask`: the click, and the gender of the user or the purchase."""
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from layers import Model, cross_entropy, masked_mean
@@ -150,3 +151,27 @@ class PepNet(Tasks):
                 hidden = torch.relu(layer(2 * gate(prior) * hidden))
             logits[task] = self.outs[task](hidden)[:, 0]
         return logits
+
+
+class Esmm(Tasks):
+    """Ma et al., 2018 (ESMM), Eqs. (1)-(3)."""
+
+    labels = ("click", "bought")
+
+    def build(self):
+        self.networks = nn.ModuleList(
+            nn.Sequential(self.mlp(f"{part}_net", 2), self.linear(factor))
+            for part, factor in (("click", "ctr"), ("bought", "cvr"))
+        )
+
+    def forward(self, batch):
+        """Logits of the two factors, not of the labels."""
+        x = self.bottom(batch)
+        return [network(x)[:, 0] for network in self.networks]
+
+    def loss(self, batch):
+        click, after = self(batch)
+        log_both = F.logsigmoid(click) + F.logsigmoid(after)
+        bought = batch["bought"].to(log_both.dtype)
+        purchase = -(bought * log_both + (1 - bought) * torch.log(-torch.expm1(log_both)))
+        return cross_entropy(click, batch["click"]) + purchase.mean()

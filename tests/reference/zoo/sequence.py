@@ -126,6 +126,94 @@ class Dien(Sequence):
         return {"click": self.out(self.deep(x))[:, 0]}
 
 
+class Lstm(nn.Module):
+    """Hochreiter and Schmidhuber, 1997, with a forget gate; of each row's first entries."""
+
+    def __init__(self, model, name):
+        super().__init__()
+        gates = ("input", "forget", "output", "fresh")
+        self.gates = nn.ModuleList(model.linear(f"{name}.states.{gate}") for gate in gates)
+
+    def forward(self, x, mask):
+        units = self.gates[0].out_features
+        h = c = x.new_zeros(x.shape[0], units)
+        outputs = []
+        for k in range(x.shape[1]):
+            take, forget, give, fresh = (gate(torch.cat([x[:, k], h], 1)) for gate in self.gates)
+            cell = torch.sigmoid(forget) * c + torch.sigmoid(take) * torch.tanh(fresh)
+            seen = mask[:, k, None]
+            h = torch.where(seen, torch.sigmoid(give) * torch.tanh(cell), h)
+            c = torch.where(seen, cell, c)
+            outputs.append(h)
+        return torch.stack(outputs, 1)
+
+
+def backwards(x, lengths):
+    """The first `lengths` entries of each row in reverse order; what follows is not read."""
+    places = (lengths[:, None] - 1 - torch.arange(x.shape[1])).clamp(min=0)
+    return x.gather(1, places[..., None].expand_as(x))
+
+
+class Dsin(Sequence):
+    """Feng et al., 2019, on tensors of samples, sessions and the entries of each, as in the paper;
+    the last session and the last entry stand first."""
+
+    lr = 5e-3
+
+    def build(self):
+        self.bias = [self.param(f"entries.{part}.table") for part in ("sessions", "places")]
+        self.component = self.param("entries.component")
+        parts = ("queries", "keys", "values")
+        self.heads = [[self.param(f"interests.seen.{h}.{part}") for part in parts] for h in range(2)]
+        self.project = self.linear("interests.joined", bias=False)
+        self.first_norm, self.second_norm = self.norm("interests.joined"), self.norm("interests.entries")
+        self.inner, self.outer = self.linear("interests.entries.inner"), self.linear("interests.entries.linear")
+        self.lstms = nn.ModuleList(Lstm(self, f"context.{name}") for name in ("forward", "backward"))
+        self.near = nn.ModuleList(self.linear(f"{name}.score", bias=False) for name in ("own", "combined"))
+        self.deep, self.out = self.mlp("hidden", 2), self.linear("click")
+
+    def forward(self, batch):
+        history, candidate = self.history(batch), self.candidate(batch)
+        numbers, rows = batch["visited_sessions"], []
+        for sample, length in enumerate(batch.lengths.tolist()):
+            entries = range(length - 1, -1, -1)
+            order = sorted({numbers[sample, i].item() for i in entries}, reverse=True)
+            seen = dict.fromkeys(order, 0)
+            for i in entries:
+                number = numbers[sample, i].item()
+                rows.append((sample, order.index(number), seen[number], i))
+                seen[number] += 1
+        sample, session, place, entry = torch.tensor(rows).T
+        shape = (len(history), int(session.max()) + 1, int(place.max()) + 1)
+        mask = torch.zeros(shape, dtype=torch.bool).index_put((sample, session, place), torch.tensor(True))
+        x = history.new_zeros(*shape, history.shape[2])
+        x = x.index_put((sample, session, place), history[sample, entry])
+        for axis, table in zip((1, 2), self.bias):
+            own = torch.zeros(shape[axis], 1, dtype=x.dtype)
+            own[: len(table)] = 1
+            own = own * table[torch.arange(shape[axis]).clamp(max=len(table) - 1)]
+            x = x + (own[:, None] if axis == 1 else own)
+        x = x + self.component
+        heads, width = [], x.shape[3] // 2
+        for (queries, keys, values), part in zip(self.heads, x.split(width, 3)):
+            scores = (part @ queries) @ (part @ keys).transpose(2, 3) / x.shape[3] ** 0.5
+            heads.append(softmax_where(scores, mask[:, :, None].expand_as(scores)) @ (part @ values))
+        x = self.first_norm(x + self.project(torch.cat(heads, 3)))
+        x = self.second_norm(x + self.outer(torch.relu(self.inner(x))))
+        there = mask.any(2)
+        interests = (x * mask[..., None]).sum(2) / mask.sum(2).clamp(min=1)[..., None]
+        # The sessions stand from the last to the first.
+        count = there.sum(1)
+        forward = backwards(self.lstms[0](backwards(interests, count), there), count)
+        context = torch.cat([forward, self.lstms[1](interests, there)], 2)
+        found = []
+        for near, vectors in zip(self.near, (interests, context)):
+            scores = torch.einsum("bkd,bd->bk", near(vectors), candidate)
+            found.append(torch.einsum("bk,bkd->bd", softmax_where(scores, there), vectors))
+        x = torch.cat([self.context(batch), candidate, *found], 1)
+        return {"click": self.out(self.deep(x))[:, 0]}
+
+
 class YouTubeRanking(Sequence):
     """Covington, Adams and Sargin, 2016, Section 4."""
 
