@@ -20,5 +20,6 @@ mod requests;
 mod runs;
 mod support;
 mod training;
+mod tutorial;
 mod vectors;
 mod vocabularies;
