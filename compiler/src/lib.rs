@@ -44,6 +44,7 @@ pub mod graph;
 pub mod interpret;
 pub mod model;
 pub mod optimize;
+pub mod picture;
 pub mod plan;
 pub mod statistic;
 

@@ -52,6 +52,8 @@ pub enum Task {
         #[arg(long)]
         open: bool,
     },
+    /// Draw the pictures of models in docs/gallery.md anew (needs Graphviz)
+    Pictures,
     /// Check that a version is ready to be released, and tag it
     Release {
         /// Such as 0.1.0
@@ -179,6 +181,7 @@ mod tests {
         assert_eq!(parse("test").unwrap(), Task::Test(TestOptions::default()));
         assert_eq!(parse("bless").unwrap(), Task::Bless(BlessOptions::default()));
         assert_eq!(parse("doc").unwrap(), Task::Doc { open: false });
+        assert_eq!(parse("pictures").unwrap(), Task::Pictures);
         assert_eq!(parse("miri").unwrap(), Task::Miri { arguments: vec![] });
     }
 

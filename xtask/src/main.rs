@@ -8,6 +8,7 @@ mod command;
 mod licenses;
 mod mpi;
 mod nightly;
+mod pictures;
 mod release;
 mod test;
 
@@ -35,6 +36,7 @@ fn perform(task: Task) -> Outcome {
         Task::Mpi { mpicc } => mpi::build(&mpicc),
         Task::Soak { kills } => test::soak(kills),
         Task::Doc { open } => check::doc(open),
+        Task::Pictures => pictures::pictures(),
         Task::Release { version } => release::release(&version),
         Task::Fuzz(options) => nightly::fuzz(&options),
         Task::Miri { arguments } => nightly::miri(&arguments),
