@@ -166,6 +166,9 @@ fn emit_shows_every_stage() {
         let ran = din(&format!("emit {{model}} --stage {stage}"), &[("model", &small())]).expect(0);
         assert!(ran.out.lines().count() > 20, "{stage}: {}", ran.out);
     }
+    let picture = din("emit {model} --stage dot", &[("model", &small())]).expect(0).out;
+    assert!(picture.starts_with("digraph \"") && picture.ends_with("}\n"), "{picture}");
+    assert!(picture.contains("  \"visited (sequence)\" -> "), "{picture}");
 }
 
 /// What `--print-after` prints is a graph in the textual form, of the graphs that the pass changed.
