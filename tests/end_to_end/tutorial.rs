@@ -120,7 +120,7 @@ fn the_tutorial_is_right() {
             }
             other => panic!("unknown kind of block `{other}`"),
         }
-        din("check --deny-warnings {here}/shop.din", &here).expect(0);
+        din("check --deny warnings {here}/shop.din", &here).expect(0);
         din("fmt --check {here}/shop.din", &here).expect(0);
     }
     assert!(changes >= 8, "{changes} changes");

@@ -265,7 +265,6 @@ fn samples(model: &CheckedModel, batch: &Batch, rows: &[Vec<Vec<u32>>]) -> Sampl
         dense: (0..).zip(&batch.dense).filter(|(_, numbers)| !numbers.is_empty()).map(|(f, x)| (f, wide(x))).collect(),
         labels: batch.labels.iter().map(|values| wide(values)).collect(),
         present: batch.present.iter().map(|values| wide(values)).collect(),
-        ..Samples::default()
     }
 }
 

@@ -1,12 +1,20 @@
 //! What is checked without running a test.
 
-use crate::command::{Outcome, cargo, root, run};
+use crate::command::{Outcome, cargo, program, root, run};
 use crate::licenses;
 use std::fs;
 
 /// Folders whose specs are shipped: they are right, without a warning, and in the standard layout.
-const SPECS: [&str; 7] =
-    ["models", "models/interaction", "models/multitask", "models/retrieval", "models/sequence", "stdlib", "bench"];
+const SPECS: [&str; 8] = [
+    "models",
+    "models/interaction",
+    "models/multitask",
+    "models/retrieval",
+    "models/sequence",
+    "models/techniques",
+    "stdlib",
+    "bench",
+];
 
 pub fn check() -> Outcome {
     run(&mut cargo(["fmt", "--all", "--", "--check"]))?;
@@ -14,9 +22,13 @@ pub fn check() -> Outcome {
     doc(false)?;
     licenses::check()?;
     let specs = specs()?;
+    // A test is built too, so that the libraries have the features that tests need: those of `cargo
+    // xtask test`, which are not built again then.
+    run(&mut cargo(["build", "--locked", "--workspace", "--bin", "din", "--test", "ui"]))?;
+    // It lies beside this program.
+    let din = std::env::current_exe().map_err(|e| format!("the path of this program: {e}"))?.with_file_name("din");
     for verb in [&["check", "--deny", "warnings"][..], &["fmt", "--check"], &["test"]] {
-        let din = ["run", "--quiet", "--locked", "--package", "din", "--"];
-        run(cargo(din).args(verb).args(&specs))?;
+        run(program(&din.display().to_string(), verb).args(&specs))?;
     }
     Ok(())
 }

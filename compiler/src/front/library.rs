@@ -7,6 +7,7 @@ use super::elaborator::Elaborator;
 use super::rule::{RuleCall, RuleDefinition};
 use super::schedule::RuleArgument;
 use super::scope::NameScope;
+use super::unread::is_called_with_one_value;
 use super::update::{Before, Updates};
 use super::value::{ArgumentValue, Builtin, Callee, ExprValue, Tensor};
 use super::walk::{Context, GraphWalk, InputKey};
@@ -69,6 +70,10 @@ impl<'a> Elaborator<'a> {
         let mut axes: Vec<&'a str> = Vec::new();
         let mut given = Vec::new();
         for p in &f.parameters {
+            // An activation stands for a function, and for no other kind of them.
+            if !is_called_with_one_value(f, &p.name.name) {
+                return self.unread_function(module, f);
+            }
             let value = match &p.ty {
                 None if p.default.is_some() => continue,
                 None => return self.unread_function(module, f),

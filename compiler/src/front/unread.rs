@@ -154,6 +154,14 @@ fn constant<'a>(e: &'a Expr) -> ExprValue<'a> {
     }
 }
 
+/// Whether the function calls its parameter with one value alone, as an activation is called.
+pub(super) fn is_called_with_one_value(f: &ast::Function, parameter: &str) -> bool {
+    let mut calls = Vec::new();
+    calls_in_block(&f.body, &mut calls);
+    let mut own = calls.iter().filter(|(name, ..)| *name == parameter);
+    own.all(|(_, arguments, _)| matches!(arguments, [ast::Argument { name: None, .. }]))
+}
+
 /// A call by a name: the name, the arguments, the place.
 type NamedCall<'a> = (&'a str, &'a [ast::Argument], Span);
 
