@@ -236,7 +236,7 @@ fn one_error_each() {
             in_model("request by ad.good_id"),
             "2:14 E0101: expected the end of the line, found `.` (a request is known by a key: declare `key good_id: int64`, and write `request by good_id`)",
         ),
-        (in_model("request request_id"), "2:9 E0101: expected `by`, found `request_id`"),
+        (in_model("request request_id"), "2:9 E0101: expected `by` or `of`, found `request_id`"),
         (
             in_model("hyper a = 1 in [1, 2] if b > 1"),
             "2:23 E0101: expected an operator, `when` or the end of the line, found `if` (a condition stands behind `when`: `when layers > 1`)",

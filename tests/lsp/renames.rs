@@ -53,7 +53,7 @@ fn a_renamed_model_is_the_same_model() {
         let uri = editor.open(&path, &text);
         let mut seen = BTreeSet::new();
         // Each model has others of its names renamed.
-        for (at, word) in words(&text).into_iter().skip(renamed % 11).step_by(11) {
+        for (at, word) in words(&text).into_iter().skip(renamed % 61).step_by(61) {
             let place = position(&text, at);
             let prepared = json!({ "textDocument": { "uri": uri }, "position": place });
             if editor.request("textDocument/prepareRename", prepared).is_err() || !seen.insert(word) {
@@ -80,7 +80,7 @@ fn a_renamed_model_is_the_same_model() {
         editor.close(&uri);
     }
     println!("{renamed} renamed, {} refused: {refused:#?}", refused.len());
-    assert!(renamed > 60 && refused.len() * 4 < renamed, "{renamed} renamed, {refused:#?}");
+    assert!(renamed > 30 && refused.len() * 4 < renamed, "{renamed} renamed, {refused:#?}");
     editor.end();
 }
 

@@ -137,7 +137,7 @@ fn examples_of_the_reference_are_right() {
     let page = page("language.md");
     let blocks: Vec<&str> = page.split("```din\n").skip(1).map(|b| b.split("```").next().unwrap()).collect();
     for block in &blocks {
-        if ["features", "embedding", "key", "hyper"].iter().any(|w| block.starts_with(w)) {
+        if ["features", "embedding", "key", "hyper", "request"].iter().any(|w| block.starts_with(w)) {
             // Members of a model.
             let text = format!("model m {{\n{block}}}\n");
             assert!(din_grammar::parse(&text, din_grammar::FileId(0)).is_ok(), "{text}");
