@@ -420,8 +420,8 @@ fn launches_that_do_not_fit_are_refused() {
     refused(&|c| c.schedules[0].pointers[0] = PointerArg::Argument(KernelArg::Table(77)), "table 77");
     refused(&|c| c.schedules[0].tilings[0].samples = 0, "tiles of");
     // There are no requests for samples to be under.
-    refused(&|c| c.schedules[0].pointers[0] = PointerArg::Offsets(BATCH), "axis 1 is not a sequence");
-    refused(&|c| c.schedules[0].tilings[0] = Tiling { axis: BATCH, samples: 4, entries: 4 }, "axis 1 is not");
+    refused(&|c| c.schedules[0].pointers[0] = PointerArg::Offsets(BATCH), "axis 1 has no entries");
+    refused(&|c| c.schedules[0].tilings[0] = Tiling { axis: BATCH, samples: 4, entries: 4 }, "axis 1 has no entries");
     let above = KernelArg::Ancestor { of: BATCH, to: AxisId(2) };
     refused(&|c| c.schedules[0].pointers[0] = PointerArg::Argument(above), "elements of axis 2 above those of axis 1");
     refused(&|c| c.schedules[0].launches[0].grid = Grid::Tiles { tiling: 50 }, "tiling 50");
