@@ -46,7 +46,7 @@ pub fn samples(model: &CheckedModel, r: &mut Random, batch: usize, most: usize) 
     let schema = &model.schema;
     // Of one sample up to all that are left.
     let mut requests = Vec::new();
-    while schema.requests.is_some() && requests.last() != Some(&batch) {
+    while schema.has_requests() && requests.last() != Some(&batch) {
         let at = requests.last().map_or(0, |&at: &usize| at + 1 + r.below(batch - at));
         requests.push(at);
     }
