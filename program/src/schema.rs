@@ -82,8 +82,8 @@ pub struct Requests {
     pub location: String,
 }
 
-/// `request of 64`: consecutive samples of a batch, which training has shuffled, stand for a request
-/// in the loss.
+/// `request of 64`: consecutive samples of a batch, which training has shuffled, stand for a
+/// request in the loss.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct InBatchRequests {
     /// Samples of each, at most: at least 2.

@@ -6,8 +6,8 @@ use din_program::schema::{FeatureKind, KeyType, LabelKind, Schema};
 use din_runtime::batch::{Batch, KeyColumn};
 use din_runtime::leaves::{LeafRange, leaf_begin};
 
-/// A batch for any schema: lists of 0 to 6 entries, few distinct ids, requests of 1 to 5 samples. A session
-/// takes those within a batch (`request of 64`) by a rule of its own.
+/// A batch for any schema: lists of 0 to 6 entries, few distinct ids, requests of 1 to 5 samples. A
+/// session takes those within a batch (`request of 64`) by a rule of its own.
 pub fn batch(schema: &Schema, rows: usize, random: &mut Random) -> Batch {
     let mut batch = Batch::for_schema(schema);
     batch.rows = rows;

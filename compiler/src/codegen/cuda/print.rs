@@ -362,7 +362,9 @@ impl Printer<'_> {
                 }
             }
         };
-        format!("const DinPtr<{ty}> {name} = {value};")
+        // What a tile of steps has is used inside of its loop, outside of it, or in both.
+        let unused = if matches!(self.kernel.walk, Walk::Steps { .. }) { "[[maybe_unused]] " } else { "" };
+        format!("{unused}const DinPtr<{ty}> {name} = {value};")
     }
 
     fn statements(&mut self, body: &[Stmt]) {

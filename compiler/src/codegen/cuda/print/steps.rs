@@ -31,10 +31,10 @@ impl Printer<'_> {
         }
         self.open("for (unsigned tile = begin; tile < end; ++tile)");
         self.line(&format!("const unsigned first{u} = tile * {samples}u;"));
-        self.line(&format!("const unsigned count{u} = din_min(elements - first{u}, {samples}u);"));
-        self.line(&format!("const unsigned base{d} = offsets[first{u}], first{d} = base{d};"));
-        self.line(&format!("const unsigned count{d} = offsets[first{u} + count{u}] - first{d};"));
-        self.line("const unsigned first_step = step_tiles[tile], last_step = step_tiles[tile + 1u];");
+        self.line(&format!("[[maybe_unused]] const unsigned count{u} = din_min(elements - first{u}, {samples}u);"));
+        self.line(&format!("[[maybe_unused]] const unsigned base{d} = offsets[first{u}], first{d} = base{d};"));
+        self.line(&format!("[[maybe_unused]] const unsigned count{d} = offsets[first{u} + count{u}] - first{d};"));
+        self.line("[[maybe_unused]] const unsigned first_step = step_tiles[tile], last_step = step_tiles[tile + 1u];");
         if self.kernel.needs_first_tile() {
             self.line("const bool first_tile = tile == begin;");
         }
@@ -59,9 +59,9 @@ impl Printer<'_> {
             self.line("const bool begins = step == first_step;");
             ("step - 1u", format!("count{d}"))
         };
-        self.line(&format!("const unsigned first{d} = steps[step], count{d} = steps[step + 1u] - first{d};"));
-        self.line(&format!("const unsigned prior{d} = begins ? first{d} : steps[{}];", before.0));
-        self.line(&format!("const unsigned carried{d} = begins ? 0u : {};", before.1));
+        self.line(&format!("[[maybe_unused]] const unsigned first{d} = steps[step], count{d} = steps[step + 1u] - first{d};"));
+        self.line(&format!("[[maybe_unused]] const unsigned prior{d} = begins ? first{d} : steps[{}];", before.0));
+        self.line(&format!("[[maybe_unused]] const unsigned carried{d} = begins ? 0u : {};", before.1));
         let carried = carried(body);
         for (k, a) in self.kernel.arrays.iter().enumerate() {
             if a.rows != Rows::Local(AxisId(d)) {
