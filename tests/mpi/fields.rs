@@ -45,7 +45,7 @@ fn statistics_and_crosses_are_those_of_one_process() {
 const CITIES: &str = "edition 2026\nuse std.layer.linear\nuse std.loss.cross_entropy\nuse std.metric.auc\n\
     use std.optimizer.adam\nmodel m {\n\
     features user { city: category of string in \"cities.txt\"  hour: category from hour(shown) }\n\
-    sequence seen known at clicked before shown { city: category of string in \"cities.txt\" }\n\
+    sequence seen known at clicked before shown { city: category of string in \"cities.txt\" from seen }\n\
     label y: binary\n\
     embedding city [3] for user.city, seen.city\nembedding hour [2] for user.hour\n\
     predict y ~ bernoulli(logit = linear(concat(embed(user), sum(city(seen.city) over seen)), 1))\n\

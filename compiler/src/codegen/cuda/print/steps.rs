@@ -59,7 +59,9 @@ impl Printer<'_> {
             self.line("const bool begins = step == first_step;");
             ("step - 1u", format!("count{d}"))
         };
-        self.line(&format!("[[maybe_unused]] const unsigned first{d} = steps[step], count{d} = steps[step + 1u] - first{d};"));
+        self.line(&format!(
+            "[[maybe_unused]] const unsigned first{d} = steps[step], count{d} = steps[step + 1u] - first{d};"
+        ));
         self.line(&format!("[[maybe_unused]] const unsigned prior{d} = begins ? first{d} : steps[{}];", before.0));
         self.line(&format!("[[maybe_unused]] const unsigned carried{d} = begins ? 0u : {};", before.1));
         let carried = carried(body);
