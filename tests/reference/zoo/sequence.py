@@ -126,32 +126,25 @@ class Dien(Sequence):
         return {"click": self.out(self.deep(x))[:, 0]}
 
 
-class SessionLstm(nn.Module):
-    """Hochreiter and Schmidhuber, 1997, with a forget gate; of each row's first entries."""
+class Lstm(nn.Module):
+    """Hochreiter and Schmidhuber, 1997, with the forget gate of Gers et al., 2000."""
 
     def __init__(self, model, name):
         super().__init__()
-        gates = ("input", "forget", "output", "fresh")
-        self.gates = nn.ModuleList(model.linear(f"{name}.states.{gate}") for gate in gates)
+        gates = ("input", "forget", "candidate", "output")
+        self.gates = [[model.param(f"{name}.{gate}_{part}") for part in ("x", "h", "bias")] for gate in gates]
 
-    def forward(self, x, mask):
-        units = self.gates[0].out_features
-        h = c = x.new_zeros(x.shape[0], units)
-        outputs = []
-        for k in range(x.shape[1]):
-            take, forget, give, fresh = (gate(torch.cat([x[:, k], h], 1)) for gate in self.gates)
-            cell = torch.sigmoid(forget) * c + torch.sigmoid(take) * torch.tanh(fresh)
-            seen = mask[:, k, None]
-            h = torch.where(seen, torch.sigmoid(give) * torch.tanh(cell), h)
-            c = torch.where(seen, cell, c)
-            outputs.append(h)
-        return torch.stack(outputs, 1)
-
-
-def backwards(x, lengths):
-    """The first `lengths` entries of each row in reverse order; what follows is not read."""
-    places = (lengths[:, None] - 1 - torch.arange(x.shape[1])).clamp(min=0)
-    return x.gather(1, places[..., None].expand_as(x))
+    def forward(self, x, mask, backward):
+        """The hidden state after each entry."""
+        h = c = x.new_zeros(x.shape[0], self.gates[0][1].shape[0])
+        states = [None] * x.shape[1]
+        for t in range(x.shape[1] - 1, -1, -1) if backward else range(x.shape[1]):
+            entry, there = x[:, t], mask[:, t, None]
+            i, f, g, o = (entry @ w + h @ v + bias for w, v, bias in self.gates)
+            c = torch.where(there, torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g), c)
+            h = torch.where(there, torch.sigmoid(o) * torch.tanh(c), h)
+            states[t] = h
+        return torch.stack(states, 1)
 
 
 class Dsin(Sequence):
@@ -168,7 +161,7 @@ class Dsin(Sequence):
         self.project = self.linear("interests.joined", bias=False)
         self.first_norm, self.second_norm = self.norm("interests.joined"), self.norm("interests.entries")
         self.inner, self.outer = self.linear("interests.entries.inner"), self.linear("interests.entries.linear")
-        self.lstms = nn.ModuleList(SessionLstm(self, f"context.{name}") for name in ("forward", "backward"))
+        self.lstms = [Lstm(self, f"context.{way}.h_c") for way in ("forward", "back")]
         self.near = nn.ModuleList(self.linear(f"{name}.score", bias=False) for name in ("own", "combined"))
         self.deep, self.out = self.mlp("hidden", 2), self.linear("click")
 
@@ -203,36 +196,13 @@ class Dsin(Sequence):
         there = mask.any(2)
         interests = (x * mask[..., None]).sum(2) / mask.sum(2).clamp(min=1)[..., None]
         # The sessions stand from the last to the first.
-        count = there.sum(1)
-        forward = backwards(self.lstms[0](backwards(interests, count), there), count)
-        context = torch.cat([forward, self.lstms[1](interests, there)], 2)
+        context = torch.cat([lstm(interests, there, k == 0) for k, lstm in enumerate(self.lstms)], 2)
         found = []
         for near, vectors in zip(self.near, (interests, context)):
             scores = torch.einsum("bkd,bd->bk", near(vectors), candidate)
             found.append(torch.einsum("bk,bkd->bd", softmax_where(scores, there), vectors))
         x = torch.cat([self.context(batch), candidate, *found], 1)
         return {"click": self.out(self.deep(x))[:, 0]}
-
-
-class Lstm(nn.Module):
-    """Hochreiter and Schmidhuber, 1997, with the forget gate of Gers et al., 2000."""
-
-    def __init__(self, model, name):
-        super().__init__()
-        gates = ("input", "forget", "candidate", "output")
-        self.gates = [[model.param(f"{name}.{gate}_{part}") for part in ("x", "h", "bias")] for gate in gates]
-
-    def forward(self, x, mask, backward):
-        """The hidden state after each entry."""
-        h = c = x.new_zeros(x.shape[0], self.gates[0][1].shape[0])
-        states = [None] * x.shape[1]
-        for t in range(x.shape[1] - 1, -1, -1) if backward else range(x.shape[1]):
-            entry, there = x[:, t], mask[:, t, None]
-            i, f, g, o = (entry @ w + h @ v + bias for w, v, bias in self.gates)
-            c = torch.where(there, torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g), c)
-            h = torch.where(there, torch.sigmoid(o) * torch.tanh(c), h)
-            states[t] = h
-        return torch.stack(states, 1)
 
 
 class DeepIntent(Sequence):
