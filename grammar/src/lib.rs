@@ -19,4 +19,5 @@ pub use diagnostic::{Diagnostic, LabelledSpan, Severity, TextReplacement};
 pub use format::format;
 pub use parse::{parse, parse_recovering};
 pub use render::{Style, render};
+pub use scan::MEMBER_WORDS;
 pub use span::{FileId, SourceFile, SourceMap, Span};

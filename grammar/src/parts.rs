@@ -1,6 +1,21 @@
-//! What an expression is made of, for walks that treat most kinds of expressions alike.
+//! What files and expressions are made of, for walks that treat most kinds of them alike.
 
-use crate::ast::{Block, Expr, ExprKind};
+use crate::ast::{Block, Expr, ExprKind, File, Item, Model};
+
+impl File {
+    /// The models that it defines; a file without one is a library.
+    pub fn models(&self) -> impl Iterator<Item = &Model> {
+        self.items.iter().filter_map(|item| match item {
+            Item::Model(model) => Some(model),
+            Item::Function(_)
+            | Item::Regularizer(_)
+            | Item::Optimizer(_)
+            | Item::Metric(_)
+            | Item::Schema(_)
+            | Item::Test(_) => None,
+        })
+    }
+}
 
 /// A part of an expression.
 #[derive(Clone, Copy, Debug)]

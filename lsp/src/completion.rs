@@ -3,41 +3,18 @@
 use crate::context::{BlockKind, ColumnOwner, NamePlace, enclosing_call, place, prefix};
 use crate::documents::{Document, Documents};
 use crate::signature::{called, markdown};
-use din_compiler::front::analysis::{Analysis, LibraryItem, Symbol, SymbolId, SymbolKind, library_items};
+use din_compiler::front::analysis::{self, Analysis, LibraryItem, Symbol, SymbolId, SymbolKind, library_items};
 use din_compiler::front::library_sources;
+use din_grammar::MEMBER_WORDS;
 use gen_lsp_types::{CompletionItem, CompletionItemKind, Position, Range, TextEdit};
 use std::collections::BTreeSet;
 use std::fs;
 
 const ITEM_WORDS: [&str; 9] = ["use", "edition", "fn", "model", "schema", "test", "optimizer", "regularizer", "metric"];
-const MEMBER_WORDS: [&str; 16] = [
-    "features",
-    "sequence",
-    "label",
-    "key",
-    "embedding",
-    "hyper",
-    "let",
-    "layer",
-    "param",
-    "predict",
-    "output",
-    "train",
-    "report",
-    "assert",
-    "common",
-    "request",
-];
 const STATEMENT_WORDS: [&str; 6] = ["let", "layer", "param", "state", "update", "for"];
-const TRAIN_WORDS: [&str; 9] =
-    ["loss", "optimizer", "regularize", "batch", "epochs", "seed", "select", "patience", "clip"];
-const TABLE_WORDS: [&str; 5] = ["init", "regularize", "optimizer", "admit", "dropout"];
 const TEST_WORDS: [&str; 4] = ["let", "layer", "given", "expect"];
 const FIELD_KINDS: [&str; 2] = ["category", "number"];
-const LABEL_KINDS: [&str; 5] = ["binary", "number", "count", "class", "weight"];
 const KEY_KINDS: [&str; 2] = ["int64", "string"];
-const TYPE_WORDS: [&str; 11] =
-    ["int", "number", "non_negative", "positive", "fraction", "list", "bool", "fn", "text", "prediction", "label"];
 
 pub(crate) fn complete(documents: &Documents, document: &Document, position: Position) -> Vec<CompletionItem> {
     let analysis = documents.analysis(document);
@@ -51,9 +28,9 @@ pub(crate) fn complete(documents: &Documents, document: &Document, position: Pos
         NamePlace::Axis => written.axes(),
         NamePlace::Line(block) => written.line(block),
         NamePlace::Kind(ColumnOwner::Field) => words(&FIELD_KINDS),
-        NamePlace::Kind(ColumnOwner::Label) => words(&LABEL_KINDS),
+        NamePlace::Kind(ColumnOwner::Label) => words(&analysis::label_kinds()),
         NamePlace::Kind(ColumnOwner::Key) => words(&KEY_KINDS),
-        NamePlace::Kind(ColumnOwner::Parameter) => words(&TYPE_WORDS),
+        NamePlace::Kind(ColumnOwner::Parameter) => words(&analysis::type_words()),
         NamePlace::Expression => written.names(),
     }
 }
@@ -185,8 +162,8 @@ impl Written<'_> {
             BlockKind::File => words(&ITEM_WORDS),
             BlockKind::Members => words(&MEMBER_WORDS),
             BlockKind::Fields => Vec::new(),
-            BlockKind::Train => words(&TRAIN_WORDS),
-            BlockKind::Table => words(&TABLE_WORDS),
+            BlockKind::Train => words(analysis::train_settings()),
+            BlockKind::Table => words(analysis::table_options()),
             BlockKind::Test => words(&TEST_WORDS),
             BlockKind::Statements => {
                 let mut items = words(&STATEMENT_WORDS);

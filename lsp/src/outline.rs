@@ -43,10 +43,10 @@ pub(crate) fn symbols(documents: &Documents, document: &Document) -> Vec<Documen
     let mut open: Vec<(u32, DocumentSymbol)> = Vec::new();
     let mut roots = Vec::new();
     for (whole, name, symbol) in own {
-        close(&mut open, &mut roots, whole.start);
+        close(&mut open, &mut roots, Some(whole.start));
         open.push((whole.end, entry(document, whole, name, symbol)));
     }
-    close(&mut open, &mut roots, u32::MAX);
+    close(&mut open, &mut roots, None);
     roots
 }
 
@@ -78,9 +78,9 @@ fn is_shown(kind: analysis::SymbolKind) -> bool {
     }
 }
 
-/// Moves what ended before a place into what it stands in.
-fn close(open: &mut Vec<(u32, DocumentSymbol)>, roots: &mut Vec<DocumentSymbol>, before: u32) {
-    while open.last().is_some_and(|(end, _)| *end <= before) {
+/// Moves what ended before a place, or all at the end of the file, into what it stands in.
+fn close(open: &mut Vec<(u32, DocumentSymbol)>, roots: &mut Vec<DocumentSymbol>, before: Option<u32>) {
+    while open.last().is_some_and(|(end, _)| before.is_none_or(|before| *end <= before)) {
         let Some((_, done)) = open.pop() else { return };
         match open.last_mut() {
             Some((_, outer)) => outer.children.get_or_insert_default().push(done),

@@ -141,22 +141,22 @@ impl Server {
         let Notification { method, params } = notification;
         match method.as_str() {
             "textDocument/didOpen" => {
-                let Ok(params) = serde_json::from_value::<DidOpenTextDocumentParams>(params) else { return };
+                let Some(params) = told::<DidOpenTextDocumentParams>(&method, params) else { return };
                 let document = params.text_document;
                 self.documents.open(document.uri, document.version, document.text);
             }
             "textDocument/didChange" => {
-                let Ok(params) = serde_json::from_value::<DidChangeTextDocumentParams>(params) else { return };
+                let Some(params) = told::<DidChangeTextDocumentParams>(&method, params) else { return };
                 let uri = params.text_document.text_document_identifier.uri;
                 self.documents.change(&uri, params.text_document.version, params.content_changes);
             }
             "textDocument/didClose" => {
-                let Ok(params) = serde_json::from_value::<DidCloseTextDocumentParams>(params) else { return };
+                let Some(params) = told::<DidCloseTextDocumentParams>(&method, params) else { return };
                 self.documents.close(&params.text_document.uri);
                 self.closed.push(params.text_document.uri);
             }
             "workspace/didChangeWatchedFiles" => {
-                let Ok(params) = serde_json::from_value::<DidChangeWatchedFilesParams>(params) else { return };
+                let Some(params) = told::<DidChangeWatchedFilesParams>(&method, params) else { return };
                 for change in params.changes {
                     self.documents.forget(path_of(&change.uri).as_deref());
                 }
@@ -282,8 +282,20 @@ fn guarded<T>(body: impl FnOnce() -> T) -> Result<T, String> {
     // What a panic leaves behind is a cache that was not filled.
     catch_unwind(AssertUnwindSafe(body)).map_err(|payload| {
         let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_default()
+        text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without a text".into())
     })
+}
+
+/// What a notification says. One that cannot be read has no answer that would say so, and the editor
+/// and the server may differ from there on: that is said on standard error.
+fn told<T: DeserializeOwned>(method: &str, params: Value) -> Option<T> {
+    match serde_json::from_value(params) {
+        Ok(params) => Some(params),
+        Err(e) => {
+            eprintln!("din lsp: `{method}`: expected other parameters: {e}");
+            None
+        }
+    }
 }
 
 fn read<T: DeserializeOwned>(params: Value) -> Result<T, Refusal> {

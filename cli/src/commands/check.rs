@@ -9,7 +9,7 @@ use crate::sources::{self, Beside};
 use crate::terminal::Console;
 use din_compiler::front;
 use din_compiler::model::CheckedModel;
-use din_grammar::{Span, ast};
+use din_grammar::Span;
 use std::path::{Path, PathBuf};
 
 pub fn check(console: &Console, args: &CheckArgs) -> Outcome {
@@ -197,14 +197,6 @@ enum NamedModel {
 fn model_name(text: &str) -> NamedModel {
     // The file that is checked is the first of its sources.
     let Ok(file) = din_grammar::parse(text, din_grammar::FileId(0)) else { return NamedModel::Unknown };
-    let named = file.items.iter().find_map(|item| match item {
-        ast::Item::Model(model) => Some(model.name.span),
-        ast::Item::Function(_)
-        | ast::Item::Regularizer(_)
-        | ast::Item::Optimizer(_)
-        | ast::Item::Metric(_)
-        | ast::Item::Schema(_)
-        | ast::Item::Test(_) => None,
-    });
+    let named = file.models().next().map(|model| model.name.span);
     named.map_or(NamedModel::None, NamedModel::At)
 }

@@ -105,7 +105,7 @@ impl<'a> Elaborator<'a> {
             if entries as usize == size {
                 return Some(known);
             }
-            let entries = counted(entries as usize, "entry").replace("entrys", "entries");
+            let entries = counted(entries as usize, "item");
             self.report(
                 Diagnostic::error("E0325", format!("`{}` has {entries}", name.name), at, counted(size, "item"))
                     .label(first, "named here")

@@ -197,7 +197,7 @@ fn checked_model(
 ) -> Option<CheckedModel> {
     let modules = elaborator.modules;
     modules[root].file.items.iter().for_each(|item| elaborator.heading_types(item));
-    let models: Vec<&ast::Model> = models_of(&modules[root].file).collect();
+    let models: Vec<&ast::Model> = modules[root].file.models().collect();
     let mut model = match models.as_slice() {
         [] => {
             let start = Span { end: modules[root].file.span.start, ..modules[root].file.span };
@@ -274,18 +274,6 @@ fn checked_library(elaborator: &mut Elaborator<'_>, root: usize) {
     if !elaborator.has_errors() {
         elaborator.unused_names(&modules[root], true);
     }
-}
-
-fn models_of(file: &ast::File) -> impl Iterator<Item = &ast::Model> {
-    file.items.iter().filter_map(|item| match item {
-        ast::Item::Model(model) => Some(model),
-        ast::Item::Function(_)
-        | ast::Item::Regularizer(_)
-        | ast::Item::Optimizer(_)
-        | ast::Item::Metric(_)
-        | ast::Item::Schema(_)
-        | ast::Item::Test(_) => None,
-    })
 }
 
 /// The outcome of [`test()`].

@@ -50,7 +50,7 @@ pub(crate) struct Scan {
 }
 
 /// Words that begin a member of a model.
-pub(crate) const MEMBER_WORDS: [&str; 16] = [
+pub const MEMBER_WORDS: [&str; 16] = [
     "features",
     "sequence",
     "label",

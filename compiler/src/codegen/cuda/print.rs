@@ -248,10 +248,8 @@ impl Printer<'_> {
         self.chunk();
         self.copies();
         self.spill(samples, true);
-        self.line(&format!("const DinPtr<const unsigned> bounds = din_pointer<const unsigned>(pointers, {bounds}u);"));
-        self.line(&format!(
-            "const DinPtr<const unsigned> offsets = din_pointer<const unsigned>(pointers, {offsets}u);"
-        ));
+        self.indices("bounds", bounds);
+        self.indices("offsets", offsets);
         self.open("for (unsigned tile = begin; tile < end; ++tile)");
         self.line(&format!("const unsigned first{u} = bounds[tile];"));
         self.line(&format!("const unsigned count{u} = bounds[tile + 1] - first{u};"));
@@ -317,6 +315,11 @@ impl Printer<'_> {
             let text = self.binding(a);
             self.line(&text);
         }
+    }
+
+    /// Declares an index array that the kernel is given.
+    fn indices(&mut self, name: &str, number: u32) {
+        self.line(&format!("const DinPtr<const unsigned> {name} = din_pointer<const unsigned>(pointers, {number}u);"));
     }
 
     fn binding(&self, a: &Array) -> String {

@@ -122,8 +122,8 @@ impl<'a> Resolver<'a> {
                     None => kind.span,
                     Some(last) => {
                         let rest = Span { start: last.span.end, end: member.span.end, ..last.span };
-                        let close = self.sources.text(rest).find(')').unwrap_or(0) as u32 + 1;
-                        Span { end: last.span.end + close, ..last.span }
+                        let close = self.sources.text(rest).find(')').expect("din.pest: classes end with `)`");
+                        Span { end: last.span.end + close as u32 + 1, ..last.span }
                     }
                 };
                 self.column_named(member, name, SymbolKind::Label, (column.as_ref(), behind), region);
@@ -154,7 +154,7 @@ impl<'a> Resolver<'a> {
 
     fn declared(&mut self, member: &'a Member, name: &'a Ident, kind: SymbolKind, region: Span) -> SymbolId {
         let symbol = self.symbol_of(name, kind, member.span);
-        let heading = symbol.heading.split(" {").next().unwrap_or_default().to_owned();
+        let heading = symbol.heading.split_once(" {").map_or(symbol.heading.as_str(), |(head, _)| head).to_owned();
         let symbol = Symbol { heading, docs: member.docs.clone(), visible: Some(region), ..symbol };
         let id = self.add(symbol);
         self.bind(&name.name, id);

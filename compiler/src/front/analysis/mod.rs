@@ -12,14 +12,16 @@
 mod declare;
 mod library;
 mod resolve;
+mod words;
 
 pub use super::notes::{ValueForm, ValueSummary};
 pub use library::{LibraryItem, library_items};
+pub use words::{label_kinds, table_options, train_settings, type_words};
 
 use super::elaborator::Elaborator;
 use super::load::{Loader, Module};
 use super::notes::ValueNotes;
-use super::{SourceProvider, checked_library, checked_model, models_of, sorted, vocabulary};
+use super::{SourceProvider, checked_library, checked_model, sorted, vocabulary};
 use din_grammar::ast::{self, File};
 use din_grammar::{Diagnostic, FileId, SourceMap, Span};
 use resolve::Resolver;
@@ -184,12 +186,12 @@ pub fn analyse(name: &str, text: &str, provider: &dyn SourceProvider) -> Analysi
     elaborator.diagnostics = syntax.clone();
     elaborator.diagnostics.extend(diagnostics);
     elaborator.notes = Some(ValueNotes::default());
-    if models_of(&modules[root].file).next().is_some() {
+    if modules[root].file.models().next().is_some() {
         checked_model(&mut elaborator, root, &[]);
     } else {
         checked_library(&mut elaborator, root);
     }
-    let notes = elaborator.notes.take().unwrap_or_default();
+    let notes = elaborator.notes.take().expect("the notes that were given above");
     let whole = syntax.is_empty();
     // What is missing in a file with syntax errors is no fault of the rest.
     let diagnostics = sorted(if whole { std::mem::take(&mut elaborator.diagnostics) } else { syntax });
@@ -244,11 +246,13 @@ impl Analysis {
     /// The symbols that a name can stand for at a byte of the file, the nearest first.
     pub fn visible_at(&self, offset: usize) -> Vec<SymbolId> {
         let seen = |s: &Symbol| {
-            s.visible.is_some_and(|v| v.file == FileId(0) && v.start as usize <= offset && offset <= v.end as usize)
+            let holds = |v: &Span| v.file == FileId(0) && v.start as usize <= offset && offset <= v.end as usize;
+            s.visible.filter(holds)
         };
-        let mut found: Vec<SymbolId> = self.symbols().filter(|(_, s)| seen(s)).map(|(id, _)| id).collect();
-        found.sort_by_key(|id| self.symbol(*id).visible.map_or(u32::MAX, |v| v.end - v.start));
-        found
+        let length = |(id, s): (SymbolId, &Symbol)| seen(s).map(|visible| (visible.end - visible.start, id));
+        let mut found: Vec<(u32, SymbolId)> = self.symbols().filter_map(length).collect();
+        found.sort_by_key(|(length, _)| *length);
+        found.into_iter().map(|(_, id)| id).collect()
     }
 
     /// What a name stands for at a byte of the file.

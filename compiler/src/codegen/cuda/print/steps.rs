@@ -25,9 +25,7 @@ impl Printer<'_> {
         self.copies();
         self.spill(samples, true);
         for (name, number) in [("offsets", offsets), ("steps", steps), ("step_tiles", tiles)] {
-            self.line(&format!(
-                "const DinPtr<const unsigned> {name} = din_pointer<const unsigned>(pointers, {number}u);"
-            ));
+            self.indices(name, number);
         }
         self.open("for (unsigned tile = begin; tile < end; ++tile)");
         self.line(&format!("const unsigned first{u} = tile * {samples}u;"));
