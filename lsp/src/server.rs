@@ -286,8 +286,8 @@ fn guarded<T>(body: impl FnOnce() -> T) -> Result<T, String> {
     })
 }
 
-/// What a notification says. One that cannot be read has no answer that would say so, and the editor
-/// and the server may differ from there on: that is said on standard error.
+/// What a notification says. One that cannot be read has no answer that would say so, and the
+/// editor and the server may differ from there on: that is said on standard error.
 fn told<T: DeserializeOwned>(method: &str, params: Value) -> Option<T> {
     match serde_json::from_value(params) {
         Ok(params) => Some(params),
