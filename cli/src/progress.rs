@@ -1,6 +1,7 @@
-//! How a run's progress looks: a bar on a terminal, one plain line per epoch everywhere.
+//! How a run's progress looks: a bar on a terminal, one plain line per evaluation everywhere.
 
 use crate::terminal::Console;
+use din_runtime::run_dir::MetricsLine;
 use din_runtime::session::{DataPass, PassEvent};
 use din_runtime::train::Event;
 use indicatif::ProgressBar;
@@ -54,9 +55,9 @@ impl<'c> Progress<'c> {
     pub fn show(&mut self, event: Event) {
         match event {
             Event::Pass(event) => self.show_pass(event),
-            Event::Epoch { line, report, best } => {
+            Event::Evaluated { line, report, best } => {
                 self.clear();
-                let mut text = format!("{}epoch {}: train loss {:.4}", self.prefix, line.epoch, line.train_loss);
+                let mut text = format!("{}{}: train loss {:.4}", self.prefix, place_of(&line), line.train_loss);
                 // `eval` also says how many groups stand behind a value.
                 for (name, value) in report.iter().flat_map(|r| r.metrics()) {
                     let value = value.map_or("undefined".into(), |v| format!("{v:.4}"));
@@ -76,6 +77,14 @@ impl<'c> Progress<'c> {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
         }
+    }
+}
+
+/// Where in training an evaluation was made.
+pub fn place_of(line: &MetricsLine) -> String {
+    match line.samples {
+        None => format!("epoch {}", line.epoch),
+        Some(_) => format!("epoch {}, step {}", line.epoch, line.step),
     }
 }
 

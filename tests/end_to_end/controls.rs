@@ -36,7 +36,7 @@ fn any_number_of_threads_gives_the_same_bits() {
 #[test]
 fn a_run_killed_and_resumed_equals_the_uninterrupted_one() {
     let folder = TempDir::new().unwrap();
-    stopped_by(&controlled(folder.path(), ""), "-KILL", None);
+    stopped_by(&controlled(folder.path(), ""), "-KILL", None, "");
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod checks;
 mod commands;
 mod controls;
 mod differences;
+mod evaluations;
 mod faults;
 mod features;
 mod gpu;

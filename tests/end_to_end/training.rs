@@ -100,11 +100,11 @@ fn a_run_stopped_after_an_epoch_and_resumed_equals_the_uninterrupted_one() {
 }
 
 /// Stops a run inside its second epoch or a later one by a signal, resumes it to that epoch's end,
-/// and compares it with a run that was never stopped.
-pub fn stopped_by(model: &Path, signal: &str, code: Option<i32>) {
+/// and compares it with a run that was never stopped; all with `more` arguments.
+pub fn stopped_by(model: &Path, signal: &str, code: Option<i32>, more: &str) {
     let folder = TempDir::new().unwrap();
     let (run, copy) = (folder.path().join("run"), folder.path().join("copy"));
-    train_model(model, &run, "--epochs 1").expect(0);
+    train_model(model, &run, &format!("--epochs 1 {more}")).expect(0);
     let checkpoints = run.join("checkpoints");
     // A signal that whoever runs the tests ignores would stay ignored.
     let mut child = std::process::Command::new("env")
@@ -112,6 +112,7 @@ pub fn stopped_by(model: &Path, signal: &str, code: Option<i32>) {
         .arg(din_path())
         .args(["train", model.to_str().unwrap(), "--out", run.to_str().unwrap()])
         .args(["--resume", "--epochs", "400", "--checkpoint-every", "5"])
+        .args(more.split_whitespace())
         .stderr(std::process::Stdio::null())
         .stdout(std::process::Stdio::null())
         .spawn()
@@ -127,9 +128,12 @@ pub fn stopped_by(model: &Path, signal: &str, code: Option<i32>) {
     let whole = names(&checkpoints).into_iter().rfind(|name| name.starts_with("step-")).unwrap();
     let manifest = json(&checkpoints.join(whole).join("manifest.json"));
     let epochs = manifest["position"]["epoch"].as_u64().unwrap() + 1;
-    din(&format!("train {{model}} --out {{run}} --resume --epochs {epochs}"), &[("model", model), ("run", &run)])
-        .expect(0);
-    train_model(model, &copy, &format!("--epochs {epochs}")).expect(0);
+    din(
+        &format!("train {{model}} --out {{run}} --resume --epochs {epochs} {more}"),
+        &[("model", model), ("run", &run)],
+    )
+    .expect(0);
+    train_model(model, &copy, &format!("--epochs {epochs} {more}")).expect(0);
     assert_eq!(hashes(&run).last(), hashes(&copy).last());
     assert_eq!(lines(&run), lines(&copy));
     assert!(names(&checkpoints).iter().all(|name| name.starts_with("step-")), "{:?}", names(&checkpoints));
@@ -137,12 +141,12 @@ pub fn stopped_by(model: &Path, signal: &str, code: Option<i32>) {
 
 #[test]
 fn a_run_stopped_by_ctrl_c_and_resumed_equals_the_uninterrupted_one() {
-    stopped_by(&small(), "-INT", Some(130));
+    stopped_by(&small(), "-INT", Some(130), "");
 }
 
 #[test]
 fn a_run_killed_and_resumed_equals_the_uninterrupted_one() {
-    stopped_by(&small(), "-KILL", None);
+    stopped_by(&small(), "-KILL", None, "");
 }
 
 /// The files of a run and of its checkpoints, with their contents.

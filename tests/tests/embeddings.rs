@@ -182,6 +182,7 @@ fn options(folder: &Path, out: &str, threads: usize, ranks: Arc<dyn Communicator
         device: Device::Cpu,
         list_separator: None,
         checkpoint_every: None,
+        evaluate_every: None,
         profile: false,
         placements: Vec::new(),
         ranks,

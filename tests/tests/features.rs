@@ -132,6 +132,7 @@ fn options(out: &Path, file: &str, threads: usize, ranks: Arc<dyn Communicator>)
         device: Device::Cpu,
         list_separator: None,
         checkpoint_every: None,
+        evaluate_every: None,
         profile: false,
         placements: Vec::new(),
         ranks,

@@ -66,6 +66,10 @@ pub struct TrainArgs {
     /// Also write a checkpoint every so many steps [default: after each epoch only]
     #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..))]
     pub checkpoint_every: Option<u64>,
+    /// Also evaluate the validation data every so many steps, with a checkpoint each; the best one
+    /// is chosen among all evaluations [default: after each epoch only]
+    #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub evaluate_every: Option<u64>,
     /// Refused: tables are trained in f32
     #[arg(long, value_enum, value_name = "P", hide = true)]
     pub tables: Option<TablesArg>,

@@ -77,6 +77,7 @@ fn compare(console: &Console, args: &DemoArgs, folder: &std::path::Path) -> Outc
             device: Device::Cpu,
             list_separator: None,
             checkpoint_every: None,
+            evaluate_every: None,
             profile: false,
             placements: Vec::new(),
             ranks: Arc::new(LocalCommunicator),

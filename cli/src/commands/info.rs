@@ -4,6 +4,7 @@ use super::description::Description;
 use crate::args::InfoArgs;
 use crate::compile::compile;
 use crate::failure::Outcome;
+use crate::progress::place_of;
 use crate::terminal::Console;
 use din_program::Program;
 use din_runtime::bundle::{self, Bundle, GpuKernels};
@@ -42,8 +43,12 @@ fn of_run(run: &RunDirectory, record: &RunRecord) -> Result<String, crate::failu
         "\nrun: {} rows of training, {valid}; seed {}, batch {}, {} leaves, on {}",
         record.train.rows, record.seed, record.batch, record.leaves, record.backend
     );
-    for line in run.epochs(u64::MAX)? {
-        let _ = write!(text, "  epoch {} (step {}): train loss {:.4}", line.epoch, line.step, line.train_loss);
+    for line in run.metrics(u64::MAX)? {
+        let place = match line.ends_epoch() {
+            true => format!("epoch {} (step {})", line.epoch, line.step),
+            false => place_of(&line),
+        };
+        let _ = write!(text, "  {place}: train loss {:.4}", line.train_loss);
         for (name, value) in line.valid.iter().flatten() {
             let value = value.as_f64().map_or("undefined".into(), |v| format!("{v:.4}"));
             let _ = write!(text, ", {name} {value}");

@@ -96,6 +96,7 @@ fn train_verb(
         device,
         list_separator: args.input.list_separator,
         checkpoint_every: args.checkpoint_every,
+        evaluate_every: args.evaluate_every,
         profile: args.profile,
         placements: args.placement.iter().map(|(table, place)| (table.clone(), (*place).into())).collect(),
         ranks: ranks.clone(),

@@ -76,12 +76,16 @@ pub struct RunRecord {
 /// Raised when the directory's files or their meaning change.
 pub const FORMAT: u32 = 4;
 
-/// One line of `metrics.jsonl`.
+/// One line of `metrics.jsonl`: an evaluation, at the end of an epoch or within one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct EpochLine {
+pub struct MetricsLine {
+    /// From 1; the one under way, for an evaluation within an epoch.
     pub epoch: u32,
     pub step: u64,
-    /// Mean over the epoch's samples, each as the weights were when its batch came.
+    /// Samples of the epoch that were trained on before an evaluation within it; `None` at its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub samples: Option<u64>,
+    /// Mean over the epoch's samples so far, each as the weights were when its batch came.
     pub train_loss: f64,
     /// On the validation data, in the order of the spec's report; null where undefined (one class
     /// only).
@@ -92,10 +96,18 @@ pub struct EpochLine {
     pub text: Option<String>,
 }
 
+impl MetricsLine {
+    /// Whether it stands at the end of its epoch, not within it.
+    pub fn ends_epoch(&self) -> bool {
+        self.samples.is_none()
+    }
+}
+
 /// `best.json`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Best {
     pub checkpoint: String,
+    /// From 1; the one that the checkpoint ends, or lies in.
     pub epoch: u32,
     /// What it was chosen by; absent where there were no validation data, and the last one counts.
     pub metric: Option<String>,

@@ -5,7 +5,7 @@
 //!   run.json            what was asked: model, program, seed, batch, data with hashes
 //!   program.bin         the compiled program, as evaluation and prediction use it
 //!   spec/               the sources that it was made from, for readers
-//!   metrics.jsonl       one line per epoch
+//!   metrics.jsonl       one line per evaluation: of each epoch, and within them if asked for
 //!   best.json           which checkpoint is the best on the validation data, and by what
 //!   checkpoints/step-…  see `checkpoint`
 //!   trace.json          where time went, if `--profile` asked for it
@@ -22,7 +22,7 @@ mod load;
 mod making;
 mod opened;
 
-pub use documents::{Best, DataRecord, EpochLine, FORMAT, FileRecord, RunRecord, VocabularyRecord};
+pub use documents::{Best, DataRecord, FORMAT, FileRecord, MetricsLine, RunRecord, VocabularyRecord};
 pub use opened::{OpenedRun, open_as_rank};
 
 use crate::document::{self, JsonLayout};
@@ -139,31 +139,38 @@ impl RunDirectory {
         write_atomically(&self.path.join(name), document::to_text(value, JsonLayout::File)?.as_bytes())
     }
 
-    /// Lines of `metrics.jsonl` up to a step: one for each epoch from 1.
+    /// Lines of `metrics.jsonl` up to a step: evaluations within an epoch, then the one at its end,
+    /// for each epoch from 1.
     ///
     /// # Errors
-    /// A line that was altered, or one of an epoch that another line should be of.
-    pub fn epochs(&self, up_to: u64) -> Result<Vec<EpochLine>> {
+    /// A line that was altered, or one of an epoch or step that another line should be of.
+    pub fn metrics(&self, up_to: u64) -> Result<Vec<MetricsLine>> {
         let path = self.path.join("metrics.jsonl");
-        let mut lines = Vec::new();
-        for (k, (text, line)) in document::read_lines::<EpochLine>(&path, METRICS_HELP)?.into_iter().enumerate() {
-            let expected = k + 1;
-            if line.epoch as usize != expected {
-                let (path, found) = (path.display(), line.epoch);
-                return Err(Error::input(format!(
-                    "{path}:{expected}: expected the line of epoch {expected}, found {found}"
-                ))
-                .help(METRICS_HELP));
+        let mut lines: Vec<MetricsLine> = Vec::new();
+        let (mut epoch, mut behind) = (1, 0);
+        for (k, (text, line)) in document::read_lines::<MetricsLine>(&path, METRICS_HELP)?.into_iter().enumerate() {
+            let wrong = |expected: String, found: String| {
+                let (path, number) = (path.display(), k + 1);
+                Err(Error::input(format!("{path}:{number}: expected the line of {expected}, found {found}"))
+                    .help(METRICS_HELP))
+            };
+            if line.epoch != epoch {
+                return wrong(format!("epoch {epoch}"), line.epoch.to_string());
             }
+            if line.step <= behind {
+                return wrong(format!("a step after {behind}"), line.step.to_string());
+            }
+            behind = line.step;
+            epoch += u32::from(line.ends_epoch());
             if line.step <= up_to {
-                lines.push(EpochLine { text: Some(text), ..line });
+                lines.push(MetricsLine { text: Some(text), ..line });
             }
         }
         Ok(lines)
     }
 
     /// Replaces `metrics.jsonl`.
-    pub fn write_epochs(&self, lines: &[EpochLine]) -> Result<()> {
+    pub fn write_metrics(&self, lines: &[MetricsLine]) -> Result<()> {
         let mut text = String::new();
         for line in lines {
             match &line.text {
@@ -182,12 +189,12 @@ impl RunDirectory {
     pub fn best(&self) -> Result<Option<Best>> {
         let path = self.path.join("best.json");
         match metadata(&path)? {
-            Some(_) => document::read(&path, None, "`train … --resume` chooses the best epoch again").map(Some),
+            Some(_) => document::read(&path, None, "`train … --resume` chooses the best checkpoint again").map(Some),
             None => Ok(None),
         }
     }
 
-    /// Makes `best.json` what was computed from the epochs' lines, after a stop that left it behind
+    /// Makes `best.json` what was computed from the lines of `metrics.jsonl`, after a stop that left it behind
     /// them, or damage. One that is so already stays as it is.
     pub fn restore_best(&self, computed: Option<&Best>) -> Result<()> {
         let path = self.path.join("best.json");

@@ -52,9 +52,15 @@ impl Made {
         made.save(&manifest(&made.program, 1));
         made.run.write_best(&best(1)).unwrap();
         let valid = serde_json::Map::from_iter([("auc(click)".to_string(), serde_json::json!(0.61))]);
-        let line =
-            |epoch: u32, step| EpochLine { epoch, step, train_loss: 0.69, valid: Some(valid.clone()), text: None };
-        made.run.write_epochs(&[line(1, 1), line(2, 2)]).unwrap();
+        let line = |epoch: u32, step| MetricsLine {
+            epoch,
+            step,
+            samples: None,
+            train_loss: 0.69,
+            valid: Some(valid.clone()),
+            text: None,
+        };
+        made.run.write_metrics(&[line(1, 1), line(2, 2)]).unwrap();
         made
     }
 
@@ -83,7 +89,7 @@ fn no_json_file_with_an_altered_digit_is_believed() {
             let error = match name {
                 "run.json" => run.record().unwrap_err(),
                 "best.json" => made.load("best").unwrap_err(),
-                "metrics.jsonl" => run.epochs(u64::MAX).unwrap_err(),
+                "metrics.jsonl" => run.metrics(u64::MAX).unwrap_err(),
                 _ => made.load("last").unwrap_err(),
             };
             assert_eq!(error.exit_code(), 1);
@@ -98,7 +104,7 @@ fn no_json_file_with_an_altered_digit_is_believed() {
         fs::write(&path, &whole).unwrap();
     }
     made.load("best").unwrap();
-    assert_eq!(run.epochs(u64::MAX).unwrap().len(), 2);
+    assert_eq!(run.metrics(u64::MAX).unwrap().len(), 2);
 }
 
 #[test]
@@ -109,7 +115,7 @@ fn lines_of_epochs_are_neither_missing_nor_exchanged() {
     let lines: Vec<&str> = text.lines().collect();
     for other in [vec![lines[1]], vec![lines[1], lines[0]], vec![lines[0], lines[0]]] {
         fs::write(&path, other.join("\n") + "\n").unwrap();
-        let message = made.run.epochs(u64::MAX).unwrap_err().message;
+        let message = made.run.metrics(u64::MAX).unwrap_err().message;
         assert!(message.contains("metrics.jsonl:") && message.contains("expected the line of epoch"), "{message}");
     }
 }

@@ -23,7 +23,7 @@ use crate::checkpoint::{self, Manifest, Position, describe};
 use crate::comm::{self, MeasuredCommunicator, RankWarning};
 use crate::data::{Batches, Dataset, OpenOptions, Order, ReadMode, StreamOptions};
 use crate::evaluate::{Report, evaluate};
-use crate::run_dir::{Best, EpochLine};
+use crate::run_dir::{Best, MetricsLine};
 use crate::session::{DataPass, OnSignal, PassEvent};
 use crate::signal;
 use crate::table::AdmittedIds;
@@ -41,7 +41,12 @@ use std::time::Instant;
 #[derive(Clone, Debug)]
 pub enum Event {
     Pass(PassEvent),
-    Epoch { line: EpochLine, report: Option<Report>, best: bool },
+    /// At the end of an epoch, and after an evaluation within one.
+    Evaluated {
+        line: MetricsLine,
+        report: Option<Report>,
+        best: bool,
+    },
     Warning(RankWarning),
     Note(String),
 }
@@ -58,7 +63,7 @@ pub struct Summary {
     pub epochs: u32,
     pub steps: u64,
     pub best: Option<Best>,
-    pub lines: Vec<EpochLine>,
+    pub lines: Vec<MetricsLine>,
     /// Stopped by Ctrl-C; a checkpoint holds the place, unless no step had been done.
     pub stopped: bool,
     /// Where it was asked for.
@@ -97,7 +102,7 @@ pub fn train(program: &Arc<Program>, options: &TrainingOptions, observe: &mut dy
 fn only_warnings(event: Event, observe: &mut dyn FnMut(Event)) {
     match event {
         Event::Warning(_) => observe(event),
-        Event::Pass(_) | Event::Epoch { .. } | Event::Note(_) => {}
+        Event::Pass(_) | Event::Evaluated { .. } | Event::Note(_) => {}
     }
 }
 
@@ -243,8 +248,7 @@ fn read_once(
 /// between.
 fn epoch(run: &mut TrainingRun, options: &TrainingOptions, observe: &mut dyn FnMut(Event)) -> Result<bool> {
     let number = run.position.epoch + 1;
-    let pass = DataPass::Training { epoch: number, epochs: run.epochs };
-    observe(PassEvent::Begin { pass, rows: run.train.rows(), done: run.position.samples }.into());
+    begin_training_pass(run, observe);
     run.session.set_epoch(number);
     let begin = Instant::now();
     let before = run.measured.as_ref().map(|measured| measured.traffic());
@@ -270,18 +274,46 @@ fn epoch(run: &mut TrainingRun, options: &TrainingOptions, observe: &mut dyn FnM
     }
     observe(PassEvent::End.into());
     run.watch.end_of_epoch(&run.program, &*run.ranks, observe)?;
-    let report = match &run.valid {
-        Some(valid) => {
-            let batch = run.batch as usize;
-            let mut pass = |event: PassEvent| observe(event.into());
-            let report = evaluate(&mut run.session, valid, batch, OnSignal::GoOn, &run.ranks, &mut pass)?;
-            run.watch.columns(valid, observe);
-            Some(report)
-        }
-        None => None,
-    };
-    finish_epoch(run, number, report, observe)?;
+    let report = validate(run, observe)?;
+    let Position { loss_sum, samples, step, .. } = run.position;
+    let train_loss = loss_sum / samples.max(1) as f64;
+    run.position = Position { step, epoch: number, batch: 0, loss_sum: 0.0, samples: 0 };
+    let valid = report.as_ref().map(Report::to_map);
+    record(run, MetricsLine { epoch: number, step, samples: None, train_loss, valid, text: None }, report, observe)?;
     Ok(true)
+}
+
+/// The metrics of the validation data, where there are any.
+fn validate(run: &mut TrainingRun, observe: &mut dyn FnMut(Event)) -> Result<Option<Report>> {
+    let Some(valid) = &run.valid else { return Ok(None) };
+    let batch = run.batch as usize;
+    let mut pass = |event: PassEvent| observe(event.into());
+    let report = evaluate(&mut run.session, valid, batch, OnSignal::GoOn, &run.ranks, &mut pass)?;
+    run.watch.columns(valid, observe);
+    Ok(Some(report))
+}
+
+/// An evaluation within an epoch, after all steps so far have given their losses.
+fn evaluate_within(run: &mut TrainingRun, observe: &mut dyn FnMut(Event)) -> Result<()> {
+    observe(PassEvent::End.into());
+    let Position { step, loss_sum, samples, .. } = run.position;
+    let report = validate(run, observe)?;
+    let line = MetricsLine {
+        epoch: run.position.epoch + 1,
+        step,
+        samples: Some(samples),
+        train_loss: loss_sum / samples.max(1) as f64,
+        valid: report.as_ref().map(Report::to_map),
+        text: None,
+    };
+    record(run, line, report, observe)?;
+    begin_training_pass(run, observe);
+    Ok(())
+}
+
+fn begin_training_pass(run: &TrainingRun, observe: &mut dyn FnMut(Event)) {
+    let pass = DataPass::Training { epoch: run.position.epoch + 1, epochs: run.epochs };
+    observe(PassEvent::Begin { pass, rows: run.train.rows(), done: run.position.samples }.into());
 }
 
 /// The steps of an epoch; false where Ctrl-C came between.
@@ -312,8 +344,9 @@ fn steps(
         run.times.samples += samples as u64;
         asked_for.push_back((run.session.step_number(), samples));
         let step = run.session.step_number();
-        let saves = options.checkpoint_every.is_some_and(|n| step.is_multiple_of(n));
-        let ahead = if stops || saves { 0 } else { run.session.steps_in_flight() };
+        let is_due = |every: Option<u64>| every.is_some_and(|n| step.is_multiple_of(n));
+        let (evaluates, saves) = (is_due(options.evaluate_every), is_due(options.checkpoint_every));
+        let ahead = if stops || saves || evaluates { 0 } else { run.session.steps_in_flight() };
         run.watch.labels(&batch);
         run.watch.columns(&run.train, observe);
         settle(run, &mut asked_for, ahead, Some(&batch), observe)?;
@@ -327,7 +360,10 @@ fn steps(
             observe(PassEvent::End.into());
             return Ok(false);
         }
-        if saves {
+        // The end of the epoch has its own.
+        if evaluates && left > 0 {
+            evaluate_within(run, observe)?;
+        } else if saves {
             save(run, None)?;
         }
     }
@@ -389,29 +425,21 @@ fn reading(run: &TrainingRun, order: Order) -> StreamOptions {
     }
 }
 
-fn finish_epoch(
+/// A checkpoint, the line of the evaluation that was made at it, and which is the best by now.
+fn record(
     run: &mut TrainingRun,
-    number: u32,
+    line: MetricsLine,
     report: Option<Report>,
     observe: &mut dyn FnMut(Event),
 ) -> Result<()> {
-    let Position { loss_sum, samples, .. } = run.position;
-    let line = EpochLine {
-        epoch: number,
-        step: run.position.step,
-        train_loss: loss_sum / samples.max(1) as f64,
-        valid: report.as_ref().map(Report::to_map),
-        text: None,
-    };
-    run.position = Position { step: run.position.step, epoch: number, batch: 0, loss_sum: 0.0, samples: 0 };
     // The checkpoint first: a metrics line without one would be of weights that are lost.
     save(run, Some((line.train_loss, report.as_ref())))?;
     run.lines.push(line.clone());
     if run.leads() {
-        run.directory.write_epochs(&run.lines)?;
+        run.directory.write_metrics(&run.lines)?;
     }
     let best = choose::best(&run.program, &run.lines);
-    let is_best = best.as_ref().is_some_and(|b| b.epoch == number && b.value.is_some());
+    let is_best = best.as_ref().is_some_and(|b| b.checkpoint == checkpoint::name(line.step) && b.value.is_some());
     if report.is_some() && run.lines.len() == 1 && !is_best {
         let selecting = &run.program.metrics[run.program.training.select as usize].name;
         observe(Event::Warning(format!(
@@ -422,12 +450,12 @@ fn finish_epoch(
     if let Some(best) = best.filter(|_| run.leads()) {
         run.directory.write_best(&best)?;
     }
-    observe(Event::Epoch { line, report, best: is_best });
+    observe(Event::Evaluated { line, report, best: is_best });
     Ok(())
 }
 
-/// `epoch`: loss and report of the epoch that this checkpoint ends.
-fn save(run: &mut TrainingRun, epoch: Option<(f64, Option<&Report>)>) -> Result<()> {
+/// `evaluated`: training loss and report of the evaluation that was made at this checkpoint.
+fn save(run: &mut TrainingRun, evaluated: Option<(f64, Option<&Report>)>) -> Result<()> {
     let manifest = Manifest {
         format: checkpoint::MANIFEST_FORMAT,
         din: env!("CARGO_PKG_VERSION").into(),
@@ -439,8 +467,8 @@ fn save(run: &mut TrainingRun, epoch: Option<(f64, Option<&Report>)>) -> Result<
         leaves: run.leaves,
         ranks: run.ranks.size() as u32,
         position: run.position,
-        train_loss: epoch.map_or(0.0, |(loss, _)| loss),
-        metrics: epoch.and_then(|(_, report)| report).map_or_else(Vec::new, Report::metrics),
+        train_loss: evaluated.map_or(0.0, |(loss, _)| loss),
+        metrics: evaluated.and_then(|(_, report)| report).map_or_else(Vec::new, Report::metrics),
         structure: describe(&run.program),
         files: std::collections::BTreeMap::new(),
     };

@@ -12,7 +12,7 @@ use crate::fs::xxh3_file;
 use crate::leaves::default_leaves;
 use crate::placement::shard_plan;
 use crate::run_dir::{
-    DataRecord, EpochLine, FORMAT, FileRecord, METRICS_HELP, OpenedRun, RunDirectory, RunRecord, VocabularyRecord,
+    DataRecord, FORMAT, FileRecord, METRICS_HELP, MetricsLine, OpenedRun, RunDirectory, RunRecord, VocabularyRecord,
     changed_vocabulary, open_as_rank, same_spec,
 };
 use crate::session::{CpuOptions, Device, LoadPurpose, ModelState, Session};
@@ -50,6 +50,8 @@ pub struct TrainingOptions {
     pub list_separator: Option<u8>,
     /// Steps between checkpoints inside an epoch.
     pub checkpoint_every: Option<u64>,
+    /// Steps between evaluations inside an epoch, each with a checkpoint; needs `valid`.
+    pub evaluate_every: Option<u64>,
     /// Measure where time goes; the bits of the result do not depend on it.
     pub profile: bool,
     /// Tables, by name, that are to be sharded or replicated whatever their size; the bits of the
@@ -68,7 +70,7 @@ pub struct TrainingRun {
     pub train: Dataset,
     pub valid: Option<Dataset>,
     pub position: Position,
-    pub lines: Vec<EpochLine>,
+    pub lines: Vec<MetricsLine>,
     /// The next epoch's batches, read ahead.
     pub ahead: Option<Batches>,
     pub seed: u64,
@@ -176,6 +178,7 @@ fn begin(program: &Arc<Program>, options: &TrainingOptions, observe: &mut dyn Fn
     };
     check_apart(&train, valid.as_ref())?;
     check_patience(program, valid.is_some())?;
+    check_evaluate_every(options, valid.is_some())?;
     if valid.is_none() {
         observe(Event::Warning("no --valid: nothing is measured, and the last epoch counts as the best".into()));
     }
@@ -238,6 +241,15 @@ fn check_patience(program: &Program, validates: bool) -> Result<()> {
     if program.training.patience.is_some() && !validates {
         return Err(Error::input("the spec has `patience`, but there are no validation data to stop early by")
             .help("name them, --valid FILE …, or leave `patience` out of `train`"));
+    }
+    Ok(())
+}
+
+/// Evaluations within epochs are of validation data.
+fn check_evaluate_every(options: &TrainingOptions, validates: bool) -> Result<()> {
+    if options.evaluate_every.is_some() && !validates {
+        return Err(Error::input("--evaluate-every: there are no validation data to evaluate")
+            .help("name them, --valid FILE …, or leave --evaluate-every out"));
     }
     Ok(())
 }
@@ -320,6 +332,7 @@ fn resume(
     let train = data(&options.train, Some(&record.train), ReadMode::Train, "training")?
         .ok_or_else(|| Error::input(format!("{at}: the run has no training data")))?;
     let valid = data(&options.valid, record.valid.as_ref(), ReadMode::Evaluate, "validation")?;
+    check_evaluate_every(options, valid.is_some())?;
     let executor = options.device.executor(program, &options.cpu, &threads)?;
     let plan = shard_plan(program, record.leaves, &*options.ranks, &options.placements)?;
     on_first_rank(&*options.ranks, Channel::Step, || directory.clean())?;
@@ -355,12 +368,12 @@ fn resume(
         ));
     }
     on_first_rank(&*options.ranks, Channel::Step, || {
-        let mut lines = directory.epochs(position.step)?;
-        restore_lines(directory, &mut lines, position)?;
-        directory.write_epochs(&lines)?;
+        let mut lines = directory.metrics(position.step)?;
+        restore_line(directory, &mut lines, position)?;
+        directory.write_metrics(&lines)?;
         directory.restore_best(choose::best(program, &lines).as_ref())
     })?;
-    let lines = directory.epochs(position.step)?;
+    let lines = directory.metrics(position.step)?;
     Ok(TrainingRun {
         program: program.clone(),
         program_hash,
@@ -423,6 +436,10 @@ fn check_alike(
         format!("leaves {leaves}"),
         format!("epochs {}", options.epochs.unwrap_or(program.training.epochs)),
         options.checkpoint_every.map_or_else(|| "a checkpoint after each epoch only".into(), every),
+        options.evaluate_every.map_or_else(
+            || "an evaluation after each epoch only".into(),
+            |steps| format!("an evaluation every {steps} steps"),
+        ),
         if options.profile { "a profile" } else { "no profile" }.into(),
         format!("back end {}", session.backend()),
         // Of GPU ranks too: the host updates rows.
@@ -437,25 +454,29 @@ fn check_alike(
 ///
 /// # Errors
 /// Lines of other epochs are missing.
-fn restore_lines(directory: &RunDirectory, lines: &mut Vec<EpochLine>, position: Position) -> Result<()> {
-    let (epochs, found) = (position.epoch as usize, lines.len());
-    if found == epochs {
-        return Ok(());
+fn restore_line(directory: &RunDirectory, lines: &mut Vec<MetricsLine>, position: Position) -> Result<()> {
+    if position.step > 0 && lines.last().is_none_or(|line| line.step != position.step) {
+        let manifest = checkpoint::read_manifest(&directory.checkpoints().join(checkpoint::name(position.step)))?;
+        let within = position.batch != 0;
+        // A checkpoint within an epoch may be one without an evaluation.
+        if !within || !manifest.metrics.is_empty() {
+            let valid = manifest.metrics.iter().map(|(name, value)| (name.clone(), serde_json::json!(value)));
+            lines.push(MetricsLine {
+                epoch: position.epoch + u32::from(within),
+                step: position.step,
+                samples: within.then_some(position.samples),
+                train_loss: manifest.train_loss,
+                valid: (!manifest.metrics.is_empty()).then(|| valid.collect()),
+                text: None,
+            });
+        }
     }
-    if position.batch != 0 || found + 1 != epochs {
-        let path = directory.path().join("metrics.jsonl");
-        return Err(Error::input(format!("{}: expected lines of {epochs} epochs, found {found}", path.display()))
+    let ended = lines.iter().filter(|line| line.ends_epoch()).count();
+    if ended != position.epoch as usize {
+        let (path, epochs) = (directory.path().join("metrics.jsonl"), position.epoch);
+        return Err(Error::input(format!("{}: expected lines of {epochs} epochs, found {ended}", path.display()))
             .help(METRICS_HELP));
     }
-    let manifest = checkpoint::read_manifest(&directory.checkpoints().join(checkpoint::name(position.step)))?;
-    let valid = manifest.metrics.iter().map(|(name, value)| (name.clone(), serde_json::json!(value)));
-    lines.push(EpochLine {
-        epoch: position.epoch,
-        step: position.step,
-        train_loss: manifest.train_loss,
-        valid: (!manifest.metrics.is_empty()).then(|| valid.collect()),
-        text: None,
-    });
     Ok(())
 }
 

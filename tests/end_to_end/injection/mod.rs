@@ -151,8 +151,8 @@ impl Scene {
     }
 }
 
-const TRAIN: &str = "train --train d/train.parquet --valid d/valid.parquet --out out --threads 1 -q";
-const RESUME: &str = "train --out out --resume --threads 1 -q";
+const TRAIN: &str = "train --train d/train.parquet --valid d/valid.parquet --out out --threads 1 --evaluate-every 6 -q";
+const RESUME: &str = "train --out out --resume --threads 1 --evaluate-every 6 -q";
 
 type Tree = BTreeMap<PathBuf, Vec<u8>>;
 
