@@ -267,6 +267,9 @@ pub struct WorldArgs {
     /// Categories of goods
     #[arg(long, default_value_t = 100, value_name = "N")]
     pub categories: usize,
+    /// Categories that each user is drawn to [default: 2 to 5]
+    #[arg(long, value_name = "N")]
+    pub interests: Option<usize>,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -3,6 +3,7 @@
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::fmt;
 use std::num::ParseIntError;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 /// Tasks of development
@@ -54,6 +55,8 @@ pub enum Task {
     },
     /// Draw the pictures of models in docs/gallery.md anew (needs Graphviz)
     Pictures,
+    /// Train the models of the paper's Table 3 and Figures 6 and 7, and write experiments/results
+    Experiments(ExperimentOptions),
     /// Check that a version is ready to be released, and tag it
     Release {
         /// Such as 0.1.0
@@ -67,6 +70,30 @@ pub enum Task {
         #[arg(last = true)]
         arguments: Vec<String>,
     },
+}
+
+/// What to train.
+#[derive(Debug, PartialEq, Eq, Args)]
+pub struct ExperimentOptions {
+    /// Data sets: kuairand, movietweetings, synth [default: those at hand]
+    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = ["kuairand", "movietweetings", "synth"])]
+    pub sets: Vec<String>,
+    /// A folder with train.parquet, valid.parquet and test.parquet of each data set in a folder of
+    /// its name
+    #[arg(long, value_name = "DIR", default_value = "../shared/data")]
+    pub data: PathBuf,
+    /// Trials of each search
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    pub trials: u32,
+    /// Seeds of each row of Table 3
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pub seeds: u32,
+    /// The `din` to run [default: a release build, made first]
+    #[arg(long, value_name = "FILE")]
+    pub din: Option<PathBuf>,
+    /// Runs at a time [default: one for each core]
+    #[arg(long, value_name = "N")]
+    pub jobs: Option<usize>,
 }
 
 #[derive(Debug, Default, PartialEq, Eq, Args)]

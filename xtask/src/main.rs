@@ -5,6 +5,7 @@ mod arguments;
 mod bench;
 mod check;
 mod command;
+mod experiments;
 mod licenses;
 mod mpi;
 mod nightly;
@@ -37,6 +38,7 @@ fn perform(task: Task) -> Outcome {
         Task::Soak { kills } => test::soak(kills),
         Task::Doc { open } => check::doc(open),
         Task::Pictures => pictures::pictures(),
+        Task::Experiments(options) => experiments::experiments(&options),
         Task::Release { version } => release::release(&version),
         Task::Fuzz(options) => nightly::fuzz(&options),
         Task::Miri { arguments } => nightly::miri(&arguments),

@@ -33,6 +33,7 @@ pub fn make(console: &Console, out: &Path, world: &WorldArgs, force: bool) -> Re
         users: world.users,
         goods: world.goods,
         categories: world.categories,
+        interests: world.interests,
         force,
     };
     signal::install();

@@ -39,13 +39,15 @@ pub struct SynthOptions {
     pub users: Option<usize>,
     pub goods: usize,
     pub categories: usize,
+    /// Categories that each user is drawn to; default: 2 to 5.
+    pub interests: Option<usize>,
     /// Replace files that are there.
     pub force: bool,
 }
 
 impl Default for SynthOptions {
     fn default() -> Self {
-        Self { seed: 1, rows: 150_000, users: None, goods: 3_000, categories: 100, force: false }
+        Self { seed: 1, rows: 150_000, users: None, goods: 3_000, categories: 100, interests: None, force: false }
     }
 }
 
@@ -78,6 +80,9 @@ pub struct Truth {
     pub users: usize,
     pub goods: usize,
     pub categories: usize,
+    /// Of each user, where they were given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interests: Option<usize>,
     pub splits: Vec<Split>,
 }
 
@@ -91,11 +96,18 @@ pub fn generate(folder: &Path, options: &SynthOptions, progress: &mut dyn FnMut(
         users: options.users.unwrap_or((options.rows / 25).clamp(20, u64::from(u32::MAX)) as usize),
         goods: options.goods.max(1),
         categories: options.categories.max(1),
+        interests: options.interests,
     };
     if size.goods < size.categories {
         let (goods, categories) = (size.goods, size.categories);
         return Err(Error::input(format!(
             "--goods {goods}: expected at least one good for each of {categories} categories"
+        )));
+    }
+    if let Some(interests) = size.interests.filter(|n| !(1..size.categories).contains(n)) {
+        let (categories, most) = (size.categories, size.categories.saturating_sub(1));
+        return Err(Error::input(format!(
+            "--interests {interests}: expected 1 to {most}, fewer than the {categories} categories"
         )));
     }
     if size.users == 0 || size.users > u32::MAX as usize || size.goods > u32::MAX as usize / 4 {
@@ -166,8 +178,8 @@ pub fn generate(folder: &Path, options: &SynthOptions, progress: &mut dyn FnMut(
     for file in files {
         file.commit()?;
     }
-    let Size { users, goods, categories } = size;
-    let truth = Truth { seed: options.seed, rows: options.rows, users, goods, categories, splits };
+    let Size { users, goods, categories, interests } = size;
+    let truth = Truth { seed: options.seed, rows: options.rows, users, goods, categories, interests, splits };
     let mut text = serde_json::to_string_pretty(&truth).map_err(|e| Error::machine(e.to_string()))?;
     text.push('\n');
     write_atomically(&truth_path, text.as_bytes())?;

@@ -3,9 +3,9 @@
 //!
 //! # The truth
 //!
-//! Categories fall into families. A user is drawn to 2 to 5 categories, each with its own weight,
-//! and has a list of visited goods: 85 % from these interests, the rest from anywhere. Shown a good
-//! `g` of category `c`,
+//! Categories fall into families. A user is drawn to 2 to 5 categories (or as many as are asked
+//! for), each with its own weight, and has a list of visited goods: 85 % from these interests, the
+//! rest from anywhere. Shown a good `g` of category `c`,
 //!
 //! ```text
 //! relevance = sum over the visited goods h of  1 if category(h) = c, 1/4 if only the family is the same, else 0
@@ -51,6 +51,8 @@ pub struct Size {
     pub users: usize,
     pub goods: usize,
     pub categories: usize,
+    /// Categories that each user is drawn to; `None`: 2 to 5, which the user's draws decide.
+    pub interests: Option<usize>,
 }
 
 /// One shown good and what came of it.
@@ -180,6 +182,8 @@ pub struct World {
     means: Vec<f64>,
     /// Of the logarithm of seconds, by category.
     watch: Vec<f64>,
+    /// See [`Size::interests`].
+    interests: Option<usize>,
     /// Rows before the next.
     rows: u64,
 }
@@ -227,6 +231,7 @@ impl World {
             taste,
             slot,
             hour,
+            interests: size.interests,
             activity: Tail::new(size.users.max(1), |k| 1.0 / k.sqrt()),
             users: (0..size.users.max(1)).map(|_| None).collect(),
             draws: Draws::new(seed, "synth log", 0),
@@ -345,7 +350,9 @@ impl World {
     /// but for the times.
     fn meet(&self, number: usize, before: i64) -> User {
         let mut draws = Draws::new(self.seed, "synth user", number as u64);
-        let count = (2 + draws.below(4)).min(self.first.len() - 1);
+        // Drawn in any case, so that the rest of a user does not depend on the option.
+        let drawn = 2 + draws.below(4);
+        let count = self.interests.unwrap_or(drawn).min(self.first.len() - 1);
         let mut interests: Vec<usize> = Vec::with_capacity(count);
         while interests.len() < count {
             let category = self.categories.draw(&mut draws);
@@ -418,7 +425,7 @@ mod tests {
 
     #[test]
     fn clicks_follow_the_related_part_of_the_history() {
-        let mut world = World::new(3, Size { users: 500, goods: 1000, categories: 50 });
+        let mut world = World::new(3, Size { users: 500, goods: 1000, categories: 50, interests: None });
         let category_of = world.category_of.clone();
         let (mut related, mut unrelated) = ((0, 0), (0, 0));
         for _ in 0..20_000 {
@@ -436,7 +443,7 @@ mod tests {
 
     #[test]
     fn what_follows_a_click_follows_its_truth_and_history_ends_before_the_row() {
-        let mut world = World::new(3, Size { users: 500, goods: 1000, categories: 50 });
+        let mut world = World::new(3, Size { users: 500, goods: 1000, categories: 50, interests: None });
         let worth = world.worth.clone();
         let (mut rates, mut sessions) = ([(0, 0); 2], 0);
         for row in 0..20_000i64 {
@@ -463,9 +470,30 @@ mod tests {
         assert!(sessions > 1_000);
     }
 
+    /// Of a user with one interest, most visits are of its category; of one with eight, few are of any.
+    #[test]
+    fn histories_are_of_as_many_categories_as_asked_for() {
+        let shares = [1, 8].map(|interests| {
+            let size = Size { users: 500, goods: 1000, categories: 50, interests: Some(interests) };
+            let mut world = World::new(3, size);
+            let category_of = world.category_of.clone();
+            let (mut greatest, mut visits) = (0, 0);
+            for _ in 0..5_000 {
+                world.next(&mut |_, history| {
+                    let mut by_category = vec![0; 50];
+                    history.for_each(|visit| by_category[category_of[visit.good as usize] as usize] += 1);
+                    greatest += by_category.iter().max().expect("there are categories");
+                    visits += by_category.iter().sum::<i32>();
+                });
+            }
+            f64::from(greatest) / f64::from(visits)
+        });
+        assert!(shares[0] > 0.8 && shares[1] < 0.5, "{shares:?}");
+    }
+
     #[test]
     fn popularity_has_a_long_tail() {
-        let mut world = World::new(1, Size { users: 500, goods: 1000, categories: 50 });
+        let mut world = World::new(1, Size { users: 500, goods: 1000, categories: 50, interests: None });
         let mut seen = vec![0u32; 1000];
         for _ in 0..20_000 {
             world.next(&mut |i, _| seen[i.good as usize] += 1);
