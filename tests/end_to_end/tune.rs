@@ -215,7 +215,8 @@ fn trials_that_fail_are_recorded_with_their_cause() {
     }
     let states: Vec<_> = result["trials"].as_array().unwrap().iter().map(|t| t["state"].clone()).collect();
     assert!(states.contains(&"failed".into()) && states.contains(&"complete".into()), "{states:?}");
-    fs::write(&model, text.replace("log(1e-4, 1e-1)", "log(1e30, 1e35)").replace("lr     = 3e-3", "lr = 1e30")).unwrap();
+    fs::write(&model, text.replace("log(1e-4, 1e-1)", "log(1e30, 1e35)").replace("lr     = 3e-3", "lr = 1e30"))
+        .unwrap();
     let study = folder.path().join("diverged");
     tune_model(&model, &study, "--trials 9 --seeds 0").expect(1).says("the first 5 trials all failed");
 }

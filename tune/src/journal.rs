@@ -213,7 +213,12 @@ impl Journal {
     /// # Errors
     /// As above.
     pub fn outcome(&mut self, trial: usize, curve: &[(u64, f64)], outcome: &OutcomeRecord) -> Result<(), JournalError> {
-        let value = |(step, value): &(u64, f64)| json!({"op_code": lines::SET_INTERMEDIATE, "trial_id": trial, "step": step, "intermediate_value": value});
+        let op = lines::SET_INTERMEDIATE;
+        let value = |(step, value): &(u64, f64)| {
+            let mut line = json!({"op_code": op, "trial_id": trial, "step": step});
+            line["intermediate_value"] = json!(value);
+            line
+        };
         let mut lines: Vec<Value> = curve.iter().map(value).collect();
         lines.push(trial_attribute(trial, "outcome", &json!(outcome)));
         self.append(&lines)

@@ -26,7 +26,8 @@ fn literal(ladder: Ladder, trials: &[TrialProgress]) -> Option<usize> {
             };
             let rank = here.iter().filter(better).count();
             let promoted = trials[t].sent_to > rung;
-            if rank < here.len() / ladder.factor && !promoted && !trials[t].ended && trials[t].losses[rung].is_finite() {
+            if rank < here.len() / ladder.factor && !promoted && !trials[t].ended && trials[t].losses[rung].is_finite()
+            {
                 promotable.push((rank, t));
             }
         }

@@ -48,11 +48,8 @@ fn what_is_written_is_read_back() {
     assert_eq!((study.trials[0].state, study.trials[1].state), (TrialState::Running, TrialState::Failed));
     assert_eq!(study.trials[0].attributes["command"], json!("din train further"));
     let jobs: Vec<_> = study.jobs.iter().map(|job| (job.trial, job.job.clone(), job.outcome.clone())).collect();
-    let expected = [
-        (0, job(0, 0), Some(outcome(0, Some(0.625)))),
-        (1, job(1, 0), Some(outcome(1, None))),
-        (0, job(2, 1), None),
-    ];
+    let expected =
+        [(0, job(0, 0), Some(outcome(0, Some(0.625)))), (1, job(1, 0), Some(outcome(1, None))), (0, job(2, 1), None)];
     assert_eq!(jobs, expected);
 }
 
@@ -84,7 +81,9 @@ fn damage_is_named_by_its_line() {
     write(&path);
     let text = fs::read_to_string(&path).unwrap();
     let lines: Vec<&str> = text.lines().collect();
-    for (k, wrong) in [(2, "{\"op_code\": 4"), (3, "{}"), (2, "{\"op_code\": 99}"), (3, "{\"op_code\":8,\"trial_id\":9}")] {
+    for (k, wrong) in
+        [(2, "{\"op_code\": 4"), (3, "{}"), (2, "{\"op_code\": 99}"), (3, "{\"op_code\":8,\"trial_id\":9}")]
+    {
         let mut changed: Vec<&str> = lines.clone();
         changed[k] = wrong;
         fs::write(&path, changed.join("\n") + "\n").unwrap();

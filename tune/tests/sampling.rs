@@ -3,7 +3,13 @@
 
 use din_tune::{ChosenValue, Domain, Evidence, Sampler, Suggester};
 
-fn suggest(sampler: Sampler, seed: u64, history: &[(Vec<ChosenValue>, Option<f64>)], name: &str, domain: &Domain) -> f64 {
+fn suggest(
+    sampler: Sampler,
+    seed: u64,
+    history: &[(Vec<ChosenValue>, Option<f64>)],
+    name: &str,
+    domain: &Domain,
+) -> f64 {
     let evidence = history.iter().map(|(values, loss)| Evidence { values, reached: loss.map(|loss| (0, loss)) });
     Suggester::new(sampler, seed, history.len() as u64, evidence.collect()).suggest(name, domain)
 }
@@ -46,7 +52,8 @@ fn least(sampler: Sampler, seed: u64) -> f64 {
             values.push(ChosenValue { name: name.into(), domain: domain.clone(), value });
         }
         let at = |k: usize| values[k].value;
-        let loss = ((at(0) / 3e-3).log10() / 2.5).powi(2) + (at(1) - 0.7).powi(2) + if at(2) == 64.0 { 0.0 } else { 0.3 };
+        let loss =
+            ((at(0) / 3e-3).log10() / 2.5).powi(2) + (at(1) - 0.7).powi(2) + if at(2) == 64.0 { 0.0 } else { 0.3 };
         history.push((values, Some(loss)));
     }
     history.iter().filter_map(|(_, loss)| *loss).fold(f64::INFINITY, f64::min)

@@ -293,8 +293,8 @@ fn steps(
         if run.ahead.is_none() && number < run.epochs && left <= window {
             run.ahead = Some(run.train.stream_on(order(run, number), run.ranks.clone())?);
         }
-        // The end of the epoch has its own. One that is due is made on Ctrl-C too: a run that goes on
-        // behind it would have none.
+        // The end of the epoch has its own. One that is due is made on Ctrl-C too: a run that goes
+        // on behind it would have none.
         if evaluates && left > 0 {
             evaluate_within(run, observe)?;
         } else if saves || stops {

@@ -14,7 +14,10 @@ pub const SET_TRIAL_ATTRIBUTE: u64 = 8;
 
 /// The distribution of a value, as JSON in a string.
 pub fn distribution(chosen: &ChosenValue) -> Value {
-    let range = |low: &f64, high: &f64, log: bool| json!({"name": "FloatDistribution", "attributes": {"step": null, "low": low, "high": high, "log": log}});
+    let range = |low: &f64, high: &f64, log: bool| {
+        let attributes = json!({"step": null, "low": low, "high": high, "log": log});
+        json!({"name": "FloatDistribution", "attributes": attributes})
+    };
     let distribution = match &chosen.domain {
         Domain::Choices(choices) => {
             let choices: Vec<Value> = choices.iter().map(|&choice| number(choice)).collect();
@@ -114,7 +117,7 @@ fn apply(study: &mut RecordedStudy, line: &Value) -> Option<()> {
                 _ => {}
             }
         }
-        // The study itself, values that are read from the run directories, and what a dashboard notes.
+        // The study itself, values that run directories have too, and what a dashboard notes.
         0..=10 => {}
         _ => return None,
     }

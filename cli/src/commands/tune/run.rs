@@ -1,7 +1,7 @@
 //! The loop over the jobs of a study.
 
 use super::settings::{RungEnd, Rungs};
-use super::trial::{RunProgress, TrialProcess, TrialExit, TrialRun};
+use super::trial::{RunProgress, TrialExit, TrialProcess, TrialRun};
 use super::{STOP_HELP, StudyRun, Trial, failed, wait};
 use crate::failure::{Failure, INTERRUPTED, Outcome, USER_ERROR};
 use din_runtime::signal;
@@ -169,7 +169,7 @@ impl StudyRun<'_> {
         arguments.extend(["--threads".into(), (threads / self.scheduler.parallel).max(1).to_string()]);
         arguments.extend(["--color".into(), "never".into()]);
         let log = self.args.out.join("logs").join(format!("{trial:04}.log"));
-        let training = TrialProcess::start(&arguments, &log)?;
+        let training = TrialProcess::start(&arguments, &self.run_directory(trial), &log)?;
         Ok(Some(Running { job, end, training }))
     }
 

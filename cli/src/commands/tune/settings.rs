@@ -94,7 +94,10 @@ impl StudyData {
     }
 
     fn hashes(&self) -> Value {
-        let file = |(path, hash): &(PathBuf, String)| json!({"file": path.file_name().map(|name| name.to_string_lossy()), "xxh3": hash});
+        let file = |(path, hash): &(PathBuf, String)| {
+            let name = path.file_name().map(|name| name.to_string_lossy());
+            json!({"file": name, "xxh3": hash})
+        };
         self.files.iter().map(file).collect()
     }
 }

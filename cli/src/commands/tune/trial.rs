@@ -1,6 +1,7 @@
 //! A training of a trial: its command, its process, and what came of it.
 
 use super::settings::{Objective, RungEnd, Rungs};
+use super::wait;
 use crate::args::TuneArgs;
 use crate::device::DeviceArg;
 use crate::failure::{Failure, SYSTEM_ERROR, USAGE_ERROR};
@@ -8,11 +9,11 @@ use clap::ValueEnum;
 use din_runtime::checkpoint;
 use din_runtime::child;
 use din_runtime::run_dir::{MetricsLine, RunDirectory};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What `din train` is told of a trial.
 pub struct TrialRun<'a> {
@@ -75,6 +76,9 @@ fn quoted(word: &str) -> String {
     if !word.is_empty() && word.chars().all(plain) { word.into() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }
 
+/// As long as the system may take to end a process that was killed.
+const LONGEST_END: Duration = Duration::from_secs(60);
+
 /// A process that trains.
 pub struct TrialProcess {
     child: Child,
@@ -99,8 +103,9 @@ pub enum TrialExit {
 }
 
 impl TrialProcess {
-    /// Starts `din` with arguments; what it says is appended to `log`.
-    pub fn start(arguments: &[String], log: &Path) -> Result<Self, Failure> {
+    /// Starts `din` with arguments, which train into `run`; what it says is appended to `log`.
+    pub fn start(arguments: &[String], run: &Path, log: &Path) -> Result<Self, Failure> {
+        wait_until_free(run)?;
         let failed =
             |what: &str, e: &io::Error| Failure::system_error(format!("{}: cannot {what}: {e}", log.display()));
         if let Some(folder) = log.parent() {
@@ -153,6 +158,28 @@ impl TrialProcess {
         let text = String::from_utf8_lossy(text.get(self.log_begin as usize..)?).into_owned();
         let line = text.lines().rev().find(|line| line.starts_with("error"))?;
         Some(line.trim_start_matches("error: ").to_string())
+    }
+}
+
+/// Waits for a process of a study that was killed to leave the run directory, which it has locked:
+/// the system may take a moment to free its memory.
+fn wait_until_free(run: &Path) -> Result<(), Failure> {
+    let begun = Instant::now();
+    loop {
+        let held = match File::open(run) {
+            Ok(folder) => matches!(folder.try_lock(), Err(TryLockError::WouldBlock)),
+            // Not made yet, or for the training to refuse.
+            Err(_) => false,
+        };
+        if !held {
+            return Ok(());
+        }
+        if begun.elapsed() > LONGEST_END {
+            let help = "end it, and go on by --resume";
+            let run = run.display();
+            return Err(Failure::user_error(format!("{run}: another process trains into it\n  help: {help}")));
+        }
+        wait();
     }
 }
 

@@ -1,7 +1,7 @@
 //! The winner: trained again with other seeds, and evaluated on the test data.
 
 use super::settings::{Objective, Rungs, StudyData};
-use super::trial::{RunProgress, TrialProcess, TrialExit, TrialRun, own_command};
+use super::trial::{RunProgress, TrialExit, TrialProcess, TrialRun, own_command};
 use super::{STOP_HELP, StudyRun, wait};
 use crate::failure::{Failure, INTERRUPTED};
 use din_runtime::signal;
@@ -68,7 +68,8 @@ impl StudyRun<'_> {
             arguments.extend(["--threads".into(), threads.to_string()]);
         }
         let name = run.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let mut training = TrialProcess::start(&arguments, &self.args.out.join("logs").join(format!("{name}.log")))?;
+        let mut training =
+            TrialProcess::start(&arguments, &run, &self.args.out.join("logs").join(format!("{name}.log")))?;
         let mut asked = false;
         loop {
             if signal::asked() && !asked {
@@ -135,6 +136,9 @@ fn evaluated(run: &Path, data: &[PathBuf], objective: &Objective) -> Result<f64,
         .stdin(Stdio::null())
         .output()
         .map_err(|e| Failure::system_error(format!("cannot start an evaluation: {e}")))?;
+    if signal::asked() {
+        return Err(Failure::reported(INTERRUPTED));
+    }
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         let cause = said.lines().find(|line| line.starts_with("error")).unwrap_or("it failed").to_string();
