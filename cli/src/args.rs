@@ -6,16 +6,19 @@ mod diff;
 mod plan;
 mod ranks;
 mod run;
+mod tune;
 
 pub use check::{CHECK_EXAMPLES, CheckArgs};
 pub use compile::{BuildArgs, EmitArgs, PrecisionArg, Stage};
 pub use diff::{DIFF_EXAMPLES, DiffArgs};
 pub use plan::{PLAN_EXAMPLES, PlacementArg, PlanArgs, PlannedDevice};
 pub use ranks::RanksArgs;
+use run::leaves;
 pub use run::{
-    CpuArgs, DeviceArgs, DinTrainArgs, EvalArgs, IsaLevel, PredictArgs, TRAIN_EXAMPLES, TablesArg, TrainArgs,
+    CpuArgs, CsvArgs, DeviceArgs, DinTrainArgs, EvalArgs, IsaLevel, PredictArgs, TRAIN_EXAMPLES, TablesArg, TrainArgs,
     TrainedArgs,
 };
+pub use tune::{HalvingArg, SamplerArg, TUNE_EXAMPLES, TuneArgs};
 
 use crate::codes::CodePage;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -139,6 +142,9 @@ pub enum Verb {
     /// Train a model into a run directory
     #[command(after_help = TRAIN_EXAMPLES)]
     Train(DinTrainArgs),
+    /// Search the hyper-parameters of a spec: trains many trials, most of them only in part
+    #[command(after_help = TUNE_EXAMPLES)]
+    Tune(Box<TuneArgs>),
     /// Measure a trained run on data with labels
     #[command(
         after_help = "Example:\n  din eval run/ --data test.parquet\n  din eval run/ --data test.parquet --json\n  \

@@ -59,6 +59,7 @@ mod allocator;
 pub mod batch;
 pub mod bundle;
 pub mod checkpoint;
+pub mod child;
 mod column_loops;
 pub mod comm;
 pub mod cpu;

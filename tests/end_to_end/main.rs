@@ -23,6 +23,7 @@ mod requests;
 mod runs;
 mod support;
 mod training;
+mod tune;
 mod tutorial;
 mod vectors;
 mod vocabularies;

@@ -183,6 +183,7 @@ fn options(folder: &Path, out: &str, threads: usize, ranks: Arc<dyn Communicator
         list_separator: None,
         checkpoint_every: None,
         evaluate_every: None,
+        stop_after: None,
         profile: false,
         placements: Vec::new(),
         ranks,

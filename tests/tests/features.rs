@@ -133,6 +133,7 @@ fn options(out: &Path, file: &str, threads: usize, ranks: Arc<dyn Communicator>)
         list_separator: None,
         checkpoint_every: None,
         evaluate_every: None,
+        stop_after: None,
         profile: false,
         placements: Vec::new(),
         ranks,

@@ -25,7 +25,7 @@ pub struct DinTrainArgs {
     pub precision: Option<PrecisionArg>,
 }
 
-fn leaves(text: &str) -> Result<u32, String> {
+pub(super) fn leaves(text: &str) -> Result<u32, String> {
     let allowed = text.parse().ok().filter(|&leaves| is_allowed(leaves));
     allowed.ok_or_else(|| format!("expected a power of two from 1 to {MAX_LEAVES}"))
 }
@@ -70,6 +70,9 @@ pub struct TrainArgs {
     /// is chosen among all evaluations [default: after each epoch only]
     #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u64).range(1..))]
     pub evaluate_every: Option<u64>,
+    /// Stop after this step of the run, with a checkpoint; --resume goes on
+    #[arg(long, value_name = "STEP", value_parser = clap::value_parser!(u64).range(1..))]
+    pub stop_after: Option<u64>,
     /// Refused: tables are trained in f32
     #[arg(long, value_enum, value_name = "P", hide = true)]
     pub tables: Option<TablesArg>,

@@ -10,7 +10,7 @@ use din_compiler::front::{self, NoFiles};
 use din_runtime::comm::LocalCommunicator;
 use din_runtime::fs::metadata;
 use din_runtime::session::{CpuOptions, Device};
-use din_runtime::train::TrainingOptions;
+use din_runtime::train::{TrainingEnd, TrainingOptions};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -78,12 +78,13 @@ fn compare(console: &Console, args: &DemoArgs, folder: &std::path::Path) -> Outc
             list_separator: None,
             checkpoint_every: None,
             evaluate_every: None,
+            stop_after: None,
             profile: false,
             placements: Vec::new(),
             ranks: Arc::new(LocalCommunicator),
         };
         let summary = run::train_named(console, &program, &options, name)?;
-        if summary.stopped {
+        if summary.ending == TrainingEnd::Interrupted {
             return Err(Failure::reported(crate::failure::INTERRUPTED));
         }
         let best = summary.best.map_or(0, |b| b.epoch);

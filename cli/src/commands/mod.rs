@@ -14,6 +14,7 @@ mod plan;
 mod run;
 mod synth;
 mod test;
+mod tune;
 
 use crate::args::{ReportFormat, StandaloneVerb, TrainArgs, Verb};
 use crate::failure::{Failure, Outcome, USAGE_ERROR};
@@ -49,6 +50,7 @@ pub fn din(console: &Console, verb: Verb) -> Outcome {
             let train = &args.train;
             on_ranks(console, &train.ranks, train_task(train), |console, ranks| run::din_train(console, &args, ranks))
         }
+        Verb::Tune(args) => tune::tune(console, &args),
         Verb::Eval(args) => {
             on_ranks(console, &args.ranks, "eval", |console, ranks| run::eval(console, None, &args, ranks))
         }

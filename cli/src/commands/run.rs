@@ -22,7 +22,7 @@ use din_runtime::run_dir::{OpenedRun, RunDirectory, RunRecord, same_spec};
 use din_runtime::session::{CpuOptions, Device, LoadPurpose, OnSignal, Session};
 use din_runtime::signal;
 use din_runtime::table::ShardPlan;
-use din_runtime::train::{self, Summary, TrainingOptions};
+use din_runtime::train::{self, Summary, TrainingEnd, TrainingOptions};
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -97,6 +97,7 @@ fn train_verb(
         list_separator: args.input.list_separator,
         checkpoint_every: args.checkpoint_every,
         evaluate_every: args.evaluate_every,
+        stop_after: args.stop_after,
         profile: args.profile,
         placements: args.placement.iter().map(|(table, place)| (table.clone(), (*place).into())).collect(),
         ranks: ranks.clone(),
@@ -108,17 +109,21 @@ fn train_verb(
         write_atomically(&trace, profile.chrome_trace().to_string().as_bytes())?;
         console.result(profile::table(profile));
     }
-    if summary.stopped && summary.steps == 0 {
+    let interrupted = summary.ending == TrainingEnd::Interrupted;
+    if interrupted && summary.steps == 0 {
         console.remark(format!("{at}: stopped before the first step; nothing is kept"));
         return Err(Failure::reported(INTERRUPTED));
     }
-    if summary.stopped {
+    if interrupted {
         let going_on = "the same command and --resume";
         console.remark(format!(
             "{at}: stopped at step {}; a checkpoint holds the place: go on by {going_on}",
             summary.steps
         ));
         return Err(Failure::reported(INTERRUPTED));
+    }
+    if summary.ending == TrainingEnd::StopAfter {
+        console.remark(format!("{at}: stopped after step {} as asked; --resume goes on", summary.steps));
     }
     match summary.best {
         Some(best) => {
@@ -128,6 +133,7 @@ fn train_verb(
             };
             console.result(format!("{at}: {by}, checkpoint {}", best.checkpoint));
         }
+        None if summary.steps > 0 => console.result(format!("{at}: not evaluated yet, step {}", summary.steps)),
         None => console.result(format!("{at}: no epoch was asked for")),
     }
     Ok(())

@@ -2,6 +2,7 @@
 
 use super::computed::GapColumns;
 use super::field::FieldGroup;
+use super::search::HyperParameter;
 use crate::graph::GroupId;
 use crate::model::MissingVocabulary;
 use din_grammar::{Span, ast};
@@ -114,7 +115,8 @@ pub(super) struct Declarations<'a> {
     pub tables_of: Vec<Vec<usize>>,
     /// Some table was faulty: a feature without one may be its.
     pub poisoned_tables: bool,
-    pub hypers: Vec<(String, f64, Span)>,
+    /// Those that are there, and those whose condition does not hold.
+    pub hypers: Vec<HyperParameter>,
     pub used_features: FxHashSet<usize>,
     /// Features and labels that the model names, whether or not that comes to something.
     pub named_features: FxHashSet<usize>,
@@ -143,7 +145,7 @@ impl Declarations<'_> {
         self.groups.iter().any(|group| group.name == name)
             || self.tables.iter().any(|table| table.name == name)
             || self.families.iter().any(|family| family.name == name)
-            || self.hypers.iter().any(|hyper| hyper.0 == name)
+            || self.hypers.iter().any(|hyper| hyper.value.is_some() && hyper.name == name)
             || self.schema.labels.iter().any(|label| label.name == name)
             || self.schema.keys.iter().any(|key| key.name == name)
     }

@@ -7,6 +7,7 @@ use super::field::FieldGroup;
 use super::load::listed;
 use super::names;
 use super::scope::{NameScope, NamedAxis, Referent};
+use super::search::{HyperParameter, SearchSpace};
 use super::value::{ExprValue, nearest};
 use din_grammar::ast::{self, MemberKind};
 use din_grammar::{Diagnostic, Span};
@@ -99,16 +100,17 @@ impl<'a> Elaborator<'a> {
         true
     }
 
-    fn hypers(&mut self, scope: &mut NameScope<'a>, model: &'a ast::Model, sets: &[(String, String, Span)]) {
+    pub(super) fn hypers(&mut self, scope: &mut NameScope<'a>, model: &'a ast::Model, sets: &[(String, String, Span)]) {
         let mut known: Vec<&str> = Vec::new();
         for member in &model.members {
             let MemberKind::Hyper { name, default, space, condition } = &member.kind else { continue };
             known.push(&name.name);
             let value = self.expr(scope, default);
             let number = self.number(value, &format!("the hyper-parameter `{}`", name.name), default.span);
-            if let (Some(space), Some(n)) = (space, number) {
-                self.space(scope, name, n, default.span, space);
-            }
+            let space = match (space, number) {
+                (Some(space), Some(n)) => self.space(scope, name, n, default.span, space),
+                _ => None,
+            };
             let what = format!("`{}`", name.name);
             let mut value = number.filter(|n| self.within_f32(*n, &what, default.span));
             if let Some(condition) = condition
@@ -119,6 +121,7 @@ impl<'a> Elaborator<'a> {
                     self.absent_hyper(&key, condition.span, at);
                 }
                 self.claim(scope, name, Referent::Absent(condition.span));
+                self.declarations.hypers.push(HyperParameter { name: name.name.clone(), value: None, space });
                 continue;
             }
             for (_, text, span) in sets.iter().filter(|s| s.0 == name.name) {
@@ -142,7 +145,7 @@ impl<'a> Elaborator<'a> {
             if self.claim(scope, name, Referent::Value(bound))
                 && let Some(value) = value
             {
-                self.declarations.hypers.push((name.name.clone(), value, name.span));
+                self.declarations.hypers.push(HyperParameter { name: name.name.clone(), value: Some(value), space });
             }
         }
         for (name, _, span) in sets {
@@ -203,7 +206,14 @@ impl<'a> Elaborator<'a> {
     }
 
     /// `in log(1e-4, 1e-2)`, `in linear(0, 1)`, `in [16, 32]`
-    fn space(&mut self, scope: &mut NameScope<'a>, name: &ast::Ident, n: f64, at: Span, space: &'a ast::Expr) {
+    fn space(
+        &mut self,
+        scope: &mut NameScope<'a>,
+        name: &ast::Ident,
+        n: f64,
+        at: Span,
+        space: &'a ast::Expr,
+    ) -> Option<SearchSpace> {
         let (word, items, span): (&str, Vec<&'a ast::Expr>, Span) = match &space.kind {
             ast::ExprKind::List(items) => ("list", items.iter().collect(), space.span),
             ast::ExprKind::Call { callee, arguments } => match &callee.kind {
@@ -219,27 +229,23 @@ impl<'a> Elaborator<'a> {
             let value = self.expr(scope, item);
             match self.number(value, "a bound of a search space", item.span) {
                 Some(n) => bounds.push(n),
-                None => return,
+                None => return None,
             }
         }
-        let inside = match (word, bounds.as_slice()) {
-            ("list", [_, ..]) => bounds.contains(&n),
-            ("log", &[lo, hi]) if 0.0 < lo && lo < hi => lo <= n && n <= hi,
-            ("linear", &[lo, hi]) if lo < hi => lo <= n && n <= hi,
-            _ => {
-                self.report(
-                    Diagnostic::error(
-                        "E0410",
-                        format!("not a search space for `{}`", name.name),
-                        span,
-                        "not understood",
-                    )
-                    .help("write `log(low, high)` with 0 < low < high, `linear(low, high)`, or a list of values"),
-                );
-                return;
-            }
+        let found = match (word, bounds.as_slice()) {
+            ("list", [_, ..]) => Some(SearchSpace::Choices(bounds.clone())),
+            ("log", &[low, high]) if 0.0 < low && low < high => Some(SearchSpace::Log { low, high }),
+            ("linear", &[low, high]) if low < high => Some(SearchSpace::Linear { low, high }),
+            _ => None,
         };
-        if !inside {
+        let Some(found) = found else {
+            self.report(
+                Diagnostic::error("E0410", format!("not a search space for `{}`", name.name), span, "not understood")
+                    .help("write `log(low, high)` with 0 < low < high, `linear(low, high)`, or a list of values"),
+            );
+            return None;
+        };
+        if !found.contains(n) {
             self.report(
                 Diagnostic::error(
                     "E0410",
@@ -251,6 +257,7 @@ impl<'a> Elaborator<'a> {
                 .help("widen the space, or start inside it"),
             );
         }
+        Some(found)
     }
 
     /// `common user, visited by request_id`, `request by request_id`, `request of 64`: checks the

@@ -22,6 +22,7 @@
 //! | `untrained`, `known` | what no gradient reaches; what is known after the label and reaches a prediction |
 //! | `lint`, `sign` | what is hardly ever meant; signs of values |
 //! | `library` | files without a model |
+//! | `search` | hyper-parameters and their spaces, for who searches them |
 //! | `schema` | columns that several models share |
 //! | `test` | `test` blocks |
 //! | `analysis`, `notes` | names by place, and values by place, for editors |
@@ -75,6 +76,7 @@ mod scan;
 mod schedule;
 mod schema;
 mod scope;
+mod search;
 mod shift;
 mod sign;
 mod table;
@@ -103,6 +105,7 @@ use scope::NameScope;
 use walk::{Context, GraphWalk};
 
 pub use load::recorded_name;
+pub use search::{HyperOutcome, HyperParameter, SearchSpace, hyper_parameters};
 pub use test::{TOLERANCE, TestFailure, TestReport};
 
 /// Where imported files beside the model come from; `std.*` is embedded and never asked for.
@@ -415,7 +418,7 @@ impl<'a> Elaborator<'a> {
             squared_norms: updates.squared_norms,
             train: trained,
             infer: inferred,
-            hypers: self.declarations.hypers.iter().map(|(n, v, _)| (n.clone(), *v)).collect(),
+            hypers: self.declarations.hypers.iter().filter_map(HyperParameter::there).collect(),
         };
         self.reading = found;
         Some(model)

@@ -9,6 +9,7 @@ mod ahead;
 mod choose;
 mod diverged;
 mod gather;
+mod passes;
 mod profile;
 mod setup;
 mod vectors;
@@ -21,19 +22,17 @@ use crate::allocator::give_back_freed_memory;
 use crate::batch::Batch;
 use crate::checkpoint::{self, Manifest, Position, describe};
 use crate::comm::{self, MeasuredCommunicator, RankWarning};
-use crate::data::{Batches, Dataset, OpenOptions, Order, ReadMode, StreamOptions};
+use crate::data::{Batches, Dataset, Order, StreamOptions};
 use crate::evaluate::{Report, evaluate};
 use crate::run_dir::{Best, MetricsLine};
 use crate::session::{DataPass, OnSignal, PassEvent};
 use crate::signal;
-use crate::table::AdmittedIds;
 use crate::{Error, Result};
 use ahead::{StepBatch, StepBatches};
 use din_program::Program;
-use gather::Gathering;
+use passes::{check, count, gather};
 use setup::TrainingRun;
 use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -57,6 +56,17 @@ impl From<PassEvent> for Event {
     }
 }
 
+/// Why training went no further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrainingEnd {
+    /// After the last epoch, or by `patience`.
+    Finished,
+    /// After the step that `stop_after` names; a checkpoint holds the place.
+    StopAfter,
+    /// By Ctrl-C; a checkpoint holds the place, unless no step had been done.
+    Interrupted,
+}
+
 /// How training ended.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Summary {
@@ -64,8 +74,7 @@ pub struct Summary {
     pub steps: u64,
     pub best: Option<Best>,
     pub lines: Vec<MetricsLine>,
-    /// Stopped by Ctrl-C; a checkpoint holds the place, unless no step had been done.
-    pub stopped: bool,
+    pub ending: TrainingEnd,
     /// Where it was asked for.
     pub profile: Option<TrainingProfile>,
 }
@@ -113,19 +122,15 @@ fn drive(run: &mut TrainingRun, options: &TrainingOptions, observe: &mut dyn FnM
         // The first window is read while these passes go on.
         run.ahead = Some(first_stream(run)?);
     }
-    let mut stopped = !begun || run.fresh && !(check(run, observe)? && count(run, observe)?);
-    if !stopped {
+    let ready = begun && (!run.fresh || check(run, observe)? && count(run, observe)?);
+    let ending = if ready {
         vectors::report(run, &given, observe)?;
-    }
-    run.session.set_profile(options.profile)?;
-    while run.position.epoch < run.epochs && !stopped && !ends_early(run, observe)? {
-        if run.any_rank(signal::asked())? {
-            stopped = true;
-        } else if !epoch(run, options, observe)? {
-            stopped = true;
-            save(run, None)?;
-        }
-    }
+        run.session.set_profile(options.profile)?;
+        epochs(run, options, observe)?
+    } else {
+        TrainingEnd::Interrupted
+    };
+    let stopped = ending == TrainingEnd::Interrupted;
     if stopped {
         // Before the first step there is nothing to keep.
         run.directory.clear_unless_begun();
@@ -141,9 +146,26 @@ fn drive(run: &mut TrainingRun, options: &TrainingOptions, observe: &mut dyn FnM
         steps: run.position.step,
         best: if stopped || !run.leads() { None } else { run.directory.best()? },
         lines: std::mem::take(&mut run.lines),
-        stopped,
+        ending,
         profile,
     })
+}
+
+/// The epochs that are still to come, up to where training ends.
+fn epochs(run: &mut TrainingRun, options: &TrainingOptions, observe: &mut dyn FnMut(Event)) -> Result<TrainingEnd> {
+    while run.position.epoch < run.epochs && !ends_early(run, observe)? {
+        if options.stop_after.is_some_and(|step| step <= run.position.step) {
+            return Ok(TrainingEnd::StopAfter);
+        }
+        if run.any_rank(signal::asked())? {
+            return Ok(TrainingEnd::Interrupted);
+        }
+        match epoch(run, options, observe)? {
+            TrainingEnd::Finished => {}
+            between @ (TrainingEnd::StopAfter | TrainingEnd::Interrupted) => return Ok(between),
+        }
+    }
+    Ok(TrainingEnd::Finished)
 }
 
 /// Whether `patience` ends the run before its last epoch: rank 0 decides, which has the metrics.
@@ -159,94 +181,8 @@ fn ends_early(run: &TrainingRun, observe: &mut dyn FnMut(Event)) -> Result<bool>
     Ok(over)
 }
 
-/// Reads the validation data, so that a fault of theirs is not found after an epoch; false where
-/// Ctrl-C came between.
-fn check(run: &mut TrainingRun, observe: &mut dyn FnMut(Event)) -> Result<bool> {
-    let Some(valid) = run.valid.clone() else { return Ok(true) };
-    let whole = read_once(run, &valid, DataPass::Checking, observe, |_, _| Ok(()))?;
-    run.watch.columns(&valid, observe);
-    Ok(whole)
-}
-
-/// The pass for the statistics of the training data, where features are made by them; false where
-/// Ctrl-C came between.
-fn gather(run: &mut TrainingRun, options: &TrainingOptions, observe: &mut dyn FnMut(Event)) -> Result<bool> {
-    let Some(mut gathering) = Gathering::new(run.train.schema()) else { return Ok(true) };
-    let paths: Vec<PathBuf> = run.train.files().map(Path::to_path_buf).collect();
-    let open = OpenOptions { list_separator: run.train.list_separator(), ..OpenOptions::new(ReadMode::Train) };
-    let data = Dataset::open_with(&paths, &gathering.schema, &open)?;
-    let whole = read_once(run, &data, DataPass::Gathering, observe, |_, batch| {
-        gathering.add(batch);
-        Ok(())
-    })?;
-    if whole {
-        run.session.statistics().set(gathering.finish(&*options.ranks)?);
-    }
-    Ok(whole)
-}
-
-/// The counting pass; false where Ctrl-C came between.
-fn count(run: &mut TrainingRun, observe: &mut dyn FnMut(Event)) -> Result<bool> {
-    let (train, program) = (run.train.clone(), run.program.clone());
-    let mut counters = run.session.frequency_counters();
-    let mut counted = run.session.id_frequencies();
-    // By row where every id has one and this rank has all rows, else by id.
-    match run.ranks.size() {
-        1 => counted.retain(|(table, _)| program.tables[*table].admission.is_some()),
-        _ => counters.clear(),
-    }
-    if counters.is_empty() && counted.is_empty() {
-        return Ok(true);
-    }
-    let whole = read_once(run, &train, DataPass::Counting, observe, |run, batch| {
-        counted.iter_mut().for_each(|(_, frequencies)| frequencies.add(&program.schema, batch));
-        run.session.count(&mut counters, batch)
-    })?;
-    if whole {
-        run.session.finish_counting(counters)?;
-        for AdmittedIds { table, admitted, counted } in run.session.join_frequencies(counted)? {
-            observe(Event::Note(format!(
-                "table `{}`: {admitted} of {counted} ids in the training data are admitted, {} read the OOV row",
-                program.tables[table].name,
-                counted - admitted
-            )));
-        }
-    }
-    Ok(whole)
-}
-
-/// Reads a data set once, in the order of the files, each rank its share; false where Ctrl-C came
-/// between.
-fn read_once(
-    run: &mut TrainingRun,
-    data: &Dataset,
-    pass: DataPass,
-    observe: &mut dyn FnMut(Event),
-    mut each: impl FnMut(&mut TrainingRun, &Batch) -> Result<()>,
-) -> Result<bool> {
-    let own = data.part_rows(run.ranks.rank(), run.ranks.size());
-    observe(PassEvent::Begin { pass, rows: own.end - own.start, done: 0 }.into());
-    let mut batches = data.stream_in_order(reading(run, Order::File), &run.ranks)?;
-    let (mut rows, mut whole) = (0, true);
-    while let Some(batch) = batches.next()? {
-        each(run, &batch)?;
-        rows += batch.rows as u64;
-        batches.recycle(batch);
-        observe(PassEvent::Advance { rows, loss: None }.into());
-        if signal::asked() {
-            whole = false;
-            break;
-        }
-    }
-    // Other ranks may wait for this one to read on.
-    drop(batches);
-    observe(PassEvent::End.into());
-    Ok(!run.any_rank(!whole)?)
-}
-
-/// The rest of the current epoch, its evaluation and its checkpoint; false where Ctrl-C came
-/// between.
-fn epoch(run: &mut TrainingRun, options: &TrainingOptions, observe: &mut dyn FnMut(Event)) -> Result<bool> {
+/// The rest of the current epoch, its evaluation and its checkpoint, or what came between.
+fn epoch(run: &mut TrainingRun, options: &TrainingOptions, observe: &mut dyn FnMut(Event)) -> Result<TrainingEnd> {
     let number = run.position.epoch + 1;
     begin_training_pass(run, observe);
     run.session.set_epoch(number);
@@ -258,8 +194,8 @@ fn epoch(run: &mut TrainingRun, options: &TrainingOptions, observe: &mut dyn FnM
     };
     let mut batches = StepBatches::start(batches, run.session.row_asker()?)?;
     match steps(run, options, &mut batches, observe) {
-        Ok(true) => drop(batches),
-        Ok(false) => return Ok(false),
+        Ok(TrainingEnd::Finished) => drop(batches),
+        Ok(between) => return Ok(between),
         Err(error) => {
             // The threads behind the batches may wait for ranks that wait for this one.
             run.ranks.fail(&error);
@@ -280,7 +216,7 @@ fn epoch(run: &mut TrainingRun, options: &TrainingOptions, observe: &mut dyn FnM
     run.position = Position { step, epoch: number, batch: 0, loss_sum: 0.0, samples: 0 };
     let valid = report.as_ref().map(Report::to_map);
     record(run, MetricsLine { epoch: number, step, samples: None, train_loss, valid, text: None }, report, observe)?;
-    Ok(true)
+    Ok(TrainingEnd::Finished)
 }
 
 /// The metrics of the validation data, where there are any.
@@ -316,13 +252,13 @@ fn begin_training_pass(run: &TrainingRun, observe: &mut dyn FnMut(Event)) {
     observe(PassEvent::Begin { pass, rows: run.train.rows(), done: run.position.samples }.into());
 }
 
-/// The steps of an epoch; false where Ctrl-C came between.
+/// The steps of an epoch, up to its end, or to what comes before, with a checkpoint there.
 fn steps(
     run: &mut TrainingRun,
     options: &TrainingOptions,
     batches: &mut StepBatches,
     observe: &mut dyn FnMut(Event),
-) -> Result<bool> {
+) -> Result<TrainingEnd> {
     let number = run.position.epoch + 1;
     let window = run.train.window_rows(&order(run, number));
     // Steps whose losses are still to come.
@@ -345,7 +281,8 @@ fn steps(
         asked_for.push_back((run.session.step_number(), samples));
         let step = run.session.step_number();
         let is_due = |every: Option<u64>| every.is_some_and(|n| step.is_multiple_of(n));
-        let (evaluates, saves) = (is_due(options.evaluate_every), is_due(options.checkpoint_every));
+        let is_last = options.stop_after == Some(step);
+        let (evaluates, saves) = (is_due(options.evaluate_every), is_due(options.checkpoint_every) || is_last);
         let ahead = if stops || saves || evaluates { 0 } else { run.session.steps_in_flight() };
         run.watch.labels(&batch);
         run.watch.columns(&run.train, observe);
@@ -356,19 +293,20 @@ fn steps(
         if run.ahead.is_none() && number < run.epochs && left <= window {
             run.ahead = Some(run.train.stream_on(order(run, number), run.ranks.clone())?);
         }
-        if stops {
-            observe(PassEvent::End.into());
-            return Ok(false);
-        }
-        // The end of the epoch has its own.
+        // The end of the epoch has its own. One that is due is made on Ctrl-C too: a run that goes
+        // on behind it would have none.
         if evaluates && left > 0 {
             evaluate_within(run, observe)?;
-        } else if saves {
+        } else if saves || stops {
             save(run, None)?;
+        }
+        if stops || is_last && left > 0 {
+            observe(PassEvent::End.into());
+            return Ok(if stops { TrainingEnd::Interrupted } else { TrainingEnd::StopAfter });
         }
     }
     settle(run, &mut asked_for, 0, None, observe)?;
-    Ok(true)
+    Ok(TrainingEnd::Finished)
 }
 
 /// Takes the losses of steps (number and samples) until so many are still to come: the position is

@@ -52,6 +52,8 @@ pub struct TrainingOptions {
     pub checkpoint_every: Option<u64>,
     /// Steps between evaluations inside an epoch, each with a checkpoint; needs `valid`.
     pub evaluate_every: Option<u64>,
+    /// The step after which training stops, as it would be stopped by Ctrl-C.
+    pub stop_after: Option<u64>,
     /// Measure where time goes; the bits of the result do not depend on it.
     pub profile: bool,
     /// Tables, by name, that are to be sharded or replicated whatever their size; the bits of the
@@ -440,6 +442,7 @@ fn check_alike(
             || "an evaluation after each epoch only".into(),
             |steps| format!("an evaluation every {steps} steps"),
         ),
+        options.stop_after.map_or_else(|| "all steps".into(), |step| format!("steps up to {step}")),
         if options.profile { "a profile" } else { "no profile" }.into(),
         format!("back end {}", session.backend()),
         // Of GPU ranks too: the host updates rows.
