@@ -26,7 +26,8 @@ pub struct Row {
     pub trained: Vec<Trained>,
 }
 
-/// A curve of Figure 6, at the strength that validation chose.
+/// A curve of Figure 6, at the strength whose log loss on the validation data is the least after the
+/// last epoch: the figure is about what follows the first one.
 pub struct Curve {
     pub regularization: Regularization,
     pub strength: Option<Setting>,
@@ -94,7 +95,7 @@ fn figure_6(set: &DataSet, place: &Place, data: &Path) -> Result<Vec<Curve>, Str
     let mut made = orders.iter().zip(make_all(place, data, &orders)?);
     let chosen = |curve: &Regularization| {
         let of_curve = made.by_ref().take(curve.strengths.map_or(1, |(_, values)| values.len()));
-        let best = of_curve.min_by(|one, other| one.1.best().log_loss.total_cmp(&other.1.best().log_loss));
+        let best = of_curve.min_by(|one, other| one.1.last().log_loss.total_cmp(&other.1.last().log_loss));
         let (order, trained) = best.expect("a curve has a strength at least");
         Curve { regularization: *curve, strength: order.settings.first().cloned(), trained }
     };

@@ -173,7 +173,7 @@ impl Page<'_> {
 
     fn figure_6(&self, text: &mut String) -> std::fmt::Result {
         let name = self.set.name;
-        writeln!(text, "\n## Figure 6\n\nThe base model, seed 1, learning rate 0.001.\n")?;
+        writeln!(text, "\n## Figure 6\n\nThe base model, seed 1, learning rate 0.001, each regularization at the strength whose log loss is the\nleast after the last epoch.\n")?;
         writeln!(text, "![GAUC by step]({name}-figure-6-gauc.svg)\n")?;
         writeln!(text, "![log loss by step]({name}-figure-6-loss.svg)\n")?;
         writeln!(text, "![training loss by step]({name}-figure-6-train.svg)\n")?;
@@ -185,7 +185,7 @@ impl Page<'_> {
         for curve in self.curves {
             let evaluations = &curve.trained.curve;
             let first = evaluations.iter().rfind(|e| e.epoch == 1).expect("an epoch ends with an evaluation");
-            let last = evaluations.last().expect("a run has an evaluation");
+            let last = curve.trained.last();
             let greatest = evaluations.iter().map(|e| e.gauc).fold(f64::NEG_INFINITY, f64::max);
             let least = evaluations.iter().map(|e| e.log_loss).fold(f64::INFINITY, f64::min);
             let strength = curve.strength.as_ref().map_or("".into(), |(name, value)| format!("`{name}={value}`"));

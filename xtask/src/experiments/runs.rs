@@ -101,6 +101,11 @@ impl Trained {
     pub fn best(&self) -> &Evaluation {
         self.curve.iter().find(|e| e.step == self.best_step).expect("the chosen checkpoint was evaluated")
     }
+
+    /// The evaluation at the end of the last epoch.
+    pub fn last(&self) -> &Evaluation {
+        self.curve.last().expect("a run has an evaluation")
+    }
 }
 
 impl Order {
