@@ -53,7 +53,7 @@ pub enum Task {
         #[arg(long)]
         open: bool,
     },
-    /// Draw the pictures of models in docs/gallery.md anew (needs Graphviz)
+    /// Draw the pictures of models in docs/gallery.md anew
     Pictures,
     /// Train the models of the paper's Table 3 and Figures 6 and 7, and write experiments/results
     Experiments(ExperimentOptions),
