@@ -49,7 +49,7 @@ def main(din: str) -> None:
         read.set_user_attr("note", "seen by Optuna")
         again = subprocess.run([din, *tune, "--resume"], check=True, capture_output=True, text=True)
         assert json.loads(again.stdout) == said
-    states = [trial.state.name for trial in read.trials]
+        states = [trial.state.name for trial in read.trials]
     print(f"Optuna {optuna.__version__}: {states.count('COMPLETE')} complete, {states.count('PRUNED')} pruned")
 
 

@@ -56,34 +56,42 @@ fn below(x: f64) -> f64 {
 }
 
 impl Density {
-    /// `observed` are numbers of choices. The prior counts as one observation, spread over all.
+    /// `observed` are numbers of choices. A kernel has most of its weight at its choice, and shares
+    /// one observation's weight with the others of the mixture over all choices: with few
+    /// observations, choices that were not seen stay likely.
     pub fn of_choices(count: usize, observed: &[usize]) -> Self {
-        let total = observed.len() as f64 + 1.0;
-        let prior = 1.0 / count as f64;
-        let of = |k: usize| (observed.iter().filter(|&&o| o == k).count() as f64 + prior) / total;
+        let kernels = observed.len() as f64 + 1.0;
+        let (choices, spread) = (count as f64, 1.0 / kernels);
+        let whole = 1.0 + choices * spread;
+        let of = |k: usize| {
+            let hits = observed.iter().filter(|&&o| o == k).count() as f64;
+            ((hits + observed.len() as f64 * spread) / whole + 1.0 / choices) / kernels
+        };
         Self::Choices((0..count).map(of).collect())
     }
 
     /// A kernel is as wide as the larger distance to its neighbours, but not narrower than a
-    /// hundredth of the range, or a wider part where there are few.
+    /// hundredth of the range, or a wider part where there are few. The prior is as wide as the
+    /// range, and no neighbour.
     pub fn of_range(low: f64, high: f64, observed: &[f64]) -> Self {
         let range = high - low;
-        let prior = (low + high) / 2.0;
         let mut means: Vec<f64> = observed.to_vec();
-        means.push(prior);
         means.sort_by(f64::total_cmp);
-        let narrowest = range / (1.0 + means.len() as f64).min(100.0);
-        let mut kernels: Vec<ParzenKernel> = Vec::with_capacity(means.len());
-        let mut has_prior = false;
-        for (k, &mean) in means.iter().enumerate() {
-            let left = mean - if k == 0 { low } else { means[k - 1] };
-            let right = means.get(k + 1).unwrap_or(&high) - mean;
-            let is_prior = mean == prior && !has_prior;
-            has_prior |= is_prior;
-            let deviation = if is_prior { range } else { left.max(right).clamp(narrowest, range) };
+        let narrowest = range / (2.0 + means.len() as f64).min(100.0);
+        let kernel = |mean: f64, deviation: f64| {
             let inside = below((high - mean) / deviation) - below((low - mean) / deviation);
-            kernels.push(ParzenKernel { mean, deviation, inside });
-        }
+            ParzenKernel { mean, deviation, inside }
+        };
+        let width = |k: usize| {
+            let left = k.checked_sub(1).map(|left| means[k] - means[left]);
+            let right = means.get(k + 1).map(|right| right - means[k]);
+            // The ends of the range are neighbours of one value alone: those of many do not make
+            // the outermost wide.
+            let alone = (means[k] - low).max(high - means[k]);
+            left.into_iter().chain(right).reduce(f64::max).unwrap_or(alone).clamp(narrowest, range)
+        };
+        let mut kernels: Vec<ParzenKernel> = (0..means.len()).map(|k| kernel(means[k], width(k))).collect();
+        kernels.push(kernel((low + high) / 2.0, range));
         Self::Range { low, high, kernels }
     }
 
@@ -148,8 +156,9 @@ mod tests {
             assert!((mass - 1.0).abs() < 1e-4, "{observed:?}: {mass}");
         }
         let Density::Choices(p) = Density::of_choices(3, &[2, 2, 0]) else { panic!("choices") };
-        let expected = [(1.0 + 1.0 / 3.0) / 4.0, 1.0 / 12.0, (2.0 + 1.0 / 3.0) / 4.0];
-        assert!(p.iter().zip(expected).all(|(p, e)| (p - e).abs() < 1e-15));
+        // Each of the three kernels has 5/7 at its choice and 1/7 at the others, the prior 1/3 at each.
+        let expected = [(7.0 / 7.0 + 1.0 / 3.0) / 4.0, (3.0 / 7.0 + 1.0 / 3.0) / 4.0, (11.0 / 7.0 + 1.0 / 3.0) / 4.0];
+        assert!(p.iter().zip(expected).all(|(p, e)| (p - e).abs() < 1e-15), "{p:?}");
     }
 
     /// What is drawn is distributed as the density says: shares of ten equal parts of the range.

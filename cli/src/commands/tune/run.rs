@@ -177,10 +177,11 @@ impl StudyRun<'_> {
     fn finish(&mut self, job: usize, end: RungEnd, exit: TrialExit) -> Outcome {
         let JobState { trial, rung, .. } = self.jobs[job];
         let (cause, seconds) = match exit {
-            TrialExit::Stopped if signal::asked() => return Ok(()),
+            TrialExit::Done { seconds } => (None, seconds),
+            // It was asked to stop, perhaps before it could listen: it goes on by --resume.
+            TrialExit::Stopped | TrialExit::Failed { .. } if signal::asked() => return Ok(()),
             TrialExit::Stopped => (Some("stopped by a signal".to_string()), 0.0),
             TrialExit::Failed { cause, seconds } => (Some(cause), seconds),
-            TrialExit::Done { seconds } => (None, seconds),
         };
         // A trial that failed may have been evaluated before.
         let progress = RunProgress::read(&self.run_directory(trial), &self.objective, end, self.rows);
