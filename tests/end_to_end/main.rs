@@ -20,6 +20,7 @@ mod phases;
 mod plan;
 mod predictions;
 mod projects;
+mod reports;
 mod requests;
 mod runs;
 mod support;

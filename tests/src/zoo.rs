@@ -84,7 +84,8 @@ pub const SEED: u64 = 1;
 /// Where the folder cannot be written.
 pub fn make_log(folder: &Path) -> PathBuf {
     let rows = (STEPS * BATCH * 10 / 8) as u64;
-    let options = SynthOptions { seed: 7, rows, users: Some(100), goods: 300, categories: 20, interests: None, force: true };
+    let options =
+        SynthOptions { seed: 7, rows, users: Some(100), goods: 300, categories: 20, interests: None, force: true };
     synth::generate(folder, &options, &mut |_| {}).unwrap();
     folder.join("train.parquet")
 }

@@ -470,7 +470,8 @@ mod tests {
         assert!(sessions > 1_000);
     }
 
-    /// Of a user with one interest, most visits are of its category; of one with eight, few are of any.
+    /// Of a user with one interest, most visits are of its category; of one with eight, few are of
+    /// any.
     #[test]
     fn histories_are_of_as_many_categories_as_asked_for() {
         let shares = [1, 8].map(|interests| {

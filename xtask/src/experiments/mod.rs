@@ -26,8 +26,8 @@ pub struct Row {
     pub trained: Vec<Trained>,
 }
 
-/// A curve of Figure 6, at the strength whose log loss on the validation data is the least after the
-/// last epoch: the figure is about what follows the first one.
+/// A curve of Figure 6, at the strength whose log loss on the validation data is the least after
+/// the last epoch: the figure is about what follows the first one.
 pub struct Curve {
     pub regularization: Regularization,
     pub strength: Option<Setting>,

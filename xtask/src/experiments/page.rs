@@ -173,7 +173,10 @@ impl Page<'_> {
 
     fn figure_6(&self, text: &mut String) -> std::fmt::Result {
         let name = self.set.name;
-        writeln!(text, "\n## Figure 6\n\nThe base model, seed 1, learning rate 0.001, each regularization at the strength whose log loss is the\nleast after the last epoch.\n")?;
+        writeln!(
+            text,
+            "\n## Figure 6\n\nThe base model, seed 1, learning rate 0.001, each regularization at the strength whose log loss is the\nleast after the last epoch.\n"
+        )?;
         writeln!(text, "![GAUC by step]({name}-figure-6-gauc.svg)\n")?;
         writeln!(text, "![log loss by step]({name}-figure-6-loss.svg)\n")?;
         writeln!(text, "![training loss by step]({name}-figure-6-train.svg)\n")?;
