@@ -1,6 +1,6 @@
 //! The journal of a study: one JSON object per line, appended and never changed, as Optuna's
-//! `JournalStorage` with `JournalFileBackend` has them. Optuna and its dashboard read it; attributes
-//! that they append are left alone.
+//! `JournalStorage` with `JournalFileBackend` has them. Optuna and its dashboard read it;
+//! attributes that they append are left alone.
 //!
 //! What goes on from here is in attributes of the trials: `job` (where a trial was sent) and
 //! `outcome` (what came of it). The line of an outcome is the last that a job writes, so a job is
