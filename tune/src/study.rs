@@ -41,8 +41,8 @@ pub enum NextJob {
 ///
 /// With several jobs at a time, which one ends first depends on the machine. So that the study does
 /// not, job `k` is decided by the outcomes of the jobs before `k - horizon` alone, and waits for
-/// them; `horizon` is twice the number of jobs that may run beside it. Only if these give nothing to
-/// do are later outcomes looked at, one more at a time.
+/// them; `horizon` is twice the number of jobs that may run beside it. Only if these give nothing
+/// to do are later outcomes looked at, one more at a time.
 #[derive(Clone, Debug)]
 pub struct Scheduler {
     pub sampler: Sampler,
