@@ -156,8 +156,7 @@ mod tests {
             assert!((mass - 1.0).abs() < 1e-4, "{observed:?}: {mass}");
         }
         let Density::Choices(p) = Density::of_choices(3, &[2, 2, 0]) else { panic!("choices") };
-        // Each of the three kernels has 5/7 at its choice and 1/7 at the others, the prior 1/3 at
-        // each.
+        // Each of the three kernels has 5/7 at its choice and 1/7 at the others, the prior 1/3.
         let expected = [(7.0 / 7.0 + 1.0 / 3.0) / 4.0, (3.0 / 7.0 + 1.0 / 3.0) / 4.0, (11.0 / 7.0 + 1.0 / 3.0) / 4.0];
         assert!(p.iter().zip(expected).all(|(p, e)| (p - e).abs() < 1e-15), "{p:?}");
     }

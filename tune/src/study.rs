@@ -69,7 +69,26 @@ impl Scheduler {
                 return NextJob::Begin;
             }
         }
-        NextJob::Done
+        self.finish(jobs, given_up)
+    }
+
+    /// A study of few trials may have promoted none to the end: then the one that came furthest,
+    /// and is the best there, goes on, so that there is a winner that was trained whole.
+    fn finish(&self, jobs: &[StudyJob], given_up: &[bool]) -> NextJob {
+        let is_whole = |job: &StudyJob| matches!(job.outcome, Some(JobOutcome::Scored { ended: true, .. }));
+        if jobs.iter().any(is_whole) {
+            return NextJob::Done;
+        }
+        let trials = progress(jobs, jobs.len(), given_up);
+        let waiting = trials.iter().enumerate().filter(|(_, t)| !t.ended && t.sent_to + 1 < self.ladder.rungs);
+        let furthest = waiting.max_by(|(one, a), (other, b)| {
+            let loss = |trial: &TrialProgress| trial.losses.last().copied().unwrap_or(f64::INFINITY);
+            a.sent_to.cmp(&b.sent_to).then(loss(b).total_cmp(&loss(a))).then(other.cmp(one))
+        });
+        match furthest {
+            Some((trial, progress)) => NextJob::Promote { trial, rung: progress.sent_to + 1 },
+            None => NextJob::Done,
+        }
     }
 
     /// Jobs whose outcomes decide job `number`.

@@ -137,3 +137,23 @@ fn without_halving_trials_follow_each_other() {
     let values: Vec<Vec<ChosenValue>> = vec![Vec::new(); 9];
     let _ = scheduler.suggester(&jobs, &values);
 }
+
+/// With too few trials for a promotion, the best of them is trained whole all the same.
+#[test]
+fn a_study_of_few_trials_has_one_that_is_trained_whole() {
+    for (trials, parallel) in [(1, 1), (2, 1), (2, 3), (5, 1), (8, 2)] {
+        let jobs = simulate(&scheduler(trials, parallel), 1);
+        let whole: Vec<usize> = jobs.iter().filter(|job| job.rung == 2).map(|job| job.trial).collect();
+        assert_eq!(whole.len(), 1, "{trials} trials");
+        // Of the trials at rung 1, none was better there.
+        let loss = |trial: usize| {
+            let job = jobs.iter().find(|job| job.trial == trial && job.rung == 1);
+            job.and_then(|job| match job.outcome {
+                Some(JobOutcome::Scored { loss, .. }) => Some(loss),
+                _ => None,
+            })
+        };
+        let best = (0..trials).filter_map(loss).fold(f64::INFINITY, f64::min);
+        assert_eq!(loss(whole[0]), Some(best), "{trials} trials");
+    }
+}
