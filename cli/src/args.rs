@@ -3,16 +3,20 @@
 mod check;
 mod compile;
 mod diff;
+mod examine;
 mod plan;
 mod ranks;
+mod report;
 mod run;
 mod tune;
 
 pub use check::{CHECK_EXAMPLES, CheckArgs};
 pub use compile::{BuildArgs, EmitArgs, PrecisionArg, Stage};
 pub use diff::{DIFF_EXAMPLES, DiffArgs};
+pub use examine::{ATTRIBUTE_EXAMPLES, AttributeArgs, EMBED_EXAMPLES, EmbedArgs};
 pub use plan::{PLAN_EXAMPLES, PlacementArg, PlanArgs, PlannedDevice};
 pub use ranks::RanksArgs;
+pub use report::{REPORT_EXAMPLES, ReportArgs};
 use run::leaves;
 pub use run::{
     CpuArgs, CsvArgs, DeviceArgs, DinTrainArgs, EvalArgs, IsaLevel, PredictArgs, TRAIN_EXAMPLES, TablesArg, TrainArgs,
@@ -156,6 +160,15 @@ pub enum Verb {
     #[command(after_help = "Example:\n  din predict run/ --data today.parquet --out scores.parquet\n  \
                             din predict run/ --data today.parquet --out scores.csv --tables bf16")]
     Predict(PredictArgs),
+    /// Write a page about trained runs: curves, metrics with intervals, slices, calibration
+    #[command(after_help = REPORT_EXAMPLES)]
+    Report(Box<ReportArgs>),
+    /// Write the vectors of a table of a trained run, with their ids
+    #[command(after_help = EMBED_EXAMPLES)]
+    Embed(EmbedArgs),
+    /// Say what a trained model has learned: the ids that are nearest to an id
+    #[command(after_help = ATTRIBUTE_EXAMPLES)]
+    Attribute(AttributeArgs),
     /// Say what a run of several ranks would take, before anything runs: memory, traffic, time
     #[command(after_help = PLAN_EXAMPLES)]
     Plan(Box<PlanArgs>),

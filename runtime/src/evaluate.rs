@@ -1,15 +1,20 @@
 //! Evaluation: the spec's report on a whole data set, exact, in file order, nothing learned from
 //! it.
 
-use crate::comm::Communicator;
-use crate::data::Dataset;
-use crate::metric::{Detail, MetricValue, Metrics, Slice, SliceContext, Slices, Undefined};
+use crate::batch::KeyColumn;
+use crate::comm::{Communicator, LocalCommunicator};
+use crate::data::{Dataset, OpenOptions, Order, ReadMode, StreamOptions, string_id};
+use crate::metric::{
+    Detail, Examination, ExaminedRows, MetricValue, Metrics, RowGrouping, Slice, SliceContext, Slices, Undefined,
+};
 use crate::session::{DataPass, InferenceOptions, OnSignal, PassEvent, Session, infer_all};
 use crate::{Error, Result};
 use din_program::TablePrecision;
-use din_program::schema::{Slicing, Vocabulary};
+use din_program::schema::{GroupBy, Schema, Slicing, Vocabulary};
+use rustc_hash::FxHashSet;
 use serde_json::{Map, Value, json};
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// The metrics of a data set.
@@ -207,14 +212,74 @@ pub fn evaluate_slices(
             }
         }
     }
-    let context = SliceContext {
-        schema: program.schema.clone(),
-        statistics: session.statistics().clone(),
-        entries: program.schema.vocabularies.iter().map(Vocabulary::owned_entries).collect(),
-        texts: data.options().texts.clone(),
-    };
-    let metrics = Metrics::with_slices(&program.predictions, &metrics, context);
+    let metrics = Metrics::with_slices(&program.predictions, &metrics, context(session, data));
     collect(session, data, batch, on_signal, (metrics, ranks), observe)
+}
+
+fn context(session: &Session, data: &Dataset) -> SliceContext {
+    let schema = session.program().schema.clone();
+    SliceContext {
+        statistics: session.statistics().clone(),
+        entries: schema.vocabularies.iter().map(Vocabulary::owned_entries).collect(),
+        texts: data.options().texts.clone(),
+        schema,
+    }
+}
+
+/// Predicts all of `data`, opened as for [`evaluate_slices`], and keeps what metrics on resamples
+/// and slices are made of: about 20 bytes per row, and 8 more for each grouping. `cluster_by`: what
+/// the rows of a cluster have in common; without it, each row is one. The model was loaded for
+/// [`Examination`](crate::session::LoadPurpose::Examination) where a grouping is by frequency.
+///
+/// # Errors
+/// As [`evaluate`], on one rank.
+pub fn examine(
+    session: &mut Session,
+    data: &Dataset,
+    batch: usize,
+    cluster_by: Option<GroupBy>,
+    groupings: Vec<RowGrouping>,
+    observe: &mut dyn FnMut(PassEvent),
+) -> Result<ExaminedRows> {
+    if data.rows() >= u64::from(u32::MAX) / 2 {
+        let first = data.files().next().expect("a data set has a file").display();
+        return Err(Error::input(format!("{first}: expected fewer than 2^31 rows to examine, found {}", data.rows()))
+            .help("name fewer files"));
+    }
+    let program = session.program().clone();
+    let mut examination = Examination::new(&program, context(session, data), cluster_by, groupings);
+    let options = InferenceOptions { pass: DataPass::Evaluating, batch, on_signal: OnSignal::Stop };
+    let alone: Arc<dyn Communicator> = Arc::new(LocalCommunicator);
+    let rows = infer_all(session, data, options, &alone, observe, |first_row, batch, values| {
+        examination.push(first_row, batch, &values.predicted, &values.outputs);
+        Ok(())
+    })?;
+    if rows.is_none() {
+        let first = data.files().next().expect("a data set has a file");
+        return Err(Error::stopped(first, "nothing is measured"));
+    }
+    examination.finish(session.tables())
+}
+
+/// The values of a key in the data at `paths`, of which no other column is read; strings by their
+/// hash.
+///
+/// # Errors
+/// Data that cannot be read.
+pub fn distinct_keys(schema: &Schema, key: u32, paths: &[PathBuf], list_separator: u8) -> Result<FxHashSet<u64>> {
+    let alone = Schema { keys: vec![schema.keys[key as usize].clone()], ..Schema::default() };
+    let options = OpenOptions { list_separator, ..OpenOptions::new(ReadMode::Evaluate) };
+    let data = Dataset::open_with(paths, &alone, &options)?;
+    let mut batches = data.stream(StreamOptions::new(data.bounded_batch(1 << 16), Order::File))?;
+    let mut found = FxHashSet::default();
+    while let Some(batch) = batches.next()? {
+        match &batch.keys[0] {
+            KeyColumn::Int64(column) => found.extend(column.iter().map(|&key| key as u64)),
+            KeyColumn::String(column) => found.extend(column.iter().map(|key| string_id(key))),
+        }
+        batches.recycle(batch);
+    }
+    Ok(found)
 }
 
 fn collect(

@@ -65,6 +65,7 @@ pub mod comm;
 pub mod cpu;
 pub mod data;
 pub mod document;
+pub mod embedding;
 pub mod error;
 pub mod evaluate;
 pub mod exec;

@@ -72,7 +72,7 @@ fn the_map_is_short_and_names_what_is_there() {
 #[test]
 fn tests_that_documents_cite_are_there() {
     let mut sources = String::new();
-    for part in ["grammar", "program", "compiler", "runtime", "tune", "lsp", "cli", "tests"] {
+    for part in ["grammar", "program", "compiler", "runtime", "tune", "report", "lsp", "cli", "tests"] {
         files(&root().join(part), "rs").iter().for_each(|file| sources += &read(file));
     }
     let (mut checked, mut missing) = (0, Vec::new());
@@ -107,7 +107,9 @@ fn public_type(line: &str) -> Option<&str> {
 #[test]
 fn a_public_type_name_has_one_definition() {
     let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for part in ["grammar/src", "program/src", "compiler/src", "runtime/src", "tune/src", "lsp/src", "cli/src"] {
+    let parts =
+        ["grammar/src", "program/src", "compiler/src", "runtime/src", "tune/src", "report/src", "lsp/src", "cli/src"];
+    for part in parts {
         for file in files(&root().join(part), "rs") {
             for (number, line) in read(&file).lines().enumerate() {
                 if let Some(name) = public_type(line) {

@@ -262,6 +262,27 @@ impl Description {
     }
 }
 
+/// Headings and rows of tables.
+impl Description {
+    pub fn table_cells(&self) -> Vec<Vec<String>> {
+        let heading = ["table", "width", "rows", "features", "update", "bytes per id in training"];
+        let row = |t: &TableRow| {
+            let rows = t.rows.map_or("as ids come".into(), |rows| rows.to_string());
+            let bytes = format!("{} to {}", t.bytes_per_id.least, t.bytes_per_id.most);
+            vec![t.name.clone(), t.width.to_string(), rows, t.features.join(", "), t.update.clone(), bytes]
+        };
+        std::iter::once(heading.map(String::from).to_vec()).chain(self.tables.iter().map(row)).collect()
+    }
+
+    pub fn parameter_cells(&self) -> Vec<Vec<String>> {
+        let heading = ["parameter or state", "shape", "update"].map(String::from).to_vec();
+        let row = |t: &Tensor| {
+            vec![t.name.clone(), format!("{:?}", t.shape), t.update.clone().unwrap_or_else(|| "state".into())]
+        };
+        std::iter::once(heading).chain(self.parameters.iter().chain(&self.states).map(row)).collect()
+    }
+}
+
 /// A part that another one refers to by its number.
 fn part<'a, T>(what: &str, parts: &'a [T], index: u32) -> Result<&'a T, Failure> {
     let count = parts.len();

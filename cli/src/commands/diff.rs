@@ -39,6 +39,13 @@ pub fn diff(console: &Console, args: &DiffArgs) -> Outcome {
     }
 }
 
+/// What differs between two models, each beside what it is called, as `din diff` prints it.
+pub fn text(old: (&str, &CheckedModel), new: (&str, &CheckedModel)) -> Result<String, Failure> {
+    let difference = ModelDifference::between(old.1, new.1)
+        .map_err(|bug| Failure::system_error(format!("{} and {}: {bug}; this is a bug of din", old.0, new.0)))?;
+    Ok(DifferenceReport { old: (old.0, &old.1.name), new: (new.0, &new.1.name), difference }.text())
+}
+
 /// The model that an argument names.
 fn model(console: &Console, named: &str) -> Result<CheckedModel, Failure> {
     let path = Path::new(named);

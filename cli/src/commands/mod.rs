@@ -5,12 +5,14 @@ mod check;
 mod demo;
 mod description;
 mod diff;
+mod embed;
 mod emit;
 mod explain;
 mod fmt;
 mod info;
 mod manual;
 mod plan;
+mod report;
 mod run;
 mod synth;
 mod test;
@@ -57,6 +59,9 @@ pub fn din(console: &Console, verb: Verb) -> Outcome {
         Verb::Predict(args) => {
             on_ranks(console, &args.ranks, "predict", |console, ranks| run::predict(console, None, &args, ranks))
         }
+        Verb::Embed(args) => embed::embed(console, &args),
+        Verb::Attribute(args) => embed::attribute(console, &args),
+        Verb::Report(args) => report::report(console, &args),
         Verb::Plan(args) => {
             on_ranks(console, &args.launched, "plan", |console, ranks| plan::plan(console, &args, &**ranks))
         }

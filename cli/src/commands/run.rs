@@ -168,17 +168,25 @@ pub fn cpu_options(args: &CpuArgs) -> CpuOptions {
 }
 
 /// The model of a run, ready to predict.
-struct TrainedModel {
-    session: Session,
-    record: RunRecord,
-    checkpoint: String,
-    batch: usize,
+pub(super) struct TrainedModel {
+    pub session: Session,
+    pub record: RunRecord,
+    pub checkpoint: String,
+    pub batch: usize,
+}
+
+/// What a model is opened as.
+pub(super) struct OpenedAs {
+    /// What tables are asked for as.
+    pub tables: TablesArg,
+    /// What is loaded of them on a CPU.
+    pub purpose: LoadPurpose,
 }
 
 impl TrainedModel {
     /// What the run began with, unless another one is asked for, which is reported: the data may be
     /// another system's.
-    fn list_separator(&self, console: &Console, asked: Option<u8>) -> u8 {
+    pub(super) fn list_separator(&self, console: &Console, asked: Option<u8>) -> u8 {
         let recorded = self.record.list_separator;
         if let Some(asked) = asked.filter(|&asked| asked != recorded) {
             let (had, asked) = (char::from(recorded), char::from(asked));
@@ -200,21 +208,20 @@ impl TrainedModel {
     }
 }
 
-/// `own`: what a stand-alone executable carries; otherwise the run's own program is used. `load`:
-/// what tables are loaded as, of those that are asked for.
-fn open(
+/// `own`: what a stand-alone executable carries; otherwise the run's own program is used.
+pub(super) fn open(
     console: &Console,
     own: Option<&Bundle>,
     trained: &TrainedArgs,
     device_args: &DeviceArgs,
     cpu: &CpuOptions,
-    (asked_tables, load): (TablesArg, TablePrecision),
+    opened_as: OpenedAs,
     ranks: &Arc<dyn Communicator>,
 ) -> Result<TrainedModel, Failure> {
     let run = RunDirectory::open(&trained.run)?;
     let record = run.record()?;
     let (asked, memory) = (device::requested(device_args, None)?, device_args.gpu_table_memory);
-    if asked_tables == TablesArg::Bf16 && matches!(asked, DeviceArg::OwnGpu | DeviceArg::Cuda(_)) {
+    if opened_as.tables == TablesArg::Bf16 && matches!(asked, DeviceArg::OwnGpu | DeviceArg::Cuda(_)) {
         return Err(no_bf16_on(&asked));
     }
     let (program, device) = match own {
@@ -235,8 +242,8 @@ fn open(
             (Arc::new(program), device)
         }
     };
-    let purpose = match (&device, asked_tables) {
-        (Device::Cpu, _) => LoadPurpose::Inference(load),
+    let purpose = match (&device, opened_as.tables) {
+        (Device::Cpu, _) => opened_as.purpose,
         // A GPU gets all that a table has.
         (Device::Cuda { .. }, TablesArg::F32) => LoadPurpose::Training,
         (Device::Cuda { .. }, TablesArg::Bf16) => return Err(no_bf16_on(&device)),
@@ -276,7 +283,7 @@ fn no_bf16_on(device: &dyn Display) -> Failure {
 
 pub fn eval(console: &Console, own: Option<&Bundle>, args: &EvalArgs, ranks: &Arc<dyn Communicator>) -> Outcome {
     // Both are evaluated.
-    let tables = (args.tables, TablePrecision::F32);
+    let tables = OpenedAs { tables: args.tables, purpose: LoadPurpose::Inference(TablePrecision::F32) };
     let mut opened = open(console, own, &args.trained, &args.device, &cpu_options(&args.cpu), tables, ranks)?;
     let program = opened.session.program().clone();
     let by = args.by.iter().map(|name| metric::slicing(&program.schema, name)).collect::<Result<Vec<_>, _>>()?;
@@ -371,14 +378,14 @@ fn show_reading(console: &Console, profile: bool, data: &Dataset, ranks: &dyn Co
     Ok(())
 }
 
-fn remark_of_left_out(console: &Console, data: &Dataset) {
+pub(super) fn remark_of_left_out(console: &Console, data: &Dataset) {
     if let Some(left_out) = data.left_out() {
         console.remark(left_out);
     }
 }
 
 /// Figures on data that trained or chose the model are not what new data would give.
-fn warn_of_reuse(console: &Console, record: &RunRecord, data: &Dataset) {
+pub(super) fn warn_of_reuse(console: &Console, record: &RunRecord, data: &Dataset) {
     let shared = |had: &[PathBuf]| had.iter().find(|file| data.holds(file)).cloned();
     if let Some(file) = shared(&record.train.paths()) {
         console.warning(format!(
@@ -392,7 +399,7 @@ fn warn_of_reuse(console: &Console, record: &RunRecord, data: &Dataset) {
     }
 }
 
-fn warn_of_values(console: &Console, data: &Dataset) {
+pub(super) fn warn_of_values(console: &Console, data: &Dataset) {
     data.warnings().iter().for_each(|warning| console.warning(warning));
 }
 
@@ -403,7 +410,7 @@ pub fn predict(console: &Console, own: Option<&Bundle>, args: &PredictArgs, rank
         let help = "choose another --out, or pass --force to replace it";
         return Err(Failure::user_error(format!("{}: already exists\n  help: {help}", args.out.display())));
     }
-    let tables = (args.tables, args.tables.into());
+    let tables = OpenedAs { tables: args.tables, purpose: LoadPurpose::Inference(args.tables.into()) };
     let mut opened = open(console, own, &args.trained, &args.device, &cpu_options(&args.cpu), tables, ranks)?;
     let program = opened.session.program().clone();
     let output = OutputOptions { path: args.out.clone(), format, logits: args.logits, outputs: args.outputs };

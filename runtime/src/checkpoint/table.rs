@@ -117,7 +117,7 @@ struct Found {
 
 /// The rows of a table that a rank owns (`None`: all), from files that [`tensors`] wrote, each
 /// beside the part of the table that it is. Rows are numbered by ascending id. For inference, only
-/// the weights are read.
+/// the weights are read, for an examination the counts too.
 pub fn restore(
     program: &Program,
     spec: &schema::TableSpec,
@@ -130,7 +130,7 @@ pub fn restore(
     let machine = |e: TableError| Error::machine(e.to_string());
     let slots = match purpose {
         LoadPurpose::Training => program.slots(spec.update),
-        LoadPurpose::Inference(_) => &[],
+        LoadPurpose::Inference(_) | LoadPurpose::Examination => &[],
     };
     let mut table = Table::blank(spec, slots, seed, shard, purpose.precision()).map_err(machine)?;
     let mut found = Vec::new();
@@ -152,7 +152,11 @@ pub fn restore(
         return Err(Error::input(format!("{folder}: table `{name}`: expected rows of {expected} ids, found {found}")));
     }
     let (mut row_tensors, scalars) = layout(slots, &table);
-    row_tensors.retain(|tensor| purpose == LoadPurpose::Training || tensor.field == RowField::Weights);
+    row_tensors.retain(|tensor| match purpose {
+        // For an examination, the table has no optimizer state.
+        LoadPurpose::Training | LoadPurpose::Examination => true,
+        LoadPurpose::Inference(_) => tensor.field == RowField::Weights,
+    });
     for tensor in &row_tensors {
         let width = tensor.width;
         let values =

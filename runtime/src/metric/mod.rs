@@ -15,23 +15,32 @@
 //! - `report`: what is collected, and the values.
 //! - `slices`: values on parts of the rows.
 //! - `ranks`: several ranks.
+//! - `resample`: values on resamples of the rows; `examined`: those of a whole data set and of its
+//!   slices.
 
 mod auc;
 pub(crate) mod classes;
+mod examined;
 mod labels;
 mod numeric;
 mod pointwise;
 mod ranked;
 mod ranks;
 mod report;
+mod resample;
 mod slices;
 mod weighted;
 
 pub use auc::{Area, GroupedArea, Undefined, auc, gauc, pr_auc};
+pub use examined::{
+    Examination, ExaminedMetric, ExaminedPrediction, ExaminedRows, ExaminedSlice, ExaminedSlices, RowGrouping,
+    grouped_by,
+};
 pub use numeric::{mae, rmse, xauc};
 pub use pointwise::{brier, calibration, log_loss, normalized_entropy};
 pub use ranked::{RankedValue, ranked};
 pub use report::{Detail, MetricValue, Metrics};
+pub use resample::{Bootstrap, Interval, ResampledMetric};
 pub use slices::{Slice, SliceContext, SliceValue, Slices, slicing, texts};
 pub use weighted::{
     weighted_auc, weighted_brier, weighted_calibration, weighted_gauc, weighted_log_loss, weighted_mae,

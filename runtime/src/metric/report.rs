@@ -79,7 +79,7 @@ impl fmt::Display for MetricValue {
 #[derive(Clone, Debug)]
 pub struct Metrics {
     pub(super) metrics: Vec<Metric>,
-    populations: Vec<Population>,
+    pub(super) populations: Vec<Population>,
     /// By population.
     pub(super) collected: Vec<Collected>,
     /// Which rows of the data set these are, in the order in which they were added.
@@ -88,6 +88,8 @@ pub struct Metrics {
     context: Option<SliceContext>,
     /// By what slices rows.
     pub(super) slice_values: Vec<SliceValues>,
+    /// By population the numbers of its rows in the data set, where they are wanted.
+    pub(super) row_numbers: Option<Vec<Vec<u32>>>,
 }
 
 /// Consecutive rows of a data set.
@@ -102,7 +104,7 @@ pub(super) struct CollectedSpan {
 /// The rows that a metric is over: those whose label is known and for which its condition, if it
 /// has one, is not 0; and what they weigh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Population {
+pub(super) struct Population {
     prediction: u32,
     /// Index of the label of what is predicted.
     label: u32,
@@ -126,13 +128,13 @@ pub(super) struct Collected {
 }
 
 impl Collected {
-    fn keys(&self, by: &SliceBy) -> &[u64] {
+    pub(super) fn keys(&self, by: &SliceBy) -> &[u64] {
         let of = self.groups.iter().find(|(grouping, _)| grouping == by);
         &of.expect("the groupings of all metrics are collected").1
     }
 
     /// Some of the rows.
-    fn subset(&self, rows: &[usize]) -> Collected {
+    pub(super) fn subset(&self, rows: &[usize]) -> Collected {
         let groups = self.groups.iter().map(|(by, keys)| (by.clone(), rows.iter().map(|&i| keys[i]).collect()));
         Collected {
             predicted: rows.iter().map(|&i| self.predicted[i]).collect(),
@@ -144,7 +146,7 @@ impl Collected {
 
     /// Of each row, whether the most probable class is the label; a binary label is 1 where its
     /// probability is above one half.
-    fn hits(&self) -> Vec<bool> {
+    pub(super) fn hits(&self) -> Vec<bool> {
         match &self.labels {
             Labels::Hits(hits) => hits.clone(),
             Labels::Classes(classes) => self.predicted.iter().zip(classes).map(|(&z, &c)| (z > 0.0) == c).collect(),
@@ -153,7 +155,7 @@ impl Collected {
     }
 
     /// The value of a metric on all these rows.
-    fn measure(&self, kind: &MetricKind) -> (Result<f64, Undefined>, Detail) {
+    pub(super) fn measure(&self, kind: &MetricKind) -> (Result<f64, Undefined>, Detail) {
         let Collected { predicted, labels, weights, .. } = self;
         if let Some(weights) = weights {
             return self.measure_weighted(kind, weights);
@@ -293,7 +295,13 @@ impl Metrics {
                 }
             }
         }
-        Self { metrics: metrics.to_vec(), populations, collected, spans: Vec::new(), context, slice_values }
+        let (spans, row_numbers) = (Vec::new(), None);
+        Self { metrics: metrics.to_vec(), populations, collected, spans, context, slice_values, row_numbers }
+    }
+
+    /// The same with the numbers of the rows.
+    pub(super) fn with_row_numbers(self) -> Self {
+        Self { row_numbers: Some(vec![Vec::new(); self.populations.len()]), ..self }
     }
 
     /// Adds a batch read with [`ReadMode::Evaluate`](crate::data::ReadMode::Evaluate), whose first
@@ -308,7 +316,7 @@ impl Metrics {
         }
         let labelled = &mut self.spans.last_mut().expect("it was pushed above").labelled;
         let collected = self.collected.iter_mut().zip(labelled);
-        for (population, (target, labelled)) in self.populations.iter().zip(collected) {
+        for (k, (population, (target, labelled))) in self.populations.iter().zip(collected).enumerate() {
             // A batch without rows may lack the values.
             if batch.rows == 0 {
                 continue;
@@ -326,6 +334,9 @@ impl Metrics {
                 weights.extend(rows.clone().filter(known).map(|i| outputs[index as usize][i]));
             }
             *labelled += target.labels.len() - before;
+            if let Some(numbers) = &mut self.row_numbers {
+                numbers[k].extend(rows.clone().filter(known).map(|i| (first_row + i as u64) as u32));
+            }
             for (by, keys) in &mut target.groups {
                 push_keys(by, batch, outputs, rows.clone().filter(known), keys);
             }
@@ -365,7 +376,7 @@ impl Metrics {
 }
 
 /// The population that a metric is over.
-fn index_of(populations: &[Population], metric: &Metric) -> usize {
+pub(super) fn index_of(populations: &[Population], metric: &Metric) -> usize {
     let own = |p: &Population| {
         (p.prediction, p.condition, p.sample_weight) == (metric.prediction, metric.condition, metric.sample_weight)
     };

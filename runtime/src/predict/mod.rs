@@ -28,9 +28,9 @@ use share::RowExchange;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use write::PredictionWriter;
 
 pub use write::OutputFormat;
+pub(crate) use write::PredictionWriter;
 
 /// What to write.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -76,7 +76,7 @@ impl PredictionWriter {
             OutputFormat::Parquet => {
                 let properties = WriterProperties::builder()
                     .set_compression(Compression::ZSTD(ZstdLevel::default()))
-                    .set_created_by("din predict".into())
+                    .set_created_by("din".into())
                     .build();
                 let writer = ArrowWriter::try_new(handle, schema, Some(properties)).map_err(|e| failed(path, &e))?;
                 Writer::Parquet(Box::new(writer))

@@ -35,13 +35,15 @@ pub enum LoadPurpose {
     Training,
     /// Inference alone: of tables only the weights, in this precision.
     Inference(TablePrecision),
+    /// Inference that also asks how often training has seen an id.
+    Examination,
 }
 
 impl LoadPurpose {
     /// What tables are stored as.
     pub fn precision(self) -> TablePrecision {
         match self {
-            Self::Training => TablePrecision::F32,
+            Self::Training | Self::Examination => TablePrecision::F32,
             Self::Inference(precision) => precision,
         }
     }
@@ -109,7 +111,7 @@ impl ModelState {
     pub(super) fn check_trainable(&self) -> Result<()> {
         match self.purpose {
             LoadPurpose::Training => Ok(()),
-            LoadPurpose::Inference(_) => {
+            LoadPurpose::Inference(_) | LoadPurpose::Examination => {
                 Err(Error::input("a model that was loaded for inference can be read only, not trained"))
             }
         }
