@@ -1,5 +1,5 @@
-//! Reports of trained runs: one HTML file with charts and tables that needs nothing else. Pure: what
-//! is shown comes in as values, and text comes out.
+//! Reports of trained runs: one HTML file with charts and tables that needs nothing else. Pure:
+//! what is shown comes in as values, and text comes out.
 //!
 //! - `contents`: what a report shows. - `statistics`: calibration and distributions.
 //! - `chart`: SVG. - `page`: HTML.

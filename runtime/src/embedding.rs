@@ -1,5 +1,5 @@
-//! The vectors of a trained table with the ids that they are of: written to a file, and searched for
-//! those next to each other.
+//! The vectors of a trained table with the ids that they are of: written to a file, and searched
+//! for those next to each other.
 
 use crate::data::string_id;
 use crate::predict::{OutputFormat, PredictionWriter};

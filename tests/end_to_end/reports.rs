@@ -1,5 +1,5 @@
-//! `din report`, `din embed` and `din attribute`: what they say of a run, against `eval` and against
-//! the run's checkpoint.
+//! `din report`, `din embed` and `din attribute`: what they say of a run, against `eval` and
+//! against the run's checkpoint.
 
 use crate::support::{data, din, hashes, trained};
 use roxmltree::Document;

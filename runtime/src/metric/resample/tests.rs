@@ -1,5 +1,5 @@
-//! Resampled metrics against the formulas on rows that are really repeated, and the share of samples
-//! whose interval holds a value that is known in closed form.
+//! Resampled metrics against the formulas on rows that are really repeated, and the share of
+//! samples whose interval holds a value that is known in closed form.
 
 use super::*;
 use crate::random::normal_pair;
