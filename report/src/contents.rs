@@ -55,6 +55,9 @@ pub struct TrainingCurve {
     pub epochs: Vec<f64>,
 }
 
+/// A step, the value after it, and the epoch.
+pub type CurvePoint = (f64, f64, u32);
+
 /// One metric of the validation data, of each run that has it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ValueCurve {
@@ -62,7 +65,7 @@ pub struct ValueCurve {
     /// `higher is better`
     pub direction: String,
     /// By run: its number and points by step, with the epoch of each.
-    pub runs: Vec<(usize, Vec<(f64, f64, u32)>)>,
+    pub runs: Vec<(usize, Vec<CurvePoint>)>,
     /// By run, the step of the best checkpoint.
     pub best: Vec<(usize, f64)>,
 }

@@ -11,8 +11,8 @@ mod page;
 mod statistics;
 
 pub use contents::{
-    DataSection, Estimate, EstimatedMetric, KernelTime, MetricColumn, PairedDifference, PredictionSection, RunFact,
-    RunReport, RunSection, SliceRow, SliceTable, SpecDifference, TrainingCurve, ValueCurve,
+    CurvePoint, DataSection, Estimate, EstimatedMetric, KernelTime, MetricColumn, PairedDifference, PredictionSection,
+    RunFact, RunReport, RunSection, SliceRow, SliceTable, SpecDifference, TrainingCurve, ValueCurve,
 };
 pub use page::html;
 pub use statistics::{CalibrationBin, ScoreHistogram, calibration_bins, calibration_error};

@@ -117,12 +117,19 @@ mod tests {
         assert_eq!(calibration_error(&[]), None);
     }
 
-    /// By R 4: `prop.test(3, 10, correct = FALSE)$conf.int`.
+    /// The ends are where the share lies 1.96 standard errors of the end itself away.
     #[test]
     fn shares_have_intervals() {
-        let (low, high) = wilson(3.0, 10.0);
-        assert!((low - 0.107_789_1).abs() < 1e-6 && (high - 0.603_226_9).abs() < 1e-6, "{low} {high}");
+        for (positives, n) in [(3.0, 10.0), (1.0, 400.0), (4.0, 5.0)] {
+            let (low, high) = wilson(positives, n);
+            for end in [low, high] {
+                let errors = (positives / n - end).abs() / (end * (1.0 - end) / n).sqrt();
+                assert!((errors - 1.959_963_984_540_054).abs() < 1e-9, "{positives} of {n}: {low} {high}");
+            }
+            assert!(low < positives / n && positives / n < high);
+        }
         assert_eq!(wilson(0.0, 5.0).0, 0.0);
+        assert_eq!(wilson(5.0, 5.0).1, 1.0);
     }
 
     #[test]

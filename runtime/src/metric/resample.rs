@@ -33,7 +33,7 @@ impl Bootstrap {
     /// By cluster, how often each of the resamples from `first` draws it.
     fn draw(&self, first: usize, clusters: usize) -> Vec<[f32; LANES]> {
         let mut drawn = vec![[0.0; LANES]; clusters];
-        for lane in 0..LANES {
+        (0..LANES).for_each(|lane| {
             let stream = Stream::new(self.seed, "bootstrap", (first + lane) as u64);
             for pair in 0..clusters.div_ceil(2) as u64 {
                 let [a, b, c, d] = stream.block(pair);
@@ -45,7 +45,7 @@ impl Bootstrap {
                     }
                 }
             }
-        }
+        });
         drawn
     }
 
@@ -169,12 +169,10 @@ fn sides(rows: &[CurveRow], drawn: &[[f32; LANES]]) -> Sides {
         let counts = row.counts(drawn);
         if row.ends_tie {
             match row.is_positive() {
-                true => {
-                    for lane in 0..LANES {
-                        all.pairs[lane] += counts[lane] * all.negatives[lane];
-                        all.positives[lane] += counts[lane];
-                    }
-                }
+                true => (0..LANES).for_each(|lane| {
+                    all.pairs[lane] += counts[lane] * all.negatives[lane];
+                    all.positives[lane] += counts[lane];
+                }),
                 false => (0..LANES).for_each(|lane| all.negatives[lane] += counts[lane]),
             }
             continue;
@@ -188,11 +186,11 @@ fn sides(rows: &[CurveRow], drawn: &[[f32; LANES]]) -> Sides {
                 break;
             }
         }
-        for lane in 0..LANES {
+        (0..LANES).for_each(|lane| {
             all.pairs[lane] += tied[1][lane] * (all.negatives[lane] + tied[0][lane] / 2.0);
             all.positives[lane] += tied[1][lane];
             all.negatives[lane] += tied[0][lane];
-        }
+        });
     }
     all
 }

@@ -112,12 +112,11 @@ fn examine_run(
     warn_of_reuse(console, &opened.record, &data);
     let mut groupings: Vec<RowGrouping> = slicings.into_iter().map(RowGrouping::Value).collect();
     groupings.extend(own_groupings(&program));
-    match (cluster, key) {
-        (Some(by), Some(name)) => match known_keys(run, &program, by)? {
+    if let (Some(by), Some(name)) = (cluster, key) {
+        match known_keys(run, &program, by)? {
             Ok(known) => groupings.push(RowGrouping::Known { name: name.into(), by, known: Arc::new(known) }),
             Err(why) => section.remarks.push(format!("{}: new and known {name} are not told apart: {why}.", run.name)),
-        },
-        (Some(_) | None, _) => {}
+        }
     }
     let mut progress = Progress::new(console).named(&run.name);
     let mut observe = |event| progress.show_pass(event);

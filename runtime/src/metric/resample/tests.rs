@@ -127,7 +127,7 @@ fn values_depend_on_the_seed_alone() {
     assert_ne!(values(8, &Threads::caller()), alone);
 }
 
-/// NumPy: `numpy.percentile(numpy.arange(1, 101), [2.5, 97.5])`.
+/// Of 1 to 100, what lies 2.475 places above the first and below the last.
 #[test]
 fn percentiles_are_interpolated() {
     let mut values: Vec<f64> = (1..=100).rev().map(f64::from).collect();
