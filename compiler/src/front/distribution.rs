@@ -133,7 +133,7 @@ pub(super) struct PredictedValue {
 }
 
 impl<'a> Elaborator<'a> {
-    /// The distribution of a value of the network that stands where one is to be said, by `example`.
+    /// The distribution of a value of the network that stands in its place, as in `example`.
     fn meant_distribution(
         &self,
         scope: &NameScope<'a>,

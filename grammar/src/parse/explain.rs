@@ -127,7 +127,7 @@ pub(super) fn model_without_brace(cutter: &Cutter, first: usize) -> Diagnostic {
         .help(format!("the members of a {what} stand in braces: write `{what} {name} {{` here and `}}` at its end"))
 }
 
-/// `train`, `features` or `sequence` without a body, at `first`; `last` is the last token before it.
+/// `train`, `features` or `sequence` without a body, from token `first` to token `last`.
 pub(super) fn body_without_brace(cutter: &Cutter, first: usize, last: usize) -> Diagnostic {
     let what = cutter.word(first);
     let heading = (first..=last).map(|i| shortened(cutter.word(i))).collect::<Vec<_>>().join(" ");
