@@ -30,7 +30,10 @@ fn one_error_each() {
             plain("use std"),
             "1:8 E0101: expected `.`, found the end of the file (an import names a module and what it takes from it: `use std.layer.mlp`)",
         ),
-        (plain("use a.{b c}"), "1:10 E0101: expected `,`, `as` or `}`, found `c`"),
+        (
+            plain("use a.{b c}"),
+            "1:10 E0101: expected `,`, `as` or `}`, found `c` (names have a comma between them: `b, c`)",
+        ),
         (plain("edition x"), "1:9 E0101: expected a whole number, found `x`"),
         (plain("modle m { }"), "1:1 E0106: `modle` begins no definition (did you mean `model`?)"),
         (
@@ -285,7 +288,7 @@ fn one_error_each() {
         (in_model("embedding g [8] u.a"), "2:17 E0101: expected `for`, found `u`"),
         (
             in_model("embedding g [8] for u"),
-            "2:22 E0101: expected `.`, found the end of the line (name the feature with its group: `for ad.good_id`)",
+            "2:22 E0101: expected `.`, found the end of the line (name the feature with its group: `for group.u`)",
         ),
         (in_model("hyper lr 1e-3"), "2:10 E0101: expected `=`, found `1e-3`"),
         (
@@ -308,7 +311,10 @@ fn one_error_each() {
             in_model("report auc(c) gauc(c)"),
             "2:15 E0101: expected an operator, `,`, `by` or the end of the line, found `gauc`",
         ),
-        (in_model("common a, b"), "2:12 E0101: expected `,` or `by`, found the end of the line"),
+        (
+            in_model("common a, b"),
+            "2:12 E0101: expected `,` or `by`, found the end of the line (requests are told apart by a key: `common a, b by request_id`)",
+        ),
         (
             in_model("train {\nloss: x\n}"),
             "3:5 E0101: expected an expression or the end of the line, found `:` (a setting is a word and its values: remove `:`)",

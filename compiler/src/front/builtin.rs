@@ -61,7 +61,7 @@ impl<'a> Elaborator<'a> {
             );
             let d = d.note(format!("expected {wanted}\nfound {}", given.len()));
             return self.fault(match reduces(builtin) && code == "E0210" {
-                true => d.help(format!("over the entries of a sequence `s`, write `{name}(x over s)`")),
+                true => self.without_axis(d, name, &given, span),
                 false if builtin == Builtin::Embed => d.help("one group at a time: `concat(embed(user), embed(ad))`"),
                 false => d.help(format!("write `{}`", builtin.form())),
             });
@@ -180,6 +180,26 @@ impl<'a> Elaborator<'a> {
                 self.concat(&given, &labels, span)
             }
         }
+    }
+
+    /// `mean(x, axis = 1)`: how the reduction of its first argument is written.
+    fn without_axis(&self, d: Diagnostic, name: &str, given: &[ArgumentValue<'a>], span: Span) -> Diagnostic {
+        let Some(first) = given.first() else { return d };
+        let text = self.on_one_line(first.span);
+        let reduced = match (&first.over, &first.value) {
+            (Some(_), _) => text,
+            (None, ExprValue::Tensor(t)) => {
+                let axis = self.walk.graph.node(t.node).axis;
+                match self.walk.graph.axes.has_entries(axis) {
+                    true => format!("{text} over {}", self.axis_here(axis)),
+                    false => text,
+                }
+            }
+            (None, _) => return d.help(format!("over the entries of a sequence `s`, write `{name}(x over s)`")),
+        };
+        let call = format!("{name}({reduced})");
+        d.help(format!("write `{call}`: axes have names and not numbers, and nothing is padded or masked"))
+            .edit(span, call)
     }
 
     /// `length(s)` and `position(s)`.

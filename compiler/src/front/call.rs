@@ -441,6 +441,9 @@ impl<'a> Elaborator<'a> {
             self.report(d.help(if library && !self.walk.frames.is_empty() {
                 let arguments = counted(count, "argument");
                 format!("give a function of {arguments}, such as `{}(_, {} = {example})`", name.name, missing[0])
+            } else if missing == ["steps"] && parameters.first().is_some_and(|p| p.name.name == "step") {
+                // `warmup(1000)`: the number went to the step.
+                format!("the step comes first: write `{}(step, 1000)`", name.name)
             } else if tensor && count == 0 {
                 format!("add `{} = …`, or write `{}` for the function itself", missing[0], name.name)
             } else {

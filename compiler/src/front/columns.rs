@@ -141,7 +141,14 @@ impl<'a> Elaborator<'a> {
                     format!("as {}", text(kind, list)),
                 )
                 .label(first, format!("as {}", text(k, l)))
-                .help("a column has one type: name another column with `from`"),
+                .help(if l != list && [k, kind].contains(&ColumnKind::Times) {
+                    format!(
+                        "a column has one time per row or a list of them; how long the entries of a `sequence` were before \
+                         the row's `{name}` is `before({name}, …)`"
+                    )
+                } else {
+                    "a column has one type: name another column with `from`".to_owned()
+                }),
             );
             return;
         }

@@ -64,9 +64,19 @@ impl<'a> Elaborator<'a> {
             ExprValue::Poison => None,
             other => {
                 let found = self.describe(&other);
+                let help = match &other {
+                    ExprValue::Quantity(_) => "write the number alone, without a unit",
+                    ExprValue::Text(_) if what.starts_with("the hyper-parameter") => {
+                        "number the choices, `hyper kind = 0 in [0, 1]`, and choose by `if kind == 1 { … } else { … }`"
+                    }
+                    ExprValue::Text(_) => "write a number, without quotes",
+                    ExprValue::Tensor(_) => "write a number that is known before data are read, or a `hyper`",
+                    _ => "write a number, such as `1`",
+                };
                 self.report(
                     Diagnostic::error("E0307", format!("{what} must be a number"), span, "not a compile-time number")
-                        .note(format!("expected a compile-time number\nfound {found}")),
+                        .note(format!("expected a compile-time number\nfound {found}"))
+                        .help(help),
                 );
                 None
             }

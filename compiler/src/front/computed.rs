@@ -222,7 +222,7 @@ impl<'a> Elaborator<'a> {
                     self.report(
                         Diagnostic::error("E0417", "not a function of a column", callee.span, "not known here")
                             .note(format!("known are {known}"))
-                            .help("other functions are for the network"),
+                            .help(super::foreign::of_column(word)),
                     );
                     return None;
                 }

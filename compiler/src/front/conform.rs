@@ -143,6 +143,9 @@ impl TypeWord {
             (TypeWord::Fraction, ExprValue::Number(n)) if *n >= 10.0 && *n < 100.0 => {
                 format!("a share of {0} in a hundred is `{1}`", number_text(*n), number_text(*n / 100.0))
             }
+            (word, ExprValue::Function(_)) if word.is_number() => {
+                "give a number; of a function, its value: a schedule is `1e-3 * warmup(step, 1000)`".into()
+            }
             (TypeWord::NonNegative, ExprValue::Number(n)) => format!("write `{}`, or 0", number_text(-n)),
             (TypeWord::Positive, ExprValue::Number(n)) if *n < 0.0 => format!("write `{}`", number_text(-n)),
             (TypeWord::Positive, ExprValue::Number(_)) => "write a number above 0 in 32 bits, such as `1e-8`".into(),
@@ -287,6 +290,7 @@ impl<'a> Elaborator<'a> {
                 if pairs || !self.walk.graph.axes.has_entries(varies) {
                     let found = self.describe_tensor(&t);
                     self.lost_axis(scope, axis, at);
+                    lost_sizes(scope, element, at);
                     return self.fault(
                         Diagnostic::error(
                             "E0304",
@@ -307,6 +311,7 @@ impl<'a> Elaborator<'a> {
                     None => scope.axes.push(NamedAxis { name: &axis.name, axis: Some(found_axis), span: at }),
                     Some(NamedAxis { axis: Some(first), span: first_at, .. }) if first != found_axis => {
                         let (a, b) = (self.axis_text(first), self.axis_text(found_axis));
+                        lost_sizes(scope, element, at);
                         return self.fault(
                             Diagnostic::error(
                                 "E0303",
@@ -642,7 +647,8 @@ impl<'a> Elaborator<'a> {
         self.fault(
             Diagnostic::error("E0306", format!("the value of `{function}` has the wrong shape"), at, &found)
                 .label(ty.span, "promised here")
-                .note(format!("expected [{}]\nfound {found}", expected.join(", "))),
+                .note(format!("expected [{}]\nfound {found}", expected.join(", ")))
+                .help(format!("make the value `[{}]`, or promise what it is behind `->`", expected.join(", "))),
         )
     }
 

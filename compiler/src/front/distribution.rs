@@ -133,6 +133,22 @@ pub(super) struct PredictedValue {
 }
 
 impl<'a> Elaborator<'a> {
+    /// The distribution of a value of the network that stands in its place, as in `example`.
+    fn meant_distribution(
+        &self,
+        scope: &NameScope<'a>,
+        word: &str,
+        value: &ast::Expr,
+        example: &str,
+    ) -> Option<String> {
+        let text = self.on_one_line(value.span);
+        let probability = word == "sigmoid" && example.starts_with("bernoulli");
+        self.has_meaning(scope, word).then(|| match probability {
+            true => format!("bernoulli(probability = {text})"),
+            false => example.replace('…', &text),
+        })
+    }
+
     /// Reads `bernoulli(logit = …)` and the like.
     pub fn distribution_call(
         &mut self,
@@ -154,6 +170,13 @@ impl<'a> Elaborator<'a> {
         let ExprKind::Name(word) = &callee.kind else { return wrong(self, callee.span, "not a distribution", example) };
         let Some((_, name)) = DistributionName::ALL.into_iter().find(|(text, _)| text == word) else {
             let word = ast::Ident { name: word.clone(), span: callee.span };
+            // A value of the network where the distribution is to be said.
+            if let Some(example) = self.meant_distribution(scope, &word.name, distribution, example) {
+                let d =
+                    Diagnostic::error("E0608", "a label is predicted by a distribution", distribution.span, "a value");
+                self.report(d.help(format!("write `{example}`")).edit(distribution.span, example));
+                return None;
+            }
             self.unknown_word("E0608", "distribution", &word, &DistributionName::ALL.map(|(text, _)| text));
             return None;
         };

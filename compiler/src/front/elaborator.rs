@@ -412,6 +412,8 @@ impl<'a> Elaborator<'a> {
             d.help(format!("add `use {module}.{name}`")).edit(place, format!("use {module}.{name}\n"))
         } else if let Some(path) = self.path_of_field(name) {
             d.did_you_mean(span, &path)
+        } else if let Some(later) = self.hyper_below(scope, name, span) {
+            d.label(later, "declared here, below").help(format!("move `hyper {name}` above this one"))
         } else if let Some(later) = self.defined_below(scope, name, span) {
             d.label(later, "defined here, below").help(format!("move the line that defines `{name}` above this one"))
         } else if scope.axis(name).is_some() {
@@ -440,6 +442,10 @@ impl<'a> Elaborator<'a> {
                         .edit(place, format!("use {module}.{near}\n"))
                         .edit(span, near)
                 }
+                None if self.walk.context == Context::Loss && !self.declarations.schema.labels.is_empty() => {
+                    let labels: Vec<&str> = self.declarations.schema.labels.iter().map(|l| l.name.as_str()).collect();
+                    d.help(format!("labels are {}", super::load::listed(&labels)))
+                }
                 None => d,
             }
         };
@@ -462,6 +468,23 @@ impl<'a> Elaborator<'a> {
     fn defined_below(&self, scope: &NameScope<'a>, name: &str, span: Span) -> Option<Span> {
         let own = self.value_of_model(scope, name).filter(|own| own.start > span.end);
         own.filter(|_| self.walk.frames.is_empty())
+    }
+
+    /// Where a model declares a hyper-parameter of this name below the place at which it is read.
+    fn hyper_below(&self, scope: &NameScope<'a>, name: &str, span: Span) -> Option<Span> {
+        let members = self.modules[scope.module].file.items.iter().find_map(|item| match item {
+            ast::Item::Model(model) => Some(&model.members),
+            ast::Item::Function(_)
+            | ast::Item::Optimizer(_)
+            | ast::Item::Regularizer(_)
+            | ast::Item::Metric(_)
+            | ast::Item::Schema(_)
+            | ast::Item::Test(_) => None,
+        });
+        members?.iter().find_map(|member| match &member.kind {
+            ast::MemberKind::Hyper { name: own, .. } if own.name == name && own.span.start > span.end => Some(own.span),
+            _ => None,
+        })
     }
 
     /// Where a model gives the name to a value of its network.

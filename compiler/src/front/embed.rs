@@ -38,6 +38,14 @@ impl<'a> Elaborator<'a> {
                 let help = match &other {
                     ExprValue::Text(text) => format!("write the name without quotes: `embed({text})`"),
                     ExprValue::Tensor(_) => "it is a vector already: leave `embed` out".into(),
+                    ExprValue::Function(_) if found.starts_with("the table") => {
+                        let table = self.sources.text(at);
+                        format!("a table is called itself: `{table}(group.field)`; `embed` takes the group")
+                    }
+                    ExprValue::Number(_) => {
+                        "widths stand where tables are declared, `embedding name [8] for …`: leave the number out"
+                            .into()
+                    }
                     _ => "name a group or a field: `embed(ad)`, `embed(ad.good_id)`".to_owned(),
                 };
                 let d = Diagnostic::error("E0307", "`embed` takes a group or one of its fields", at, found.clone());

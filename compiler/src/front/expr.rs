@@ -245,7 +245,10 @@ impl<'a> Elaborator<'a> {
     /// written for the property.
     fn as_function(&self, t: &Tensor, word: &ast::Ident) -> Option<String> {
         let name = word.name.as_str();
-        let Some(builtin) = Builtin::by_name(name) else { return foreign::property(name).map(str::to_owned) };
+        let Some(builtin) = Builtin::by_name(name) else {
+            let home = super::elaborator::library_home(name).map(|_| format!("`{name}` is a function: `{name}(x)`"));
+            return home.or_else(|| foreign::property(name).map(str::to_owned));
+        };
         let axis = self.walk.graph.node(t.node).axis;
         Some(match super::builtin::reduces(builtin) && self.walk.graph.axes.has_entries(axis) {
             true => format!("`{name}` is a function: `{name}(x over {})`", self.axis_here(axis)),

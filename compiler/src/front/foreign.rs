@@ -99,8 +99,10 @@ pub(super) fn name(name: &str) -> Option<&'static str> {
         "elu" | "ELU" | "selu" | "SELU" | "celu" => {
             "write it out: `select(x > 0, x, exp(min(x, 0)) - 1)`, or take `leaky_relu` of `std.activation`"
         }
-        "gelu" | "GELU" => "write it out: `x * sigmoid(1.702 * x)`",
-        "silu" | "SiLU" | "swish" | "Swish" => "write it out: `x * sigmoid(x)`",
+        "gelu" | "GELU" => "write a function of your own: `fn gelu(x: [n]) -> [n] { x * sigmoid(1.702 * x) }`",
+        "silu" | "SiLU" | "swish" | "Swish" => {
+            "write a function of your own: `fn silu(x: [n]) -> [n] { x * sigmoid(x) }`"
+        }
         "relu6" | "ReLU6" | "hard_sigmoid" | "hard_swish" | "hardtanh" => "write it out: `min(max(x, 0), 6)`",
         "mish" | "Mish" => "write it out: `x * tanh(softplus(x))`",
         "LeakyReLU" | "leakyrelu" | "LeakyRelu" | "lrelu" => "write `leaky_relu`, of `std.activation`",
@@ -116,8 +118,8 @@ pub(super) fn name(name: &str) -> Option<&'static str> {
             "write `multi_head_attention(x, heads, width)` or `interest(history, candidate, activation = prelu)`, of \
              `std.attention`"
         }
-        "LSTM" | "lstm" | "RNN" | "rnn" | "GRU" | "gru" | "GRUCell" | "AUGRU" | "augru" => {
-            "recurrences are not built yet; `transformer_block`, of `std.transformer`, sees the order by `with_recency`"
+        "LSTM" | "RNN" | "rnn" | "GRU" | "GRUCell" | "LSTMCell" | "AUGRU" => {
+            "recurrences are `gru(x, 32)`, `augru` and `lstm`, of `std.recurrent`, and `scan(step, 32 over s)`"
         }
         "Conv1d" | "conv1d" | "Conv2d" | "conv2d" => {
             "there are no convolutions; a layer over all fields is `linear(concat(a, b), n)`"
@@ -204,6 +206,30 @@ pub(super) fn name(name: &str) -> Option<&'static str> {
     })
 }
 
+/// What to import instead of a name that a module of the library does not have.
+pub(super) fn exported(module: &str, wanted: &str) -> Option<&'static str> {
+    if module == "std.metric" { metric(wanted) } else { name(wanted) }
+}
+
+/// What to write instead of an unknown function of a column.
+pub(super) fn of_column(name: &str) -> &'static str {
+    match name {
+        "log1p" => "write `log(1 + column)`",
+        "log2" | "log10" | "ln" => "`log` is the natural logarithm",
+        "clamp" | "clip_by_value" => "write `clip(column, low, high)`",
+        "minmax" | "min_max" | "normalize" | "zscore" | "standardize" | "standardise" | "scale" | "norm" => {
+            "write `standard(column)`, or `(x - low) / c` inside of another function"
+        }
+        "bucket" | "bucketize" | "bucketise" | "discretize" | "cut" => {
+            "write `buckets(column, [1, 10])`, of a `category`"
+        }
+        "quantile" | "qcut" => "write `quantiles(column, 10)`, of a `category`",
+        "hash" | "hash_bucket" => "write `category(1_000_000, hash)`",
+        "year" | "minute" | "date" | "dayofweek" => "parts of a date are `hour`, `weekday`, `day` and `month`",
+        _ => "other functions are for the network: read the column as it is, and compute with `embed(group.field)`",
+    }
+}
+
 /// Modules of other libraries before a dot: `torch.relu`. The name behind the dot is what is meant.
 pub(super) fn is_namespace(name: &str) -> bool {
     matches!(name, "torch" | "tf" | "nn" | "np" | "F" | "keras" | "jnp" | "math" | "numpy" | "layers" | "std" | "jax")
@@ -261,7 +287,7 @@ pub(super) fn kind(name: &str) -> Option<&'static str> {
 
 /// With what to write for an argument that a function with the parameters `known` does not have.
 pub(super) fn argument(d: Diagnostic, name: &ast::Ident, known: &[&str]) -> Diagnostic {
-    match nearest(&name.name, known.iter().copied()) {
+    match nearest(&name.name, known.iter().copied()).filter(|_| name.name != "betas") {
         Some(near) => d.did_you_mean(name.span, near),
         None => match meant(&name.name, known) {
             Some(parameter) => d.help(format!("write `{parameter}`")).edit(name.span, parameter),
@@ -277,6 +303,7 @@ fn other_argument(name: &str, known: &[&str]) -> String {
         "weight_decay" | "l2" | "decay" => {
             "a penalty is a setting of its own, `regularize l2(1e-4)`: in `train`, or in the braces of a table".into()
         }
+        "betas" if known.contains(&"beta1") => "write `beta1 = 0.9, beta2 = 0.999`".into(),
         "activation" => format!("{}: apply the activation to the result, `relu(…)`", takes()),
         "by" | "group_by" if known == ["target", "sample_weight"] => {
             "the AUC of each group is `gauc`, of `std.metric`".into()
@@ -322,7 +349,9 @@ fn setting(name: &str) -> Option<&'static str> {
             "it belongs to the command, not to the model: see `din train --help`"
         }
         "random_state" | "random_seed" => "write `seed 7`",
-        "dropout_rate" | "keep_prob" => "write it where it acts: `dropout(x, 0.1)`, or `mlp(…, dropout_rate = 0.1)`",
+        "dropout" | "dropout_rate" | "keep_prob" => {
+            "write it where it acts: `dropout(x, 0.1)`, or `mlp(…, dropout_rate = 0.1)`"
+        }
         _ => return None,
     })
 }
@@ -348,7 +377,8 @@ fn option(name: &str) -> Option<&'static str> {
 
 fn metric(name: &str) -> Option<&'static str> {
     Some(match name {
-        "accuracy" | "acc" | "precision" | "recall" | "f1" | "f1_score" | "binary_accuracy" => {
+        "acc" | "binary_accuracy" => "write `accuracy(click)`",
+        "precision" | "recall" | "f1" | "f1_score" => {
             "there is no threshold at 0.5: rank by `auc(click)` or `pr_auc(click)`, judge probabilities by `log_loss(click)`"
         }
         "AUC" | "roc_auc" | "roc_auc_score" | "ROC" | "auroc" => "write `auc(click)`",
@@ -404,7 +434,7 @@ fn meant<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
         "hidden_units" | "hidden_sizes" | "layers" | "dims" | "hidden_dims" | "hidden_size" | "hidden"
         | "units_list" => &["sizes", "hidden"],
         "dropout" | "p" | "drop" | "drop_rate" | "keep_prob" | "rate" => &["dropout_rate", "rate"],
-        "betas" | "momentum" | "beta" => &["beta1", "mu"],
+        "momentum" | "beta" => &["beta1", "mu"],
         "epsilon" => &["eps"],
         "group" | "group_by" | "groups" | "user" | "groupby" | "on" | "key" => &["by"],
         "top_k" | "topk" | "at" | "n" | "cutoff" => &["k"],

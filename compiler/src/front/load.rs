@@ -230,7 +230,8 @@ impl<'p> Loader<'p> {
                 );
                 d = match nearest(&name.name, all.iter().copied()) {
                     Some(near) => d.did_you_mean(name.span, near),
-                    None if all.len() <= 12 && !all.is_empty() => d.help(format!("it has {}", listed(&all))),
+                    None if let Some(help) = super::foreign::exported(path, &name.name) => d.help(help),
+                    None if all.len() <= 24 && !all.is_empty() => d.help(format!("it has {}", listed(&all))),
                     None => d,
                 };
                 self.diagnostics.push(d);

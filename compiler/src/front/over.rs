@@ -135,7 +135,7 @@ impl<'a> Elaborator<'a> {
         } else if same_entries {
             "these are the same entries under another name: reduce over that".to_owned()
         } else {
-            format!("it has one value for each entry of {over}: reduce it over that")
+            format!("it has one value for each entry of {over}: write `over {}`", over.trim_matches('`'))
         };
         self.report(
             Diagnostic::error("E0314", "the value does not vary over this axis", at, format!("varies over {over}"))
@@ -456,10 +456,16 @@ impl<'a> Elaborator<'a> {
             | AxisKind::Unique(_) => {
                 let found = self.describe_tensor(&t);
                 self.lost_axis(scope, name, name.span);
+                let help = if self.walk.context == Context::Loss && !samples_pair {
+                    "samples pair within requests, which the model has none of: declare `request of 64`, or \
+                     `request by` a key"
+                } else {
+                    "give it `embed(…)` of a sequence, whose entries pair, or a list, such as `fields(x)`"
+                };
                 return self.fault(
                     Diagnostic::error("E0322", "only entries get a second name", value.span, found)
                         .note("expected a value over entries, or a list; in `loss`, where there are requests, one per sample")
-                        .help("give it `embed(…)` of a sequence, whose entries pair, or a list, such as `fields(x)`"),
+                        .help(help),
                 );
             }
         };

@@ -100,8 +100,10 @@ impl<'a> Elaborator<'a> {
             };
             let ranked = matches!(at, Some(MetricName::Ndcg | MetricName::HitRate | MetricName::ReciprocalRank));
             let name = at.map_or("auc", MetricName::text);
+            let list = matches!(e.kind, ExprKind::List(_) | ExprKind::Tuple(_));
             self.report(Diagnostic::error("E0614", "a metric is applied to a label", e.span, "not a call").help(
                 match ranked {
+                    _ if list => "metrics stand without brackets: `report auc(click), log_loss(click)`".to_owned(),
                     true => format!("write `{name}(click, by = user_id, k = 10)`"),
                     false => format!("write `{name}(click)`"),
                 },
@@ -397,11 +399,16 @@ impl<'a> Elaborator<'a> {
         };
         let (message, help) = match grouping {
             Grouping::OfMetric => {
-                ("rows are grouped by a key or a categorical feature", "declare one: `key user_id: int64`")
+                let keys = self.declarations.schema.keys.first().map(|key| key.name.clone());
+                let help = match keys {
+                    Some(key) => format!("name one: `by = {key}`"),
+                    None => "declare one, `key user_id: int64`, and write `by = user_id`".to_owned(),
+                };
+                ("rows are grouped by a key or a categorical feature", help)
             }
             Grouping::Slices => (
                 "rows are sliced by a key, a categorical feature or buckets of a number",
-                "of a number, write its boundaries: `by buckets(ad.price, [1, 10, 100])`",
+                "of a number, write its boundaries: `by buckets(ad.price, [1, 10, 100])`".to_owned(),
             ),
         };
         self.report(

@@ -161,7 +161,8 @@ impl<'a> Elaborator<'a> {
         {
             return self.fault(
                 Diagnostic::error("E0311", "division by zero", r.1, format!("divides by {divisor}"))
-                    .help("the result is infinite, or NaN, for every sample"),
+                    .note("the result is infinite, or NaN, for every sample")
+                    .help("divide by another number, or leave the division out"),
             );
         }
         let Some(fields) = self.same_fields(symbol(op), (&lt, l.1), (&rt, r.1)) else { return ExprValue::Poison };
@@ -280,7 +281,16 @@ impl<'a> Elaborator<'a> {
             return self.fault(
                 Diagnostic::error("E0309", "the sizes of a matrix product differ", x.1, shape_text(&xs))
                     .label(w.1, shape_text(&ws))
-                    .note(format!("expected [{k}] on the left\nfound {}", shape_text(&xs))),
+                    .note(format!("expected [{k}] on the left\nfound {}", shape_text(&xs)))
+                    .help(match (xs.0.as_slice(), ws.0.as_slice()) {
+                        (&[n], &[_, columns]) if n == columns => {
+                            "the sizes of the matrix stand the other way round: first that of the value on the left, then \
+                             that of the result"
+                                .to_owned()
+                        }
+                        (&[n], &[_, columns]) => format!("a matrix for it is `[{n}, {columns}]`"),
+                        _ => "the left side is a vector: `x @ w`".to_owned(),
+                    }),
             );
         }
         let built = self.walk.graph.matmul(x.0.node, w.0.node, span);
@@ -306,9 +316,12 @@ fn instead(value: &ExprValue<'_>) -> Option<String> {
                 format!("call it: `{}(…)`", callee.name())
             }
         }),
+        ExprValue::Text(text) => Some(match super::foreign::name(text) {
+            Some(help) => help.to_owned(),
+            None => format!("names are written without quotes: `{text}`"),
+        }),
         ExprValue::Number(_)
         | ExprValue::Bool(_)
-        | ExprValue::Text(_)
         | ExprValue::Tensor(_)
         | ExprValue::Group(_)
         | ExprValue::Feature(_)

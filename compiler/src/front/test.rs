@@ -296,7 +296,10 @@ impl<'a> Elaborator<'a> {
                 self.report(
                     Diagnostic::error("E0801", "the values do not have the form that is needed", at, found.clone())
                         .note(format!("expected {form}\nfound {found}"))
-                        .help("write numbers in lists, the outermost for the first axis or size"),
+                        .help(
+                            "write numbers in lists, the outermost for the first axis or size; a list of entries is \
+                             `given x: s => [2]`",
+                        ),
                 );
                 None
             }

@@ -59,6 +59,9 @@ impl<'a> Elaborator<'a> {
                         Some(r) => self.not_built(r.what, r.instead, s.word.span),
                         None => self.unknown_word("E0606", "setting of `train`", &s.word, &SETTINGS),
                     };
+                } else if let Some(of) = self.unit_of(&train.settings, s) {
+                    let d = Diagnostic::error("E0607", format!("`{of}` has no unit"), s.span, "a setting of its own");
+                    self.report(d.help(format!("the number alone says it: remove `{word}`")).edit(s.span, ""));
                 } else if let Some(first) = settings.iter().copied().find(for_all).filter(|_| for_all(&s)) {
                     let d = Diagnostic::error("E0605", format!("`{word}` is given twice"), s.word.span, "again here");
                     self.report(d.label(first.word.span, "first here").help("remove one of them"));
@@ -161,6 +164,16 @@ impl<'a> Elaborator<'a> {
                 self.type_error(error, e.span);
             }
         }
+    }
+
+    /// The setting before `s` on its line, if `s` has no value and so is a word behind that one's:
+    /// `patience 3 epochs`.
+    fn unit_of(&self, settings: &'a [ast::Setting], s: &'a ast::Setting) -> Option<&'a str> {
+        let at = settings.iter().position(|other| std::ptr::eq(other, s))?;
+        let before = settings.get(at.checked_sub(1)?)?;
+        let line = |span: Span| self.sources.line_column(span).0;
+        let behind = s.values.is_empty() && !before.values.is_empty() && line(before.word.span) == line(s.word.span);
+        behind.then_some(before.word.name.as_str())
     }
 
     /// `with dense updates` says how an optimizer treats tables; no other setting has it.
@@ -343,11 +356,10 @@ impl<'a> Elaborator<'a> {
             let large = n > f64::from(u32::MAX);
             let message =
                 if large { format!("`{word}` is too large") } else { format!("`{word}` must be a whole number") };
-            self.report(Diagnostic::error("E0607", message, e.span, number_text(n)).note(format!(
-                "expected a whole number from {least} to {}\nfound {}",
-                u32::MAX,
-                number_text(n)
-            )));
+            let near = n.round().clamp(least, 1e6);
+            let note = format!("expected a whole number from {least} to {}\nfound {}", u32::MAX, number_text(n));
+            let d = Diagnostic::error("E0607", message, e.span, number_text(n)).note(note);
+            self.report(d.help(format!("write a whole number, such as `{word} {}`", number_text(near))));
             return default;
         }
         n

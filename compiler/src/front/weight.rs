@@ -426,8 +426,14 @@ impl<'a> Elaborator<'a> {
             && !self.has_meaning(scope, name)
         {
             self.report(
-                Diagnostic::error("E0410", format!("unknown initialiser `{name}`"), word.span, "not known here")
-                    .help("initialisers are `normal(std)`, `uniform(limit)`, `glorot()`, `fan_in()` and numbers"),
+                Diagnostic::error("E0410", format!("unknown initialiser `{name}`"), word.span, "not known here").help(
+                    match name.as_str() {
+                        "file" | "load" | "pretrained" | "from_pretrained" | "safetensors" => {
+                            "vectors of a file are `init from \"vectors.safetensors\"`, an option of a table"
+                        }
+                        _ => "initialisers are `normal(std)`, `uniform(limit)`, `glorot()`, `fan_in()` and numbers",
+                    },
+                ),
             );
             return None;
         }

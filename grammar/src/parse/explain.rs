@@ -3,7 +3,8 @@
 
 use super::Rule;
 use super::build::shortened;
-use super::recover::{Cutter, ITEM_WORDS};
+use super::recover::{Cutter, ITEM_WORDS, TEST_WORDS};
+use super::slip;
 use crate::scan::{MEMBER_WORDS, TokenKind};
 use crate::suggest::nearest;
 use crate::{Diagnostic, Span};
@@ -12,13 +13,13 @@ use std::ops::Range;
 
 /// Where pest stopped in a piece, and what it could have gone on with.
 pub(super) struct ParseRefusal {
-    rule: Rule,
+    pub(super) rule: Rule,
     at: usize,
-    expected: Vec<Rule>,
+    pub(super) expected: Vec<Rule>,
     /// The tokens of the piece.
     range: Range<usize>,
     /// The word that names the construct.
-    first: usize,
+    pub(super) first: usize,
 }
 
 impl ParseRefusal {
@@ -126,6 +127,21 @@ pub(super) fn model_without_brace(cutter: &Cutter, first: usize) -> Diagnostic {
         .help(format!("the members of a {what} stand in braces: write `{what} {name} {{` here and `}}` at its end"))
 }
 
+/// `train`, `features` or `sequence` without a body, from token `first` to token `last`.
+pub(super) fn body_without_brace(cutter: &Cutter, first: usize, last: usize) -> Diagnostic {
+    let what = cutter.word(first);
+    let heading = (first..=last).map(|i| shortened(cutter.word(i))).collect::<Vec<_>>().join(" ");
+    let parts = if what == "train" { "settings" } else { "fields" };
+    let end = cutter.span(last).end as usize;
+    let place = Span::new(cutter.file, end, end);
+    let error = Diagnostic::error("E0101", "expected `{`, found the end of the line", place, "expected `{`");
+    let error = match form(what) {
+        Some(form) => error.note(format!("the form is `{form}`")),
+        None => error,
+    };
+    error.help(format!("the {parts} stand in braces: write `{heading} {{` here and `}}` at their end"))
+}
+
 /// The reserved word at which the parse stopped, if it did at one.
 pub(super) fn reserved_word(cutter: &Cutter, refusal: &ParseRefusal) -> Option<String> {
     let place = Place::of(cutter, refusal);
@@ -188,27 +204,25 @@ pub(super) fn explain(cutter: &Cutter, refusal: &ParseRefusal) -> Diagnostic {
     if let Some(form) = form(cutter.word(refusal.first))
         && refusal.expected.iter().any(|r| is_structural(*r))
         && place.depth == 0
+        && (refusal.rule != Rule::lone_test_part || TEST_WORDS.contains(&cutter.word(refusal.first)))
     {
         error = error.note(format!("the form is `{form}`"));
     }
-    match slip(cutter, refusal, &place) {
-        Some(help) => error.help(help),
-        None => error,
-    }
+    slip::help(error, cutter, refusal, &place)
 }
 
 /// The token at which the parse stopped.
-struct Place<'c> {
-    index: usize,
-    span: Span,
-    found: &'c str,
-    previous: &'c str,
-    next: &'c str,
-    kind: Option<TokenKind>,
+pub(super) struct Place<'c> {
+    pub(super) index: usize,
+    pub(super) span: Span,
+    pub(super) found: &'c str,
+    pub(super) previous: &'c str,
+    pub(super) next: &'c str,
+    pub(super) kind: Option<TokenKind>,
     /// The line, or the file, ended before `found`.
-    line_ended: bool,
+    pub(super) line_ended: bool,
     /// Brackets open between the start of the piece and here.
-    depth: usize,
+    pub(super) depth: usize,
 }
 
 impl<'c> Place<'c> {
@@ -259,231 +273,12 @@ impl<'c> Place<'c> {
     }
 }
 
-const LIST_COLUMN: &str = "a list column is pooled, `tags: category of string pooled by mean`, or a field of a `sequence`: \
-     `sequence tags { tag: category of string from tags }`";
-
-const LAMBDA: &str = "functions have names: define `fn name(x: [n]) -> [n] { … }`, and write `name` here";
-
 const OPERATORS: [&str; 16] =
     ["+", "*", "/", "@", "^", "==", "!=", "<", "<=", ">", ">=", "..", "and", "or", "where", "~"];
 
 /// The word leaves the line open.
 fn goes_on(word: &str) -> bool {
     OPERATORS.contains(&word) || matches!(word, "-" | "=" | "," | ":" | "not" | "in")
-}
-
-/// One help for a slip that the surrounding tokens show.
-fn slip(cutter: &Cutter, refusal: &ParseRefusal, place: &Place) -> Option<String> {
-    use Rule::*;
-    let wants = |rule| refusal.expected.contains(&rule);
-    let after_value = wants(infix);
-    let construct = cutter.word(refusal.first);
-    let (found, previous) = (place.found, place.previous);
-    let here = !place.line_ended;
-    let help = match found {
-        "if" if here && construct == "hyper" => "a condition stands behind `when`: `when layers > 1`".to_owned(),
-        "." if here && construct == "request" => {
-            let name = shortened(place.next);
-            format!("a request is known by a key: declare `key {name}: int64`, and write `request by {name}`")
-        }
-        _ if here && previous == "lambda" => LAMBDA.to_owned(),
-        _ if here && previous == "." && found.starts_with(|c: char| c.is_ascii_digit()) => {
-            "the parts of a tuple are named: `let (a, b) = …`".to_owned()
-        }
-        "[" if here && refusal.rule == lone_field && matches!(previous, "list" | "List" | "array" | "set") => {
-            LIST_COLUMN.to_owned()
-        }
-        "." if here && refusal.rule == lone_field && cutter.word(place.index.saturating_sub(2)) == "of" => {
-            "the fields of a cross stand in parentheses: `category of (user.gender, ad.cate_id)`".to_owned()
-        }
-        "." if here && construct == "common" => {
-            "requests are told by a key: `key request_id: int64`, and `by request_id`".to_owned()
-        }
-        ":" if here && construct == "fn" && wants(p_arrow) => "the result is written with `->`".to_owned(),
-        "*" if here && construct == "use" => "what is taken is named: `use std.activation.{prelu, relu}`".to_owned(),
-        "," if here && construct == "use" && place.depth == 0 => {
-            "several names stand in braces: `use std.activation.{prelu, relu}`".to_owned()
-        }
-        "if" if here && after_value => {
-            "what data decide is chosen by `select(condition, a, b)`, what is known before by `if c { a } else { b }`"
-                .to_owned()
-        }
-        "[" if here && after_value && is_name(previous) && !index(place.next) => {
-            format!("a call has parentheses: `{}(…)`; values have no index", shortened(previous))
-        }
-        _ if here
-            && construct == "fn"
-            && wants(p_comma)
-            && is_name(found)
-            && matches!(place.next, ":" | "=" | "," | ")") =>
-        {
-            format!("put a comma before `{}`", shortened(found))
-        }
-        "*" if here && !after_value && (wants(argument) || wants(expression)) => {
-            "lists are given as they are, without a star: `concat(xs)`".to_owned()
-        }
-        "from" if here && refusal.rule == lone_field && wants(p_colon) => {
-            let (name, of) = (shortened(previous), shortened(place.next));
-            format!("the kind stands first: `{name}: category from {of}`")
-        }
-        "from" if here && refusal.rule == lone_field => {
-            "`from` stands before `missing` and `pooled`: `name: number from column missing as 0`".to_owned()
-        }
-        "missing" if here && refusal.rule == lone_field && wants(p_colon) => {
-            format!("the kind stands first: `{}: number missing as 0`", shortened(previous))
-        }
-        "+" if here && refusal.rule == lone_field && previous.starts_with('"') => {
-            "a column is one name or one string: write it out".to_owned()
-        }
-        _ if here && refusal.rule == lone_field && place.kind == Some(TokenKind::String) && previous == "," => {
-            "ids that are texts are `category of string`, without a list of them".to_owned()
-        }
-        _ if here && construct == "sequence" && previous == "keep" => {
-            format!("which entries are kept is said: `(keep last {})`", shortened(found))
-        }
-        _ if here && construct == "sequence" && previous == "(" && wants(k_keep) && found != "keep" => {
-            "write `(keep last 100)`".to_owned()
-        }
-        ":" if here && matches!(construct, "param" | "state") && place.depth == 0 && after_value => {
-            format!("the shape stands before the initial value: `{construct} name: [n] = 0`")
-        }
-        "B" | "KB" | "MB" | "GB" | "TB" | "KiB" | "MiB" | "GiB" | "TiB"
-            if here && after_value && previous.starts_with(|c: char| c.is_ascii_digit()) =>
-        {
-            format!("a unit stands directly behind its number: `{previous}{found}`")
-        }
-        "," if here && refusal.rule == lone_setting && construct == "loss" && place.depth == 0 => {
-            "losses of several labels are added: write `+` instead of `,`".to_owned()
-        }
-        "[" if here && refusal.rule == lone_field && previous == "category" && place.next == "]" => {
-            LIST_COLUMN.to_owned()
-        }
-        ":" | "=" if here && refusal.rule == lone_setting && place.depth == 0 => {
-            format!("a setting is a word and its values: remove `{found}`")
-        }
-        "=" if here && construct == "given" && wants(p_colon) => {
-            format!("say what form the value has: `given {}: [2] = …`", shortened(previous))
-        }
-        "=" if here && wants(p_colon) && !wants(p_equals) => "kinds are written with `:`: write `:` here".to_owned(),
-        "=" if here && wants(p_tilde) => "a distribution is given with `~`: write `~` here".to_owned(),
-        "=" if here && after_value => "to compare, write `==`".to_owned(),
-        "=" if here && wants(p_open) => "the body stands in `{ … }`, without `=`".to_owned(),
-        "==" if wants(p_equals) && here => "`==` compares; to define, write `=`".to_owned(),
-        "=>" if here && wants(p_arrow) => "the result is written with `->`".to_owned(),
-        "->" if here && wants(p_fat) => "a ragged value is written `s => [d]`".to_owned(),
-        ":" if here && (construct == "let" || construct == "layer") && place.depth == 0 => {
-            format!("a `{construct}` takes no type: it follows from the value")
-        }
-        ":" if here && wants(p_equals) && !wants(p_colon) => "write `=` here".to_owned(),
-        ":" if here && after_value => format!("an argument is named with `=`: `{} = …`", shortened(previous)),
-        _ if construct == "expect" && after_value && place.depth == 0 && found != "within" => {
-            "what is expected stands behind `=`: `expect f(x) = [1, 2]`".to_owned()
-        }
-        "," if here && refusal.rule == lone_setting && place.depth == 0 => {
-            "settings are separated by lines: remove `,`".to_owned()
-        }
-        "," if here && refusal.rule == lone_field && wants(p_colon) => {
-            format!("a field is a name and its kind, without a comma: `{}: category`", shortened(previous))
-        }
-        "[" if here && refusal.rule == lone_field && previous == ":" => LIST_COLUMN.to_owned(),
-        "of" if here && refusal.rule == lone_field && matches!(previous, "list" | "array" | "set") => {
-            LIST_COLUMN.to_owned()
-        }
-        "," if here && refusal.rule == lone_field && place.depth == 0 => {
-            "fields are separated by blanks or lines: remove `,`".to_owned()
-        }
-        "." if here && construct == "embedding" && !wants(p_dot) && after_each(cutter, refusal, place) => {
-            let (owner, name) = (shortened(previous), shortened(place.next));
-            format!(
-                "`each of` takes whole groups, `for each of {owner}`; a table for one field has a name: \
-                 `embedding {name} [8] for {owner}.{name}`"
-            )
-        }
-        "+" | "-" | "*" | "/" if here && wants(p_rbrack) && !after_value => {
-            "a size is a name or a number: give the function a parameter such as `m: int`, and write `m` here"
-                .to_owned()
-        }
-        "->" | "=>" if here && after_value => LAMBDA.to_owned(),
-        "over" if here && previous == "," => "write the axis without a comma: `sum(x over s)`".to_owned(),
-        "[" if here && wants(p_colon) => "write `:` before the type".to_owned(),
-        "[" if here && after_value => {
-            "values have no index: an entry of a sequence is `first(x over s)` or `last(x over s)`, a field `x.name`, \
-             and `split(x, n)` gives equal parts"
-                .to_owned()
-        }
-        "." if here && place.next.starts_with(|c: char| c.is_ascii_digit()) => {
-            format!("write a digit before the point: `0.{}`", shortened(place.next))
-        }
-        "." if here && previous.starts_with(|c: char| c.is_ascii_digit()) => {
-            format!("write a digit after the point: `{}.0`", shortened(previous))
-        }
-        "(" if here && previous == "number" => "the width stands in brackets: `number[4]`".to_owned(),
-        "[" if here && previous == "category" => "the number of ids stands in parentheses: `category(10)`".to_owned(),
-        "clip" if here && wants(p_comma) => "put a comma before `clip`".to_owned(),
-        "{" if here && construct == "metric" => {
-            "a metric is a signature: the runtime computes it; remove the body".to_owned()
-        }
-        "hash" if here && wants(p_comma) => "put a comma before `hash`".to_owned(),
-        "keep" if here && construct == "sequence" => "write `(keep last 100)`".to_owned(),
-        "]" if here && previous == "[" && wants(dimension) => "a scalar has the shape `[1]`".to_owned(),
-        _ if wants(k_else) && !wants(k_if) => "an `if` is a value: give it an `else { … }`".to_owned(),
-        _ if wants(k_per) => "say what the body is run for: `per weight`, `per row` or `per tensor`".to_owned(),
-        _ if previous == "return" && here => "the last expression of a block is its value: remove `return`".to_owned(),
-        _ if matches!(previous, "elif" | "elsif" | "elseif") => "write `else if`".to_owned(),
-        _ if previous == "while" && here => "loops are written `for x in list { … }` and unrolled".to_owned(),
-        _ if matches!(previous, "const" | "var" | "val") && after_value => "to name a value, write `let`".to_owned(),
-        _ if wants(p_open) && !wants(infix) => "the body stands in `{ … }`".to_owned(),
-        _ if wants(p_dot) && construct == "use" => {
-            "an import names a module and what it takes from it: `use std.layer.mlp`".to_owned()
-        }
-        _ if wants(k_each) && !wants(identifier) && !wants(field_path) && here && place.next == "." => {
-            let (of, name) = (shortened(found), shortened(cutter.word(place.index + 2)));
-            format!("a table for listed features has a name: `embedding {name} [8] for {of}.{name}`")
-        }
-        _ if wants(p_dot) && construct == "embedding" => "name the feature with its group: `for ad.good_id`".to_owned(),
-        _ if here && after_value && (wants(block) || wants(p_open)) && place.kind != Some(TokenKind::Mark) => {
-            "the two values stand in braces: `if c { a } else { b }`".to_owned()
-        }
-        _ if here
-            && after_value
-            && is_name(previous)
-            && is_name(found)
-            && !super::RESERVED.contains(&found)
-            && !matches!(previous, "return" | "while" | "elif" | "elsif" | "elseif" | "const" | "var" | "val") =>
-        {
-            let (f, x) = (shortened(previous), shortened(found));
-            if place.depth > 0 {
-                return Some(format!("arguments have a comma between them, `{f}, {x}`, a product a mark, `{f} * {x}`"));
-            }
-            format!("a call has parentheses, `{f}({x})`, a product a mark, `{f} * {x}`")
-        }
-        _ if here
-            && after_value
-            && previous.starts_with(|c: char| c.is_ascii_digit())
-            && is_name(found)
-            && !super::RESERVED.contains(&found)
-            && !found.ends_with('B') =>
-        {
-            format!("a product has a mark: `{previous} * {}`", shortened(found))
-        }
-        _ => return None,
-    };
-    Some(help)
-}
-
-/// A word that can be a name.
-fn is_name(word: &str) -> bool {
-    word.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-}
-
-/// What begins an index: `[0]`, `[-1]`, `[:5]`.
-fn index(word: &str) -> bool {
-    word.starts_with(|c: char| c.is_ascii_digit() || c == '-' || c == ':')
-}
-
-/// `each` stands between the word of the construct and here.
-fn after_each(cutter: &Cutter, refusal: &ParseRefusal, place: &Place) -> bool {
-    (refusal.first..place.index).any(|i| cutter.word(i) == "each")
 }
 
 /// How a construct is written.

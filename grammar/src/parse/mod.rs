@@ -3,7 +3,8 @@
 //! [`parse`] scans (`scan`), lets pest read the cooked text by `din.pest`, and builds the tree
 //! (`build`, `model`, `expression`). When pest refuses the whole, `recover` cuts the file into
 //! definitions, members and statements and parses each alone, so that every independent error is
-//! reported; `explain` puts each into words, and `pieces` makes a tree of what parses.
+//! reported; `explain` puts each into words, `slip` says how to mend common ones, and `pieces`
+//! makes a tree of what parses.
 //!
 //! Guarantees: no text causes a panic; time is linear in the text, except for the cutting, which is
 //! linear in the text times the depth of definitions (three); brackets nest at most [`MAX_NESTING`]
@@ -15,6 +16,7 @@ mod expression;
 mod model;
 mod pieces;
 mod recover;
+mod slip;
 
 pub use crate::scan::{MAX_BYTES, MAX_NESTING};
 

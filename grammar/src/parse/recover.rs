@@ -20,7 +20,7 @@ pub(super) const ITEM_WORDS: [&str; 7] = ["fn", "model", "optimizer", "regulariz
 const MAX_ERRORS: usize = 50;
 /// Bodies within bodies that are cut: a model's members' fields, a function's loops.
 const MAX_LEVELS: usize = 3;
-const TEST_WORDS: [&str; 4] = ["let", "layer", "given", "expect"];
+pub(super) const TEST_WORDS: [&str; 4] = ["let", "layer", "given", "expect"];
 const STATEMENT_WORDS: [&str; 6] = ["let", "layer", "param", "state", "update", "for"];
 
 /// A token that the grammar sees, and whether it begins its line.
@@ -40,8 +40,8 @@ pub(super) struct Cutter<'t> {
     errors: Vec<Diagnostic>,
     /// Reserved words that were used as names; each is reported once.
     reserved_names: Vec<String>,
-    /// A model has no `{`, so that nothing behind it has a place.
-    open_model: bool,
+    /// A body has no `{`, so that nothing behind it has a place.
+    open_body: bool,
     /// What was read of the body at hand.
     kept: Pieces,
 }
@@ -62,10 +62,10 @@ pub(super) fn recover(text: &str, file: FileId, scanned: Scan) -> (File, Vec<Dia
     let lexical = errors.len();
     let tokens = seen(&tokens, &cooked);
     let kept = Pieces::default();
-    let mut cutter = Cutter { file, text, tokens, cooked, errors, reserved_names: Vec::new(), open_model: false, kept };
+    let mut cutter = Cutter { file, text, tokens, cooked, errors, reserved_names: Vec::new(), open_body: false, kept };
     let mut head = true;
     for chunk in cutter.definitions() {
-        if cutter.errors.len() >= MAX_ERRORS || cutter.open_model {
+        if cutter.errors.len() >= MAX_ERRORS || cutter.open_body {
             break;
         }
         let is_head = cutter.is_head(chunk.start);
@@ -77,7 +77,7 @@ pub(super) fn recover(text: &str, file: FileId, scanned: Scan) -> (File, Vec<Dia
         cutter.definition(chunk);
     }
     let mut errors = cutter.reported_once(lexical);
-    if cutter.open_model {
+    if cutter.open_body {
         errors.retain(|error| error.code != "E0108" || !error.message.starts_with("`}`"));
     }
     let Pieces { docs, edition, imports, items, .. } = std::mem::take(&mut cutter.kept);
@@ -258,7 +258,7 @@ impl Cutter<'_> {
         if matches!(self.word(first), "model" | "schema") && MEMBER_WORDS.contains(&self.word(behind)) {
             let error = explain::model_without_brace(self, first);
             self.errors.push(error);
-            self.open_model = true;
+            self.open_body = true;
             return;
         }
         let Some(refusal) = self.refused(Rule::lone_item, range.clone(), first) else { return };
@@ -352,7 +352,7 @@ impl Cutter<'_> {
             };
         }
         for piece in ranges(starts, range.end) {
-            if self.errors.len() >= MAX_ERRORS {
+            if self.errors.len() >= MAX_ERRORS || self.open_body {
                 break;
             }
             self.piece(body, piece, level);
@@ -450,6 +450,12 @@ impl Cutter<'_> {
             return self.errors.push(error);
         }
         let Some(refusal) = self.refused(rule, range.clone(), first) else { return };
+        if body == Body::Members && self.lacks_brace(first, &range) {
+            let error = explain::body_without_brace(self, first, range.end - 1);
+            self.errors.push(error);
+            self.open_body = true;
+            return;
+        }
         let inner = match (body, self.word(first)) {
             _ if level >= MAX_LEVELS => None,
             (Body::Members, "features" | "sequence") => Some(Body::Fields),
@@ -461,6 +467,17 @@ impl Cutter<'_> {
             self.keep_broken(body, &range, first);
         }
         self.deeper(inner, range, first, refusal, level + 1);
+    }
+
+    /// The heading of a body, and then a line that begins no member.
+    fn lacks_brace(&self, first: usize, range: &Range<usize>) -> bool {
+        let next = self.word(range.end);
+        let whole = match self.word(first) {
+            "train" => range.end == first + 1,
+            "features" | "sequence" => range.end >= first + 2 && !matches!(self.word(first + 1), "{" | "("),
+            _ => false,
+        };
+        whole && self.body(range).is_none() && !MEMBER_WORDS.contains(&next) && !next.is_empty() && next != "}"
     }
 
     /// The errors without those that only follow from another: a syntax error on the line of a

@@ -2,6 +2,7 @@
 //! by hand from the text, not what this crate prints; messages are compared in `tests/ui`.
 mod layout;
 mod meaning;
+mod mutations;
 mod robust;
 mod schemas;
 mod surface;
