@@ -47,14 +47,14 @@ fn promotions_are_those_of_the_paper() {
         let trials: Vec<TrialProgress> = (0..count)
             .map(|t| {
                 let sent_to = (noise(case, 10 + t) % ladder.rungs as u64) as usize;
-                let reached = sent_to + usize::from(noise(case, 40 + t) % 4 > 0);
-                let loss = |rung: u64| match noise(case, 70 + t) % 9 == 0 && rung + 1 == reached as u64 {
+                let reached = sent_to + usize::from(!noise(case, 40 + t).is_multiple_of(4));
+                let loss = |rung: u64| match noise(case, 70 + t).is_multiple_of(9) && rung + 1 == reached as u64 {
                     true => f64::INFINITY,
                     // Equal ones too.
                     false => (noise(case, 100 + 20 * rung + t) % 12) as f64,
                 };
                 let losses: Vec<f64> = (0..reached as u64).map(loss).collect();
-                let ended = losses.last().is_some_and(|l| l.is_infinite()) || noise(case, 200 + t) % 7 == 0;
+                let ended = losses.last().is_some_and(|l| l.is_infinite()) || noise(case, 200 + t).is_multiple_of(7);
                 TrialProgress { sent_to, losses, ended }
             })
             .collect();

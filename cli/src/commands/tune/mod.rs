@@ -202,7 +202,7 @@ fn is_free(path: &Path) -> Result<bool, Failure> {
 fn recorded(study: &RecordedStudy, number: usize) -> Trial {
     let trial = &study.trials[number];
     let done = study.jobs.iter().filter(|job| job.trial == number);
-    let last = done.filter_map(|job| Some((job.job.rung, job.outcome.as_ref()?))).last();
+    let last = done.filter_map(|job| Some((job.job.rung, job.outcome.as_ref()?))).next_back();
     Trial {
         values: trial.values.clone(),
         state: trial.state,
