@@ -3,6 +3,8 @@
 mod check;
 mod compile;
 mod diff;
+mod doctor;
+mod new;
 mod plan;
 mod ranks;
 mod run;
@@ -11,6 +13,8 @@ mod tune;
 pub use check::{CHECK_EXAMPLES, CheckArgs};
 pub use compile::{BuildArgs, EmitArgs, PrecisionArg, Stage};
 pub use diff::{DIFF_EXAMPLES, DiffArgs};
+pub use doctor::{DOCTOR_EXAMPLES, DoctorArgs};
+pub use new::{NEW_EXAMPLES, NewArgs, Template};
 pub use plan::{PLAN_EXAMPLES, PlacementArg, PlanArgs, PlannedDevice};
 pub use ranks::RanksArgs;
 use run::leaves;
@@ -93,6 +97,9 @@ impl ReportFormat {
 
 #[derive(Debug, Subcommand)]
 pub enum Verb {
+    /// Make a folder for a model: spec, settings, CI, and a README with the commands
+    #[command(after_help = NEW_EXAMPLES)]
+    New(NewArgs),
     /// Check specs: names, types, shapes, tables, training; no data are read
     #[command(after_help = CHECK_EXAMPLES)]
     Check(CheckArgs),
@@ -121,6 +128,9 @@ pub enum Verb {
     /// Print the manual page, or write one for each verb
     #[command(after_help = "Example:\n  din man | man -l -\n  din man --out ~/.local/share/man/man1")]
     Man(ManArgs),
+    /// Say what of this machine din can use, what it cannot, and how to get that
+    #[command(after_help = DOCTOR_EXAMPLES)]
+    Doctor(DoctorArgs),
     /// Say what a model, a run or an executable holds: columns, tables, parameters, code
     #[command(after_help = "Example:\n  din info models/din.din\n  din info run/\n  din info ranker")]
     Info(InfoArgs),

@@ -68,7 +68,7 @@ pub fn choose(asked: Option<Isa>) -> Result<Isa, UnsupportedIsa> {
 }
 
 /// Whether this CPU runs code of `isa` at all.
-pub(crate) fn runs(isa: Isa) -> bool {
+pub fn runs(isa: Isa) -> bool {
     #[cfg(target_arch = "x86_64")]
     {
         match isa {

@@ -19,6 +19,7 @@ mod outputs;
 mod phases;
 mod plan;
 mod predictions;
+mod projects;
 mod requests;
 mod runs;
 mod support;

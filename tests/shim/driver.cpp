@@ -236,6 +236,7 @@ API cuGetErrorString(int code, const char** text) {
     *text = code == FAILED ? "unspecified launch failure" : code == NOT_FOUND ? "named symbol not found" : "error";
     return DONE;
 }
+API cuDriverGetVersion(int* version) { return *version = 12080, DONE; }
 API cuDeviceGetCount(int* count) { return *count = set("DIN_FAKE_GPUS", 1), DONE; }
 API cuDeviceGet(int* device, int number) { return *device = number, number < set("DIN_FAKE_GPUS", 1) ? DONE : INVALID; }
 API cuDeviceGetName(char* name, int length, int) { return std::strncpy(name, "a fake GPU", length), DONE; }

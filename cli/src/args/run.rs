@@ -126,7 +126,7 @@ pub struct CsvArgs {
     pub list_separator: Option<u8>,
 }
 
-fn one_byte(text: &str) -> Result<u8, String> {
+pub(super) fn one_byte(text: &str) -> Result<u8, String> {
     match text.as_bytes() {
         &[byte] if byte.is_ascii() && byte != b'"' && byte != b'\n' => Ok(byte),
         _ => Err("expected one ASCII character".into()),

@@ -5,11 +5,13 @@ mod check;
 mod demo;
 mod description;
 mod diff;
+mod doctor;
 mod emit;
 mod explain;
 mod fmt;
 mod info;
 mod manual;
+mod new;
 mod plan;
 mod run;
 mod synth;
@@ -29,6 +31,7 @@ pub fn din(console: &Console, verb: Verb) -> Outcome {
         refuse_report(console)?;
     }
     match verb {
+        Verb::New(args) => new::new(console, &args),
         Verb::Check(args) => check::check(console, &args),
         Verb::Test(args) => test::test(console, &args),
         Verb::Explain(args) => {
@@ -44,6 +47,7 @@ pub fn din(console: &Console, verb: Verb) -> Outcome {
         Verb::Lsp(_) => din_lsp::serve().map_err(|e| Failure::user_error(e.to_string())),
         Verb::Info(args) => info::info(console, &args),
         Verb::Diff(args) => diff::diff(console, &args),
+        Verb::Doctor(args) => doctor::doctor(console, &args),
         Verb::Emit(args) => emit::emit(console, &args),
         Verb::Build(args) => build::build(console, &args),
         Verb::Train(args) => {

@@ -174,13 +174,38 @@ pub(super) fn how_to_build(launcher: Launcher) -> String {
 
 /// Opens the library for ranks that a launcher has started.
 pub(super) fn open(option: Option<&Path>, launcher: Launcher) -> Result<MpiLibrary> {
+    let needed = format!("{launcher} has started several ranks, but the library for MPI cannot be opened");
+    open_for(option, launcher, &needed)
+}
+
+/// The same, with what is to be said where there is none.
+fn open_for(option: Option<&Path>, launcher: Launcher, absent: &str) -> Result<MpiLibrary> {
     let variable = std::env::var_os(VARIABLE).filter(|value| !value.is_empty()).map(PathBuf::from);
     let executable = std::env::current_exe().ok();
     let folder = executable.as_deref().and_then(Path::parent);
-    open_first(&places(option, variable, folder, launcher), launcher)
+    open_first(&places(option, variable, folder, launcher), launcher, absent)
 }
 
-fn open_first(places: &[Place], launcher: Launcher) -> Result<MpiLibrary> {
+/// A library for MPI that ranks would use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundMpi {
+    /// Its file, or the name that the dynamic linker knows.
+    pub path: PathBuf,
+    /// The MPI library behind it, in one line.
+    pub description: String,
+}
+
+/// The library that is found without the launcher's variables; it is opened, and MPI is not
+/// started.
+///
+/// # Errors
+/// There is none, or it is of another version of din.
+pub fn find_mpi(option: Option<&Path>) -> Result<FoundMpi> {
+    let library = open_for(option, Launcher::Pmix, "the library for MPI cannot be opened")?;
+    Ok(FoundMpi { description: library.description(), path: library.path })
+}
+
+fn open_first(places: &[Place], launcher: Launcher, absent: &str) -> Result<MpiLibrary> {
     let mut tried = String::new();
     for place in places {
         if matches!(place, Place::Beside(path) if !path.exists()) {
@@ -195,8 +220,7 @@ fn open_first(places: &[Place], launcher: Launcher) -> Result<MpiLibrary> {
             Err(why) => tried.push_str(&format!("\n  {place}: {why}")),
         }
     }
-    let why = format!("{launcher} has started several ranks, but the library for MPI cannot be opened:{tried}");
-    Err(Error::input(why).help(how_to_build(launcher)))
+    Err(Error::input(format!("{absent}:{tried}")).help(how_to_build(launcher)))
 }
 
 fn bind(library: Library, path: &Path, launcher: Launcher) -> Result<MpiLibrary> {
@@ -260,7 +284,7 @@ mod tests {
     #[test]
     fn a_missing_library_names_what_was_searched_and_what_to_install() {
         let places = places(None, None, Some(Path::new("/no/such/folder")), Launcher::OpenMpi);
-        let error = open_first(&places, Launcher::OpenMpi).unwrap_err();
+        let error = open_first(&places, Launcher::OpenMpi, "none").unwrap_err();
         for part in [
             "/no/such/folder/libdin_mpi.so: not there",
             "libdin_mpi_openmpi.so in the system",
@@ -275,7 +299,7 @@ mod tests {
     #[test]
     fn another_library_is_refused() {
         let place = [Place::Named("libc.so.6".into(), "--mpi-library")];
-        let error = open_first(&place, Launcher::Mpich).unwrap_err();
+        let error = open_first(&place, Launcher::Mpich, "none").unwrap_err();
         assert!(error.message.starts_with("libc.so.6: not the library for MPI"), "{error}");
     }
 }

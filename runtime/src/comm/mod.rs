@@ -29,6 +29,7 @@ mod watch;
 
 pub use connect::{ConnectOptions, Notice, Reporter, connect};
 pub use in_process::in_process;
+pub use library::{FoundMpi, find_mpi};
 pub use local::LocalCommunicator;
 pub use measured::{ChannelTraffic, MeasuredCommunicator};
 pub use messages::{Messages, floats_as_words, ids, push_id, words_as_bf16, words_as_bf16_mut, words_as_floats};

@@ -5,9 +5,10 @@
 //! note where each block begins. A fault has the line on which its record begins, or on which the
 //! quote at fault opened.
 //!
-//! - `fault`: what is wrong with a file. - `value`: from texts to values.
+//! - `fault`: what is wrong with a file. - `sample`: its first records. - `value`: from texts to values.
 
 mod fault;
+mod sample;
 mod value;
 
 use super::bind::{Binding, ColumnType};
@@ -18,6 +19,7 @@ use super::records::{CsvRecord, LineEnd, RecordError, Records, Start};
 use crate::batch::Batch;
 use crate::comm;
 use fault::{changed, check_delimiter, failed, wrong_count};
+pub(super) use sample::sample;
 use std::fs::File;
 use std::io::{Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -52,8 +54,7 @@ pub(crate) fn open(
     let mut records = records_at(file, path, delimiter, (Start { offset: 0, line: 1 }, None))?;
     let mut record = CsvRecord::new();
     if !records.read(&mut record).map_err(|e| failed(path, e, delimiter, &[]))? {
-        return Err(DataError::new(FaultKind::EmptyFile, path, "a header line", "no lines")
-            .help("write the names of the columns first"));
+        return Err(without_header(path));
     }
     let header = names(path, &record)?;
     let names: Vec<&str> = header.iter().map(String::as_str).collect();
@@ -107,6 +108,10 @@ fn records_at(
     file.seek(SeekFrom::Start(start.offset))
         .and_then(|_| Records::new(file, delimiter, start, line_end))
         .map_err(|e| DataError::io(path, &e))
+}
+
+fn without_header(path: &Path) -> DataError {
+    DataError::new(FaultKind::EmptyFile, path, "a header line", "no lines").help("write the names of the columns first")
 }
 
 /// The names of the columns.

@@ -8,6 +8,7 @@ use super::bind::Binding;
 use super::block::{DataFile, RowBlock};
 use super::error::{DataError, FaultKind};
 use super::format::{self, DataFormat};
+use super::sample::SampledColumn;
 use super::{csv, parquet};
 use crate::identity::FileIdentity;
 use std::collections::{HashMap, HashSet};
@@ -139,6 +140,19 @@ fn open_file(path: &Path, binding: &Binding) -> Result<(DataFile, Vec<u64>), Dat
     match format {
         DataFormat::Parquet => parquet::open(file, path, length, binding),
         DataFormat::Separated(delimiter) => csv::open(file, path, length, delimiter, binding),
+    }
+}
+
+/// What the first rows of a file show of its columns.
+pub(super) fn sample(path: &Path, list_separator: u8) -> Result<Vec<SampledColumn>, DataError> {
+    let format = format::of(path, &head(path)?)?;
+    let file = File::open(path).map_err(|e| DataError::io(path, &e))?;
+    match format {
+        DataFormat::Parquet => {
+            let length = file.metadata().map_err(|e| DataError::io(path, &e))?.len();
+            parquet::sample(file, path, length)
+        }
+        DataFormat::Separated(delimiter) => csv::sample(file, path, delimiter, list_separator),
     }
 }
 

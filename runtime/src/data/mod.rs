@@ -18,7 +18,7 @@
 //! - `gather`: copying rows between batches. - `requests`: from flat rows to requests.
 //! - `source`: rows in reading order. - `decoded`: how many. - `window`: rows that are permuted
 //!   together. - `spare`: their memory, from stream to stream.
-//! - `stream`: order, batches, the decoding threads. - `ranks`: the same on several ranks.
+//! - `sample`: what first rows show of columns. - `stream`: order, batches, the decoding threads. - `ranks`: the same on several ranks.
 //!
 //! # What values mean
 //!
@@ -59,6 +59,7 @@ mod ranks;
 mod records;
 mod requests;
 mod rule;
+mod sample;
 mod source;
 mod spare;
 mod stream;
@@ -69,6 +70,7 @@ pub use decoded::{Decoded, ReadingProfile};
 pub use error::{DataError, DataFault, FaultKind, Location, StreamError};
 pub use ranks::RowDivision;
 pub(crate) use rule::own_id;
+pub use sample::{SAMPLED_ROWS, SampledColumn, SampledKind, sample};
 pub use stream::{Batches, Order, StreamOptions};
 
 use crate::comm::{Channel, Communicator};

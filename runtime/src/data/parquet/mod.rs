@@ -5,7 +5,7 @@
 //!
 //! - `input`: the file's bytes, and the system calls that fail. - `schema`: the columns' types.
 //! - `encryption`: which columns are encrypted. - `pages`: how many list entries come.
-//! - `group`: reading a row group. - `lists`: from levels to lists of numbers. - `fence`: calls
+//! - `sample`: the first rows. - `group`: reading a row group. - `lists`: from levels to lists of numbers. - `fence`: calls
 //!   into the decoding library.
 
 mod encryption;
@@ -14,6 +14,7 @@ mod group;
 mod input;
 mod lists;
 mod pages;
+mod sample;
 mod schema;
 
 use super::bind::{Binding, RequiredColumn};
@@ -32,6 +33,8 @@ use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
+
+pub(super) use sample::sample;
 
 /// Rows decoded at once, at most: small enough for the caches, large enough to hide the cost of a
 /// call.

@@ -113,6 +113,15 @@ impl Gpu {
         Ok((found.name, found.architecture))
     }
 
+    /// The newest version of CUDA that the driver runs, such as 12 and 8.
+    pub fn cuda_version() -> Result<(u32, u32), DeviceError> {
+        let (api, mut version) = (Api::load()?, 0);
+        // SAFETY: the address of a live number.
+        api.check("cuDriverGetVersion", unsafe { (api.version)(&mut version) })?;
+        let version = version.unsigned_abs();
+        Ok((version / 1000, version % 1000 / 10))
+    }
+
     fn with(api: Api, number: u32, images: &[CudaImage]) -> Result<Gpu, DeviceError> {
         let DetectedGpu { device, name, architecture, most_shared } = DetectedGpu::new(&api, number)?;
         let Some(image) = choose(images, architecture) else {

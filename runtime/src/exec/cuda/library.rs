@@ -86,6 +86,7 @@ impl From<Failed> for DeviceError {
 api! {
     struct Api -> StatusCode as CUresult;
     init: cuInit(c_uint);
+    version: cuDriverGetVersion(*mut c_int);
     error_text: cuGetErrorString(StatusCode as CUresult, *mut *const c_char);
     device_count: cuDeviceGetCount(*mut c_int);
     device: cuDeviceGet(*mut CUdevice, c_int);
