@@ -4,6 +4,7 @@ mod check;
 mod compile;
 mod diff;
 mod doctor;
+mod graph;
 mod new;
 mod plan;
 mod ranks;
@@ -14,6 +15,7 @@ pub use check::{CHECK_EXAMPLES, CheckArgs};
 pub use compile::{BuildArgs, EmitArgs, PrecisionArg, Stage};
 pub use diff::{DIFF_EXAMPLES, DiffArgs};
 pub use doctor::{DOCTOR_EXAMPLES, DoctorArgs};
+pub use graph::{GRAPH_EXAMPLES, GraphArgs, PictureForm};
 pub use new::{NEW_EXAMPLES, NewArgs, Template};
 pub use plan::{PLAN_EXAMPLES, PlacementArg, PlanArgs, PlannedDevice};
 pub use ranks::RanksArgs;
@@ -138,6 +140,9 @@ pub enum Verb {
     /// other
     #[command(after_help = DIFF_EXAMPLES)]
     Diff(DiffArgs),
+    /// Draw a model: groups, tables, layers with shapes and numbers of weights, predictions
+    #[command(after_help = GRAPH_EXAMPLES)]
+    Graph(GraphArgs),
     /// Print what a compiler stage makes of a spec
     #[command(after_help = "Example:\n  din emit models/din.din --stage graph")]
     Emit(EmitArgs),

@@ -166,9 +166,37 @@ fn emit_shows_every_stage() {
         let ran = din(&format!("emit {{model}} --stage {stage}"), &[("model", &small())]).expect(0);
         assert!(ran.out.lines().count() > 20, "{stage}: {}", ran.out);
     }
-    let picture = din("emit {model} --stage dot", &[("model", &small())]).expect(0).out;
-    assert!(picture.starts_with("digraph \"") && picture.ends_with("}\n"), "{picture}");
-    assert!(picture.contains("  \"visited (sequence)\" -> "), "{picture}");
+}
+
+/// Each form is read by something that knows it, or by its own rules.
+#[test]
+fn graph_draws_a_model() {
+    let folder = TempDir::new().unwrap();
+    let paths = [("here", folder.path()), ("model", &small())];
+    let file = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
+    for name in ["m.svg", "m.html", "m.dot", "m.mmd", "m.json"] {
+        din(&format!("graph {{model}} -o {{here}}/{name}"), &paths).expect(0);
+    }
+    let json: serde_json::Value = serde_json::from_str(&file("m.json")).unwrap();
+    let nodes = json["nodes"].as_array().unwrap();
+    let index = |name: &str| nodes.iter().position(|node| node["name"] == name).unwrap();
+    // Shapes and weights are those that `info` has.
+    let info: serde_json::Value =
+        serde_json::from_str(&din("info {model} --json", &paths).expect(0).out).unwrap();
+    let weights: u64 = nodes.iter().map(|node| node["weights"].as_u64().unwrap()).sum();
+    assert_eq!(weights, info["dense_weights"].as_u64().unwrap(), "{json}");
+    assert_eq!(nodes[index("visited")]["kind"], "sequence");
+    let svg = file("m.svg");
+    let drawn = roxmltree::Document::parse(&svg).unwrap();
+    let of = |class: &str| drawn.descendants().filter(|n| n.attribute("class") == Some(class)).count();
+    assert_eq!((of("node"), of("edge")), (nodes.len(), json["edges"].as_array().unwrap().len()));
+    let page = file("m.html");
+    assert!(page.contains(&format!("name: \"{}\"", nodes[0]["name"].as_str().unwrap())), "{page}");
+    assert!(!page.contains("http://") || page.matches("http://").count() == page.matches("http://www.w3.org").count());
+    assert!(file("m.dot").starts_with("digraph \"") && file("m.mmd").starts_with("flowchart BT\n"));
+    assert_eq!(din("graph {model} -o - --as svg", &paths).expect(0).out, svg);
+    din("graph {model} -o {here}/m.png", &paths).expect(2).says("--as svg");
+    din("graph {model} -o {model} --as svg", &paths).expect(1).says("found the input");
 }
 
 /// What `--print-after` prints is a graph in the textual form, of the graphs that the pass changed.

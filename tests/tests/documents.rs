@@ -2,8 +2,9 @@
 //! warnings; members of a model check inside the rest of one. The pages of codes have a test of
 //! their own, `codes.rs`.
 
+use din_compiler::front::analysis::analyse;
 use din_compiler::front::{CheckOptions, NoFiles, check, test};
-use din_compiler::picture::picture;
+use din_compiler::picture::{Picture, svg};
 use din_grammar::{FileId, parse};
 use din_tests::documents::{Example, diagnostics, documents, examples, text};
 use din_tests::specs::{Beside, root};
@@ -289,33 +290,6 @@ fn wrong_examples_are_found() {
     assert!(faults("din fragment", "").is_some() && faults("din maybe", "").is_some());
 }
 
-/// Text of SVG or DOT without references to characters, in which Graphviz writes dashes and spaces.
-fn decoded(text: &str) -> String {
-    let named = [("&#45;", "-"), ("&#160;", " "), ("&quot;", "\""), ("&lt;", "<"), ("&gt;", ">"), ("&amp;", "&")];
-    named.into_iter().fold(text.to_string(), |text, (reference, character)| text.replace(reference, character))
-}
-
-/// What stands between each `start` and the next `<`.
-fn between<'a>(text: &'a str, start: &str) -> Vec<&'a str> {
-    text.split(start).skip(1).filter_map(|rest| rest.split('<').next()).collect()
-}
-
-/// Nodes and edges of a picture, and the lines of their labels.
-fn parts_of_picture(dot: &str) -> Vec<String> {
-    let mut parts: Vec<String> = Vec::new();
-    for line in dot.lines() {
-        if let Some((from, to)) = line.trim().split_once(" -> ") {
-            parts.push(format!("{}->{}", from.trim_matches('"'), to.trim_matches('"')));
-        } else if let Some((name, label)) = line.trim().split_once("\" [") {
-            parts.push(name.trim_matches('"').to_string());
-            parts.extend(between(label, "<B>").into_iter().map(decoded));
-            parts.extend(between(label, "POINT-SIZE=\"10\">").into_iter().map(decoded));
-        }
-    }
-    parts.sort();
-    parts
-}
-
 /// `cargo xtask pictures` draws them anew.
 #[test]
 fn the_pictures_of_the_gallery_are_those_of_the_models() {
@@ -328,15 +302,11 @@ fn the_pictures_of_the_gallery_are_those_of_the_models() {
         let path = path.into_iter().find(|path| path.split('/').next_back() == Some(&format!("{name}.din")));
         let path = root().join("models").join(path.unwrap_or_else(|| panic!("the page does not link to {name}.din")));
         let spec = std::fs::read_to_string(&path).expect("UTF-8");
-        let folder = path.parent().expect("a model is in a folder").to_path_buf();
-        let checked = check("model.din", &spec, &Beside(folder), &CheckOptions::default());
-        let expected = parts_of_picture(&picture(&checked.model.expect("models are right")));
-        let svg = text(&format!("docs/gallery/{name}.svg"));
-        let graph = svg.split_once("</title>").expect("the graph has a title").1;
-        let mut found: Vec<String> = between(graph, "<title>").into_iter().map(decoded).collect();
-        let texts = graph.split("<text ").skip(1).filter_map(|rest| rest.split_once('>')?.1.split('<').next());
-        found.extend(texts.map(decoded));
-        found.sort();
-        assert_eq!(found, expected, "{name}: `cargo xtask pictures` draws it anew");
+        let beside = Beside(path.parent().expect("a model is in a folder").to_path_buf());
+        let checked = check("model.din", &spec, &beside, &CheckOptions::default());
+        let analysis = analyse("model.din", &spec, &beside);
+        let expected = svg(&Picture::of(&checked.model.expect("models are right"), &analysis));
+        let found = text(&format!("docs/gallery/{name}.svg"));
+        assert!(found == expected, "{name}: `cargo xtask pictures` draws it anew");
     }
 }

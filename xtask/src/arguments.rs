@@ -52,7 +52,7 @@ pub enum Task {
         #[arg(long)]
         open: bool,
     },
-    /// Draw the pictures of models in docs/gallery.md anew (needs Graphviz)
+    /// Draw the pictures of models in docs/gallery.md anew
     Pictures,
     /// Check that a version is ready to be released, and tag it
     Release {

@@ -77,8 +77,6 @@ pub enum Stage {
     Ptx,
     /// Machine code of a GPU; needs NVRTC, and a disassembler of the CUDA toolkit
     Sass,
-    /// A picture of the model, in the language of Graphviz: `| dot -Tsvg -o model.svg`
-    Dot,
 }
 
 #[derive(Debug, Args)]

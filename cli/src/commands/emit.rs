@@ -7,7 +7,6 @@ use crate::sources;
 use crate::terminal::Console;
 use din_compiler::codegen;
 use din_compiler::graph::Graph;
-use din_compiler::picture::picture;
 use din_grammar::SourceMap;
 use din_program::schedule::{Operation, Schedule};
 use din_program::{Code, Program};
@@ -89,10 +88,6 @@ pub fn emit(console: &Console, args: &EmitArgs) -> Outcome {
             let source = cuda(console, args)?;
             let image = compile_cuda(&source, args, CudaTarget::Cubin(args.arch))?;
             console.result(disassemble(&image.code)?);
-        }
-        Stage::Dot => {
-            let model = sources::checked(console, &args.spec.model, &args.spec.sets)?;
-            console.result_raw(&picture(&model));
         }
     }
     Ok(())

@@ -9,6 +9,7 @@ mod doctor;
 mod emit;
 mod explain;
 mod fmt;
+mod graph;
 mod info;
 mod manual;
 mod new;
@@ -48,6 +49,7 @@ pub fn din(console: &Console, verb: Verb) -> Outcome {
         Verb::Info(args) => info::info(console, &args),
         Verb::Diff(args) => diff::diff(console, &args),
         Verb::Doctor(args) => doctor::doctor(console, &args),
+        Verb::Graph(args) => graph::graph(console, &args),
         Verb::Emit(args) => emit::emit(console, &args),
         Verb::Build(args) => build::build(console, &args),
         Verb::Train(args) => {

@@ -1,101 +1,67 @@
 //! The picture of a model: its groups of features with their tables, the values that it names, and
-//! what it predicts, as a graph in DOT, the language of Graphviz.
+//! what it predicts. Loss and metrics are not in it.
+//!
+//! - `parts`: what a picture is made of. - `layout`: where boxes stand. - `svg`, `html`, `text`: the
+//!   picture in SVG, as a page, and in the languages of Graphviz and Mermaid.
 #![warn(missing_docs)]
 
+mod html;
+mod layout;
+mod parts;
+mod svg;
+mod text;
+
+pub use html::html;
+pub use parts::{Picture, PictureKind, PictureNode};
+pub use svg::svg;
+pub use text::{dot, mermaid};
+
+use crate::front::analysis::{Analysis, SymbolKind, ValueForm};
 use crate::model::CheckedModel;
-use din_grammar::ast::{self, Block, Expr, ExprKind, Item, MemberKind, StatementKind};
+use din_grammar::Span;
+use din_grammar::ast::{self, Block, Expr, ExprKind, MemberKind, StatementKind};
 use din_grammar::parts::ExprPart;
-use din_grammar::{FileId, parse};
 use din_program::schema::FeatureKind;
 use std::collections::BTreeMap;
-use std::fmt::Write;
 
 /// Longest line of an expression in a node, in characters.
 const COLUMNS: usize = 46;
 
-/// What a node stands for.
-#[derive(Clone, Copy)]
-enum NodeKind {
-    /// A group of features, or a sequence.
-    Group,
-    /// A `let`, a `param` or an `output`.
-    Value,
-    /// A `layer`, whose weights are shared by those that call it.
-    Layer,
-    Prediction,
-}
-
-impl NodeKind {
-    /// Attributes in DOT.
-    fn style(self) -> &'static str {
-        match self {
-            Self::Group => "style=filled fillcolor=\"#dfe9f5\"",
-            Self::Value => "style=rounded",
-            Self::Layer => "style=\"rounded,dashed\"",
-            Self::Prediction => "style=\"rounded,filled\" fillcolor=\"#e3f1dd\"",
+impl Picture {
+    /// The picture of a model, with what `analysis` of the same text knows of its values: shapes
+    /// and comments. Those are of the hyper-parameters that the text has.
+    pub fn of(model: &CheckedModel, analysis: &Analysis) -> Self {
+        let mut drawing = Drawing { model, analysis, nodes: Vec::new(), edges: Vec::new(), names: BTreeMap::new() };
+        let found = analysis.tree.models().next().expect("the front end has found it");
+        for member in &found.members {
+            drawing.member(&member.kind);
         }
+        Self { model: model.name.clone(), nodes: drawing.nodes, edges: drawing.edges }
     }
-}
-
-/// The text of the graph: inputs at the bottom, predictions at the top. Loss and metrics are not in
-/// it.
-pub fn picture(model: &CheckedModel) -> String {
-    let spec = model.sources.files().first().expect("a model is made from a file");
-    let file = parse(&spec.text, FileId(0)).expect("the front end has parsed it");
-    let found = file.items.iter().find_map(|item| match item {
-        Item::Model(found) => Some(found),
-        Item::Function(_)
-        | Item::Regularizer(_)
-        | Item::Optimizer(_)
-        | Item::Metric(_)
-        | Item::Schema(_)
-        | Item::Test(_) => None,
-    });
-    let mut drawing = Drawing { model, nodes: String::new(), edges: String::new(), names: BTreeMap::new() };
-    for member in &found.expect("the front end has found it").members {
-        drawing.member(&member.kind);
-    }
-    let Drawing { nodes, edges, .. } = drawing;
-    format!(
-        "digraph {} {{\n  rankdir=BT\n  bgcolor=white\n  node [shape=box fontname=\"Helvetica\" fontsize=11]\n  \
-         edge [arrowsize=0.6 color=\"#555555\"]\n{nodes}{edges}}}\n",
-        quoted(&model.name)
-    )
 }
 
 struct Drawing<'a> {
     model: &'a CheckedModel,
-    nodes: String,
-    edges: String,
+    analysis: &'a Analysis,
+    nodes: Vec<PictureNode>,
+    edges: Vec<(usize, usize)>,
     /// The node of each name that is drawn.
-    names: BTreeMap<String, String>,
+    names: BTreeMap<String, usize>,
 }
 
 impl Drawing<'_> {
     fn member(&mut self, member: &MemberKind) {
         match member {
             MemberKind::Let(ast::Let { pattern, value }) => {
-                let names: Vec<String> = pattern.names().into_iter().map(|name| name.name.clone()).collect();
-                self.value(NodeKind::Value, &names.join(", "), value);
-                let node = names.join(", ");
-                self.names.extend(names.into_iter().map(|name| (name, node.clone())));
+                self.value(PictureKind::Value, &pattern.names(), Some(value));
             }
-            MemberKind::Layer(ast::Layer { name, value }) => {
-                self.value(NodeKind::Layer, &name.name, value);
-                self.names.insert(name.name.clone(), name.name.clone());
-            }
+            MemberKind::Layer(ast::Layer { name, value }) => self.value(PictureKind::Layer, &[name], Some(value)),
             MemberKind::Param(variables) => {
-                for variable in variables {
-                    self.node(NodeKind::Value, &variable.name.name, &["a weight".to_string()]);
-                    self.names.insert(variable.name.name.clone(), variable.name.name.clone());
-                }
+                variables.iter().for_each(|variable| self.value(PictureKind::Layer, &[&variable.name], None));
             }
-            MemberKind::Output { name, value } => {
-                self.value(NodeKind::Value, &name.name, value);
-                self.names.insert(name.name.clone(), name.name.clone());
-            }
+            MemberKind::Output { name, value } => self.value(PictureKind::Value, &[name], Some(value)),
             MemberKind::Predict { target, distribution } => {
-                self.value(NodeKind::Prediction, &target.name, distribution);
+                self.value(PictureKind::Prediction, &[target], Some(distribution));
             }
             // What comes in is drawn where it is read. The others say nothing of how a
             // prediction is computed.
@@ -114,24 +80,51 @@ impl Drawing<'_> {
     }
 
     /// A node with the text of its expression, and an edge from each name that this reads.
-    fn value(&mut self, kind: NodeKind, name: &str, value: &Expr) {
+    fn value(&mut self, kind: PictureKind, names: &[&ast::Ident], value: Option<&Expr>) {
         let mut read = Vec::new();
-        names_of(value, &mut read);
-        let mut sources: Vec<String> = Vec::new();
+        value.iter().for_each(|value| names_of(value, &mut read));
+        let mut sources: Vec<usize> = Vec::new();
         for read in read {
-            let source = self.names.get(&read).cloned().or_else(|| self.group(&read));
+            let source = self.names.get(&read).copied().or_else(|| self.group(&read));
             sources.extend(source.filter(|source| !sources.contains(source)));
         }
-        let lines = wrapped(self.model.sources.text(value.span));
-        self.node(kind, name, &lines);
-        for source in sources {
-            let _ = writeln!(self.edges, "  {} -> {}", quoted(&source), quoted(name));
-        }
+        let span = names.first().expect("a pattern has a name").span;
+        let lines = value.map_or_else(|| vec!["a weight".into()], |value| wrapped(self.model.sources.text(value.span)));
+        let summary = match self.analysis.values(span) {
+            [only] if only.form == ValueForm::Tensor => Some(only),
+            _ => None,
+        };
+        let weights = names.iter().map(|name| self.weights(&name.name)).sum();
+        let text: Vec<&str> = names.iter().map(|name| name.name.as_str()).collect();
+        let index = self.nodes.len();
+        self.nodes.push(PictureNode {
+            name: text.join(", "),
+            kind,
+            lines,
+            shape: summary.filter(|_| names.len() == 1).map(|summary| summary.text.clone()),
+            axis: summary.and_then(|summary| summary.axis.clone()),
+            weights,
+            docs: self.docs(span),
+            place: self.model.sources.location(span),
+        });
+        self.edges.extend(sources.into_iter().map(|source| (source, index)));
+        self.names.extend(text.into_iter().map(|name| (name.to_string(), index)));
+    }
+
+    /// Weights whose path begins with a name.
+    fn weights(&self, name: &str) -> usize {
+        let of = |path: &str| path.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        self.model.parameters.iter().filter(|parameter| of(&parameter.name)).map(|parameter| parameter.width()).sum()
+    }
+
+    /// The comment of what is defined at a place.
+    fn docs(&self, span: Span) -> Vec<String> {
+        self.analysis.defined_at(span).map_or_else(Vec::new, |id| self.analysis.symbol(id).docs.clone())
     }
 
     /// The node of a group, which is made when it is read first; `None` where there is none of that
     /// name.
-    fn group(&mut self, name: &str) -> Option<String> {
+    fn group(&mut self, name: &str) -> Option<usize> {
         let lines: Vec<String> = (0..)
             .zip(&self.model.schema.features)
             .filter(|(_, feature)| feature.group == name)
@@ -157,31 +150,28 @@ impl Drawing<'_> {
             return None;
         }
         let is_sequence = self.model.schema.sequences.iter().any(|sequence| sequence.name == name);
-        let title = if is_sequence { format!("{name} (sequence)") } else { name.to_string() };
-        self.names.insert(name.to_string(), title.clone());
-        self.node(NodeKind::Group, &title, &lines);
-        Some(title)
-    }
-
-    /// A title in bold, and lines below it.
-    fn node(&mut self, kind: NodeKind, title: &str, lines: &[String]) {
-        let rows: String = lines
-            .iter()
-            .map(|line| {
-                format!(
-                    "<TR><TD ALIGN=\"LEFT\"><FONT FACE=\"Courier\" POINT-SIZE=\"10\">{}</FONT></TD></TR>",
-                    escaped(line)
-                )
-            })
-            .collect();
-        let _ = writeln!(
-            self.nodes,
-            "  {} [{} label=<<TABLE BORDER=\"0\" CELLSPACING=\"0\" CELLPADDING=\"1\">\
-             <TR><TD><B>{}</B></TD></TR>{rows}</TABLE>>]",
-            quoted(title),
-            kind.style(),
-            escaped(title)
-        );
+        let (kind, axis) = match is_sequence {
+            true => (PictureKind::Sequence, Some(format!("one per entry of {name}"))),
+            false => (PictureKind::Features, None),
+        };
+        let is_group = |kind: SymbolKind| matches!(kind, SymbolKind::Features | SymbolKind::Sequence);
+        let mut symbols = self.analysis.symbols().map(|(_, symbol)| symbol);
+        let symbol = symbols.find(|symbol| is_group(symbol.kind) && symbol.name == name);
+        let index = self.nodes.len();
+        self.nodes.push(PictureNode {
+            name: name.into(),
+            kind,
+            lines,
+            shape: None,
+            axis,
+            weights: 0,
+            docs: symbol.map_or_else(Vec::new, |symbol| symbol.docs.clone()),
+            place: symbol
+                .and_then(|symbol| symbol.definition)
+                .map_or_else(String::new, |span| self.analysis.sources.location(span)),
+        });
+        self.names.insert(name.to_string(), index);
+        Some(index)
     }
 }
 
@@ -233,13 +223,4 @@ fn wrapped(text: &str) -> Vec<String> {
         }
     }
     lines
-}
-
-fn quoted(name: &str) -> String {
-    format!("\"{name}\"")
-}
-
-/// Text of a label that is HTML to Graphviz.
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
