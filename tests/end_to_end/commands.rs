@@ -181,8 +181,7 @@ fn graph_draws_a_model() {
     let nodes = json["nodes"].as_array().unwrap();
     let index = |name: &str| nodes.iter().position(|node| node["name"] == name).unwrap();
     // Shapes and weights are those that `info` has.
-    let info: serde_json::Value =
-        serde_json::from_str(&din("info {model} --json", &paths).expect(0).out).unwrap();
+    let info: serde_json::Value = serde_json::from_str(&din("info {model} --json", &paths).expect(0).out).unwrap();
     let weights: u64 = nodes.iter().map(|node| node["weights"].as_u64().unwrap()).sum();
     assert_eq!(weights, info["dense_weights"].as_u64().unwrap(), "{json}");
     assert_eq!(nodes[index("visited")]["kind"], "sequence");

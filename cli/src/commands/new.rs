@@ -18,7 +18,7 @@ const SETTINGS: &str = include_str!("new/templates/din.toml");
 const IGNORED: &str = include_str!("new/templates/gitignore");
 
 /// A file of the project, by its path in the folder.
-struct ProjectText {
+struct NewFile {
     path: String,
     text: String,
 }
@@ -34,9 +34,9 @@ pub fn new(console: &Console, args: &NewArgs) -> Outcome {
         Some(data) => of_columns(console, args, data, &name)?,
         None => of_template(args.from, &name),
     };
-    texts.push(ProjectText { path: "din.toml".into(), text: SETTINGS.into() });
-    texts.push(ProjectText { path: ".gitignore".into(), text: IGNORED.into() });
-    texts.push(ProjectText { path: ".github/workflows/models.yml".into(), text: WORKFLOW.into() });
+    texts.push(NewFile { path: "din.toml".into(), text: SETTINGS.into() });
+    texts.push(NewFile { path: ".gitignore".into(), text: IGNORED.into() });
+    texts.push(NewFile { path: ".github/workflows/models.yml".into(), text: WORKFLOW.into() });
     write(console, folder, &name, &texts)?;
     texts.iter().for_each(|text| console.result(folder.join(&text.path).display().to_string()));
     console.remark(format!("go on with {}", folder.join("README.md").display()));
@@ -64,7 +64,7 @@ fn is_name(name: &str) -> bool {
 }
 
 /// A model of the repository, under the project's name.
-fn of_template(template: Template, name: &str) -> Vec<ProjectText> {
+fn of_template(template: Template, name: &str) -> Vec<NewFile> {
     const INTERACTION: &str = include_str!("../../../models/interaction/columns.din");
     const MULTITASK: &str = include_str!("../../../models/multitask/columns.din");
     const RETRIEVAL: &str = include_str!("../../../models/retrieval/columns.din");
@@ -77,15 +77,15 @@ fn of_template(template: Template, name: &str) -> Vec<ProjectText> {
         Template::TwoTower => ("two_tower", include_str!("../../../models/retrieval/two_tower.din"), Some(RETRIEVAL)),
     };
     let spec = text.replacen(&format!("\nmodel {own} "), &format!("\nmodel {name} "), 1);
-    let mut texts = vec![ProjectText { path: format!("models/{name}.din"), text: spec }];
-    texts.extend(columns.map(|text| ProjectText { path: "models/columns.din".into(), text: text.into() }));
+    let mut texts = vec![NewFile { path: format!("models/{name}.din"), text: spec }];
+    texts.extend(columns.map(|text| NewFile { path: "models/columns.din".into(), text: text.into() }));
     let readme = include_str!("new/templates/synthetic.md").replace("NAME", name);
-    texts.push(ProjectText { path: "README.md".into(), text: readme });
+    texts.push(NewFile { path: "README.md".into(), text: readme });
     texts
 }
 
 /// A model of the columns of a file.
-fn of_columns(console: &Console, args: &NewArgs, data: &Path, name: &str) -> Result<Vec<ProjectText>, Failure> {
+fn of_columns(console: &Console, args: &NewArgs, data: &Path, name: &str) -> Result<Vec<NewFile>, Failure> {
     let columns = sample(data, args.list_separator).map_err(din_runtime::Error::from)?;
     let guessed = GuessedModel::of(&columns, args.label.as_deref())
         .map_err(|why| Failure::user_error(format!("{}: {why}", data.display())))?;
@@ -108,8 +108,8 @@ fn of_columns(console: &Console, args: &NewArgs, data: &Path, name: &str) -> Res
         .replace("DATA", &quoted(&path.display().to_string()))
         .replace("SEPARATOR", &separator);
     Ok(vec![
-        ProjectText { path: format!("models/{name}.din"), text: spec },
-        ProjectText { path: "README.md".into(), text: readme },
+        NewFile { path: format!("models/{name}.din"), text: spec },
+        NewFile { path: "README.md".into(), text: readme },
     ])
 }
 
@@ -123,12 +123,12 @@ fn quoted(word: &str) -> String {
 }
 
 /// Writes beside the folder, checks the model, and renames: the folder is whole or absent.
-fn write(console: &Console, folder: &Path, name: &str, texts: &[ProjectText]) -> Outcome {
+fn write(console: &Console, folder: &Path, name: &str, texts: &[NewFile]) -> Outcome {
     let above = parent(folder);
     let failed = |doing: &str, at: &Path, e: &std::io::Error| Failure::from(din_runtime::Error::file(doing, at, e));
     fs::create_dir_all(above).map_err(|e| failed("make", above, &e))?;
     let making = Making::new(above, name)?;
-    for ProjectText { path, text } in texts {
+    for NewFile { path, text } in texts {
         let path = making.0.join(path);
         fs::create_dir_all(parent(&path)).map_err(|e| failed("make", parent(&path), &e))?;
         write_atomically(&path, text.as_bytes())?;

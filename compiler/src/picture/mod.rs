@@ -1,8 +1,8 @@
 //! The picture of a model: its groups of features with their tables, the values that it names, and
 //! what it predicts. Loss and metrics are not in it.
 //!
-//! - `parts`: what a picture is made of. - `layout`: where boxes stand. - `svg`, `html`, `text`: the
-//!   picture in SVG, as a page, and in the languages of Graphviz and Mermaid.
+//! - `parts`: what a picture is made of. - `layout`: where boxes stand. - `svg`, `html`, `text`:
+//!   the picture in SVG, as a page, and in the languages of Graphviz and Mermaid.
 #![warn(missing_docs)]
 
 mod html;

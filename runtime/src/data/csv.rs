@@ -5,7 +5,8 @@
 //! note where each block begins. A fault has the line on which its record begins, or on which the
 //! quote at fault opened.
 //!
-//! - `fault`: what is wrong with a file. - `sample`: its first records. - `value`: from texts to values.
+//! - `fault`: what is wrong with a file. - `sample`: its first records. - `value`: from texts to
+//!   values.
 
 mod fault;
 mod sample;

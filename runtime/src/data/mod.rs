@@ -18,7 +18,8 @@
 //! - `gather`: copying rows between batches. - `requests`: from flat rows to requests.
 //! - `source`: rows in reading order. - `decoded`: how many. - `window`: rows that are permuted
 //!   together. - `spare`: their memory, from stream to stream.
-//! - `sample`: what first rows show of columns. - `stream`: order, batches, the decoding threads. - `ranks`: the same on several ranks.
+//! - `sample`: what first rows show of columns.
+//! - `stream`: order, batches, the decoding threads. - `ranks`: the same on several ranks.
 //!
 //! # What values mean
 //!

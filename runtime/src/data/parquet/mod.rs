@@ -5,8 +5,8 @@
 //!
 //! - `input`: the file's bytes, and the system calls that fail. - `schema`: the columns' types.
 //! - `encryption`: which columns are encrypted. - `pages`: how many list entries come.
-//! - `sample`: the first rows. - `group`: reading a row group. - `lists`: from levels to lists of numbers. - `fence`: calls
-//!   into the decoding library.
+//! - `sample`: the first rows. - `group`: reading a row group. - `lists`: from levels to lists of
+//!   numbers. - `fence`: calls into the decoding library.
 
 mod encryption;
 mod fence;
