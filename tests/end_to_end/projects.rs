@@ -60,7 +60,7 @@ fn a_project_of_the_columns_of_a_parquet_file() {
     let ran = din("new {project} --columns {file}", &[at, ("file", &file)]).expect(0);
     let spec = fs::read_to_string(project.join("models/shop.din")).unwrap();
     // Columns that would tell the label are left out, and said to be.
-    for column in ["bought", "watch_ms", "shown_at"] {
+    for column in ["bought", "watch_ms", "shown_at", "visited_times"] {
         assert!(ran.err.contains(&format!("column {column} is left out")), "{}", ran.err);
     }
     for part in [

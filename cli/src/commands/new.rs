@@ -7,7 +7,7 @@ use crate::failure::{Failure, Outcome};
 use crate::sources;
 use crate::terminal::Console;
 use din_grammar::{FileId, parse};
-use din_runtime::data::{SAMPLED_ROWS, sample};
+use din_runtime::data::sample;
 use din_runtime::fs::{metadata, parent, sync_folder, write_atomically};
 use guess::GuessedModel;
 use std::fs;
@@ -93,7 +93,7 @@ fn of_columns(console: &Console, args: &NewArgs, data: &Path, name: &str) -> Res
         console.remark(format!("column {column} is left out: {why}"));
     }
     let shown = data.file_name().map(|file| file.to_string_lossy().into_owned()).unwrap_or_default();
-    let spec = guessed.spec(name, &shown, SAMPLED_ROWS);
+    let spec = guessed.spec(name, &shown);
     let spec = din_grammar::format(&spec).map_err(|diagnostics| {
         let why = diagnostics.first().map_or("no reason given", |diagnostic| diagnostic.message.as_str());
         Failure::system_error(format!("the guessed model cannot be read: {why}; this is a bug of din"))

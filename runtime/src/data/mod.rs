@@ -71,7 +71,7 @@ pub use decoded::{Decoded, ReadingProfile};
 pub use error::{DataError, DataFault, FaultKind, Location, StreamError};
 pub use ranks::RowDivision;
 pub(crate) use rule::own_id;
-pub use sample::{SAMPLED_ROWS, SampledColumn, SampledKind, sample};
+pub use sample::{SampledColumn, SampledKind, sample};
 pub use stream::{Batches, Order, StreamOptions};
 
 use crate::comm::{Channel, Communicator};

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::path::Path;
 
 /// Rows that are looked at.
-pub const SAMPLED_ROWS: usize = 4096;
+pub(super) const SAMPLED_ROWS: usize = 4096;
 
 /// What the values of a column are.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -194,8 +194,8 @@ impl RunDirectory {
         }
     }
 
-    /// Makes `best.json` what was computed from the lines of `metrics.jsonl`, after a stop that left
-    /// it behind them, or damage. One that is so already stays as it is.
+    /// Makes `best.json` what was computed from the lines of `metrics.jsonl`, after a stop that
+    /// left it behind them, or damage. One that is so already stays as it is.
     pub fn restore_best(&self, computed: Option<&Best>) -> Result<()> {
         let path = self.path.join("best.json");
         let kept = match fs::read(&path) {

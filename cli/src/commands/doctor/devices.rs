@@ -63,6 +63,8 @@ pub(super) fn mpi(option: Option<&Path>) -> Checkup {
         Ok(mpi) => Checkup::good("MPI", format!("{}: {}", mpi.path.display(), mpi.description)),
         Err(error) => {
             let (found, help) = parts(&error.message);
+            // What follows are the places where it was looked for.
+            let found = found.split_once(": ").map_or(found.clone(), |(found, _)| found.to_string());
             let effect = "no runs of several ranks; everything else works";
             Checkup::poor("MPI", Health::Absent, found, effect, help)
         }

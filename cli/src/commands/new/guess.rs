@@ -85,6 +85,7 @@ impl GuessedModel {
             let mut leave = |why: &str| left_out.push((column.name.clone(), why.to_string()));
             match (&column.kind, &column.lengths) {
                 (SampledKind::Other(kind), _) => leave(&format!("it is {kind}, which no feature is made of")),
+                (_, Some(_)) if is_time(column, &lower) => leave("it looks like times, of which `gap` makes features"),
                 (_, Some(lengths)) => match width(column, lengths) {
                     Some(width) => groups[place(&lower)].fields.push(vector(column, width)),
                     None => lists.push(column),
@@ -120,10 +121,10 @@ impl GuessedModel {
     }
 
     /// The text of the model, to be formatted.
-    pub fn spec(&self, name: &str, data: &str, rows: usize) -> String {
+    pub fn spec(&self, name: &str, data: &str) -> String {
         let mut text = format!(
-            "//! A first model of the columns of {data}, written by `din new` from its first {rows} rows. Where it\n\
-             //! says `guess`, look whether it is so.\nedition 2026\n\n"
+            "//! A first model of the columns of {data}, written by `din new` from its first rows. Where\n\
+             //! it says `guess`, look whether it is so.\nedition 2026\n\n"
         );
         let mut imports =
             vec!["std.activation.relu", "std.layer.{linear, mlp}", "std.loss.cross_entropy", "std.optimizer.adam"];
@@ -272,7 +273,9 @@ fn width(column: &SampledColumn, lengths: &[usize]) -> Option<usize> {
 }
 
 fn is_time(column: &SampledColumn, name: &str) -> bool {
-    let named = ["time", "date", "timestamp", "ts"].iter().any(|word| name.split('_').any(|part| part == *word));
+    let named = ["time", "times", "date", "dates", "timestamp", "timestamps", "ts"]
+        .iter()
+        .any(|word| name.split('_').any(|part| part == *word));
     (named || name.ends_with("_at")) && column.range.is_some_and(|(least, _)| least > TIME)
 }
 
@@ -387,8 +390,8 @@ fn entry(column: &SampledColumn, prefix: &str, items: &BTreeSet<String>) -> Gues
     let (kind, ids) = match &column.kind {
         SampledKind::Text => ("category of string", Some("category of string")),
         SampledKind::Boolean => ("category(2)", Some("category(2)")),
-        SampledKind::Integer if !is_time(column, &column.name.to_lowercase()) => ("category", Some("category")),
-        SampledKind::Integer | SampledKind::Float | SampledKind::Other(_) => ("number", None),
+        SampledKind::Integer => ("category", Some("category")),
+        SampledKind::Float | SampledKind::Other(_) => ("number", None),
     };
     let declaration = match ids {
         Some(_) => format!("{kind} from {from}"),
