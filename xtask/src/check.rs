@@ -28,7 +28,7 @@ pub fn check() -> Outcome {
     // It lies beside this program.
     let din = std::env::current_exe().map_err(|e| format!("the path of this program: {e}"))?.with_file_name("din");
     for verb in [&["check", "--deny", "warnings"][..], &["fmt", "--check"], &["test"]] {
-        run(program(&din.display().to_string(), verb).args(&specs))?;
+        run(program(&din, verb).args(&specs))?;
     }
     Ok(())
 }

@@ -481,7 +481,7 @@ mod tests {
             let (mut greatest, mut visits) = (0, 0);
             for _ in 0..5_000 {
                 world.next(&mut |_, history| {
-                    let mut by_category = vec![0; 50];
+                    let mut by_category = [0; 50];
                     history.for_each(|visit| by_category[category_of[visit.good as usize] as usize] += 1);
                     greatest += by_category.iter().max().expect("there are categories");
                     visits += by_category.iter().sum::<i32>();

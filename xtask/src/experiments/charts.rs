@@ -70,7 +70,6 @@ fn draw(svg: &mut String, chart: &Chart, lines: &[Line]) -> Result<(), Box<dyn s
         .y_label_formatter(&|y| format!("{y:.3}"))
         .label_style(("sans-serif", 12))
         .draw()?;
-    let mut row = 0;
     for (k, line) in lines.iter().enumerate() {
         let colour = COLOURS[line.of.unwrap_or(k) % COLOURS.len()];
         let style = match line.of {
@@ -78,8 +77,7 @@ fn draw(svg: &mut String, chart: &Chart, lines: &[Line]) -> Result<(), Box<dyn s
             Some(_) => colour.mix(0.55).stroke_width(1),
         };
         axes.draw_series(LineSeries::new(line.points.iter().copied(), style))?;
-        let y = 48 + row * 20;
-        row += 1;
+        let y = 48 + 20 * k as i32;
         legend.draw(&PathElement::new([(4, y), (24, y)], style))?;
         legend.draw(&Text::new(line.title.clone(), (30, y - 6), ("sans-serif", 12)))?;
     }

@@ -77,7 +77,7 @@ impl GuessedModel {
     /// There is no label, or nothing beside it.
     pub fn of(columns: &[SampledColumn], label: Option<&str>) -> Result<Self, String> {
         let label = label_of(columns, label)?;
-        let mut groups: Vec<GuessedGroup> = ["user", "item", "context"].map(|name| group(name)).into();
+        let mut groups: Vec<GuessedGroup> = ["user", "item", "context"].map(group).into();
         let (mut left_out, mut lists) = (Vec::new(), Vec::new());
         let (mut request, mut user) = (None, None);
         for column in columns.iter().filter(|column| column.name != label) {
