@@ -12,7 +12,7 @@ const LANE: f64 = 14.0;
 
 /// Where everything is drawn.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Layout {
+pub(super) struct PlacedBoxes {
     pub width: f64,
     pub height: f64,
     /// The upper left corner of each box.
@@ -32,7 +32,7 @@ struct Slot {
 
 /// Lays out boxes of some sizes. `edges` lead from a box to one of a greater index, or are left
 /// out: an expression reads only what stands before it.
-pub(super) fn layout(sizes: &[(f64, f64)], edges: &[(usize, usize)]) -> Layout {
+pub(super) fn layout(sizes: &[(f64, f64)], edges: &[(usize, usize)]) -> PlacedBoxes {
     let layer_of = layers(sizes.len(), edges);
     let layer_count = layer_of.iter().max().map_or(0, |&most| most + 1);
     let mut slots: Vec<Slot> =
@@ -87,7 +87,7 @@ pub(super) fn layout(sizes: &[(f64, f64)], edges: &[(usize, usize)]) -> Layout {
             points
         })
         .collect();
-    Layout { width, height, corners, routes }
+    PlacedBoxes { width, height, corners, routes }
 }
 
 /// The longest path to each box; what nothing comes into is raised to just below what reads it.

@@ -1,6 +1,6 @@
 //! SVG: boxes in layers, without scripts or fonts of its own.
 
-use super::layout::{Layout, layout};
+use super::layout::{PlacedBoxes, layout};
 use super::parts::{Picture, PictureKind, PictureNode};
 use std::fmt::Write;
 
@@ -39,7 +39,7 @@ pub fn svg(picture: &Picture) -> String {
 /// of its index, for scripts.
 pub(super) fn drawing(picture: &Picture) -> (String, f64, f64) {
     let sizes: Vec<(f64, f64)> = picture.nodes.iter().map(size).collect();
-    let Layout { width, height, corners, routes } = layout(&sizes, &picture.edges);
+    let PlacedBoxes { width, height, corners, routes } = layout(&sizes, &picture.edges);
     let mut text = String::new();
     // Writing to a string cannot fail.
     let _ = writeln!(

@@ -25,6 +25,8 @@ pub struct SampledColumn {
     pub name: String,
     /// Of its values, or of the entries of its lists.
     pub kind: SampledKind,
+    /// Whether the file has texts alone, of which the kind was guessed.
+    pub is_of_texts: bool,
     /// The length of each row's list, of a column of lists.
     pub lengths: Option<Vec<usize>>,
     /// Rows without a value.
@@ -70,6 +72,7 @@ impl ColumnSampler {
 
     /// What was seen; the kind is that of the texts if the file has no types.
     pub fn finish(self, name: String, kind: Option<SampledKind>) -> SampledColumn {
+        let is_of_texts = kind.is_none();
         let kind = kind.unwrap_or_else(|| kind_of(&self.values));
         let numbers = match kind {
             SampledKind::Integer | SampledKind::Float => {
@@ -81,7 +84,7 @@ impl ColumnSampler {
         let finite = || numbers.iter().copied().filter(|number: &f64| number.is_finite());
         let range = finite().reduce(f64::min).zip(finite().reduce(f64::max));
         let distinct = self.values.iter().collect::<HashSet<_>>().len();
-        SampledColumn { name, kind, lengths: self.lengths, nulls: self.nulls, distinct, range }
+        SampledColumn { name, kind, is_of_texts, lengths: self.lengths, nulls: self.nulls, distinct, range }
     }
 }
 

@@ -325,6 +325,8 @@ fn scalar(column: &SampledColumn) -> GuessedField {
     };
     match &column.kind {
         SampledKind::Text => id("category of string", None),
+        // Only Parquet has booleans as ids.
+        SampledKind::Boolean if column.is_of_texts => id("category of string", None),
         SampledKind::Boolean if column.nulls == 0 => id("category(2)", None),
         SampledKind::Boolean => {
             GuessedField { declaration: format!("category(3){read} missing as 2"), ..id("category(2)", None) }
@@ -389,6 +391,7 @@ fn entry(column: &SampledColumn, prefix: &str, items: &BTreeSet<String>) -> Gues
     let name = known.unwrap_or_else(|| if is_name(rest) { rest.into() } else { own });
     let (kind, ids) = match &column.kind {
         SampledKind::Text => ("category of string", Some("category of string")),
+        SampledKind::Boolean if column.is_of_texts => ("category of string", Some("category of string")),
         SampledKind::Boolean => ("category(2)", Some("category(2)")),
         SampledKind::Integer => ("category", Some("category")),
         SampledKind::Float | SampledKind::Other(_) => ("number", None),
