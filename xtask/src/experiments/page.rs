@@ -35,6 +35,7 @@ fn shown(settings: &[Setting]) -> String {
 impl Page<'_> {
     pub fn write(&self) -> Outcome {
         let folder = root().join("experiments/results");
+        fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
         let write = |name: String, text: &str| {
             let path = folder.join(name);
             fs::write(&path, text).map_err(|e| format!("{}: {e}", path.display()))
