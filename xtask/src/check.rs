@@ -5,7 +5,7 @@ use crate::licenses;
 use std::fs;
 
 /// Folders whose specs are shipped: they are right, without a warning, and in the standard layout.
-const SPECS: [&str; 8] = [
+const SPECS: [&str; 9] = [
     "models",
     "models/interaction",
     "models/multitask",
@@ -14,6 +14,7 @@ const SPECS: [&str; 8] = [
     "models/techniques",
     "stdlib",
     "bench",
+    "experiments/specs",
 ];
 
 pub fn check() -> Outcome {
@@ -66,7 +67,13 @@ mod tests {
     #[test]
     fn specs_of_every_folder_are_found() {
         let specs = specs().unwrap();
-        for spec in ["models/din.din", "models/sequence/bst.din", "stdlib/activation.din", "bench/din_step.din"] {
+        for spec in [
+            "models/din.din",
+            "models/sequence/bst.din",
+            "stdlib/activation.din",
+            "bench/din_step.din",
+            "experiments/specs/synth_din.din",
+        ] {
             assert!(specs.iter().any(|s| s == spec), "{spec}");
         }
         assert!(specs.is_sorted());
