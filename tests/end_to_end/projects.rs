@@ -111,7 +111,7 @@ fn a_project_of_the_columns_of_a_csv_file() {
         "item_shape: number[3]",
         "sequence seen (keep last 50)",
         "label clicked: binary",
-        "column_model: category of string from model",
+        "column_model: category of string from \"model\"",
     ] {
         assert!(words.contains(part), "expected `{part}` in:\n{spec}");
     }
