@@ -74,8 +74,12 @@ fn of_set(set: &DataSet, place: &Place, data: &Path, options: &ExperimentOptions
         "synth" => interests(place, options.seeds)?,
         _ => Vec::new(),
     };
-    eprintln!("\n== {}: Table 3", set.title);
-    let rows = TABLE_3.iter().map(|variant| row(set, place, data, variant, options)).collect::<Result<Vec<_>, _>>()?;
+    let rows = if options.trials > 0 {
+        eprintln!("\n== {}: Table 3", set.title);
+        TABLE_3.iter().map(|variant| row(set, place, data, variant, options)).collect::<Result<Vec<_>, _>>()?
+    } else {
+        Vec::new()
+    };
     Page { set, rows: &rows, curves: &curves, interests: &interests, trials: options.trials, seeds: options.seeds }
         .write()
 }

@@ -66,9 +66,11 @@ impl Page<'_> {
             ("figure-6-gauc", figure_6("GAUC", "GAUC on the validation data", &|e| e.gauc)),
             ("figure-6-loss", figure_6("log loss", "log loss on the validation data", &|e| e.log_loss)),
             ("figure-6-train", figure_6("log loss", "log loss of training, since the point before", &|e| e.train_loss)),
-            ("figure-7-gauc", figure_7("GAUC", "GAUC on the validation data", &|e| e.gauc)),
-            ("figure-7-loss", figure_7("log loss", "log loss on the validation data", &|e| e.log_loss)),
         ];
+        if !self.rows.is_empty() {
+            pictures.push(("figure-7-gauc", figure_7("GAUC", "GAUC on the validation data", &|e| e.gauc)));
+            pictures.push(("figure-7-loss", figure_7("log loss", "log loss on the validation data", &|e| e.log_loss)));
+        }
         if !self.interests.is_empty() {
             pictures.push(("interests", self.interests_picture()));
         }
@@ -95,7 +97,7 @@ impl Page<'_> {
         let version = output(&mut program("git", ["rev-parse", "--short", "HEAD"]))?;
         let mut text = format!(
             "# {}\n\nMade by `cargo xtask experiments --sets {} --trials {} --seeds {}` at {}, level {}.\n\
-             [The README](../README.md) says what was done and what the columns mean.\n\n## Table 3\n\n",
+             [The README](../README.md) says what was done.\n",
             set.title,
             set.name,
             self.trials,
@@ -103,14 +105,18 @@ impl Page<'_> {
             version.trim(),
             if std::arch::is_x86_feature_detected!("avx512f") { "v4" } else { "v3" },
         );
-        self.table_3(&mut text).expect("a string takes any text");
+        if !self.rows.is_empty() {
+            self.table_3(&mut text).expect("a string takes any text");
+        }
         self.figure_6(&mut text).expect("a string takes any text");
-        let _ = write!(
-            text,
-            "\n## Figure 7\n\nThe models of Table 3, seed 1.\n\n![GAUC by step]({0}-figure-7-gauc.svg)\n\n\
-             ![log loss by step]({0}-figure-7-loss.svg)\n",
-            set.name
-        );
+        if !self.rows.is_empty() {
+            let _ = write!(
+                text,
+                "\n## Figure 7\n\nThe models of Table 3, seed 1.\n\n![GAUC by step]({0}-figure-7-gauc.svg)\n\n\
+                 ![log loss by step]({0}-figure-7-loss.svg)\n",
+                set.name
+            );
+        }
         if !self.interests.is_empty() {
             self.interests(&mut text).expect("a string takes any text");
         }
@@ -137,6 +143,7 @@ impl Page<'_> {
     }
 
     fn table_3(&self, text: &mut String) -> std::fmt::Result {
+        writeln!(text, "\n## Table 3\n")?;
         writeln!(text, "| model | settings | GAUC | gain | AUC | log loss | best epoch |")?;
         writeln!(text, "| --- | --- | --- | --- | --- | --- | --- |")?;
         let column = |row: &Row, of: &dyn Fn(&Measures) -> f64| {
