@@ -29,8 +29,8 @@ pub fn settings(
     let text = match fs::read_to_string(&kept) {
         Ok(text) => text,
         Err(_) => {
-            // Not halved: what a regularizer is worth shows after the first epoch, and a search that
-            // stops trials before prefers high rates and no regularization.
+            // Not halved: what a regularizer is worth shows after the first epoch, and a search
+            // that stops trials before prefers high rates and no regularization.
             let mut tune = program(&place.din, ["tune", "--json", "--quiet", "--resume", "--seeds", "0"]);
             tune.args(["--halving", "off"]);
             tune.arg(format!("experiments/specs/{}_{}.din", set.name, variant.spec));
