@@ -218,3 +218,17 @@ fn gaucs(trained: &[Trained]) -> Vec<f64> {
 fn points(trained: &Trained, of: &dyn Fn(&Evaluation) -> f64) -> Line {
     Line { points: trained.curve.iter().map(|e| (e.step as f64, of(e))).collect(), ..Line::default() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `numpy.std([1, 2, 3, 4], ddof=1)`.
+    #[test]
+    fn spreads_are_of_samples() {
+        let (mean, spread) = mean_and_spread(&[1.0, 2.0, 3.0, 4.0]);
+        assert_eq!(mean, 2.5);
+        assert!((spread - 1.290_994_448_735_805_6).abs() < 1e-15);
+        assert_eq!(mean_and_spread(&[0.7]), (0.7, 0.0));
+    }
+}

@@ -234,3 +234,38 @@ pub fn make_all(place: &Place, data: &Path, orders: &[Order]) -> Result<Vec<Trai
     let made = made.into_inner().expect("no thread panicked");
     made.into_iter().map(|trained| trained.expect("every order was taken")).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::plan::DATA_SETS;
+    use super::*;
+
+    /// Of an epoch of 100 rows, losses of 0.8 over 40 and then 0.6 over 60 have a mean of 0.68.
+    #[test]
+    fn losses_are_of_the_samples_since_the_evaluation_before() {
+        let folder = scratch().join("tests/reading");
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("run.json"), r#"{"train": {"rows": 100}}"#).unwrap();
+        let valid = r#"{"auc(long_view)": 0.7, "gauc(long_view)": 0.6, "log_loss(long_view)": 0.5}"#;
+        let line = |epoch: u32, step: u32, rest: &str| {
+            format!(r#"{{"epoch": {epoch}, "step": {step}, {rest}, "valid": {valid}}}"#)
+        };
+        let lines = [
+            line(1, 4, r#""samples": 40, "train_loss": 0.8"#),
+            line(1, 10, r#""train_loss": 0.68"#),
+            line(2, 20, r#""train_loss": 0.55"#),
+        ];
+        fs::write(folder.join("metrics.jsonl"), lines.join("\n")).unwrap();
+        let metric = |name: &str, value: f64| format!(r#"{{"name": "{name}(long_view)", "value": {value}}}"#);
+        let metrics = [metric("auc", 0.71), metric("gauc", 0.61), metric("log_loss", 0.51)].join(", ");
+        let evaluated = format!(r#"{{"checkpoint": "step-0000000010", "metrics": [{metrics}]}}"#);
+        let order = Order { set: DATA_SETS[0], spec: "base", settings: Vec::new(), seed: 1, epochs: 2 };
+        let trained = order.read(&folder, &evaluated).unwrap();
+        let losses: Vec<f64> = trained.curve.iter().map(|evaluation| evaluation.train_loss).collect();
+        assert!(
+            losses.iter().zip([0.8, 0.6, 0.55]).all(|(found, expected)| (found - expected).abs() < 1e-12),
+            "{losses:?}"
+        );
+        assert_eq!((trained.best().epoch, trained.last().step, trained.test.gauc), (1, 20, 0.61));
+    }
+}
