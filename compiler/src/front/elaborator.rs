@@ -472,34 +472,22 @@ impl<'a> Elaborator<'a> {
 
     /// Where a model declares a hyper-parameter of this name below the place at which it is read.
     fn hyper_below(&self, scope: &NameScope<'a>, name: &str, span: Span) -> Option<Span> {
-        let members = self.modules[scope.module].file.items.iter().find_map(|item| match item {
-            ast::Item::Model(model) => Some(&model.members),
-            ast::Item::Function(_)
-            | ast::Item::Optimizer(_)
-            | ast::Item::Regularizer(_)
-            | ast::Item::Metric(_)
-            | ast::Item::Schema(_)
-            | ast::Item::Test(_) => None,
-        });
-        members?.iter().find_map(|member| match &member.kind {
-            ast::MemberKind::Hyper { name: own, .. } if own.name == name && own.span.start > span.end => Some(own.span),
-            _ => None,
-        })
+        let members = self.modules[scope.module].file.models().flat_map(|model| &model.members);
+        for member in members {
+            if let ast::MemberKind::Hyper { name: own, .. } = &member.kind
+                && own.name == name
+                && own.span.start > span.end
+            {
+                return Some(own.span);
+            }
+        }
+        None
     }
 
     /// Where a model gives the name to a value of its network.
     pub fn value_of_model(&self, scope: &NameScope<'a>, name: &str) -> Option<Span> {
-        let items = &self.modules[scope.module].file.items;
-        let members = items.iter().filter_map(|item| match item {
-            ast::Item::Model(model) => Some(&model.members),
-            ast::Item::Function(_)
-            | ast::Item::Optimizer(_)
-            | ast::Item::Regularizer(_)
-            | ast::Item::Metric(_)
-            | ast::Item::Schema(_)
-            | ast::Item::Test(_) => None,
-        });
-        let mut names = members.flatten().flat_map(|member| match &member.kind {
+        let members = self.modules[scope.module].file.models().flat_map(|model| &model.members);
+        let mut names = members.flat_map(|member| match &member.kind {
             ast::MemberKind::Let(l) => l.pattern.names(),
             ast::MemberKind::Param(variables) => variables.iter().map(|v| &v.name).collect(),
             ast::MemberKind::Layer(l) => vec![&l.name],

@@ -1,8 +1,8 @@
 //! Modules: the file itself, the embedded standard library and files beside the model. Resolves
 //! imports and top-level names.
 
-use super::SourceProvider;
 use super::value::nearest;
+use super::{SETTING, SourceProvider};
 use din_grammar::{Diagnostic, FileId, SourceMap, Span, ast};
 use rustc_hash::FxHashMap;
 use std::path::Path;
@@ -126,6 +126,16 @@ impl<'p> Loader<'p> {
         let id = self.sources.add_recorded(recorded, name, text);
         let (file, errors) = din_grammar::parse_recovering(text, id);
         (self.parsed_module(String::new(), file), errors)
+    }
+
+    /// The values that are set for hyper-parameters, each with its place in a source of its own.
+    pub fn settings(&mut self, sets: &[(String, String)]) -> Vec<(String, String, Span)> {
+        let placed = |(key, value): &(String, String)| {
+            let file = self.sources.add(SETTING, format!("{key}={value}"));
+            let begin = key.len() + 1;
+            (key.clone(), value.clone(), Span::new(file, begin, begin + value.len()))
+        };
+        sets.iter().map(placed).collect()
     }
 
     fn module(&mut self, name: String, text: &str, id: FileId) -> Option<usize> {

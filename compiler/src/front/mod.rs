@@ -170,11 +170,7 @@ pub fn library_sources() -> &'static [(&'static str, &'static str)] {
 pub fn check(name: &str, text: &str, provider: &dyn SourceProvider, options: &CheckOptions) -> CheckOutcome {
     let mut loader = Loader::new(provider);
     let root = loader.root(name, text);
-    let mut sets: Vec<(String, String, Span)> = Vec::new();
-    for (key, value) in &options.sets {
-        let file = loader.sources.add(SETTING, format!("{key}={value}"));
-        sets.push((key.clone(), value.clone(), Span::new(file, key.len() + 1, key.len() + 1 + value.len())));
-    }
+    let sets = loader.settings(&options.sets);
     let Loader { modules, mut sources, diagnostics, .. } = loader;
     let Some(root) = root else {
         return CheckOutcome { model: None, diagnostics: sorted(diagnostics), sources };

@@ -3,8 +3,8 @@
 use super::elaborator::Elaborator;
 use super::load::Loader;
 use super::scope::NameScope;
-use super::{CheckOptions, SETTING, SourceProvider, sorted, vocabulary};
-use din_grammar::{Diagnostic, SourceMap, Span};
+use super::{CheckOptions, SourceProvider, sorted, vocabulary};
+use din_grammar::{Diagnostic, SourceMap};
 
 /// A hyper-parameter of a model, as it is with the values that are set.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,11 +71,7 @@ pub struct HyperOutcome {
 pub fn hyper_parameters(name: &str, text: &str, provider: &dyn SourceProvider, options: &CheckOptions) -> HyperOutcome {
     let mut loader = Loader::new(provider);
     let root = loader.root(name, text);
-    let mut sets: Vec<(String, String, Span)> = Vec::new();
-    for (key, value) in &options.sets {
-        let file = loader.sources.add(SETTING, format!("{key}={value}"));
-        sets.push((key.clone(), value.clone(), Span::new(file, key.len() + 1, key.len() + 1 + value.len())));
-    }
+    let sets = loader.settings(&options.sets);
     let Loader { modules, sources, diagnostics, .. } = loader;
     let Some(root) = root else {
         return HyperOutcome { hypers: Vec::new(), diagnostics: sorted(diagnostics), sources };
