@@ -10,6 +10,7 @@ mod contents;
 mod page;
 mod statistics;
 
+pub use chart::{Line, LineChart, Point, colour, picture};
 pub use contents::{
     CurvePoint, DataSection, Estimate, EstimatedMetric, KernelTime, MetricColumn, PairedDifference, PredictionSection,
     RunFact, RunReport, RunSection, SliceRow, SliceTable, SpecDifference, TrainingCurve, ValueCurve,

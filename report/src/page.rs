@@ -135,7 +135,7 @@ fn measured(out: &mut String, report: &RunReport, data: &DataSection) {
         for (run, value) in metric.runs.iter().enumerate() {
             if let Some(Estimate { value: Some(value), interval }) = value {
                 let bar = interval_bar(*value, *interval, None, bounds);
-                put!(out, "<div style=\"--series:{}\" class=\"s{}\">{bar}</div>", hex(colour(run)), run % 7);
+                put!(out, "<div style=\"--series:{}\" class=\"s{}\">{bar}</div>", hex(colour(run)), chart::series(run));
             }
         }
         *out += "</td></tr>\n";
@@ -363,7 +363,7 @@ fn slice_table(out: &mut String, report: &RunReport, table: &SliceTable) {
                 out,
                 "<td>{}</td><td class=\"s{}\" style=\"--series:{}\">{}</td>",
                 estimate(value),
-                table.run % 7,
+                chart::series(table.run),
                 hex(colour(table.run)),
                 bar.unwrap_or_default()
             );

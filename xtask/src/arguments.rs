@@ -79,9 +79,9 @@ pub struct ExperimentOptions {
     #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = ["kuairand", "movietweetings", "synth"])]
     pub sets: Vec<String>,
     /// A folder with train.parquet, valid.parquet and test.parquet of each data set in a folder of
-    /// its name
-    #[arg(long, value_name = "DIR", default_value = "../shared/data")]
-    pub data: PathBuf,
+    /// its name [default: the synthetic log alone]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
     /// Trials of each search; 0 leaves out what needs one: Table 3 and Figure 7
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub trials: u32,

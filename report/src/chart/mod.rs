@@ -28,9 +28,14 @@ const GRID: RGBColor = RGBColor(0xE1, 0xE4, 0xE8);
 /// Width and height in pixels; the page scales charts down.
 const SIZE: (u32, u32) = (560, 320);
 
+/// The number of a run's colour, which classes of the style sheet have too.
+pub fn series(run: usize) -> usize {
+    run % SERIES.len()
+}
+
 /// The colour of a run.
 pub fn colour(run: usize) -> RGBColor {
-    SERIES[run % SERIES.len()]
+    SERIES[series(run)]
 }
 
 /// As the page writes a colour: `#0072B2`.
@@ -203,6 +208,45 @@ pub fn lines(chart: &LineChart<'_>) -> String {
         }
         tooltips
     })
+}
+
+/// Width of the legend of a picture, height of its title, and from line to line of the legend.
+const LEGEND: u32 = 240;
+const TITLE: u32 = 34;
+const LEGEND_LINE: u32 = 22;
+
+/// Lines as a picture that stands alone: on white, with its title above, and the name of each line,
+/// in their order, beside it.
+pub fn picture(chart: &LineChart<'_>, names: &[&str]) -> String {
+    let (width, height) = SIZE;
+    let drawn = lines(chart);
+    let inner = drawn.strip_prefix("<svg").expect("a chart is an svg element");
+    let mut text = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {} {}\" font-family=\"sans-serif\">\n\
+         <style>.hit{{fill:transparent}}</style>\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n\
+         <text x=\"16\" y=\"24\" font-size=\"17\" fill=\"{INK_HEX}\">{}</text>\n\
+         <svg y=\"{TITLE}\" width=\"{width}\" height=\"{height}\"{inner}\n",
+        width + LEGEND,
+        height + TITLE,
+        escaped(chart.title),
+        INK_HEX = hex(INK),
+    );
+    for (k, (line, name)) in chart.lines.iter().zip(names).enumerate() {
+        let y = TITLE + LEGEND_LINE * (k as u32 + 1);
+        let (left, right) = (width + 4, width + 24);
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            text,
+            "<path d=\"M{left} {y}H{right}\" stroke=\"{}\" stroke-width=\"2\"/>\
+             <text x=\"{}\" y=\"{}\" font-size=\"13\" fill=\"{}\">{}</text>",
+            hex(line.colour),
+            right + 8,
+            y + 4,
+            hex(INK),
+            escaped(name)
+        );
+    }
+    text + "</svg>\n"
 }
 
 /// Bars of several series over one another.

@@ -1,7 +1,6 @@
 //! The paper's experiments: `cargo xtask experiments` trains the models of Table 3 and of Figures 6
 //! and 7 (Zhou et al., 2017) on the data at hand, and writes `experiments/results`.
 
-mod charts;
 mod page;
 mod plan;
 mod runs;
@@ -12,7 +11,7 @@ use crate::command::{Outcome, cargo, root, run};
 use page::Page;
 use plan::{DATA_SETS, DataSet, FIGURE_6, INTERESTS, Regularization, Setting, TABLE_3, Variant};
 use runs::{Order, Place, Trained, make_all};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Passes over the training data: enough to see what the first epoch is followed by.
 const EPOCHS: u32 = 5;
@@ -55,12 +54,13 @@ pub fn experiments(options: &ExperimentOptions) -> Outcome {
         Some(jobs) => jobs,
         None => std::thread::available_parallelism().map_err(|e| format!("the number of cores: {e}"))?.get(),
     };
-    let data = std::fs::canonicalize(&options.data).map_err(|e| format!("{}: {e}", options.data.display()))?;
+    let whole = |data: &PathBuf| std::fs::canonicalize(data).map_err(|e| format!("{}: {e}", data.display()));
+    let data = options.data.as_ref().map(whole).transpose()?;
     let place = Place { din, data, jobs };
     for set in DATA_SETS.iter().filter(|set| options.sets.is_empty() || options.sets.iter().any(|s| s == set.name)) {
         match place.files(set)? {
             Some(files) => of_set(set, &place, &files, options)?,
-            None => eprintln!("{}: left out: no train, valid and test files in {}", set.name, place.data.display()),
+            None => eprintln!("{}: left out: --data has no folder {} with its three files", set.title, set.folder),
         }
     }
     Ok(())

@@ -1,10 +1,10 @@
 //! The page of a data set in `experiments/results`, with its pictures.
 
-use super::charts::{Chart, Line, lines};
 use super::plan::{DataSet, Setting};
 use super::runs::{Evaluation, Measures, Trained};
 use super::{Curve, Interests, Row};
 use crate::command::{Outcome, output, program, root};
+use din_report::{Line, LineChart, Point, colour, picture};
 use std::fmt::Write;
 use std::fs;
 
@@ -50,17 +50,15 @@ impl Page<'_> {
     /// The pictures by the ends of their names.
     fn pictures(&self) -> Vec<(&'static str, String)> {
         let figure_6 = |y: &str, title: &str, of: &dyn Fn(&Evaluation) -> f64| {
-            let line = |curve: &Curve| {
+            let series = |curve: &Curve| {
                 let strength = curve.strength.as_ref().map_or(String::new(), |(_, value)| format!(", {value}"));
-                Line { title: format!("{}{strength}", curve.regularization.title), ..points(&curve.trained, of) }
+                (format!("{}{strength}", curve.regularization.title), by_step(&curve.trained, of))
             };
-            let chart = Chart { title, x: "step", y };
-            lines(&chart, &self.curves.iter().map(line).collect::<Vec<_>>())
+            drawn(title, ("step", y), &self.curves.iter().map(series).collect::<Vec<_>>())
         };
         let figure_7 = |y: &str, title: &str, of: &dyn Fn(&Evaluation) -> f64| {
-            let line = |row: &Row| Line { title: row.variant.title.into(), ..points(&row.trained[0], of) };
-            let chart = Chart { title, x: "step", y };
-            lines(&chart, &self.rows.iter().map(line).collect::<Vec<_>>())
+            let series = |row: &Row| (row.variant.title.to_string(), by_step(&row.trained[0], of));
+            drawn(title, ("step", y), &self.rows.iter().map(series).collect::<Vec<_>>())
         };
         let mut pictures = vec![
             ("figure-6-gauc", figure_6("GAUC", "GAUC on the validation data", &|e| e.gauc)),
@@ -78,25 +76,23 @@ impl Page<'_> {
     }
 
     fn interests_picture(&self) -> String {
-        let line = |title: &str, of: &dyn Fn(&Interests) -> f64| {
-            let points = self.interests.iter().map(|i| (f64::from(i.number), of(i))).collect();
-            Line { title: title.into(), points, ..Line::default() }
+        let series = |title: &str, of: &dyn Fn(&Interests) -> f64| {
+            (title.to_string(), self.interests.iter().map(|i| (f64::from(i.number), of(i))).collect())
         };
         let mean = |trained: &[Trained]| mean_and_spread(&gaucs(trained)).0;
-        let chart = Chart { title: "GAUC on the test data", x: "interests of each user", y: "GAUC" };
-        let drawn = [
-            line("base model", &|i| mean(&i.base)),
-            line("DIN", &|i| mean(&i.din)),
-            line("true probabilities", &|i| i.truth),
+        let all = [
+            series("base model", &|i| mean(&i.base)),
+            series("DIN", &|i| mean(&i.din)),
+            series("true probabilities", &|i| i.truth),
         ];
-        lines(&chart, &drawn)
+        drawn("GAUC on the test data", ("interests of each user", "GAUC"), &all)
     }
 
     fn text(&self) -> Result<String, String> {
         let set = self.set;
         let version = output(&mut program("git", ["rev-parse", "--short", "HEAD"]))?;
         let mut text = format!(
-            "# {}\n\nMade by `cargo xtask experiments --sets {} --trials {} --seeds {}` at {}, level {}.\n\
+            "# {}\n\nMade by `cargo xtask experiments --data DATA --sets {} --trials {} --seeds {}` at {}, level {}.\n\
              [The README](../README.md) says what was done.\n",
             set.title,
             set.name,
@@ -183,7 +179,7 @@ impl Page<'_> {
         let name = self.set.name;
         writeln!(
             text,
-            "\n## Figure 6\n\nThe base model, seed 1, learning rate 0.001, each regularization at the strength whose log loss is the\nleast after the last epoch.\n"
+            "\n## Figure 6\n\nThe base model, seed 1, learning rate 0.001, each regularization at the strength whose log loss\nis the least after the last epoch.\n"
         )?;
         writeln!(text, "![GAUC by step]({name}-figure-6-gauc.svg)\n")?;
         writeln!(text, "![log loss by step]({name}-figure-6-loss.svg)\n")?;
@@ -215,8 +211,22 @@ fn gaucs(trained: &[Trained]) -> Vec<f64> {
     trained.iter().map(|trained| trained.test.gauc).collect()
 }
 
-fn points(trained: &Trained, of: &dyn Fn(&Evaluation) -> f64) -> Line {
-    Line { points: trained.curve.iter().map(|e| (e.step as f64, of(e))).collect(), ..Line::default() }
+/// A name, and points ascending by x.
+type Series = (String, Vec<(f64, f64)>);
+
+fn by_step(trained: &Trained, of: &dyn Fn(&Evaluation) -> f64) -> Vec<(f64, f64)> {
+    trained.curve.iter().map(|e| (e.step as f64, of(e))).collect()
+}
+
+fn drawn(title: &str, (x, y): (&str, &str), series: &[Series]) -> String {
+    let line = |(k, (name, points)): (usize, &Series)| {
+        let point =
+            |&(x, y): &(f64, f64)| Point { x, y, tooltip: format!("{name}: {y:.4}"), marked: false, interval: None };
+        Line { colour: colour(k), points: points.iter().map(point).collect() }
+    };
+    let lines = series.iter().enumerate().map(line).collect();
+    let names: Vec<&str> = series.iter().map(|(name, _)| name.as_str()).collect();
+    picture(&LineChart { title, x, y, lines, marks: Vec::new(), diagonal: false }, &names)
 }
 
 #[cfg(test)]

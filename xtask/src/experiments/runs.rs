@@ -15,8 +15,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub struct Place {
     /// The command to run.
     pub din: PathBuf,
-    /// A folder with a folder for each data set.
-    pub data: PathBuf,
+    /// A folder with a folder for each data set that is read from files.
+    pub data: Option<PathBuf>,
     /// Runs at a time, with one thread each.
     pub jobs: usize,
 }
@@ -29,8 +29,8 @@ impl Place {
     pub fn files(&self, set: &DataSet) -> Result<Option<PathBuf>, String> {
         match set.source {
             Source::Files => {
-                let folder = self.data.join(set.folder);
-                Ok(["train", "valid", "test"].iter().all(|part| file(&folder, part).is_file()).then_some(folder))
+                let folder = self.data.as_ref().map(|data| data.join(set.folder));
+                Ok(folder.filter(|folder| ["train", "valid", "test"].iter().all(|part| file(folder, part).is_file())))
             }
             Source::Synthetic(options) => {
                 let folder = scratch().join("data").join(set.folder);
