@@ -23,10 +23,9 @@ pub use new::{NEW_EXAMPLES, NewArgs, Template};
 pub use plan::{PLAN_EXAMPLES, PlacementArg, PlanArgs, PlannedDevice};
 pub use ranks::RanksArgs;
 pub use report::{REPORT_EXAMPLES, ReportArgs};
-use run::leaves;
 pub use run::{
-    CpuArgs, CsvArgs, DeviceArgs, DinTrainArgs, EvalArgs, IsaLevel, PredictArgs, TRAIN_EXAMPLES, TablesArg, TrainArgs,
-    TrainedArgs,
+    CpuArgs, CsvArgs, DeviceArgs, DinTrainArgs, EvalArgs, IsaLevel, PredictArgs, StepArgs, TRAIN_EXAMPLES, TablesArg,
+    TrainArgs, TrainedArgs,
 };
 pub use tune::{HalvingArg, SamplerArg, TUNE_EXAMPLES, TuneArgs};
 

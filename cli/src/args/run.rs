@@ -45,21 +45,13 @@ pub struct TrainArgs {
     /// Go on with the run in --out from its last checkpoint
     #[arg(long)]
     pub resume: bool,
-    /// Passes over the training data [default: the spec's]
-    #[arg(long, value_name = "N")]
-    pub epochs: Option<u32>,
-    /// Samples a step [default: the spec's]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub batch: Option<u32>,
+    #[command(flatten)]
+    pub steps: StepArgs,
     /// Where the rows of a table are in a run of several ranks: TABLE=sharded or TABLE=replicated
     /// [default: replicated where it is small, see `din plan`]
     #[arg(long, value_name = "TABLE=PLACE", value_delimiter = ',', value_parser = plan::table_placement,
         help_heading = "Distributed")]
     pub placement: Vec<(String, PlacementArg)>,
-    /// Leaves that a step is cut into at most, a power of two: as many ranks can share a step.
-    /// Other leaves give other bits [default: 16; 4 where towers are computed once per distinct id]
-    #[arg(long, value_name = "N", value_parser = leaves)]
-    pub leaves: Option<u32>,
     /// Seed of initial weights and order [default: the spec's]
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
@@ -88,6 +80,21 @@ pub struct TrainArgs {
     pub input: CsvArgs,
     #[command(flatten)]
     pub ranks: RanksArgs,
+}
+
+/// What the steps of a training are, instead of what the spec says.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct StepArgs {
+    /// Passes over the training data [default: the spec's]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub epochs: Option<u32>,
+    /// Samples a step [default: the spec's]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch: Option<u32>,
+    /// Leaves that a step is cut into at most, a power of two: as many ranks can share a step.
+    /// Other leaves give other bits [default: 16; 4 where towers are computed once per distinct id]
+    #[arg(long, value_name = "N", value_parser = leaves)]
+    pub leaves: Option<u32>,
 }
 
 /// Where steps run.

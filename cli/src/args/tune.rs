@@ -1,6 +1,6 @@
 //! The arguments of `tune`.
 
-use super::{CpuArgs, CsvArgs, DeviceArgs, PrecisionArg, SpecArgs, leaves};
+use super::{CpuArgs, CsvArgs, DeviceArgs, PrecisionArg, SpecArgs, StepArgs};
 use clap::{Args, ValueEnum};
 use din_tune::Sampler;
 use std::path::PathBuf;
@@ -66,15 +66,8 @@ pub struct TuneArgs {
     /// Begin no more trainings of trials after so long, such as 90s, 30m or 8h
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub timeout: Option<Duration>,
-    /// Passes over the training data of a whole training [default: the spec's]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub epochs: Option<u32>,
-    /// Samples a step [default: the spec's]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub batch: Option<u32>,
-    /// Leaves that a step is cut into at most: see `din train`
-    #[arg(long, value_name = "N", value_parser = leaves)]
-    pub leaves: Option<u32>,
+    #[command(flatten)]
+    pub steps: StepArgs,
     /// What a GPU computes products in [default: f32]
     #[arg(long, value_enum, value_name = "P")]
     pub precision: Option<PrecisionArg>,

@@ -92,8 +92,8 @@ fn of_columns(console: &Console, args: &NewArgs, data: &Path, name: &str) -> Res
     for (column, why) in &guessed.left_out {
         console.remark(format!("column {column} is left out: {why}"));
     }
-    let shown = data.file_name().map(|file| file.to_string_lossy().into_owned()).unwrap_or_default();
-    let spec = guessed.spec(name, &shown);
+    let file = data.file_name().unwrap_or(data.as_os_str());
+    let spec = guessed.spec(name, &file.to_string_lossy());
     let spec = din_grammar::format(&spec).map_err(|diagnostics| {
         let why = diagnostics.first().map_or("no reason given", |diagnostic| diagnostic.message.as_str());
         Failure::system_error(format!("the guessed model cannot be read: {why}; this is a bug of din"))

@@ -110,8 +110,8 @@ pub fn tune(console: &Console, args: &TuneArgs) -> Outcome {
     if let Some(test) = &test {
         settings::refuse_selection_on(test, &[&train, &valid])?;
     }
-    let epochs = args.epochs.unwrap_or(model.training.epochs);
-    let batch = args.batch.unwrap_or(model.training.batch);
+    let epochs = args.steps.epochs.unwrap_or(model.training.epochs);
+    let batch = args.steps.batch.unwrap_or(model.training.batch);
     let rungs = Rungs::new(args, epochs, batch, train.rows);
     if rungs.ends.len() == 1 && args.halving != HalvingArg::Off && args.rungs > 1 {
         let help = match args.halving {
@@ -178,7 +178,8 @@ fn open(
             }
             let made = fs::create_dir_all(&args.out);
             made.map_err(|e| Failure::from(din_runtime::Error::file("make", &args.out, &e)))?;
-            let name = args.spec.model.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            let name = args.spec.model.file_stem().expect("a spec that was read has a file name");
+            let name = name.to_string_lossy().into_owned();
             let attributes = [("din", Value::Object(record.clone())), ("metric", json!(objective.title()))];
             Journal::create(&path, &name, objective.maximizes(), &attributes).map_err(failed)?;
         }

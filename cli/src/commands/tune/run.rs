@@ -225,7 +225,9 @@ impl StudyRun<'_> {
         if failed < HOPELESS || failed < ended.count() {
             return Ok(());
         }
-        let cause = self.trials.iter().find_map(|trial| trial.cause.clone()).unwrap_or_default();
+        let cause = self.trials.iter().find_map(|trial| trial.cause.clone());
+        // A journal that another program has written to may lack it.
+        let cause = cause.unwrap_or_else(|| "no cause is recorded".into());
         let logs = self.args.out.join("logs");
         Err(Failure {
             code: USER_ERROR,
@@ -250,14 +252,14 @@ impl StudyRun<'_> {
     /// The rungs of a trial with these values: its batch may be one of them.
     fn rungs_of(&self, sets: &[(String, String)]) -> Result<Rungs, String> {
         let model = self.space.model(sets)?;
-        if self.args.epochs.is_none() && model.training.epochs != self.epochs && self.scheduler.ladder.rungs > 1 {
+        if self.args.steps.epochs.is_none() && model.training.epochs != self.epochs && self.scheduler.ladder.rungs > 1 {
             return Err(format!(
                 "halving compares trainings of the same length, and with these values the spec has {} epochs, not {}; \
                  give --epochs, or --halving off",
                 model.training.epochs, self.epochs
             ));
         }
-        let batch = self.args.batch.unwrap_or(model.training.batch);
+        let batch = self.args.steps.batch.unwrap_or(model.training.batch);
         let mut rungs = Rungs::new(self.args, self.epochs, batch, self.rows);
         // With a smaller batch than the spec's there may be steps for more rungs.
         if rungs.ends.len() > self.scheduler.ladder.rungs {

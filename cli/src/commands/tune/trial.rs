@@ -43,11 +43,11 @@ impl TrialRun<'_> {
         option("--seed", Some(self.seed.to_string()));
         let epochs = match self.end {
             RungEnd::Epochs(epochs) => Some(epochs),
-            RungEnd::Step(_) | RungEnd::Whole => args.epochs,
+            RungEnd::Step(_) | RungEnd::Whole => args.steps.epochs,
         };
         option("--epochs", epochs.map(|epochs| epochs.to_string()));
-        option("--batch", args.batch.map(|batch| batch.to_string()));
-        option("--leaves", args.leaves.map(|leaves| leaves.to_string()));
+        option("--batch", args.steps.batch.map(|batch| batch.to_string()));
+        option("--leaves", args.steps.leaves.map(|leaves| leaves.to_string()));
         option("--evaluate-every", self.rungs.evaluate_every.map(|steps| steps.to_string()));
         if let RungEnd::Step(step) = self.end {
             option("--stop-after", Some(step.to_string()));

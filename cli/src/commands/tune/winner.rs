@@ -31,6 +31,17 @@ pub struct WinnerReport {
     pub test_evaluations: u32,
 }
 
+/// The attribute `test` of a study: what its winner came to on the test data.
+#[derive(Serialize, Deserialize)]
+struct TestRecord {
+    /// Trial, seeds, and hashes of the files.
+    of: Value,
+    /// By seed.
+    values: Vec<f64>,
+    /// How often a winner of this study has been evaluated.
+    evaluations: u32,
+}
+
 impl StudyRun<'_> {
     /// Trains the winner with `--seeds` seeds, and evaluates them on `--test`. What was done before
     /// is not done again.
@@ -67,7 +78,8 @@ impl StudyRun<'_> {
         if let Some(threads) = self.args.cpu.threads {
             arguments.extend(["--threads".into(), threads.to_string()]);
         }
-        let name = run.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name =
+            run.file_name().expect("a run of the winner is a folder below the study").to_string_lossy().into_owned();
         let mut training =
             TrialProcess::start(&arguments, &run, &self.args.out.join("logs").join(format!("{name}.log")))?;
         let mut asked = false;
@@ -101,21 +113,25 @@ impl StudyRun<'_> {
         let files: Vec<&String> = test.files.iter().map(|(_, hash)| hash).collect();
         let seeds: Vec<u64> = report.runs.iter().map(|run| run.seed).collect();
         let of = json!({"trial": report.trial, "seeds": seeds, "files": files});
-        let had = self.attributes.get("test").cloned().unwrap_or(Value::Null);
-        let times = had["evaluations"].as_u64().unwrap_or(0) as u32;
-        let kept = (had["of"] == of).then(|| had["values"].as_array().cloned()).flatten();
-        let kept = kept.and_then(|values| values.iter().map(Value::as_f64).collect::<Option<Vec<f64>>>());
-        let values = match kept.filter(|values| values.len() == report.runs.len()) {
-            Some(values) => {
+        let had: Option<TestRecord> = self.attributes.get("test").cloned().map(serde_json::from_value).transpose().map_err(|e| {
+            Failure::user_error(format!(
+                "{}: the test values are not as they were written: {e}\n  help: put the file back, or choose another --out",
+                self.args.out.join("journal.log").display()
+            ))
+        })?;
+        let times = had.as_ref().map_or(0, |had| had.evaluations);
+        let values = match had.filter(|had| had.of == of && had.values.len() == report.runs.len()) {
+            Some(had) => {
                 report.test_evaluations = times;
-                values
+                had.values
             }
             None => {
                 let paths = &self.args.test;
                 let values = report.runs.iter().map(|run| evaluated(&run.run, paths, &self.objective));
                 let values = values.collect::<Result<Vec<f64>, Failure>>()?;
                 report.test_evaluations = times + 1;
-                let kept = json!({"of": of, "values": values, "evaluations": report.test_evaluations});
+                let kept = TestRecord { of, values: values.clone(), evaluations: report.test_evaluations };
+                let kept = serde_json::to_value(kept).expect("numbers and texts become JSON");
                 self.journal.set_attribute("test", &kept).map_err(super::failed)?;
                 self.attributes.insert("test".into(), kept);
                 values
