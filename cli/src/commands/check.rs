@@ -11,14 +11,17 @@ use din_compiler::front;
 use din_compiler::model::CheckedModel;
 use din_grammar::Span;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Bytes of stack of a thread that checks: as many as the first thread has.
+const STACK: usize = 8 << 20;
 
 pub fn check(console: &Console, args: &CheckArgs) -> Outcome {
     let mut projects = Projects::default();
     let paths = files(args, &mut projects)?;
     let mut checked = Vec::with_capacity(paths.len());
-    for path in &paths {
-        let project = projects.of(path)?;
-        let (file, summary) = checked_file(args, path, &project);
+    for (file, summary) in checked_files(args, &paths, &mut projects)? {
         console.diagnostics(&file.diagnostics, &file.sources);
         if console.human()
             && !console.quiet
@@ -112,6 +115,35 @@ fn files(args: &CheckArgs, projects: &mut Projects) -> Result<Vec<PathBuf>, Fail
 struct Summary {
     line: String,
     remarks: Vec<String>,
+}
+
+/// Checks files on all cores; the outcomes have the order of the files.
+fn checked_files(
+    args: &CheckArgs,
+    paths: &[PathBuf],
+    projects: &mut Projects,
+) -> Result<Vec<(CheckedFile, Option<Summary>)>, Failure> {
+    let jobs = paths.iter().map(|path| Ok((path, projects.of(path)?))).collect::<Result<Vec<_>, Failure>>()?;
+    let outcomes: Vec<OnceLock<_>> = jobs.iter().map(|_| OnceLock::new()).collect();
+    let next = AtomicUsize::new(0);
+    let work = || {
+        while let Some(((path, project), outcome)) = {
+            let job = next.fetch_add(1, Ordering::Relaxed);
+            jobs.get(job).zip(outcomes.get(job))
+        } {
+            let set = outcome.set(checked_file(args, path, project));
+            assert!(set.is_ok(), "a number is given out once");
+        }
+    };
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 1..cores.min(jobs.len()) {
+            // Without another thread, this one does all of it.
+            let _ = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work);
+        }
+        work();
+    });
+    Ok(outcomes.into_iter().map(|outcome| outcome.into_inner().expect("each file was checked")).collect())
 }
 
 fn checked_file(args: &CheckArgs, path: &Path, project: &Project) -> (CheckedFile, Option<Summary>) {

@@ -11,7 +11,7 @@ use crate::lints::LintLevels;
 use din_grammar::{Diagnostic, SourceMap};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// The name of the file.
 pub const PROJECT_FILE: &str = "din.toml";
@@ -42,7 +42,7 @@ pub struct ProjectText {
 #[derive(Debug, Default)]
 pub struct Projects {
     /// By folder: the project that a spec there belongs to.
-    known: BTreeMap<PathBuf, Rc<Project>>,
+    known: BTreeMap<PathBuf, Arc<Project>>,
 }
 
 impl Projects {
@@ -50,7 +50,7 @@ impl Projects {
     ///
     /// # Errors
     /// The folders above it cannot be looked at.
-    pub fn of(&mut self, spec: &Path) -> Result<Rc<Project>, Failure> {
+    pub fn of(&mut self, spec: &Path) -> Result<Arc<Project>, Failure> {
         self.of_folder(din_runtime::fs::parent(spec))
     }
 
@@ -58,20 +58,20 @@ impl Projects {
     ///
     /// # Errors
     /// The folders above it cannot be looked at.
-    pub fn of_folder(&mut self, folder: &Path) -> Result<Rc<Project>, Failure> {
+    pub fn of_folder(&mut self, folder: &Path) -> Result<Arc<Project>, Failure> {
         if let Some(project) = self.known.get(folder) {
             return Ok(project.clone());
         }
         let project = match file_above(folder)? {
-            None => Rc::default(),
+            None => Arc::default(),
             Some(file) => {
-                let same = |known: &&Rc<Project>| {
+                let same = |known: &&Arc<Project>| {
                     let read = known.read.as_ref();
                     read.is_some_and(|read| Path::new(&read.name) == file)
                 };
                 match self.known.values().find(same) {
                     Some(project) => project.clone(),
-                    None => Rc::new(file::read(&file)),
+                    None => Arc::new(file::read(&file)),
                 }
             }
         };
@@ -80,10 +80,10 @@ impl Projects {
     }
 
     /// All projects that were read, each once.
-    pub fn all(&self) -> Vec<Rc<Project>> {
-        let mut all: Vec<Rc<Project>> = Vec::new();
+    pub fn all(&self) -> Vec<Arc<Project>> {
+        let mut all: Vec<Arc<Project>> = Vec::new();
         for project in self.known.values() {
-            if !all.iter().any(|known| Rc::ptr_eq(known, project)) {
+            if !all.iter().any(|known| Arc::ptr_eq(known, project)) {
                 all.push(project.clone());
             }
         }

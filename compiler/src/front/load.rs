@@ -5,7 +5,9 @@ use super::value::nearest;
 use super::{SETTING, SourceProvider};
 use din_grammar::{Diagnostic, FileId, SourceMap, Span, ast};
 use rustc_hash::FxHashMap;
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The standard library, by module name.
 pub(super) const LIBRARY: [(&str, &str); 14] = [
@@ -32,7 +34,7 @@ const MAX_MODULES: usize = 64;
 pub(super) struct Module {
     /// `std.activation`; empty for the file that is checked.
     pub name: String,
-    pub file: ast::File,
+    pub file: Arc<ast::File>,
     /// What a top-level name stands for. Nothing names a model, so its name is none of them.
     pub names: FxHashMap<String, Definition>,
 }
@@ -125,7 +127,7 @@ impl<'p> Loader<'p> {
         let recorded = Path::new(name).file_name().map_or(name.into(), |file| file.to_string_lossy());
         let id = self.sources.add_recorded(recorded, name, text);
         let (file, errors) = din_grammar::parse_recovering(text, id);
-        (self.parsed_module(String::new(), file), errors)
+        (self.parsed_module(String::new(), Arc::new(file)), errors)
     }
 
     /// The values that are set for hyper-parameters, each with its place in a source of its own.
@@ -140,7 +142,7 @@ impl<'p> Loader<'p> {
 
     fn module(&mut self, name: String, text: &str, id: FileId) -> Option<usize> {
         match din_grammar::parse(text, id) {
-            Ok(file) => Some(self.parsed_module(name, file)),
+            Ok(file) => Some(self.parsed_module(name, Arc::new(file))),
             Err(errors) => {
                 self.diagnostics.extend(errors);
                 None
@@ -148,7 +150,7 @@ impl<'p> Loader<'p> {
         }
     }
 
-    fn parsed_module(&mut self, name: String, file: ast::File) -> usize {
+    fn parsed_module(&mut self, name: String, file: Arc<ast::File>) -> usize {
         if let Some(edition) = &file.edition
             && edition.year != 2026
         {
@@ -332,10 +334,27 @@ impl<'p> Loader<'p> {
         };
         self.known.insert(name.clone(), Loading::InProgress);
         let id = self.sources.add_recorded(recorded, display, text.as_str());
-        let index = self.module(name.clone(), &text, id);
+        let index = match path.first() {
+            Some(&"std") => Some(self.parsed_module(name.clone(), library_module(&name, &text, id))),
+            _ => self.module(name.clone(), &text, id),
+        };
         self.known.insert(name, index.map_or(Loading::Failed, Loading::Loaded));
         index
     }
+}
+
+/// A module of the library, parsed once in a process for each number that it has as a file: most
+/// files import the same modules in the same order.
+fn library_module(name: &str, text: &str, id: FileId) -> Arc<ast::File> {
+    static PARSED: Mutex<BTreeMap<(String, FileId), Arc<ast::File>>> = Mutex::new(BTreeMap::new());
+    let key = (name.to_string(), id);
+    // The lock is not held while a module is parsed; whoever comes second parses it once more.
+    let parsed = || PARSED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(file) = parsed().get(&key) {
+        return file.clone();
+    }
+    let file = din_grammar::parse(text, id).expect("a test parses every module of the library");
+    parsed().entry(key).or_insert(Arc::new(file)).clone()
 }
 
 /// `` `a`, `b` and `c` ``

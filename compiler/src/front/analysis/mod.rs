@@ -26,6 +26,7 @@ use din_grammar::ast::{self, File};
 use din_grammar::{Diagnostic, FileId, SourceMap, Span};
 use resolve::Resolver;
 use rustc_hash::FxHashMap;
+use std::sync::Arc;
 
 /// Index of a symbol of an [`Analysis`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -149,7 +150,7 @@ pub struct Analysis {
     /// The files that were read; the one that was asked for is the first.
     pub sources: SourceMap,
     /// Its syntax tree.
-    pub tree: File,
+    pub tree: Arc<File>,
     /// Whether it has no syntax errors.
     pub whole: bool,
     symbols: Vec<Symbol>,
