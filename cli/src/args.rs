@@ -5,6 +5,7 @@ mod compile;
 mod diff;
 mod doctor;
 mod examine;
+mod gate;
 mod graph;
 mod new;
 mod plan;
@@ -18,11 +19,12 @@ pub use compile::{BuildArgs, EmitArgs, PrecisionArg, Stage};
 pub use diff::{DIFF_EXAMPLES, DiffArgs};
 pub use doctor::{DOCTOR_EXAMPLES, DoctorArgs};
 pub use examine::{ATTRIBUTE_EXAMPLES, AttributeArgs, EMBED_EXAMPLES, EmbedArgs};
+pub use gate::{GATE_EXAMPLES, GateArgs};
 pub use graph::{GRAPH_EXAMPLES, GraphArgs, PictureForm};
 pub use new::{NEW_EXAMPLES, NewArgs, Template};
 pub use plan::{PLAN_EXAMPLES, PlacementArg, PlanArgs, PlannedDevice};
 pub use ranks::RanksArgs;
-pub use report::{REPORT_EXAMPLES, ReportArgs};
+pub use report::{IntervalArgs, REPORT_EXAMPLES, ReportArgs};
 pub use run::{
     CpuArgs, CsvArgs, DeviceArgs, DinTrainArgs, EvalArgs, IsaLevel, PredictArgs, StepArgs, TRAIN_EXAMPLES, TablesArg,
     TrainArgs, TrainedArgs,
@@ -177,6 +179,9 @@ pub enum Verb {
     /// Write a page about trained runs: curves, metrics with intervals, slices, calibration
     #[command(after_help = REPORT_EXAMPLES)]
     Report(Box<ReportArgs>),
+    /// Say whether a trained run may replace another one: compare their metrics on the same data
+    #[command(after_help = GATE_EXAMPLES)]
+    Gate(Box<GateArgs>),
     /// Write the vectors of a table of a trained run, with their ids
     #[command(after_help = EMBED_EXAMPLES)]
     Embed(EmbedArgs),

@@ -13,6 +13,8 @@ pub const COMPATIBLE: u8 = 10;
 /// Of `diff`: the models differ, and a checkpoint of the old one has not all weights of the new
 /// one.
 pub const INCOMPATIBLE: u8 = 11;
+/// Of `gate`: the run is worse than its baseline, or beyond a bound.
+pub const CLOSED: u8 = 12;
 /// Stopped by Ctrl-C, as shells have it.
 pub const INTERRUPTED: u8 = 130;
 

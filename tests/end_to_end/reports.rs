@@ -1,7 +1,7 @@
-//! `din report`, `din embed` and `din attribute`: what they say of a run, against `eval` and
-//! against the run's checkpoint.
+//! `din report`, `din gate`, `din embed` and `din attribute`: what they say of a run, against
+//! `eval`, each other and the run's checkpoint.
 
-use crate::support::{data, din, hashes, trained};
+use crate::support::{data, din, hashes, train, trained};
 use roxmltree::Document;
 use safetensors::SafeTensors;
 use serde_json::Value;
@@ -77,6 +77,65 @@ fn a_report_without_data_and_wrong_calls() {
     din(&format!("{measured} --key shop"), &paths).expect(1).says("--key shop: the model has no key or feature");
     din("report {run} --by user.gender -o {folder}/no.html", &paths).expect(2);
     assert!(!folder.path().join("no.html").exists());
+}
+
+#[test]
+fn a_gate_is_closed_by_what_is_worse() {
+    let folder = TempDir::new().unwrap();
+    let worse = folder.path().join("worse");
+    train(&worse, "--set lr=0.5").expect(0);
+    let page = folder.path().join("r.html");
+    let paths = [("run", trained()), ("worse", worse.as_path()), ("data", data()), ("page", page.as_path())];
+    let measured = "--data {data}/test.parquet --resamples 200 --checkpoint last";
+    let gate = |line: &str| din(&format!("gate {line} {measured}"), &paths);
+    let of = |line: &str, code: i32| -> Value {
+        serde_json::from_str(&gate(&format!("{line} --format json")).expect(code).out).unwrap()
+    };
+
+    let better = of("{run} --baseline {worse} --strict --metric log_loss(click)", 0);
+    let closed = of("{worse} --baseline {run} --metric log_loss(click)", 12);
+    assert_eq!((&better["open"], &closed["open"]), (&Value::Bool(true), &Value::Bool(false)));
+    let eval = din("eval {run} --checkpoint last --data {data}/test.parquet --json", &paths).expect(0);
+    let eval: Value = serde_json::from_str(&eval.out).unwrap();
+    let loss = |metric: &&Value| metric["name"] == "log_loss(click)";
+    let value = eval["metrics"].as_array().unwrap().iter().find(loss).unwrap()["value"].as_f64().unwrap();
+    let (gained, lost) = (&better["comparisons"][0], &closed["comparisons"][0]);
+    assert_eq!(gained["run"].as_f64(), Some(value), "as `eval` has it");
+    assert_eq!((&gained["verdict"], &lost["verdict"]), (&"better".into(), &"worse".into()));
+    // What one gains the other loses, on the same resamples.
+    let number = |value: &Value| value.as_f64().unwrap();
+    assert_eq!(number(&gained["gain"]), -number(&lost["gain"]));
+    assert_eq!(number(&gained["interval"][0]), -number(&lost["interval"][1]));
+    // The page of both runs has the difference of the losses, of which less is better.
+    din(&format!("report {{worse}} {{run}} {measured} -o {{page}}"), &paths).expect(0);
+    let page = fs::read_to_string(&page).unwrap();
+    let [value, low, high] =
+        [&gained["gain"], &gained["interval"][1], &gained["interval"][0]].map(|of| format!("{:.4}", -number(of)));
+    assert!(page.contains(&format!("{value} <span class=\"quiet\">[{low}, {high}]")), "{gained}");
+
+    of("{worse} --baseline {run} --metric log_loss(click) --margin log_loss(click)=1000", 0);
+    of("{run} --baseline {run} --strict", 0);
+    of("{run} --least auc(click)=0.4 --most auc(click)=0.99", 0);
+    let bounds = of("{run} --least auc(click)=0.5 --most auc(click)=0.5", 12);
+    assert_eq!([&bounds["bounds"][0]["closes"], &bounds["bounds"][1]["closes"]], [false, true]);
+    let text = gate("{worse} --baseline {run}").expect(12).out;
+    assert!(text.contains("worse: closed") && text.contains("the gate is closed"), "{text}");
+    let text = gate("{worse} --baseline {run} --format markdown").expect(12).out;
+    assert!(text.starts_with("**The gate is closed**"), "{text}");
+}
+
+#[test]
+fn gates_that_cannot_be_judged() {
+    let paths = [("run", trained()), ("data", data())];
+    let gate = |line: &str| din(&format!("gate {line} --data {{data}}/test.parquet --resamples 100"), &paths);
+    gate("{run}").expect(2).says("--baseline");
+    gate("{run} --strict --least auc(click)=0.5").expect(2).says("--baseline");
+    gate("{run} --least auc=0.5").expect(1).says("no metric auc is reported").says("it has auc(click)");
+    gate("{run} --least auc(click)").expect(2).says("expected METRIC=X");
+    gate("{run} --baseline {run} --margin auc(click)=-1").expect(2).says("which is 0 or more");
+    gate("{run} --baseline {run} --margin auc(clack)=1").expect(1).says("compared are auc(click)");
+    gate("{run} --baseline {data}").expect(1).says("expected a run directory");
+    gate("{run} --least auc(click)=0.5 --format sarif").expect(2).says("reports are of `din check`");
 }
 
 /// Ids and vectors of table `good` in the best checkpoint, and the OOV row.

@@ -23,16 +23,8 @@ pub struct ReportArgs {
     /// Measure by the values of a key or a categorical feature, too, such as `user.city`
     #[arg(long, value_name = "FIELD", requires = "data")]
     pub by: Vec<String>,
-    /// The key or feature whose rows are drawn together for intervals [default: what GAUC groups
-    /// by, else the first key, else each row by itself]
-    #[arg(long, value_name = "FIELD", requires = "data")]
-    pub key: Option<String>,
-    /// Resamples that intervals are made from
-    #[arg(long, default_value_t = 1000, value_name = "N", value_parser = clap::value_parser!(u32).range(100..=100_000))]
-    pub resamples: u32,
-    /// Seed of the resamples
-    #[arg(long, default_value_t = 1, value_name = "N")]
-    pub seed: u64,
+    #[command(flatten)]
+    pub intervals: IntervalArgs,
     /// Of each run: `best`, `last`, or the name of one in its `checkpoints`
     #[arg(long, default_value = "best", value_name = "NAME")]
     pub checkpoint: String,
@@ -43,4 +35,19 @@ pub struct ReportArgs {
     pub cpu: CpuArgs,
     #[command(flatten)]
     pub input: CsvArgs,
+}
+
+/// How intervals are made.
+#[derive(Debug, Args)]
+pub struct IntervalArgs {
+    /// The key or feature whose rows are drawn together for intervals [default: what GAUC groups
+    /// by, else the first key, else each row by itself]
+    #[arg(long, value_name = "FIELD", requires = "data")]
+    pub key: Option<String>,
+    /// Resamples that intervals are made from
+    #[arg(long, default_value_t = 1000, value_name = "N", value_parser = clap::value_parser!(u32).range(100..=100_000))]
+    pub resamples: u32,
+    /// Seed of the resamples
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub seed: u64,
 }

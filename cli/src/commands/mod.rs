@@ -8,8 +8,10 @@ mod diff;
 mod doctor;
 mod embed;
 mod emit;
+mod examined;
 mod explain;
 mod fmt;
+mod gate;
 mod graph;
 mod info;
 mod manual;
@@ -29,8 +31,8 @@ use din_runtime::bundle::Bundle;
 
 /// Runs a verb of `din`.
 pub fn din(console: &Console, verb: Verb) -> Outcome {
-    let shown_by_diff = matches!(verb, Verb::Diff(_)) && console.format() == ReportFormat::Markdown;
-    if !matches!(verb, Verb::Check(_)) && !shown_by_diff {
+    let markdown = matches!(verb, Verb::Diff(_) | Verb::Gate(_)) && console.format() == ReportFormat::Markdown;
+    if !matches!(verb, Verb::Check(_)) && !markdown {
         refuse_report(console)?;
     }
     match verb {
@@ -68,6 +70,7 @@ pub fn din(console: &Console, verb: Verb) -> Outcome {
         Verb::Embed(args) => embed::embed(console, &args),
         Verb::Attribute(args) => embed::attribute(console, &args),
         Verb::Report(args) => report::report(console, &args),
+        Verb::Gate(args) => gate::gate(console, &args),
         Verb::Plan(args) => {
             on_ranks(console, &args.launched, "plan", |console, ranks| plan::plan(console, &args, &**ranks))
         }
@@ -93,7 +96,7 @@ pub fn standalone(console: &Console, bundle: &Bundle, verb: StandaloneVerb) -> O
     }
 }
 
-/// Reports are of `din check`, Markdown of `din diff` too.
+/// Reports are of `din check`, Markdown of `din diff` and `din gate` too.
 fn refuse_report(console: &Console) -> Outcome {
     match console.format().is_report() {
         false => Ok(()),

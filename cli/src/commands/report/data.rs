@@ -1,24 +1,19 @@
 //! Measuring runs on data: metrics with intervals, slices, calibration.
 
+use super::shown;
 use super::training::direction;
-use super::{ReportedRun, shown};
-use crate::args::{DeviceArgs, ReportArgs, TablesArg, TrainedArgs};
-use crate::commands::run::{OpenedAs, cpu_options, open, remark_of_left_out, warn_of_reuse, warn_of_values};
-use crate::device::DeviceArg;
+use crate::args::ReportArgs;
+use crate::commands::examined::{Groupings, LoadedRun, RunMeasurement, grouping_of};
 use crate::failure::Failure;
-use crate::progress::Progress;
 use crate::terminal::Console;
 use din_program::Program;
-use din_program::schema::{Direction, GroupBy, SliceBy, Slicing, TableKind};
+use din_program::schema::{Direction, GroupBy, TableKind};
 use din_report::{
     DataSection, Estimate, EstimatedMetric, MetricColumn, PairedDifference, PredictionSection, ScoreHistogram,
     SliceRow, SliceTable, calibration_bins, calibration_error,
 };
-use din_runtime::comm::{Communicator, LocalCommunicator};
-use din_runtime::data::{Dataset, OpenOptions, ReadMode};
-use din_runtime::evaluate::{distinct_keys, examine};
-use din_runtime::metric::{self, Bootstrap, ExaminedMetric, ExaminedRows, ExaminedSlices, Interval, RowGrouping};
-use din_runtime::session::LoadPurpose;
+use din_runtime::evaluate::distinct_keys;
+use din_runtime::metric::{self, ExaminedMetric, ExaminedRows, ExaminedSlices, Interval, RowGrouping};
 use din_runtime::signal;
 use rustc_hash::FxHashSet;
 use std::sync::Arc;
@@ -33,97 +28,49 @@ struct Measured {
     metrics: Vec<ExaminedMetric>,
 }
 
-pub fn measure(console: &Console, args: &ReportArgs, runs: &[ReportedRun]) -> Result<DataSection, Failure> {
+pub fn measure(console: &Console, args: &ReportArgs, runs: &[LoadedRun]) -> Result<DataSection, Failure> {
     signal::install();
-    let bootstrap = Bootstrap { resamples: args.resamples as usize, seed: args.seed };
-    let key = match &args.key {
-        Some(key) => Some(key.clone()),
-        None => default_key(&runs[0].program),
-    };
+    let (cpu, input) = (&args.cpu, &args.input);
+    let of = RunMeasurement::new(&args.data, &args.checkpoint, cpu, input, &args.intervals, &runs[0]);
     let mut section = DataSection {
         files: args.data.iter().map(|path| shown(path)).collect(),
-        resamples: bootstrap.resamples,
+        resamples: of.bootstrap.resamples,
         ..DataSection::default()
     };
     let mut measured: Vec<Measured> = Vec::new();
     for (number, run) in runs.iter().enumerate() {
-        let of_run = examine_run(console, args, run, key.as_deref(), &bootstrap, (&mut section, number))?;
+        let of_run = examine_run(console, args, run, &of, (&mut section, number))?;
         measured.push(of_run);
     }
     section.rows = measured[0].rows.rows;
-    section.resampled = match &key {
-        Some(key) => format!("the {} values of {key}, rows of one value together", measured[0].rows.clusters()),
-        None => format!("the {} rows", measured[0].rows.clusters()),
-    };
+    section.resampled = of.resampled(&measured[0].rows);
     metrics(&measured, &mut section);
     differences(runs, &measured, &mut section);
     Ok(section)
 }
 
-/// What GAUC groups by, else the first key.
-fn default_key(program: &Program) -> Option<String> {
-    let schema = &program.schema;
-    let grouping = program.metrics.iter().find_map(|metric| metric.kind.grouping());
-    match grouping {
-        Some(GroupBy::Key(key)) => Some(schema.keys[key as usize].name.clone()),
-        Some(GroupBy::Feature(feature) | GroupBy::Common(feature)) => Some(schema.features[feature as usize].path()),
-        None => schema.keys.first().map(|key| key.name.clone()),
-    }
-}
-
-/// The name of an option's field as the key or feature of a model.
-fn grouping_of(program: &Program, option: &str, name: &str) -> Result<Slicing, Failure> {
-    metric::slicing(&program.schema, name).map_err(|e| Failure::user_error(e.message.replacen("--by", option, 1)))
-}
-
 fn examine_run(
     console: &Console,
     args: &ReportArgs,
-    run: &ReportedRun,
-    key: Option<&str>,
-    bootstrap: &Bootstrap,
+    run: &LoadedRun,
+    of: &RunMeasurement<'_>,
     (section, number): (&mut DataSection, usize),
 ) -> Result<Measured, Failure> {
-    let trained = TrainedArgs { run: run.directory.path().to_path_buf(), checkpoint: args.checkpoint.clone() };
-    let device = DeviceArgs { device: Some(DeviceArg::Cpu), gpu_table_memory: None };
-    let opened_as = OpenedAs { tables: TablesArg::F32, purpose: LoadPurpose::Examination };
-    let alone: Arc<dyn Communicator> = Arc::new(LocalCommunicator);
-    let mut opened = open(console, None, &trained, &device, &cpu_options(&args.cpu), opened_as, &alone)?;
-    let program = opened.session.program().clone();
-    let mut slicings = Vec::new();
-    for name in &args.by {
-        slicings.push(grouping_of(&program, "--by", name)?);
-    }
-    let cluster = match key.map(|key| grouping_of(&program, "--key", key)).transpose()? {
-        Some(Slicing { by: SliceBy::Value(by), .. }) => Some(by),
-        Some(Slicing { by: SliceBy::Bucket { .. }, .. }) | None => None,
-    };
-    let separator = opened.list_separator(console, args.input.list_separator);
-    let options = OpenOptions {
-        list_separator: separator,
-        statistics: opened.session.statistics().clone(),
-        texts: metric::texts(&program.schema, &slicings),
-        ..OpenOptions::new(ReadMode::Evaluate)
-    };
-    let data = Dataset::open_with(&args.data, &program.schema, &options).map_err(din_runtime::Error::from)?;
-    if number == 0 {
-        remark_of_left_out(console, &data);
-    }
-    warn_of_reuse(console, &opened.record, &data);
-    let mut groupings: Vec<RowGrouping> = slicings.into_iter().map(RowGrouping::Value).collect();
-    groupings.extend(own_groupings(&program));
-    if let (Some(by), Some(name)) = (cluster, key) {
-        match known_keys(run, &program, by)? {
-            Ok(known) => groupings.push(RowGrouping::Known { name: name.into(), by, known: Arc::new(known) }),
-            Err(why) => section.remarks.push(format!("{}: new and known {name} are not told apart: {why}.", run.name)),
+    let groupings = |program: &Program, cluster: Option<GroupBy>| {
+        let slicings = args.by.iter().map(|name| grouping_of(program, "--by", name)).collect::<Result<_, _>>()?;
+        let mut others = own_groupings(program);
+        if let (Some(by), Some(name)) = (cluster, &of.key) {
+            match known_keys(run, program, by)? {
+                Ok(known) => others.push(RowGrouping::Known { name: name.clone(), by, known: Arc::new(known) }),
+                Err(why) => {
+                    section.remarks.push(format!("{}: new and known {name} are not told apart: {why}.", run.name));
+                }
+            }
         }
-    }
-    let mut progress = Progress::new(console).named(&run.name);
-    let mut observe = |event| progress.show_pass(event);
-    let rows = examine(&mut opened.session, &data, opened.batch, cluster, groupings, &mut observe);
-    drop(progress);
-    warn_of_values(console, &data);
-    let rows = rows?;
+        Ok(Groupings { slicings, others })
+    };
+    let (rows, opened) = of.examine(console, run, number == 0, groupings)?;
+    let (program, bootstrap) = (opened.session.program().clone(), &of.bootstrap);
     let threads = opened.session.threads();
     let metrics = rows.metrics(bootstrap, threads);
     for (index, prediction) in program.predictions.iter().enumerate() {
@@ -166,7 +113,7 @@ fn own_groupings(program: &Program) -> Vec<RowGrouping> {
 }
 
 /// The values of a key in the training data, or why they are not known.
-fn known_keys(run: &ReportedRun, program: &Program, by: GroupBy) -> Result<Result<FxHashSet<u64>, String>, Failure> {
+fn known_keys(run: &LoadedRun, program: &Program, by: GroupBy) -> Result<Result<FxHashSet<u64>, String>, Failure> {
     let GroupBy::Key(key) = by else {
         return Ok(Err("they are a feature's; its frequency says how often training saw them".into()));
     };
@@ -213,7 +160,7 @@ fn metrics(measured: &[Measured], section: &mut DataSection) {
 }
 
 /// Of each other run from the first.
-fn differences(runs: &[ReportedRun], measured: &[Measured], section: &mut DataSection) {
+fn differences(runs: &[LoadedRun], measured: &[Measured], section: &mut DataSection) {
     let [first, others @ ..] = measured else { return };
     for (number, other) in (1..).zip(others) {
         if !first.rows.is_paired_with(&other.rows) {

@@ -5,6 +5,7 @@ mod training;
 
 use super::description::Description;
 use super::diff;
+use super::examined::LoadedRun;
 use crate::args::ReportArgs;
 use crate::failure::{Failure, Outcome};
 use crate::sources;
@@ -13,16 +14,7 @@ use din_compiler::front;
 use din_program::Program;
 use din_report::{RunFact, RunReport, RunSection, SpecDifference, html};
 use din_runtime::fs::{metadata, not_an_input, write_atomically};
-use din_runtime::run_dir::{RunDirectory, RunRecord};
 use std::path::{Path, PathBuf};
-
-/// A run that is reported, as it lies on disk.
-struct ReportedRun {
-    name: String,
-    directory: RunDirectory,
-    record: RunRecord,
-    program: Program,
-}
 
 pub fn report(console: &Console, args: &ReportArgs) -> Outcome {
     if args.out.extension().is_none_or(|e| !e.eq_ignore_ascii_case("html") && !e.eq_ignore_ascii_case("htm")) {
@@ -34,14 +26,7 @@ pub fn report(console: &Console, args: &ReportArgs) -> Outcome {
         return Err(Failure::user_error(format!("{}: already exists\n  help: {help}", args.out.display())));
     }
     not_an_input(&args.out, args.data.iter().map(PathBuf::as_path))?;
-    let names = names(&args.runs);
-    let mut runs = Vec::with_capacity(args.runs.len());
-    for (path, name) in args.runs.iter().zip(names) {
-        let directory = RunDirectory::open(path)?;
-        let record = directory.record()?;
-        let program = directory.program(&record)?;
-        runs.push(ReportedRun { name, directory, record, program });
-    }
+    let runs = LoadedRun::all(&args.runs)?;
     let mut report = RunReport {
         title: title(&runs),
         made_by: format!("din {}", env!("CARGO_PKG_VERSION")),
@@ -61,22 +46,7 @@ pub fn report(console: &Console, args: &ReportArgs) -> Outcome {
     Ok(())
 }
 
-/// What runs are called: the ends of their paths, as long as it takes to tell them apart.
-fn names(paths: &[PathBuf]) -> Vec<String> {
-    let parts = |path: &PathBuf| -> Vec<String> {
-        let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
-        path.iter().map(|part| part.to_string_lossy().into_owned()).collect()
-    };
-    let all: Vec<Vec<String>> = paths.iter().map(parts).collect();
-    let longest = all.iter().map(Vec::len).max().unwrap_or(1);
-    let ends = |count: usize| -> Vec<String> {
-        all.iter().map(|parts| parts[parts.len().saturating_sub(count)..].join("/")).collect()
-    };
-    let differ = |names: &[String]| names.iter().enumerate().all(|(k, name)| !names[..k].contains(name));
-    (1..=longest).map(ends).find(|names| differ(names)).unwrap_or_else(|| ends(longest))
-}
-
-fn title(runs: &[ReportedRun]) -> String {
+fn title(runs: &[LoadedRun]) -> String {
     match runs {
         [one] => format!("Run {}: model {}", one.name, one.record.model),
         several => {
@@ -86,8 +56,8 @@ fn title(runs: &[ReportedRun]) -> String {
     }
 }
 
-fn section(run: &ReportedRun) -> Result<RunSection, Failure> {
-    let ReportedRun { name, directory, record, program } = run;
+fn section(run: &LoadedRun) -> Result<RunSection, Failure> {
+    let LoadedRun { name, directory, record, program } = run;
     let fact = |name: &str, value: String| RunFact { name: name.into(), value };
     let files = |data: &din_runtime::run_dir::DataRecord| {
         let paths: Vec<String> = data.files.iter().map(|file| file.path.display().to_string()).collect();
@@ -138,7 +108,7 @@ fn spec(program: &Program) -> String {
 }
 
 /// Between the first model and each other one.
-fn differences(console: &Console, runs: &[ReportedRun]) -> Result<Vec<SpecDifference>, Failure> {
+fn differences(console: &Console, runs: &[LoadedRun]) -> Result<Vec<SpecDifference>, Failure> {
     let [first, others @ ..] = runs else { return Ok(Vec::new()) };
     let Some(old) = sources::recorded(&first.program) else {
         console.warning(format!("{}: this version does not accept the spec; no differences are shown", first.name));
@@ -160,17 +130,4 @@ fn differences(console: &Console, runs: &[ReportedRun]) -> Result<Vec<SpecDiffer
 /// A path as it is shown.
 fn shown(path: &Path) -> String {
     path.display().to_string()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn runs_are_called_by_what_tells_them_apart() {
-        let of = |paths: &[&str]| names(&paths.iter().map(PathBuf::from).collect::<Vec<_>>());
-        assert_eq!(of(&["/x/base", "/x/din"]), ["base", "din"]);
-        assert_eq!(of(&["/x/a/run", "/x/b/run", "/x/c"]), ["a/run", "b/run", "x/c"]);
-        assert_eq!(of(&["/x/run", "/x/run"]), ["//x/run", "//x/run"]);
-    }
 }

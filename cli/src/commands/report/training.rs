@@ -1,6 +1,6 @@
 //! What runs recorded while they trained.
 
-use super::ReportedRun;
+use crate::commands::examined::LoadedRun;
 use crate::failure::Failure;
 use din_program::schema::Direction;
 use din_report::{KernelTime, RunReport, TrainingCurve, ValueCurve};
@@ -20,7 +20,7 @@ pub fn direction(direction: Direction) -> &'static str {
 }
 
 /// Adds the curves of all runs.
-pub fn curves(runs: &[ReportedRun], report: &mut RunReport) -> Result<(), Failure> {
+pub fn curves(runs: &[LoadedRun], report: &mut RunReport) -> Result<(), Failure> {
     for (number, run) in runs.iter().enumerate() {
         let lines = run.directory.metrics(u64::MAX)?;
         report.losses.push(TrainingCurve {

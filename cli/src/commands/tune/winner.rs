@@ -113,10 +113,12 @@ impl StudyRun<'_> {
         let files: Vec<&String> = test.files.iter().map(|(_, hash)| hash).collect();
         let seeds: Vec<u64> = report.runs.iter().map(|run| run.seed).collect();
         let of = json!({"trial": report.trial, "seeds": seeds, "files": files});
-        let had: Option<TestRecord> = self.attributes.get("test").cloned().map(serde_json::from_value).transpose().map_err(|e| {
+        let had = self.attributes.get("test").cloned().map(serde_json::from_value::<TestRecord>).transpose();
+        let had = had.map_err(|e| {
+            let journal = self.args.out.join("journal.log");
             Failure::user_error(format!(
                 "{}: the test values are not as they were written: {e}\n  help: put the file back, or choose another --out",
-                self.args.out.join("journal.log").display()
+                journal.display()
             ))
         })?;
         let times = had.as_ref().map_or(0, |had| had.evaluations);
