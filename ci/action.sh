@@ -26,8 +26,10 @@ code=0
 "$din" check "${arguments[@]}" ${files[@]+"${files[@]}"} || code=$?
 [ ! -e "$work/findings.md" ] || cat "$work/findings.md" >>"$summary"
 
-verdict=same
+# `unknown` where a model could not be compared, or none was to be.
+verdict=unknown
 if [ -n "${DIN_BASE:-}" ] && [ "$code" -le 1 ]; then
+    verdict=same
     # Models that both revisions have. One that imports a changed file is among them.
     while IFS= read -r model; do
         git cat-file -e "$DIN_BASE:./$model" 2>/dev/null || continue
@@ -35,10 +37,13 @@ if [ -n "${DIN_BASE:-}" ] && [ "$code" -le 1 ]; then
         "$din" diff "$DIN_BASE:./$model" "$model" --format markdown >"$work/difference.md" || differs=$?
         case "$differs" in
             0) continue ;;
-            10) [ "$verdict" = incompatible ] || verdict=compatible ;;
+            10) [ "$verdict" != same ] || verdict=compatible ;;
             11) verdict=incompatible ;;
             # What is wrong was said above, or is wrong in the base.
-            1) continue ;;
+            1)
+                [ "$verdict" = incompatible ] || verdict=unknown
+                continue
+                ;;
             *) exit "$differs" ;;
         esac
         printf '\n' >>"$summary"

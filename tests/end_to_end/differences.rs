@@ -269,10 +269,21 @@ fn the_action_checks_and_describes_what_differs() {
     assert!(ran.expect(1).out.contains("::error::a model differs from main"));
     // A warning, then an error.
     repository.replace("models/small.din", "    predict", "    let spare = 1\n    predict");
-    let (ran, _, _) = repository.action(&[base[0]]);
+    let (ran, _, outputs) = repository.action(&[base[0]]);
     assert!(ran.expect(0).out.contains("::warning file=models/small.din,line="));
+    assert_eq!(outputs, "before\nverdict=unknown\n", "nothing was compared");
     let (ran, summary, _) = repository.action(&[base[0], ("DIN_DENY", "warnings"), ("DIN_SARIF", "out.sarif")]);
     assert!(ran.expect(1).out.contains("title=W0203::"));
     assert!(summary.contains("1 error, 0 warnings"), "{summary}");
     assert_eq!(json(&repository.folder.path().join("out.sarif"))["version"], "2.1.0");
+}
+
+#[test]
+fn the_demonstration_is_what_the_action_says() {
+    let mut command = Command::new("bash");
+    command.arg(root().join("tests/demonstration/run.sh")).env("DIN", din_path());
+    let page = ran(command.output().unwrap()).expect(0).out;
+    let committed = fs::read_to_string(root().join("docs/ci-demonstration.md")).unwrap();
+    let command = "DIN=target/debug/din tests/demonstration/run.sh > docs/ci-demonstration.md";
+    assert!(page == committed, "the page is old; look at what changes: {command}\n{page}");
 }
