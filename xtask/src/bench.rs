@@ -1,7 +1,7 @@
 //! The comparison with other libraries: builds our side, makes virtual environments with theirs
 //! from PyPI below `target/` (once), and runs `bench/suite.py`.
 
-use crate::command::{Outcome, cargo, program, read, root, run};
+use crate::command::{Outcome, cargo, program, read, root, run, target};
 use std::env;
 use std::fs;
 use std::path::PathBuf;
@@ -16,7 +16,12 @@ pub fn bench(options: &[String]) -> Outcome {
     let python = environment("bench-venv", &[own])?;
     let libraries = environment("bench-venv-libraries", &[own, "bench/peers/requirements-libraries.txt"])?;
     let mut suite = Command::new(python);
-    suite.arg("bench/suite.py").args(options).current_dir(root());
+    suite
+        .arg("bench/suite.py")
+        .arg("--ours")
+        .arg(target().join("release/examples/bench_step"))
+        .args(options)
+        .current_dir(root());
     for family in ["JAX", "FUXICTR", "DEEPCTR", "ONNXRUNTIME", "OPENVINO"] {
         suite.env(format!("PYTHON_{family}"), &libraries);
     }
@@ -25,7 +30,7 @@ pub fn bench(options: &[String]) -> Outcome {
 
 /// The interpreter of a virtual environment that has the requirements; made anew when they change.
 fn environment(name: &str, requirements: &[&str]) -> Result<PathBuf, String> {
-    let folder = root().join("target").join(name);
+    let folder = target().join(name);
     let python = folder.join("bin/python");
     let wanted = requirements.iter().map(|file| read(file)).collect::<Result<String, String>>()?;
     let stamp = folder.join("requirements.txt");

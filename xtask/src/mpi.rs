@@ -1,6 +1,6 @@
 //! Building the library through which the runtime calls MPI, for one MPI library or another.
 
-use crate::command::{Outcome, output, program, root, run};
+use crate::command::{Outcome, output, program, run, target};
 use std::fs;
 use std::path::PathBuf;
 
@@ -9,8 +9,7 @@ pub const TESTED: [&str; 2] = ["mpicc.openmpi", "mpicc.mpich"];
 
 /// Where the libraries lie, each in a folder named for its MPI.
 pub fn folder() -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
-    root().join(target).join("mpi")
+    target().join("mpi")
 }
 
 /// Builds `libdin_mpi.so` for the MPI of a compiler.

@@ -7,7 +7,7 @@ mod runs;
 mod tune;
 
 use crate::arguments::ExperimentOptions;
-use crate::command::{Outcome, cargo, root, run};
+use crate::command::{Outcome, cargo, run, target};
 use page::Page;
 use plan::{DATA_SETS, DataSet, FIGURE_6, INTERESTS, Regularization, Setting, TABLE_3, Variant};
 use runs::{Order, Place, Trained, make_all};
@@ -47,7 +47,7 @@ pub fn experiments(options: &ExperimentOptions) -> Outcome {
         Some(din) => std::fs::canonicalize(din).map_err(|e| format!("{}: {e}", din.display()))?,
         None => {
             run(&mut cargo(["build", "--release", "--locked", "--bin", "din"]))?;
-            root().join("target/release/din")
+            target().join("release/din")
         }
     };
     let jobs = match options.jobs {

@@ -2,7 +2,7 @@
 //! those that are there already are not made again.
 
 use super::plan::{DataSet, Setting, Source};
-use crate::command::{output, program, root};
+use crate::command::{output, program, target};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fs;
@@ -46,7 +46,7 @@ impl Place {
 
 /// Where runs and generated data are kept.
 pub fn scratch() -> PathBuf {
-    root().join("target/experiments")
+    target().join("experiments")
 }
 
 /// One of the files of a data set: `train`, `valid` or `test`.
