@@ -1,22 +1,26 @@
 #!/usr/bin/env python3
 """Compares this grammar with din's own parser on every .din file of the repository.
 
-Fails if tree-sitter finds an ERROR or MISSING node where `din check` reports no syntax error (E01xx).
-Files that tree-sitter accepts beyond that are counted, and listed with -v.
+Builds the parser from src/ with `cc`, as editors do. Fails if its tree has an error (an ERROR or a
+MISSING node, visible or not) where `din check` reports no syntax error (E01xx). Files that it accepts
+beyond that are counted, and listed with -v. Needs Python's package `tree-sitter`.
 
-    DIN=target/release/din TREE_SITTER=tree-sitter editors/tree-sitter-din/check.py [-v] [FILE…]
+    DIN=target/release/din python3 editors/tree-sitter-din/check.py [-v] [FILE…]
 """
 
+import ctypes
 import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+
+import tree_sitter
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-DIN = os.environ.get("DIN", "din")
-TREE_SITTER = os.environ.get("TREE_SITTER", "tree-sitter")
+DIN = str(Path(os.environ["DIN"]).resolve()) if "DIN" in os.environ else "din"
 
 
 def syntax_errors(files):
@@ -36,19 +40,29 @@ def syntax_errors(files):
     return found
 
 
+def parser():
+    with tempfile.TemporaryDirectory() as folder:
+        library = Path(folder) / "din.so"
+        source = HERE / "src"
+        command = ["cc", "-O1", "-shared", "-fPIC", "-I", source, source / "parser.c", source / "scanner.c"]
+        subprocess.run([*command, "-o", library], check=True)
+        language = ctypes.CDLL(str(library)).tree_sitter_din
+    language.restype = ctypes.c_void_p
+    capsule = ctypes.pythonapi.PyCapsule_New
+    capsule.restype, capsule.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
+    return tree_sitter.Parser(tree_sitter.Language(capsule(language(), b"tree_sitter.Language", None)))
+
+
 def bad_nodes(files):
-    """The first ERROR or MISSING node of each file that has one."""
-    command = [TREE_SITTER, "parse", "--quiet", *(str(ROOT / file) for file in files)]
-    run = subprocess.run(command, cwd=HERE, capture_output=True, text=True)
-    if run.returncode not in (0, 1):
-        sys.exit(f"`{TREE_SITTER} parse` exited with {run.returncode}: {run.stderr}")
+    """The innermost node around the first error of each file that has one."""
+    reader = parser()
     found = {}
-    for line in run.stdout.splitlines():
-        if "(ERROR" in line or "(MISSING" in line:
-            path = line.split("\t")[0].strip()
-            found[Path(path).relative_to(ROOT)] = line.split("\t")[-1].strip()
-    if (run.returncode == 1) != bool(found):
-        sys.exit(f"`{TREE_SITTER} parse` exited with {run.returncode}: {run.stdout}{run.stderr}")
+    for file in files:
+        node = reader.parse((ROOT / file).read_bytes()).root_node
+        if node.has_error:
+            while inner := next((child for child in node.children if child.has_error), None):
+                node = inner
+            found[file] = f"{node.start_point[0] + 1}:{node.start_point[1] + 1}: an error in `{node.type}`"
     return found
 
 
@@ -63,13 +77,14 @@ def main():
     refused = [f for f in files if f in theirs and f not in ours]
     beyond = [f for f in files if f in ours and f not in theirs]
     for file in refused:
-        print(f"{file}: {theirs[file]}, but din finds no syntax error")
+        print(f"{file}:{theirs[file]}, but din finds no syntax error")
     for file in beyond if verbose else []:
-        print(f"{file}: accepted, but din says {ours[file]}")
+        print(f"{file}:{ours[file]}, but accepted here")
     print(f"{len(files)} files")
     print(f"{len(files) - len(ours)} without a syntax error by din: tree-sitter refuses {len(refused)}")
     print(f"{len(ours)} with one: tree-sitter refuses {len(ours) - len(beyond)}, accepts {len(beyond)}")
     sys.exit(1 if refused else 0)
 
 
-main()
+if __name__ == "__main__":
+    main()

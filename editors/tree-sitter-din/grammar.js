@@ -355,14 +355,13 @@ module.exports = grammar({
     embedding: ($) =>
       seq(
         'embedding',
-        optional(field('name', $.identifier)),
-        '[',
-        field('width', $._expression),
-        ']',
-        'for',
-        choice($.each_of, list($.field_path)),
+        choice(
+          seq(field('name', $.identifier), $._width, choice($.each_of, list($.field_path))),
+          seq($._width, $.each_of),
+        ),
         optional($.settings),
       ),
+    _width: ($) => seq('[', field('width', $._expression), ']', 'for'),
     each_of: ($) => seq('each', 'of', list(field('group', $.identifier))),
     field_path: ($) => seq(field('group', keyword_or_name($, 'each')), '.', field('field', $.identifier)),
 
@@ -371,26 +370,30 @@ module.exports = grammar({
     _setting: ($) =>
       choice(
         alias($._bare_setting, $.setting),
-        seq(choice($.init_from, $.admission, $.setting), $._end_of_setting),
+        seq(choice($.vectors, $.admission, $.setting), $._end_of_setting),
       ),
-    init_from: ($) =>
-      seq(alias('init', $.identifier), 'from', $.string, optional(seq('else', field('otherwise', $._expression)))),
+    // These two are checked by din later: what follows the first word of a value may be anything.
+    vectors: ($) =>
+      seq(
+        field('name', alias('init', $.identifier)),
+        'from',
+        repeat(field('value', $._expression)),
+        optional(seq('else', field('otherwise', $._expression))),
+        optional($._how),
+      ),
     admission: ($) =>
       seq(
-        alias('admit', $.identifier),
+        field('name', alias('admit', $.identifier)),
         choice(
-          seq('when', $.identifier, '>=', $._expression),
-          seq('top', $._expression, 'by', $.identifier),
+          seq('when', repeat(field('value', $._expression))),
+          seq('top', repeat(field('value', $._expression)), optional(seq('by', field('by', $.identifier)))),
         ),
+        optional($._how),
       ),
     _bare_setting: ($) => seq(field('name', $._setting_name), $._end_of_line),
-    setting: ($) =>
-      seq(
-        field('name', $._setting_name),
-        repeat1(field('value', $._expression)),
-        optional(seq('with', choice('dense', 'sparse'), 'updates')),
-        optional(seq('for', list($.weight_path))),
-      ),
+    setting: ($) => seq(field('name', $._setting_name), repeat1(field('value', $._expression)), optional($._how)),
+    _how: ($) => choice($.updates, seq(optional($.updates), 'for', list($.weight_path))),
+    updates: (_) => seq('with', choice('dense', 'sparse'), 'updates'),
     _setting_name: ($) => keyword_or_name($, 'init', 'admit'),
   },
 });
