@@ -248,8 +248,8 @@ def quantile(values, q):
     return sorted(values)[math.ceil(q * len(values)) - 1]
 
 
-def measure(setting, ours, peers, rounds, patience=None):
-    """The record of one comparison: `ours` a command, a `Side` or None, `peers` modes. With patience, a peer that fails or is not ready so many
+def measure(setting, ours, peers, rounds, patience=None, make=Peer):
+    """The record of one comparison: `ours` a command, a `Side` or None, `peers` modes, of which `make` makes sides. With patience, a peer that fails or is not ready so many
     seconds from now is left out and named in the record."""
     deadline = patience and time.monotonic() + patience
     load = [os.getloadavg()[0]]
@@ -267,7 +267,7 @@ def measure(setting, ours, peers, rounds, patience=None):
     def start(modes):
         for mode in modes:
             try:
-                sides.append(Peer(mode, setting))
+                sides.append(make(mode, setting))
             except SystemExit as e:
                 without(mode, e)
         # A round that does not count: compiles, touches memory, waits for all to be ready.

@@ -105,8 +105,28 @@ pub fn model(name: &str) -> CheckedModel {
 ///
 /// Where the model is wrong, or has dropout at another rate.
 pub fn without_dropout(name: &str) -> CheckedModel {
+    without_dropout_and(name, |text| text)
+}
+
+/// A model without dropout, whose optimizer also moves the rows of tables that no id of the batch
+/// reads: `with dense updates`.
+///
+/// # Panics
+///
+/// Where the model is wrong, has dropout at another rate, or sets its optimizer otherwise than by
+/// one line `optimizer adam(lr = …)`.
+pub fn with_dense_updates(name: &str) -> CheckedModel {
+    without_dropout_and(name, |text| {
+        let optimizer = text.lines().find(|line| line.trim_start().starts_with("optimizer adam(lr = "));
+        let optimizer = optimizer.unwrap_or_else(|| panic!("{name} has no line `optimizer adam(lr = …)`"));
+        assert!(optimizer.ends_with(')'), "{name}: `{optimizer}` has settings besides the learning rate");
+        text.replace(optimizer, &format!("{optimizer} with dense updates"))
+    })
+}
+
+fn without_dropout_and(name: &str, change: impl Fn(String) -> String) -> CheckedModel {
     let off = |text: String| text.replace("dropout_rate = 0.1)", "dropout_rate = 0)").replace(", 0.1)", ", 0)");
-    let model = checked(name, off);
+    let model = checked(name, |text| change(off(text)));
     let graph = &model.train;
     assert!(!graph.ids().any(|id| matches!(graph.node(id).op, Op::DropoutMask { .. })), "{name} has dropout");
     model
@@ -147,17 +167,26 @@ impl Zoo {
     ///
     /// Where the model does not compile or does not read the log.
     pub fn new(name: &str, log: &Path, threads: usize, levels: &[Isa]) -> Zoo {
+        let zoo = Zoo::of(without_dropout(name), log, BATCH, Threads::new(threads).unwrap(), levels);
+        assert_eq!((zoo.batches.len(), zoo.batches[STEPS - 1].rows), (STEPS, BATCH));
+        zoo
+    }
+
+    /// A model that was checked, and the log in batches of so many samples.
+    ///
+    /// # Panics
+    ///
+    /// Where the model does not compile or does not read the log.
+    pub fn of(model: CheckedModel, log: &Path, batch: usize, threads: Arc<Threads>, levels: &[Isa]) -> Zoo {
         let options = CompileOptions { levels: levels.to_vec(), ..CompileOptions::default() };
-        let model = without_dropout(name);
         let program = Arc::new(compile(&model, &options).unwrap().program);
         let dataset = Dataset::open(&[log], &program.schema, ReadMode::Train).unwrap();
-        let mut stream = dataset.stream(StreamOptions::new(BATCH, Order::File)).unwrap();
+        let mut stream = dataset.stream(StreamOptions::new(batch, Order::File)).unwrap();
         let mut batches = Vec::new();
         while let Some(batch) = stream.next().unwrap() {
             batches.push(batch);
         }
-        assert_eq!((batches.len(), batches[STEPS - 1].rows), (STEPS, BATCH));
-        Zoo { model, program, batches, threads: Threads::new(threads).unwrap() }
+        Zoo { model, program, batches, threads }
     }
 
     /// The model before training, with a row for each id of the log.
