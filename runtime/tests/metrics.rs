@@ -1,6 +1,5 @@
 //! Metrics against scikit-learn on random data with many ties (figures by
 //! `reference/metrics.py`).
-#![allow(clippy::unwrap_used)]
 
 use din_program::schema::{Distribution, GroupWeight, Metric, MetricKind, Prediction, RankedMeasure};
 use din_runtime::batch::Batch;

@@ -51,7 +51,9 @@ fn on_gpu(program: &Path, libraries: &Path, cache: &Path, set: &[(&str, &str)], 
     let mut command = Command::new(program);
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
     command.env("DIN_NVRTC", libraries.join("libnvrtc.so")).env("DIN_CUDA_DRIVER", libraries.join("libcuda.so"));
-    command.env("DIN_CACHE", cache).env("DIN_FAKE_LOG", cache.with_extension("log")).current_dir(libraries);
+    command.env("DIN_CACHE", cache).env("DIN_FAKE_LOG", cache.with_extension("log"));
+    // Beside the fake libraries, equal sources are compiled once for all tests.
+    command.env("DIN_FAKE_STORE", libraries).current_dir(libraries);
     command.envs(set.iter().copied());
     let line = line.replace("{data}", "--train data/train.parquet --valid data/valid.parquet --batch 64");
     run(&mut command, &line.replace("{test}", "--data data/test.parquet"), &[("model", &small()), ("here", libraries)])

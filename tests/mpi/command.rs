@@ -7,6 +7,7 @@ use crate::support::{DIN, Ended, Mpi, ended};
 use std::fs;
 use std::process::Command;
 use std::time::Duration;
+use tempfile::TempDir;
 
 #[track_caller]
 fn went_well(ended: &Ended) {
@@ -115,9 +116,12 @@ fn a_plan_measures_communication_between_the_ranks() {
 #[test]
 fn an_executable_trains_on_ranks() {
     let scene = trained_alone("--threads 1");
-    went_well(&scene.alone("build {log}/small.din -o {folder}/ranker -q"));
+    // Large, and the scene may lie in memory.
+    let folder = TempDir::new().unwrap();
+    let ranker = folder.path().join("ranker");
+    went_well(&scene.alone(&format!("build {{log}}/small.din -o {} -q", ranker.display())));
     let line = format!("{TRAIN} --out {{folder}}/ranks {SHARDED} --threads 1").replace(" {log}/small.din", "");
-    went_well(&ended(Mpi::Open.run(3).arg(scene.at("ranker")).args(scene.words(&line))));
+    went_well(&ended(Mpi::Open.run(3).arg(&ranker).args(scene.words(&line))));
     assert_same(&scene.at("one"), &scene.at("ranks"));
 }
 

@@ -54,6 +54,7 @@ fn command(scene: &Scene, ranks: usize, gpus: usize, line: &str) -> Command {
     };
     command.env("DIN_NVRTC", made().join("libnvrtc.so")).env("DIN_CUDA_DRIVER", made().join("libcuda.so"));
     command.env("DIN_CACHE", scene.at("cache")).env("DIN_FAKE_LOG", scene.at("compiled.log"));
+    command.env("DIN_FAKE_STORE", made());
     command.env("DIN_FAKE_GPUS", gpus.to_string()).env_remove("DIN_FAKE_ARCH").env_remove("DIN_FAKE_FAIL");
     let spec = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/end_to_end/small.din");
     let train = "train {spec} --train {made}/train.parquet --valid {made}/valid.parquet --batch 128 --out {folder}/";

@@ -1,12 +1,14 @@
 // NVRTC's interface with the host's compiler behind it, so that the built binary can be tested on a
 // fake GPU, from source to steps. An image is the source compiled against the shim: the library for
 // sm_N, its hexadecimal digits behind a line of comment for compute_N. Each compilation adds a line
-// with its architecture to the file that DIN_FAKE_LOG names, if any.
+// with its architecture to the file that DIN_FAKE_LOG names, if any. In the folder that
+// DIN_FAKE_STORE names, if any, libraries are kept by their source, so that each is made once.
 
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <functional>
 #include <iterator>
 #include <mutex>
 #include <string>
@@ -54,20 +56,37 @@ API nvrtcCompileProgram(void* program, int count, const char* const* options) {
     }
     if (target.empty()) return OPTION;
     if (const char* log = std::getenv("DIN_FAKE_LOG")) std::ofstream(log, std::ios::app) << target << "\n";
-    char folder[] = "/tmp/din-fake-XXXXXX";
-    if (!mkdtemp(folder)) return INVALID;
-    const std::string at = folder, text = at + "/kernels.cpp", library = at + "/kernels.so", log = at + "/log";
-    std::ofstream(text) << p.source;
-    const char* compiler = std::getenv("CXX");
-    // Equal sources give equal images: no path of this folder is in them.
-    const std::string command = "cd " + at + " && " + (compiler ? compiler : "g++") +
-                                " -std=c++17 -shared -fPIC -fvisibility=hidden -ffp-contract=off -w -O1 -include " DIN_SHIM
-                                " -o kernels.so kernels.cpp >log 2>&1";
-    const int failed = std::system(command.c_str());
-    p.image = contents(library);
-    p.log = contents(log);
-    for (const std::string& file : {text, library, log}) unlink(file.c_str());
-    rmdir(folder);
+    const char* store = std::getenv("DIN_FAKE_STORE");
+    const std::string kept = store ? std::string(store) + "/" + std::to_string(std::hash<std::string>()(p.source)) : "";
+    // The source is written last, under its name as a whole.
+    const bool known = store && contents(kept + ".cpp") == p.source;
+    int failed = 0;
+    if (known) {
+        p.image = contents(kept + ".so");
+    } else {
+        char folder[] = "/tmp/din-fake-XXXXXX";
+        if (!mkdtemp(folder)) return INVALID;
+        const std::string at = folder, text = at + "/kernels.cpp", library = at + "/kernels.so", log = at + "/log";
+        std::ofstream(text) << p.source;
+        const char* compiler = std::getenv("CXX");
+        // Equal sources give equal images: no path of this folder is in them.
+        const std::string command = "cd " + at + " && " + (compiler ? compiler : "g++") +
+                                    " -std=c++17 -shared -fPIC -fvisibility=hidden -ffp-contract=off -w -O1 -include " DIN_SHIM
+                                    " -o kernels.so kernels.cpp >log 2>&1";
+        failed = std::system(command.c_str());
+        p.image = contents(library);
+        p.log = contents(log);
+        if (store && !failed) {
+            // Others may read the store, or write the same.
+            const std::string own = kept + at.substr(at.rfind('-'));
+            std::ofstream(own + ".so", std::ios::binary) << p.image;
+            std::ofstream(own + ".cpp") << p.source;
+            std::rename((own + ".so").c_str(), (kept + ".so").c_str());
+            std::rename((own + ".cpp").c_str(), (kept + ".cpp").c_str());
+        }
+        for (const std::string& file : {text, library, log}) unlink(file.c_str());
+        rmdir(folder);
+    }
     if (failed) return COMPILATION;
     p.ptx = "// fake PTX\n";
     for (const char c : p.image) {

@@ -1,6 +1,5 @@
 //! `k (W1 + diag(q) W2)` instead of `concat(k, k * q) W`: the same numbers forward and backward,
 //! for empty and long histories, at every level.
-#![allow(clippy::unwrap_used)]
 
 use din_compiler::graph::{Absorbed, Graph, Op};
 use din_compiler::interpret::{Magnitudes, run_magnitude};

@@ -1,7 +1,6 @@
 //! What `check` accepts compiles: through every pass, verified after each, to schedules that the
 //! engine takes, to machine code and to CUDA C++. On the repository's specs, and on thousands of
 //! mutations.
-#![allow(clippy::unwrap_used)]
 
 use din_compiler::codegen::{cuda, generate};
 use din_compiler::front::{CheckOptions, check, check_library, library_sources};

@@ -1,7 +1,6 @@
 //! Generated code equals the interpreter on random graphs, forward and backward, within 32 epsilon
 //! times the magnitude of what was summed; every primitive occurs in at least 100 graphs, empty
 //! sequences in at least a tenth.
-#![allow(clippy::unwrap_used)]
 
 use din_compiler::codegen::LEVELS;
 use din_compiler::graph::{

@@ -1,6 +1,5 @@
 //! Inference on tables in BF16: rounding is PyTorch's, code agrees with the interpreter on rounded
 //! tables, and has the bits of inference in f32 on tables that were rounded beforehand.
-#![allow(clippy::unwrap_used)]
 
 use din_compiler::codegen::{LEVELS, generate};
 use din_compiler::graph::{BATCH, BinaryOp, Graph, GroupId, Input, InputId, InputKind, Op, Root, Shape, TableId};

@@ -1,7 +1,6 @@
 //! What depends on the rows of one thing, once for each distinct one: equal to once an element in
 //! the reference, in gradients and in compiled code, and what it saves is what the closed form
 //! says.
-#![allow(clippy::unwrap_used)]
 
 use din_compiler::autodiff::differentiate;
 use din_compiler::graph::{Graph, Op, Root, verify};

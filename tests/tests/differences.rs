@@ -1,7 +1,6 @@
 //! What `difference` says of two models, against the programs that they compile to and the
 //! structure that checkpoints are held against: on the repository's models, on mutations of them,
 //! and on models that are written in other words.
-#![allow(clippy::unwrap_used)]
 
 use din_compiler::difference::{ModelDifference, TensorFate, Verdict};
 use din_compiler::front::{CheckOptions, check};

@@ -1,5 +1,4 @@
 //! Settings of embedding tables, on one rank and on several that are threads of this process.
-#![allow(clippy::unwrap_used)]
 
 use din_compiler::{CompileOptions, compile};
 use din_program::{Program, TablePrecision};

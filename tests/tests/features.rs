@@ -1,7 +1,6 @@
 //! Feature operations: values, statistics of the training data, and models that are trained with
 //! them are those that Python computes (`reference/features.py`), from any format, in any batches,
 //! on any number of threads and ranks.
-#![allow(clippy::unwrap_used)]
 
 use din_compiler::{CompileOptions, compile};
 use din_program::Program;

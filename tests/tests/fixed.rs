@@ -1,5 +1,4 @@
 //! Fixed axes in a program: what contradicts is refused before a batch is read.
-#![allow(clippy::unwrap_used)]
 
 use din_compiler::{CompileOptions, compile};
 use din_program::axes::AxisKind;

@@ -1,5 +1,4 @@
 //! Derivatives against central differences in f64, every primitive, on random graphs.
-#![allow(clippy::unwrap_used)]
 
 use din_compiler::autodiff::{Dependence, DifferentiateError, dependences, differentiate};
 use din_compiler::graph::{BATCH, BinaryOp, Graph, NodeId, Op, ParamId, Root, Shape, UnaryOp, verify};

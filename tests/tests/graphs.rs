@@ -1,5 +1,4 @@
 //! The graphs of all models: sound, printed and parsed back, and cheaper after the passes.
-#![allow(clippy::unwrap_used)]
 
 use din_compiler::front::{self, NoFiles};
 use din_compiler::graph::{Graph, verify};

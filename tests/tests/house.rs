@@ -92,6 +92,27 @@ fn tests_that_documents_cite_are_there() {
     assert!(missing.is_empty(), "{}", missing.join("\n"));
 }
 
+/// A file that nothing names would not be compiled.
+#[test]
+fn every_file_of_tests_is_in_a_binary() {
+    let folder = root().join("tests/tests");
+    let manifest = read(&root().join("tests/Cargo.toml"));
+    let modules = read(&folder.join("main.rs"));
+    let (mut checked, mut missing) = (0, Vec::new());
+    for entry in fs::read_dir(&folder).expect("tests are there") {
+        let path = entry.expect("a folder can be listed").path();
+        let name = path.file_stem().expect("an entry has a name").to_string_lossy().into_owned();
+        let named = modules.lines().any(|line| line == format!("mod {name};"));
+        let binary = manifest.contains(&format!("[[test]]\nname = \"{name}\""));
+        checked += 1;
+        if name != "main" && named == binary {
+            missing.push(name);
+        }
+    }
+    assert!(checked > 20, "only {checked} files were found");
+    assert!(missing.is_empty(), "neither a module of main.rs nor a binary of Cargo.toml, or both: {missing:?}");
+}
+
 /// The name that a line defines as a public type, if it does.
 fn public_type(line: &str) -> Option<&str> {
     let rest = line.trim_start().strip_prefix("pub")?;

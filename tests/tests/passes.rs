@@ -1,6 +1,5 @@
 //! Every pass keeps the meaning of every root; `split_products` brings the activation unit to its
 //! closed form.
-#![allow(clippy::unwrap_used)]
 
 use din_compiler::autodiff::differentiate;
 use din_compiler::graph::{AxisId, BATCH, Graph, Input, InputKind, Op, ParamId, Root, Shape};

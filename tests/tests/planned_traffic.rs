@@ -1,6 +1,5 @@
 //! The bytes that ranks send in training steps, against what `din plan` predicts. Ranks are threads
 //! of this process.
-#![allow(clippy::unwrap_used)]
 
 use din_compiler::model::CheckedModel;
 use din_compiler::{CompileOptions, compile};

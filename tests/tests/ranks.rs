@@ -1,6 +1,5 @@
 //! Training on several ranks gives the bits of one: for every kind of model, at any number of ranks
 //! and threads. Ranks are threads of this process.
-#![allow(clippy::unwrap_used)]
 
 use din_compiler::model::CheckedModel;
 use din_compiler::{CompileOptions, compile};

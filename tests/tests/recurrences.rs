@@ -1,5 +1,4 @@
 //! Recurrences in a program: what contradicts is refused before a batch is read.
-#![allow(clippy::unwrap_used)]
 
 use din_compiler::{CompileOptions, Compiled, compile};
 use din_program::schedule::{Operation, Phase, Schedule, StepLoop};

@@ -1,6 +1,5 @@
 //! `common` features: deduplicated equals replicated, in the reference and in compiled code, and
 //! what it saves is what the closed form says.
-#![allow(clippy::unwrap_used)]
 
 use din_compiler::interpret::{self, TableData, TensorData};
 use din_compiler::{CompileOptions, compile};

@@ -1,6 +1,5 @@
 //! Times: gaps between two columns of them and parts of their dates are those of NumPy's datetime64
 //! and Python's datetime (`reference/times.py`), from CSV and Parquet, in any batches.
-#![allow(clippy::unwrap_used)]
 
 use din_compiler::front::{CheckOptions, NoFiles, check};
 use din_compiler::{CompileOptions, compile};

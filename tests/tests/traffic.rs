@@ -1,5 +1,4 @@
 //! What a training step keeps in memory for each entry of a history, against the closed form.
-#![allow(clippy::unwrap_used)]
 
 use din_compiler::front::{self, NoFiles};
 use din_compiler::{CompileOptions, compile};

@@ -1,5 +1,4 @@
 //! Schedules, limits of gradients, losses and dropout against their formulas, by the interpreter.
-#![allow(clippy::unwrap_used)]
 
 use din_compiler::graph::{InputKind, Op, Root};
 use din_compiler::interpret::{Inputs, InterpreterSession, Samples, TableData, TensorData, Values, run};

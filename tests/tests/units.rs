@@ -1,6 +1,5 @@
 //! The standard library's functions by central differences: parameters, embedded ids, lists with
 //! empty ones, batch statistics.
-#![allow(clippy::unwrap_used)]
 
 use din_compiler::autodiff::differentiate;
 use din_compiler::front::{CheckOptions, NoFiles, check, library_sources};

@@ -1,7 +1,6 @@
 //! The models of `models/` against PyTorch's float64 (`tests/reference/zoo`): the losses of 50
 //! steps, and all gradients of the first one. Of models in which rounding to f32 grows from step to
 //! step, the fixture says how many steps tell something.
-#![allow(clippy::unwrap_used)]
 
 use din_runtime::cpu;
 use din_tests::specs::root;

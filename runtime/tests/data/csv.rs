@@ -1,6 +1,6 @@
 //! CSV as text: quotes, line ends, line numbers, and what is no CSV.
 
-use crate::support::*;
+use super::support::*;
 use din_program::schema::{FeatureSource, KeyType, Schema};
 use din_runtime::data::{DataError, Dataset, FaultKind, Location, Order, ReadMode, StreamOptions, string_id};
 use std::path::PathBuf;

@@ -1,7 +1,7 @@
 //! Damaged files: an error with the file's name or, where the damage cannot be seen, rows; never a
 //! panic, never a hang.
 
-use crate::support::*;
+use super::support::*;
 use din_runtime::data::{DataError, Dataset, FaultKind, Order, ReadMode, StreamOptions};
 use din_runtime::random::Stream;
 use std::path::Path;

@@ -1,6 +1,6 @@
 //! Every fault, with its place and words.
 
-use crate::support::*;
+use super::support::*;
 use arrow_array::types::{Float64Type, Int64Type};
 use arrow_array::*;
 use din_program::schema::{FeatureKind, FeatureSource, KeyType, Schema};

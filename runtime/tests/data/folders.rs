@@ -1,6 +1,6 @@
 //! What a path stands for: all of it is read, each file once, or it is an error.
 
-use crate::support::*;
+use super::support::*;
 use arrow_array::{Float64Array, Int64Array, NullArray, RecordBatch};
 use din_program::schema::Schema;
 use din_runtime::data::{DataError, Dataset, FaultKind, ReadMode};

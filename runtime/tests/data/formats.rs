@@ -1,6 +1,6 @@
 //! What values become: every accepted Arrow type, nesting and text.
 
-use crate::support::*;
+use super::support::*;
 use arrow_array::types::{
     ArrowPrimitiveType, Float16Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type,
     UInt64Type,

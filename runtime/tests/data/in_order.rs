@@ -1,9 +1,9 @@
 //! Several ranks read a data set in the order of the files: each row comes on one rank, what comes
 //! on all of them is the whole, and nothing is decoded twice.
 
-use crate::ranks::joined;
-use crate::requests;
-use crate::support::*;
+use super::ranks::joined;
+use super::requests;
+use super::support::*;
 use arrow_array::types::Int64Type;
 use arrow_array::{ArrayRef, BooleanArray, Int64Array, ListArray, RecordBatch, StringArray, UInt64Array};
 use arrow_select::concat::concat;

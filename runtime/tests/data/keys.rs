@@ -1,6 +1,6 @@
 //! Keys and labels on their way through prediction: type, sign, nulls, files that disagree.
 
-use crate::support::*;
+use super::support::*;
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
 use arrow_array::{

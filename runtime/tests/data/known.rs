@@ -1,7 +1,7 @@
 //! Times that must come before a row's moment, and columns that prediction does not read.
 
-use crate::ranks::on;
-use crate::support::*;
+use super::ranks::on;
+use super::support::*;
 use arrow_array::types::Int64Type;
 use arrow_array::{ArrayRef, Int64Array, ListArray, RecordBatch};
 use din_program::schema::{Keep, KnownBefore, Schema};

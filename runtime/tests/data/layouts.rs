@@ -2,13 +2,13 @@
 //! versions, encodings, dictionaries that end on the way, how lists are declared. All are read as
 //! the same table in CSV is.
 
-use crate::support::*;
+use super::support::*;
 use din_program::schema::{FeatureKind, KeyType, Schema};
 use din_runtime::data::{Dataset, Order, ReadMode, StreamOptions};
 use std::path::PathBuf;
 
 fn layouts() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/fixtures/layouts")
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../runtime/tests/data/fixtures/layouts")
 }
 
 fn table() -> Schema {

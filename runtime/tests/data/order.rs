@@ -1,6 +1,6 @@
 //! The order of samples: a permutation, a function of (seed, epoch, window), resumable.
 
-use crate::support::*;
+use super::support::*;
 use din_runtime::batch::Batch;
 use din_runtime::data::{Dataset, Order, ReadMode, StreamOptions};
 

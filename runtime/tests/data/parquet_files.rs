@@ -1,7 +1,7 @@
 //! Parquet as other programs write it: checksums, compression, encryption, annotated types, text
 //! that is none; and a machine that fails.
 
-use crate::support::*;
+use super::support::*;
 use arrow_array::{ArrayRef, Int64Array, ListArray, RecordBatch};
 use arrow_buffer::OffsetBuffer;
 use arrow_schema::{DataType, Field};
@@ -30,7 +30,7 @@ fn fixture_schema() -> Schema {
 }
 
 fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/fixtures").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../runtime/tests/data/fixtures").join(name)
 }
 
 /// The error in one line, with the file's name instead of its path.

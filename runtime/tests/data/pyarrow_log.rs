@@ -1,7 +1,7 @@
 //! A log that pyarrow wrote, in several row groups and many pages: counts and sums of its columns
 //! are those that numpy computed when it was written (`reference/pyarrow_log.py`).
 
-use crate::support::*;
+use super::support::*;
 use din_program::schema::{FeatureKind, KeyType, Schema};
 use din_runtime::data::{Order, ReadMode, StreamOptions};
 use serde::Deserialize;
@@ -22,7 +22,7 @@ struct Figures {
 #[test]
 fn sums_equal_those_of_numpy() {
     let figure: Figures = serde_json::from_str(include_str!("../reference/pyarrow_log.json")).unwrap();
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference/pyarrow_log.parquet");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../runtime/tests/reference/pyarrow_log.parquet");
     let scalar = |name: &str| !name.starts_with("hist");
     let mut schema = Schema { sequences: vec![sequence("visited", None)], ..Schema::default() };
     for (name, _, _) in &figure.sums {

@@ -1,7 +1,7 @@
 //! Several ranks read one data set: their batches, joined, are those of one that reads alone.
 
-use crate::support::*;
-use crate::{requests, support};
+use super::support::*;
+use super::{requests, support};
 use arrow_array::{ArrayRef, Float32Array, Int64Array, RecordBatch, StringArray};
 use din_program::schema::{FeatureKind, KeyType, Schema};
 use din_runtime::batch::{Batch, KeyColumn};

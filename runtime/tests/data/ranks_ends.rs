@@ -1,8 +1,8 @@
 //! How the streams of several ranks begin and end: late, early, one after the other, with a fault.
 
-use crate::ranks::{Read, compare, on, shuffled};
-use crate::requests;
-use crate::support::*;
+use super::ranks::{Read, compare, on, shuffled};
+use super::requests;
+use super::support::*;
 use arrow_array::{Int64Array, RecordBatch};
 use din_runtime::comm::{Channel, Communicator, Ending, Messages, RankWarning, in_process};
 use din_runtime::data::{DataError, Dataset, FaultKind, Location, Order, ReadMode, StreamError, StreamOptions};

@@ -1,8 +1,8 @@
 //! Row groups that are too large for one rank: all decode them together, by columns.
 
-use crate::ranks::{compare, on, on_ranks, shuffled};
-use crate::requests;
-use crate::support::*;
+use super::ranks::{compare, on, on_ranks, shuffled};
+use super::requests;
+use super::support::*;
 use arrow_array::{ArrayRef, Int64Array, RecordBatch};
 use din_program::schema::Keep;
 use din_runtime::comm::in_process;

@@ -1,7 +1,7 @@
 //! Requests: what their rows have in common is kept once, they are shuffled and batched whole, and
 //! rows that disagree are reported.
 
-use crate::support::*;
+use super::support::*;
 use arrow_array::types::Int64Type;
 use arrow_array::{ArrayRef, Int64Array, ListArray, RecordBatch};
 use din_program::schema::{KeyType, Requests, Schema};

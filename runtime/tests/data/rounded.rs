@@ -1,6 +1,6 @@
 //! Integers that f32 does not hold exactly: warned of with their place, once for each column.
 
-use crate::support::*;
+use super::support::*;
 use arrow_array::types::Int64Type;
 use arrow_array::{ArrayRef, FixedSizeListArray, Float64Array, Int64Array, ListArray, RecordBatch, UInt64Array};
 use din_program::schema::{FeatureKind, Keep, Schema};

@@ -1,7 +1,7 @@
 //! A step of one rank of a run: on rows that were fetched, of a part of a batch. What several ranks
 //! compute together is in `tests/tests/ranks.rs`.
 
-use crate::program::*;
+use super::program::*;
 use din_program::schema::UpdateRule;
 use din_runtime::comm::LocalCommunicator;
 use din_runtime::cpu;

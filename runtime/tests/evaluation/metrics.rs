@@ -1,6 +1,6 @@
 //! The report of several ranks.
 
-use crate::support::*;
+use super::support::*;
 use din_runtime::data::{Dataset, ReadMode};
 use din_runtime::evaluate::{Report, evaluate};
 use din_runtime::metric::{Detail, Undefined};

@@ -1,6 +1,6 @@
 //! The files that several ranks write.
 
-use crate::support::*;
+use super::support::*;
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Float32Type;

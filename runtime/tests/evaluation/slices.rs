@@ -1,6 +1,6 @@
 //! Metrics of slices: those of the slice's rows alone, in a file of their own.
 
-use crate::support::*;
+use super::support::*;
 use din_program::schema::{GroupBy, SliceBy, Slicing};
 use din_runtime::data::{Dataset, OpenOptions, ReadMode};
 use din_runtime::evaluate::{Report, evaluate, evaluate_slices};

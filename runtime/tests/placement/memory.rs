@@ -1,6 +1,6 @@
 //! Predicted bytes against tables that hold so many ids, and what is said where they do not fit.
 
-use crate::{always, options, program};
+use super::{always, options, program};
 use din_program::schema::TableKind;
 use din_runtime::leaves::DEFAULT_LEAVES;
 use din_runtime::placement::{ModelUse, Plan, RunPlanOptions};

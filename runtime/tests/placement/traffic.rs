@@ -1,6 +1,6 @@
 //! Words between ranks, operations, seconds: small cases, computed by hand.
 
-use crate::{always, options, program};
+use super::{always, options, program};
 use din_program::schema::{TableKind, TableSpec};
 use din_runtime::placement::{IdDistribution, Plan, Traffic, TrafficPlan, choose};
 use din_runtime::table::Placement;

@@ -1,9 +1,11 @@
 //! A compiled source as a device: memory is made known to the shim, kernels are launched by name.
 
 use libloading::Library;
+use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_ulonglong, c_void};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// The compiled library, in the folder of a device.
 const OBJECT: &str = "kernels.so";
@@ -41,22 +43,41 @@ pub struct Device {
     folder: tempfile::TempDir,
 }
 
+/// The bytes of a compiled library.
+type Object = Result<Vec<u8>, Failure>;
+
+/// By level of the optimiser and source; each is empty until it is compiled.
+type Compiled = BTreeMap<(u32, String), Arc<OnceLock<Object>>>;
+
+/// Compiles a source.
+fn object(source: &str, level: u32) -> Object {
+    let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
+    let (text, object) = (folder.path().join("kernels.cpp"), folder.path().join(OBJECT));
+    std::fs::write(&text, source).map_err(|e| e.to_string())?;
+    let shim = Path::new(env!("CARGO_MANIFEST_DIR")).join("shim/shim.h");
+    let compiler = std::env::var("CXX").unwrap_or_else(|_| "g++".into());
+    let mut command = Command::new(&compiler);
+    command.args(["-std=c++17", "-shared", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off"]);
+    command.args(["-Wall", "-Wno-unknown-pragmas", "-Wno-unused", "-Wno-attributes", "-Wno-maybe-uninitialized"]);
+    command.arg(format!("-O{level}")).arg("-include").arg(shim).arg("-o").arg(&object).arg(&text);
+    let output = command.output().map_err(|e| format!("{compiler}: {e}"))?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).chars().take(4000).collect());
+    }
+    std::fs::read(&object).map_err(|e| e.to_string())
+}
+
 impl Device {
-    /// Compiles a source with the optimiser at `level` (0 for much code that runs little).
+    /// Compiles a source with the optimiser at `level` (0 for much code that runs little); one that
+    /// this process has compiled before only gets a state of its own.
     pub fn compile(source: &str, level: u32) -> Result<Device, Failure> {
+        static COMPILED: Mutex<Compiled> = Mutex::new(BTreeMap::new());
+        let key = (level, source.to_string());
+        let entry = COMPILED.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default().clone();
+        // Others with the same source wait here.
+        let object = entry.get_or_init(|| object(source, level)).as_ref().map_err(Failure::clone)?;
         let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
-        let (text, object) = (folder.path().join("kernels.cpp"), folder.path().join(OBJECT));
-        std::fs::write(&text, source).map_err(|e| e.to_string())?;
-        let shim = Path::new(env!("CARGO_MANIFEST_DIR")).join("shim/shim.h");
-        let compiler = std::env::var("CXX").unwrap_or_else(|_| "g++".into());
-        let mut command = Command::new(&compiler);
-        command.args(["-std=c++17", "-shared", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off"]);
-        command.args(["-Wall", "-Wno-unknown-pragmas", "-Wno-unused", "-Wno-attributes", "-Wno-maybe-uninitialized"]);
-        command.arg(format!("-O{level}")).arg("-include").arg(shim).arg("-o").arg(&object).arg(&text);
-        let output = command.output().map_err(|e| format!("{compiler}: {e}"))?;
-        if !output.status.success() {
-            return Err(String::from_utf8_lossy(&output.stderr).chars().take(4000).collect());
-        }
+        std::fs::write(folder.path().join(OBJECT), object).map_err(|e| e.to_string())?;
         Self::open(folder)
     }
 

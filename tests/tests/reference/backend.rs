@@ -1,7 +1,7 @@
 //! The compiled program in f32 on the engine, real ids through the tables' indices: every tensor
 //! within 1e-4 of PyTorch's float64, normwise.
 
-use crate::fixture::{CASES, Case, Outcome};
+use super::fixture::{CASES, Case, Outcome};
 use din_compiler::{CompileOptions, compile};
 use din_program::{Isa, Program};
 use din_runtime::cpu;

@@ -2,7 +2,7 @@
 //! (`tests/reference/class_losses.py`): value and derivatives of each sample, within 1e-12
 //! (relative above 1), also where logits are far apart and cut points 1e-6.
 
-use crate::fixture::Tensors;
+use super::fixture::Tensors;
 use din_compiler::front::{CheckOptions, NoFiles, check};
 use din_compiler::interpret::{InterpreterSession, Samples, StepReport, TableData, TensorData};
 use din_compiler::model::CheckedModel;

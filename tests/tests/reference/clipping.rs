@@ -2,7 +2,7 @@
 //! after five steps, by SGD and Adam, of which some are limited and some are not. By the
 //! interpreter, and by the compiled program at 1 and 2 threads.
 
-use crate::fixture::Tensors;
+use super::fixture::Tensors;
 use din_compiler::interpret::{InterpreterSession, Samples, TableData, TensorData};
 use din_compiler::model::CheckedModel;
 use din_compiler::{CompileOptions, compile};

@@ -1,7 +1,7 @@
 //! Dropout against PyTorch (`tests/reference/dropout.py`): which components are kept, drawn there
 //! once more by NumPy, and the loss, logits and gradients that PyTorch computes with these masks.
 
-use crate::fixture::Tensors;
+use super::fixture::Tensors;
 use din_compiler::interpret::{InterpreterSession, Samples, TableData, TensorData};
 use din_program::dropout;
 use din_tests::specs;

@@ -4,7 +4,7 @@
 //! The logit of each model is `sum(value * upstream)` and the loss the logit, so that the loss has
 //! the fixture's derivatives (times 1 / samples, the loss being a mean).
 
-use crate::fixture::Tensors;
+use super::fixture::Tensors;
 use din_compiler::front::{CheckOptions, NoFiles, check};
 use din_compiler::interpret::{InterpreterSession, Samples, TableData, TensorData};
 

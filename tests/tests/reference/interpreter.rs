@@ -1,7 +1,7 @@
 //! The interpreter: every loss, weight, optimizer slot, running statistic and logit within 1e-9 of
 //! PyTorch's (relative above 1).
 
-use crate::fixture::{Case, Outcome};
+use super::fixture::{Case, Outcome};
 use din_compiler::interpret::{InterpreterSession, TableData, TensorData};
 
 const BOUND: f64 = 1e-9;

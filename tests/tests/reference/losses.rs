@@ -2,7 +2,7 @@
 //! value and derivatives of each sample, within 1e-12 (relative above 1), also where a probability
 //! is 1e-260 from 0 or from 1.
 
-use crate::fixture::Tensors;
+use super::fixture::Tensors;
 use din_compiler::front::{CheckOptions, NoFiles, check};
 use din_compiler::interpret::{InterpreterSession, Samples, TableData};
 

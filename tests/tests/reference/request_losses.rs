@@ -1,7 +1,7 @@
 //! Losses over the samples of a request against PyTorch (`tests/reference/request_losses.py`):
 //! value and derivative by each sample's score, within 1e-12 (relative above 1).
 
-use crate::fixture::Tensors;
+use super::fixture::Tensors;
 use din_compiler::front::{CheckOptions, NoFiles, check};
 use din_compiler::interpret::{InterpreterSession, Samples, TableData};
 

@@ -5,7 +5,7 @@
 //! upstream)`, so that the loss `logit` has the fixture's derivatives (times 1 / samples, the loss
 //! being a mean).
 
-use crate::fixture::Tensors;
+use super::fixture::Tensors;
 use din_compiler::front::{CheckOptions, NoFiles, check};
 use din_compiler::interpret::{InterpreterSession, Samples, TableData, TensorData};
 use din_compiler::model::CheckedModel;

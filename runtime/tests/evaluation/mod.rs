@@ -1,6 +1,5 @@
 //! Evaluation and prediction on several ranks, which are threads here: what they report and write
 //! is what one rank does, to the last bit.
-#![allow(clippy::unwrap_used)]
 
 mod metrics;
 mod predictions;

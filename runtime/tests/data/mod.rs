@@ -1,5 +1,4 @@
 //! Data sets read from files that the tests write with Arrow, and from some that pyarrow wrote.
-#![allow(clippy::unwrap_used)]
 
 mod csv;
 mod damage;

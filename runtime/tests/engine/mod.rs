@@ -1,16 +1,15 @@
 //! The engine on schedules written by hand: equal to the same model in f64, same bits at any number
 //! of threads, contradictions refused.
-#![allow(clippy::unwrap_used)]
 
 mod program;
 mod ranks;
 
+use self::program::*;
 use din_program::Isa;
 use din_program::schedule::*;
 use din_program::schema::{GroupBy, GroupWeight, Metric, MetricKind, TableKind};
 use din_runtime::cpu;
 use din_runtime::exec::{CheckError, ExecError};
-use program::*;
 
 /// Makes something wrong.
 type Spoil<T> = fn(&mut T);

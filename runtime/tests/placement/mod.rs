@@ -1,6 +1,6 @@
 //! The planner of distributed training: traffic and work against numbers computed by hand, memory
 //! against tables that hold so many ids.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(clippy::indexing_slicing)]
 
 mod memory;
 mod traffic;

@@ -2,7 +2,6 @@
 //! float64: 50 training steps of the base model, DIN and DIN with Dice, by SGD, Adam and Eq. (9),
 //! and the evaluation after them; then single units. `tests/reference/README.md` describes the
 //! fixtures; no Python is needed here.
-#![allow(clippy::unwrap_used)]
 
 mod backend;
 mod class_losses;
