@@ -64,6 +64,8 @@ pub enum SymbolKind {
     Layer,
     /// `param`
     Weight,
+    /// `constant`
+    Constant,
     /// `state`
     State,
     /// What a `for` binds.
@@ -286,6 +288,7 @@ impl SymbolKind {
             SymbolKind::Value => "value",
             SymbolKind::Layer => "layer",
             SymbolKind::Weight => "weight",
+            SymbolKind::Constant => "constant",
             SymbolKind::State => "state",
             SymbolKind::LoopVariable => "loop variable",
             SymbolKind::Features => "features",
