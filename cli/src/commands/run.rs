@@ -64,7 +64,7 @@ fn warn_of_unscaled_numbers(console: &Console, model: &CheckedModel, args: &Trai
     let unscaled = unscaled_numbers(model).map_err(|error| Failure::system_error(error.to_string()))?;
     let Some(data) = args.train.first().filter(|_| !unscaled.is_empty()) else { return Ok(()) };
     // What is wrong with the file is told where it is read as a whole.
-    let Ok(columns) = sample(data, args.input.list_separator) else { return Ok(()) };
+    let Ok(columns) = sample(data, args.input.list_separator.unwrap_or(b'|')) else { return Ok(()) };
     for feature in unscaled.into_iter().map(|feature| &model.schema.features[feature as usize]) {
         let name = feature.column().expect("it is one of a column");
         let range = columns.iter().find(|column| column.name == name).and_then(|column| column.range);
