@@ -11,7 +11,12 @@ use std::path::Path;
 /// Checks and compiles.
 pub fn compile(console: &Console, path: &Path, sets: &[(String, String)]) -> Result<Compiled, Failure> {
     let model = sources::checked(console, path, sets)?;
-    compile_model(&model)
+    compile_checked(console, &model)
+}
+
+/// Compiles, and says so if it takes a while.
+pub fn compile_checked(console: &Console, model: &CheckedModel) -> Result<Compiled, Failure> {
+    console.busy(&format!("compiling {}", model.name), || compile_model(model))
 }
 
 /// Compiles anew what `program`, of the run at `run`, was made from. Another version of the
@@ -24,7 +29,7 @@ pub fn again(console: &Console, program: &Program, run: &Path) -> Result<Compile
             "{name}: this version does not compile the run's spec, which was of {by}\n  help: {help}"
         ))
     })?;
-    let compiled = compile_model(&model)?;
+    let compiled = compile_checked(console, &model)?;
     if compiled.program.hash() != program.hash() {
         let name = run.display();
         console

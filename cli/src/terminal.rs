@@ -7,7 +7,9 @@ use din_runtime::comm::{Communicator, RankWarning};
 use indicatif::{HumanCount, ProgressBar, ProgressState, ProgressStyle, WeakProgressBar};
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 /// The user's side of a verb.
 #[derive(Clone, Debug)]
@@ -197,6 +199,28 @@ impl Console {
             true => format!("\x1b[{code}m{text}\x1b[0m"),
             false => text.to_string(),
         }
+    }
+
+    /// Does the work, and says on a terminal what it is once it has taken half a second.
+    pub fn busy<R>(&self, what: &str, work: impl FnOnce() -> R) -> R {
+        if !self.bars {
+            return work();
+        }
+        std::thread::scope(|scope| {
+            let (working, done) = mpsc::channel::<()>();
+            scope.spawn(move || {
+                if done.recv_timeout(Duration::from_millis(500)) == Err(RecvTimeoutError::Timeout) {
+                    let spinner = ProgressBar::new_spinner().with_message(what.to_owned());
+                    spinner.enable_steady_tick(Duration::from_millis(100));
+                    // Nothing is sent: it ends with the work.
+                    let _ = done.recv();
+                    spinner.finish_and_clear();
+                }
+            });
+            let result = work();
+            drop(working);
+            result
+        })
     }
 
     /// A bar of `total` rows; hidden unless standard error is a terminal.

@@ -49,5 +49,6 @@ pub mod optimize;
 pub mod picture;
 pub mod plan;
 pub mod statistic;
+pub mod unscaled;
 
 pub use compile::{CompileError, CompileOptions, Compiled, PassRun, compile, compile_observed};

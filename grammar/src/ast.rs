@@ -278,6 +278,8 @@ pub enum MemberKind {
     Layer(Layer),
     /// `param bias: [1] = 0`; `param a: [n] = 0, b: [n] = 0` has two
     Param(Vec<Variable>),
+    /// `constant table: [4, 8] = normal(1)`, one or several
+    Constant(Vec<Variable>),
     /// `predict click ~ bernoulli(logit = …)`
     Predict {
         target: Ident,
@@ -426,6 +428,8 @@ pub enum StatementKind {
     /// `param alpha: [n] = 0`; one statement per variable, `param a: [n] = 0, b: [n] = 0` gives
     /// two.
     Param(Variable),
+    /// `constant random: [n, 32] = normal(1)`
+    Constant(Variable),
     /// `state mean: [n] = 0`; in an optimizer the type is absent: the scope gives it.
     State(Variable),
     /// `update mean = …`

@@ -194,6 +194,7 @@ fn word() -> impl Strategy<Value = String> {
         "let",
         "layer",
         "param",
+        "constant",
         "state",
         "update",
         "for",

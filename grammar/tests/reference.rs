@@ -48,7 +48,7 @@ fn reserved_words_are_listed() {
 }
 
 /// Rules of `din.pest` that are part of a production of another name on the page.
-const PART_OF: [(&str, &str); 60] = [
+const PART_OF: [(&str, &str); 61] = [
     ("on_schema", "model"),
     ("in_training", "test"),
     ("given_type", "given"),
@@ -77,6 +77,7 @@ const PART_OF: [(&str, &str); 60] = [
     ("let_", "statement"),
     ("layer", "statement"),
     ("parameter_list", "statement"),
+    ("constant_list", "statement"),
     ("state_list", "statement"),
     ("update", "statement"),
     ("assign", "statement"),

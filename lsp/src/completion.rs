@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::fs;
 
 const ITEM_WORDS: [&str; 9] = ["use", "edition", "fn", "model", "schema", "test", "optimizer", "regularizer", "metric"];
-const STATEMENT_WORDS: [&str; 6] = ["let", "layer", "param", "state", "update", "for"];
+const STATEMENT_WORDS: [&str; 7] = ["let", "layer", "param", "constant", "state", "update", "for"];
 const TEST_WORDS: [&str; 4] = ["let", "layer", "given", "expect"];
 const FIELD_KINDS: [&str; 2] = ["category", "number"];
 const KEY_KINDS: [&str; 2] = ["int64", "string"];
@@ -59,6 +59,7 @@ fn kind(kind: SymbolKind) -> CompletionItemKind {
         SymbolKind::Parameter
         | SymbolKind::Value
         | SymbolKind::Weight
+        | SymbolKind::Constant
         | SymbolKind::State
         | SymbolKind::LoopVariable
         | SymbolKind::Label

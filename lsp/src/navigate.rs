@@ -111,6 +111,7 @@ pub(crate) fn occurrences_everywhere(
         | SymbolKind::Value
         | SymbolKind::Layer
         | SymbolKind::Weight
+        | SymbolKind::Constant
         | SymbolKind::State
         | SymbolKind::LoopVariable
         | SymbolKind::Table

@@ -27,7 +27,7 @@ fn kind(kind: analysis::SymbolKind) -> SymbolKind {
         Kind::Field => SymbolKind::Field,
         Kind::Label => SymbolKind::Event,
         Kind::Key => SymbolKind::Key,
-        Kind::Hyper => SymbolKind::Constant,
+        Kind::Constant | Kind::Hyper => SymbolKind::Constant,
     }
 }
 
@@ -65,6 +65,7 @@ fn is_shown(kind: analysis::SymbolKind) -> bool {
         | Kind::Value
         | Kind::Layer
         | Kind::Weight
+        | Kind::Constant
         | Kind::State
         | Kind::Features
         | Kind::Sequence

@@ -28,6 +28,7 @@ fn token_type(kind: SymbolKind) -> u32 {
         SymbolKind::Parameter => "parameter",
         SymbolKind::Value
         | SymbolKind::Weight
+        | SymbolKind::Constant
         | SymbolKind::State
         | SymbolKind::LoopVariable
         | SymbolKind::Label

@@ -84,3 +84,29 @@ fn faults_of_values_have_their_places_and_a_way_out() {
         assert!(!out.exists(), "{field}: nothing is left behind");
     }
 }
+
+/// Large numbers that a layer takes as they are are told before the first step, once a run.
+#[test]
+fn numbers_without_a_scale_are_told() {
+    let folder = TempDir::new().unwrap();
+    let (model, data) = (folder.path().join("m.din"), folder.path().join("data"));
+    fs::create_dir(&data).unwrap();
+    fs::write(data.join("d.csv"), "x,the rest,g,y\n7,90,0,0\n52000,-90,1,1\n").unwrap();
+    for (field, is_told) in [
+        ("x: number  g: category(2)", true),
+        ("x: number from standard(x)  g: category(2)", false),
+        ("x: number from \"the rest\"  g: category(2)", false),
+        ("x: number missing as 0  g: category(2)", true),
+    ] {
+        fs::write(&model, SPEC.replace("FIELD", field)).unwrap();
+        let out = folder.path().join("run");
+        let paths = [("model", &*model), ("data", &*data), ("out", &*out)];
+        let trained = din("train {model} --train {data} --out {out}", &paths).expect(0);
+        let said = trained.err.contains("`user.x` is from 7 to 52000 in the first rows")
+            && trained.err.contains("`x: number from standard(x)`");
+        assert_eq!(said, is_told, "{field}:\n{}", trained.err);
+        let resumed = din("train {model} --train {data} --out {out} --resume --epochs 2", &paths).expect(0);
+        assert!(!resumed.err.contains("in the first rows"), "{}", resumed.err);
+        fs::remove_dir_all(&out).unwrap();
+    }
+}

@@ -58,6 +58,8 @@ const UNITS: &[(&str, &str)] = &[
     ("interaction.cross", "cross(q, 2)"),
     ("interaction.cin", "cin(split(concat(q, sum(q * q)), 3), [2, 2])"),
     ("layer.project", "project(q, 3)"),
+    ("layer.project", "tied(q, 3)"),
+    ("layer.{linear, project}", "sum(tied(linear(k, 4), 3) * project(k, 4) over many)"),
     ("layer.feed_forward|activation.tanh", "feed_forward(q, 3, tanh)"),
     ("layer.layer_norm", "layer_norm(q)"),
     ("layer.{layer_norm, linear}", "sum(layer_norm(linear(k, 4)) over many)"),
@@ -110,6 +112,7 @@ fn model(uses: &str, unit: &str) -> CheckedModel {
     let uses: String = uses.split('|').map(|u| format!("use std.{u}\n")).collect();
     let text = format!(
         "edition 2026\n{uses}use std.loss.cross_entropy\nuse std.metric.log_loss\nuse std.optimizer.sgd\n\
+         fn tied(x: [n], width: int) -> [n] {{\nparam w: [n, width]\n(x @ w) @ transpose(w)\n}}\n\
          model unit {{\n\
          features one {{ e: category(6) }}\nfeatures given {{ upstream: number }}\n\
          sequence many {{ e: category(6) from many_e }}\n\

@@ -1,18 +1,20 @@
 //! The running verbs: train, eval and predict, for `din` and for the executables it builds.
 
 use crate::args::{CpuArgs, DeviceArgs, DinTrainArgs, EvalArgs, PredictArgs, TablesArg, TrainArgs, TrainedArgs};
-use crate::compile::{self, compile};
+use crate::compile::{self, compile_checked};
 use crate::device::{self, DeviceArg};
 use crate::failure::{Failure, INTERRUPTED, Outcome};
 use crate::profile;
 use crate::progress::Progress;
-use crate::sources::folder_of;
+use crate::sources::{self, folder_of};
 use crate::terminal::Console;
+use din_compiler::model::CheckedModel;
+use din_compiler::unscaled::unscaled_numbers;
 use din_program::cuda::Precision;
 use din_program::{Program, TablePrecision};
 use din_runtime::bundle::Bundle;
 use din_runtime::comm::{Channel, Communicator, check_agreement};
-use din_runtime::data::{Dataset, OpenOptions, ReadMode};
+use din_runtime::data::{Dataset, OpenOptions, ReadMode, sample};
 use din_runtime::evaluate::{PrecisionReport, Report, evaluate_rounded, evaluate_slices};
 use din_runtime::fs::{metadata, not_an_input, write_atomically};
 use din_runtime::metric;
@@ -31,8 +33,12 @@ use std::sync::Arc;
 const LEAST_BATCH: u32 = 1024;
 
 pub fn din_train(console: &Console, args: &DinTrainArgs, ranks: &Arc<dyn Communicator>) -> Outcome {
-    let compiled = compile(console, &args.spec.model, &args.spec.sets)?;
+    let model = sources::checked(console, &args.spec.model, &args.spec.sets)?;
+    let compiled = compile_checked(console, &model)?;
     let resume = run_to_resume(console, &args.train, &**ranks)?;
+    if resume.is_none() && ranks.rank() == 0 {
+        warn_of_unscaled_numbers(console, &model, &args.train)?;
+    }
     let asked = device::requested(&args.train.device, resume.as_ref())?;
     let precision = match (args.precision, &resume) {
         (Some(precision), _) => precision.into(),
@@ -47,6 +53,36 @@ pub fn din_train(console: &Console, args: &DinTrainArgs, ranks: &Arc<dyn Communi
     let device = device::choose(console, asked, memory, &**ranks, |gpu| device::compiled(&compiled, precision, gpu))?;
     let program = Arc::new(compiled.program);
     train_verb(console, &program, folder_of(&args.spec.model), &args.train, (resume, device), ranks)
+}
+
+/// From this magnitude on, numbers are far from the vectors beside them, which start near 0.
+const LARGE: f64 = 100.0;
+
+/// Warns of large numbers that a matrix product takes as the data have them: their share of its
+/// gradient is as much larger as they are.
+fn warn_of_unscaled_numbers(console: &Console, model: &CheckedModel, args: &TrainArgs) -> Result<(), Failure> {
+    let unscaled = unscaled_numbers(model).map_err(|error| Failure::system_error(error.to_string()))?;
+    let Some(data) = args.train.first().filter(|_| !unscaled.is_empty()) else { return Ok(()) };
+    // What is wrong with the file is told where it is read as a whole.
+    let Ok(columns) = sample(data, args.input.list_separator.unwrap_or(b'|')) else { return Ok(()) };
+    for feature in unscaled.into_iter().map(|feature| &model.schema.features[feature as usize]) {
+        let name = feature.column().expect("it is one of a column");
+        let range = columns.iter().find(|column| column.name == name).and_then(|column| column.range);
+        if let Some((least, greatest)) = range
+            && least.abs().max(greatest.abs()) > LARGE
+        {
+            let word = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+            let name = if word { name.to_owned() } else { format!("{name:?}") };
+            console.warning(format!(
+                "{}: `{}` is from {least} to {greatest} in the first rows, and a layer takes it as it is\n  help: scale \
+                 it, such as by `{}: number from standard({name})`, or `log(1 + {name})` if it is never negative",
+                feature.location,
+                feature.path(),
+                feature.name,
+            ));
+        }
+    }
+    Ok(())
 }
 
 pub fn own_train(console: &Console, own: &Bundle, args: &TrainArgs, ranks: &Arc<dyn Communicator>) -> Outcome {

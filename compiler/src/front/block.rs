@@ -1,4 +1,5 @@
-//! Blocks and statements: `let`, `layer`, `param`, `state`, `update`, assignment, `for`.
+//! Blocks and statements: `let`, `layer`, `param`, `constant`, `state`, `update`, assignment,
+//! `for`.
 
 use super::elaborator::Elaborator;
 use super::scope::{NameScope, Referent};
@@ -30,6 +31,7 @@ impl<'a> Elaborator<'a> {
             StatementKind::Let(l) => self.let_(scope, l),
             StatementKind::Layer(l) => self.layer(scope, l),
             StatementKind::Param(v) => self.param(scope, v, statement.span),
+            StatementKind::Constant(v) => self.constant(scope, v, statement.span),
             StatementKind::State(v) => self.state(scope, v, statement.span),
             StatementKind::Update { name, value } => self.update(scope, name, value),
             StatementKind::Assign { name, value } => self.assign(scope, name, value),

@@ -17,7 +17,7 @@ pub(super) fn reduces(builtin: Builtin) -> bool {
     match builtin {
         Sum | Mean | Max | Softmax | First | Last => true,
         Unary(_) | Min | StopGradient | Select | Position | Scan | Shift | Statistic(_) | Concat | Embed | Length
-        | Size | Dropout | Fields | Split | Zip | Pairs | Enumerate | Overlap => false,
+        | Size | Transpose | Dropout | Fields | Split | Zip | Pairs | Enumerate | Overlap => false,
     }
 }
 
@@ -159,6 +159,10 @@ impl<'a> Elaborator<'a> {
                 Some(t) => ExprValue::Number(self.walk.graph.node(t.node).width() as f64),
                 None => ExprValue::Poison,
             },
+            Builtin::Transpose => self.fault(
+                Diagnostic::error("E0309", "a transposed matrix stands on the right of `@`", span, "not a value")
+                    .help("write the product with it, `x @ transpose(w)`"),
+            ),
             Builtin::Fields => self.fields(value, at, span),
             Builtin::Split => self.split((value, at), rest.into_iter().next(), span),
             Builtin::Pairs => self.pairs_of(value, at, span),

@@ -76,6 +76,7 @@ impl<'a> Elaborator<'a> {
                 | MemberKind::Let(_)
                 | MemberKind::Layer(_)
                 | MemberKind::Param(_)
+                | MemberKind::Constant(_)
                 | MemberKind::Predict { .. }
                 | MemberKind::Train(_)
                 | MemberKind::Report { .. }

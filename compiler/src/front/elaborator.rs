@@ -489,7 +489,9 @@ impl<'a> Elaborator<'a> {
         let members = self.modules[scope.module].file.models().flat_map(|model| &model.members);
         let mut names = members.flat_map(|member| match &member.kind {
             ast::MemberKind::Let(l) => l.pattern.names(),
-            ast::MemberKind::Param(variables) => variables.iter().map(|v| &v.name).collect(),
+            ast::MemberKind::Param(variables) | ast::MemberKind::Constant(variables) => {
+                variables.iter().map(|v| &v.name).collect()
+            }
             ast::MemberKind::Layer(l) => vec![&l.name],
             ast::MemberKind::Output { name, .. } => vec![name],
             ast::MemberKind::Features { .. }

@@ -5,7 +5,7 @@ use super::distribution::DistributionName;
 use super::elaborator::Elaborator;
 use super::foreign;
 use super::scope::NameScope;
-use super::value::{Builtin, ExprValue, Tensor, fields_text, nearest};
+use super::value::{Builtin, Callee, ExprValue, Tensor, fields_text, nearest};
 use super::walk::Context;
 use crate::graph::Shape;
 use din_grammar::ast::{self, BinaryOperator, Expr, ExprKind, UnaryOperator};
@@ -62,6 +62,11 @@ impl<'a> Elaborator<'a> {
             }
             ExprKind::Binary { op, left, right } => {
                 let l = self.expr(scope, left);
+                if *op == BinaryOperator::Product
+                    && let Some(matrix) = self.transposed(scope, right)
+                {
+                    return self.transposed_product((l, left.span), matrix, e.span);
+                }
                 let r = self.expr(scope, right);
                 self.binary(*op, (l, left.span), (r, right.span), e.span)
             }
@@ -366,6 +371,26 @@ impl<'a> Elaborator<'a> {
                 let node = self.walk.graph.unary(op, t.node, span);
                 ExprValue::Tensor(Tensor { node, fields: t.fields })
             }
+        }
+    }
+
+    /// `w` of `transpose(w)`, with its place.
+    fn transposed(&mut self, scope: &mut NameScope<'a>, e: &'a Expr) -> Option<(ExprValue<'a>, Span)> {
+        let ExprKind::Call { callee, arguments } = &e.kind else { return None };
+        let (ExprKind::Name(name), [matrix]) = (&callee.kind, arguments.as_slice()) else { return None };
+        let plain = matrix.is_plain() && !matches!(matrix.value.kind, ExprKind::Hole);
+        if name != Builtin::Transpose.name() || !plain {
+            return None;
+        }
+        let ExprValue::Function(function) = self.expr(scope, callee) else { return None };
+        let Callee::Builtin(Builtin::Transpose) = &*function else { return None };
+        Some((self.expr(scope, &matrix.value), matrix.span))
+    }
+
+    fn transposed_product(&mut self, x: (ExprValue<'a>, Span), w: (ExprValue<'a>, Span), span: Span) -> ExprValue<'a> {
+        match (self.tensor(x.0, x.1), self.tensor(w.0, w.1)) {
+            (Some(left), Some(right)) => self.product((left, x.1), (right, w.1), true, span),
+            (None, _) | (_, None) => ExprValue::Poison,
         }
     }
 

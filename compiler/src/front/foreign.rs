@@ -78,7 +78,7 @@ pub(super) fn name(name: &str) -> Option<&'static str> {
         }
         "cosine_similarity" | "CosineSimilarity" => "write `sum(l2_normalize(x) * l2_normalize(y))`, of `std.layer`",
         "unsqueeze" | "squeeze" | "expand_dims" | "expand" | "tile" | "repeat" | "broadcast_to" | "reshape"
-        | "view" | "flatten" | "Flatten" | "transpose" | "permute" => {
+        | "view" | "flatten" | "Flatten" | "permute" => {
             "leave it out: functions are written for one element, and a value without an axis is repeated along it"
         }
         "pad" | "pad_sequence" | "pad_sequences" | "mask" | "masked_fill" | "sequence_mask" | "Masking" => {
@@ -239,7 +239,7 @@ pub(super) fn is_namespace(name: &str) -> bool {
 pub(super) fn property(name: &str) -> Option<&'static str> {
     Some(match name {
         "T" | "t" | "mT" | "transpose" | "permute" => {
-            "there are no transposed values: a product of two vectors is `sum(a * b)`, one with a matrix `x @ w`"
+            "a matrix is transposed on the right of `@`, `x @ transpose(w)`; a product of two vectors is `sum(a * b)`"
         }
         "shape" | "size" | "ndim" | "numel" | "length" | "len" => {
             "`size(x)` is the number of components, `length(s)` that of the entries of a sequence"

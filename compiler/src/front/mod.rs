@@ -454,6 +454,13 @@ impl<'a> Elaborator<'a> {
                         }
                     }
                 }
+                MemberKind::Constant(variables) => {
+                    for v in variables {
+                        if !self.taken(&scope, &v.name) {
+                            self.constant(&mut scope, v, v.name.span);
+                        }
+                    }
+                }
                 MemberKind::Predict { target, distribution } => self.predict(&mut scope, target, distribution),
                 MemberKind::Output { name, value } => {
                     if self.taken(&scope, name) {

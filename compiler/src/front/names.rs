@@ -65,7 +65,7 @@ pub(super) fn in_block<'a>(block: &'a Block, out: &mut Names<'a>) {
         match &statement.kind {
             StatementKind::Let(l) => in_expr(&l.value, out),
             StatementKind::Layer(l) => in_expr(&l.value, out),
-            StatementKind::Param(v) | StatementKind::State(v) => in_variable(v, out),
+            StatementKind::Param(v) | StatementKind::Constant(v) | StatementKind::State(v) => in_variable(v, out),
             StatementKind::Update { value, .. } | StatementKind::Assign { value, .. } => in_expr(value, out),
             StatementKind::For { each, body } => {
                 in_expr(&each.list, out);
@@ -185,7 +185,7 @@ pub(super) fn in_member<'a>(member: &'a ast::Member, out: &mut Names<'a>) {
             in_expr(default, out);
             space.iter().chain(condition).for_each(|e| in_expr(e, out));
         }
-        M::Param(variables) => variables.iter().for_each(|v| in_variable(v, out)),
+        M::Param(variables) | M::Constant(variables) => variables.iter().for_each(|v| in_variable(v, out)),
         M::Let(l) => in_expr(&l.value, out),
         M::Layer(l) => in_expr(&l.value, out),
         M::Output { value, .. } => in_expr(value, out),

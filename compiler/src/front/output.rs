@@ -100,6 +100,7 @@ impl<'a> Elaborator<'a> {
                 | MemberKind::Let(_)
                 | MemberKind::Layer(_)
                 | MemberKind::Param(_)
+                | MemberKind::Constant(_)
                 | MemberKind::Train(_)
                 | MemberKind::Report { .. }
                 | MemberKind::Assert { .. }

@@ -95,6 +95,7 @@ impl<'a> Elaborator<'a> {
                 MemberKind::Let(_) => ("let", member.span),
                 MemberKind::Layer(_) => ("layer", member.span),
                 MemberKind::Param(_) => ("param", member.span),
+                MemberKind::Constant(_) => ("constant", member.span),
                 MemberKind::Predict { .. } => ("predict", member.span),
                 MemberKind::Train(_) => ("train", member.span),
                 MemberKind::Report { .. } => ("report", member.span),

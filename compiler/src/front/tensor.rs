@@ -153,7 +153,7 @@ impl<'a> Elaborator<'a> {
         let (lt, rt) = (self.tensor(l.0, l.1), self.tensor(r.0, r.1));
         let (Some(lt), Some(rt)) = (lt, rt) else { return ExprValue::Poison };
         if op == BinaryOperator::Product {
-            return self.product((lt, l.1), (rt, r.1), span);
+            return self.product((lt, l.1), (rt, r.1), false, span);
         }
         if op == BinaryOperator::Divide
             && let graph::Op::Const(divisor) = self.walk.graph.node(rt.node).op
@@ -267,9 +267,16 @@ impl<'a> Elaborator<'a> {
         Some(wide(l.0, ls.width(), rs.width()).or_else(|| wide(r.0, rs.width(), ls.width())))
     }
 
-    fn product(&mut self, x: (Tensor, Span), w: (Tensor, Span), span: Span) -> ExprValue<'a> {
+    /// `x @ w`, or `x @ transpose(w)`.
+    pub(super) fn product(
+        &mut self,
+        x: (Tensor, Span),
+        w: (Tensor, Span),
+        transposed: bool,
+        span: Span,
+    ) -> ExprValue<'a> {
         let wn = self.walk.graph.node(w.0.node);
-        let (&[k, _], graph::GLOBAL) = (wn.shape.0.as_slice(), wn.axis) else {
+        let (&[rows, columns], graph::GLOBAL) = (wn.shape.0.as_slice(), wn.axis) else {
             let found = self.describe_tensor(&w.0);
             return self.fault(
                 Diagnostic::error("E0309", "`@` needs a matrix on the right", w.1, found)
@@ -277,23 +284,32 @@ impl<'a> Elaborator<'a> {
             );
         };
         let (xs, ws) = (self.walk.graph.node(x.0.node).shape.clone(), wn.shape.clone());
+        let (k, n) = if transposed { (columns, rows) } else { (rows, columns) };
         if xs.0.as_slice() != [k] {
             return self.fault(
                 Diagnostic::error("E0309", "the sizes of a matrix product differ", x.1, shape_text(&xs))
                     .label(w.1, shape_text(&ws))
                     .note(format!("expected [{k}] on the left\nfound {}", shape_text(&xs)))
-                    .help(match (xs.0.as_slice(), ws.0.as_slice()) {
-                        (&[n], &[_, columns]) if n == columns => {
+                    .help(match xs.0.as_slice() {
+                        &[width] if width == n && transposed => {
+                            "leave `transpose` out, `x @ w`: the size on the left is the matrix's first".to_owned()
+                        }
+                        &[width] if width == n => {
                             "the sizes of the matrix stand the other way round: first that of the value on the left, then \
-                             that of the result"
+                             that of the result; or write `x @ transpose(w)`"
                                 .to_owned()
                         }
-                        (&[n], &[_, columns]) => format!("a matrix for it is `[{n}, {columns}]`"),
+                        &[width] if transposed => format!("a matrix whose transpose fits it is `[{n}, {width}]`"),
+                        &[width] => format!("a matrix for it is `[{width}, {n}]`"),
                         _ => "the left side is a vector: `x @ w`".to_owned(),
                     }),
             );
         }
-        let built = self.walk.graph.matmul(x.0.node, w.0.node, span);
+        let built = if transposed {
+            self.walk.graph.matmul_t(x.0.node, w.0.node, span)
+        } else {
+            self.walk.graph.matmul(x.0.node, w.0.node, span)
+        };
         self.built(built, span)
     }
 

@@ -367,7 +367,7 @@ impl<'a> Elaborator<'a> {
             }
             seen.push(path);
             let Some(k) = known.iter().position(|(of_state, name, ..)| *of_state == state && *name == path.name) else {
-                let what = if state { "state" } else { "param" };
+                let what = if state { "state or constant" } else { "param" };
                 let other: Vec<&str> = known.iter().filter(|k| k.0 == state).map(|k| k.1.as_str()).collect();
                 let message = format!("the test has no {what} `{}`", path.name);
                 let d = Diagnostic::error("E0802", message, path.span, "not one of them");

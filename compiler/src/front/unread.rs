@@ -188,7 +188,7 @@ fn calls_in_block<'a>(block: &'a Block, out: &mut Vec<NamedCall<'a>>) {
             | StatementKind::Assign { value, .. }
             | StatementKind::Expr(value) => calls_in(value, out),
             // Behind `param` stand initialisers.
-            StatementKind::Param(_) | StatementKind::State(_) => {}
+            StatementKind::Param(_) | StatementKind::Constant(_) | StatementKind::State(_) => {}
             StatementKind::For { each, body } => {
                 calls_in(&each.list, out);
                 calls_in_block(body, out);
@@ -229,7 +229,9 @@ fn bound_in<'a>(block: &'a Block, out: &mut Vec<&'a str>) {
                 bound_in_expr(&l.value, out);
             }
             StatementKind::Layer(l) => out.push(&l.name.name),
-            StatementKind::Param(v) | StatementKind::State(v) => out.push(&v.name.name),
+            StatementKind::Param(v) | StatementKind::Constant(v) | StatementKind::State(v) => {
+                out.push(&v.name.name);
+            }
             StatementKind::For { each, body } => {
                 out.extend(each.pattern.names().into_iter().map(|n| n.name.as_str()));
                 bound_in(body, out);

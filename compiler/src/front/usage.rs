@@ -136,9 +136,13 @@ impl<'a> Elaborator<'a> {
                 StatementKind::Let(l) => self.unused_let(l, inside),
                 StatementKind::Layer(l) if !inside.contains_key(l.name.name.as_str()) => self.unused("layer", &l.name),
                 StatementKind::Param(v) if !inside.contains_key(v.name.name.as_str()) => self.unused("weight", &v.name),
+                StatementKind::Constant(v) if !inside.contains_key(v.name.name.as_str()) => {
+                    self.unused("constant", &v.name);
+                }
                 StatementKind::For { body, .. } => self.unused_lets(body, inside),
                 StatementKind::Layer(_)
                 | StatementKind::Param(_)
+                | StatementKind::Constant(_)
                 | StatementKind::State(_)
                 | StatementKind::Update { .. }
                 | StatementKind::Assign { .. }
@@ -158,6 +162,11 @@ impl<'a> Elaborator<'a> {
                 MemberKind::Param(variables) => {
                     for v in variables.iter().filter(|v| !used.contains_key(v.name.name.as_str())) {
                         self.unused("weight", &v.name);
+                    }
+                }
+                MemberKind::Constant(variables) => {
+                    for v in variables.iter().filter(|v| !used.contains_key(v.name.name.as_str())) {
+                        self.unused("constant", &v.name);
                     }
                 }
                 MemberKind::Layer(l) if !used.contains_key(l.name.name.as_str()) => self.unused("layer", &l.name),

@@ -156,6 +156,8 @@ pub(super) enum Builtin {
     Embed,
     Length,
     Size,
+    /// Of a matrix, on the right of `@`.
+    Transpose,
     Dropout,
     Fields,
     Split,
@@ -165,7 +167,7 @@ pub(super) enum Builtin {
 }
 
 impl Builtin {
-    const OTHERS: [(&'static str, Builtin); 23] = [
+    const OTHERS: [(&'static str, Builtin); 24] = [
         ("min", Builtin::Min),
         ("max", Builtin::Max),
         ("stop_gradient", Builtin::StopGradient),
@@ -183,6 +185,7 @@ impl Builtin {
         ("embed", Builtin::Embed),
         ("length", Builtin::Length),
         ("size", Builtin::Size),
+        ("transpose", Builtin::Transpose),
         ("dropout", Builtin::Dropout),
         ("fields", Builtin::Fields),
         ("split", Builtin::Split),
@@ -219,6 +222,7 @@ impl Builtin {
             Builtin::First | Builtin::Last | Builtin::Shift => format!("{name}(x over s)"),
             Builtin::Position | Builtin::Length => format!("{name}(s)"),
             Builtin::Embed => "embed(ad)".into(),
+            Builtin::Transpose => "x @ transpose(w)".into(),
             Builtin::Pairs | Builtin::Enumerate => format!("{name}(xs)"),
             Builtin::Unary(_)
             | Builtin::Min
@@ -252,6 +256,7 @@ impl Builtin {
             | Builtin::Statistic(_)
             | Builtin::Length
             | Builtin::Size
+            | Builtin::Transpose
             | Builtin::Fields
             | Builtin::Pairs
             | Builtin::Enumerate => (1, Some(1)),

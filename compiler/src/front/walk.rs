@@ -46,6 +46,8 @@ pub(super) type LayerTag = Vec<(String, u32)>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum VariableKind {
     Parameter,
+    /// Kept with the states, and never updated.
+    Constant,
     State,
 }
 

@@ -77,6 +77,7 @@ impl<'a> Elaborator<'a> {
             let message = match kind {
                 VariableKind::State => "no `state` is possible here in an update",
                 VariableKind::Parameter => "no `param` is possible in an update",
+                VariableKind::Constant => "no `constant` is possible in an update",
             };
             self.report(
                 Diagnostic::error("E0504", message, v.name.span, "would be a weight of its own")
@@ -95,6 +96,21 @@ impl<'a> Elaborator<'a> {
     pub fn param(&mut self, scope: &mut NameScope<'a>, v: &'a ast::Variable, span: Span) {
         let value = self.declared(scope, v, span, VariableKind::Parameter);
         let value = value.map_or(ExprValue::Poison, |(_, node)| ExprValue::Tensor(Tensor { node, fields: None }));
+        self.note(scope, v.name.span, &value);
+        scope.bind(&v.name.name, value, v.name.span);
+    }
+
+    /// `constant random: [d, 32] = normal(1)`: a state that keeps its value.
+    pub fn constant(&mut self, scope: &mut NameScope<'a>, v: &'a ast::Variable, span: Span) {
+        let value = match self.declared(scope, v, span, VariableKind::Constant) {
+            Some((id, node)) => {
+                if self.walk.training {
+                    self.walk.updated.entry(StateId(id as u32)).or_insert((node, v.name.span));
+                }
+                ExprValue::Tensor(Tensor { node, fields: None })
+            }
+            None => ExprValue::Poison,
+        };
         self.note(scope, v.name.span, &value);
         scope.bind(&v.name.name, value, v.name.span);
     }
@@ -128,8 +144,8 @@ impl<'a> Elaborator<'a> {
             let innermost = frames.last().map_or(span, |f| f.call);
             let differ = before.trace().zip(trace()).find(|(a, b)| a != b);
             let (first, call) = differ.unwrap_or((innermost, innermost));
-            let now_a_parameter = before.kind == VariableKind::State && kind == VariableKind::Parameter;
-            if now_a_parameter || before.layers == self.walk.layers || before.layers.len() != self.walk.layers.len() {
+            if before.kind != kind || before.layers == self.walk.layers || before.layers.len() != self.walk.layers.len()
+            {
                 self.same_name(&name, kind, first, call);
                 return None;
             }
@@ -165,18 +181,22 @@ impl<'a> Elaborator<'a> {
                 );
                 return None;
             }
-            return Some((self.parameter_ids[&name], before.node));
+            let ids = match kind {
+                VariableKind::State | VariableKind::Constant => &self.state_ids,
+                VariableKind::Parameter => &self.parameter_ids,
+            };
+            return Some((ids[&name], before.node));
         }
         let sizes: Vec<u32> = shape.0.iter().map(|&n| n as u32).collect();
         let location = self.location(at);
         let ids = match kind {
-            VariableKind::State => &mut self.state_ids,
+            VariableKind::State | VariableKind::Constant => &mut self.state_ids,
             VariableKind::Parameter => &mut self.parameter_ids,
         };
         let next = ids.len();
         let id = *ids.entry(name.clone()).or_insert(next);
         let known = match kind {
-            VariableKind::State => self.states.get(id).map(|state| &state.shape),
+            VariableKind::State | VariableKind::Constant => self.states.get(id).map(|state| &state.shape),
             VariableKind::Parameter => self.parameters.get(id).map(|parameter| &parameter.shape),
         };
         // In a library, functions that are looked at one by one may have weights of one name.
@@ -200,9 +220,9 @@ impl<'a> Elaborator<'a> {
         }
         if id == next {
             let what = match kind {
-                VariableKind::State => {
+                VariableKind::State | VariableKind::Constant => {
                     self.states.push(State { name: name.clone(), shape: sizes, init, location });
-                    "state"
+                    if kind == VariableKind::State { "state" } else { "constant" }
                 }
                 VariableKind::Parameter => {
                     self.parameters.push(Parameter { name: name.clone(), shape: sizes, init, update: 0, location });
@@ -222,7 +242,7 @@ impl<'a> Elaborator<'a> {
             }
         }
         let list = match kind {
-            VariableKind::State => &mut self.walk.graph.states,
+            VariableKind::State | VariableKind::Constant => &mut self.walk.graph.states,
             VariableKind::Parameter => &mut self.walk.graph.params,
         };
         while list.len() <= id {
@@ -230,7 +250,7 @@ impl<'a> Elaborator<'a> {
         }
         list[id] = shape;
         let node = match kind {
-            VariableKind::State => self.walk.graph.state(StateId(id as u32), at),
+            VariableKind::State | VariableKind::Constant => self.walk.graph.state(StateId(id as u32), at),
             VariableKind::Parameter => self.walk.graph.param(ParamId(id as u32), at),
         };
         self.walk
@@ -248,6 +268,7 @@ impl<'a> Elaborator<'a> {
         }
         let what = match kind {
             VariableKind::State => "states",
+            VariableKind::Constant => "constants",
             VariableKind::Parameter => "parameters",
         };
         let mut d = Diagnostic::error("E0501", format!("two {what} are called `{name}`"), call, "makes it again");
@@ -363,7 +384,7 @@ impl<'a> Elaborator<'a> {
                         span,
                         "stays as it starts",
                     )
-                    .help("add `update … = …`, or use `param` or a number instead"),
+                    .help("add `update … = …`, or declare it with `constant` or `param`"),
                 );
             }
         }

@@ -56,7 +56,7 @@ impl Drawing<'_> {
                 self.value(PictureKind::Value, &pattern.names(), Some(value));
             }
             MemberKind::Layer(ast::Layer { name, value }) => self.value(PictureKind::Layer, &[name], Some(value)),
-            MemberKind::Param(variables) => {
+            MemberKind::Param(variables) | MemberKind::Constant(variables) => {
                 variables.iter().for_each(|variable| self.value(PictureKind::Layer, &[&variable.name], None));
             }
             MemberKind::Output { name, value } => self.value(PictureKind::Value, &[name], Some(value)),
@@ -200,7 +200,7 @@ fn names_of_block(block: &Block, names: &mut Vec<String>) {
                 names_of(&each.list, names);
                 names_of_block(body, names);
             }
-            StatementKind::Param(_) | StatementKind::State(_) => {}
+            StatementKind::Param(_) | StatementKind::Constant(_) | StatementKind::State(_) => {}
         }
     }
     if let Some(value) = &block.value {

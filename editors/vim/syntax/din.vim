@@ -5,7 +5,7 @@ endif
 syntax keyword dinImport use edition
 syntax keyword dinDefinition fn model schema test optimizer regularizer metric
 syntax keyword dinMember features sequence label key embedding hyper predict output train report assert common request
-syntax keyword dinStatement let layer param state update given expect
+syntax keyword dinStatement let layer param constant state update given expect
 syntax keyword dinControl if else for in
 syntax keyword dinOperatorWord and or not where over as
 syntax keyword dinBoolean true false training

@@ -169,6 +169,7 @@ impl Printer<'_> {
             | Rule::each_of
             | Rule::field_paths
             | Rule::parameter_list
+            | Rule::constant_list
             | Rule::state_list => {
                 let inner = self.joined(pair, false);
                 vec![Doc::group(vec![Doc::Indent(inner)])]

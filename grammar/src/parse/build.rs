@@ -89,6 +89,7 @@ fn is_mark(rule: Rule) -> bool {
             | k_let
             | k_over
             | k_param
+            | k_constant
             | k_state
             | k_update
             | k_use
@@ -328,7 +329,8 @@ impl<'t> Builder<'t> {
                 TestPartKind::Given { name, axes, shape, value: self.expression(children.need(), 0) }
             }
             Rule::given_weight => {
-                let state = node.clone().into_inner().any(|part| part.as_rule() == Rule::k_state);
+                let state =
+                    node.clone().into_inner().any(|part| matches!(part.as_rule(), Rule::k_constant | Rule::k_state));
                 let mut children = Children::new(node);
                 let path = self.ident(&children.need());
                 TestPartKind::GivenWeight { state, path, value: self.expression(children.need(), 0) }
@@ -410,12 +412,13 @@ impl<'t> Builder<'t> {
         let kind = match rule {
             Rule::let_ => StatementKind::Let(self.let_(node, height)),
             Rule::layer => StatementKind::Layer(self.layer(node, height)),
-            Rule::parameter_list | Rule::state_list => {
+            Rule::parameter_list | Rule::constant_list | Rule::state_list => {
                 for node in Children::new(node) {
                     let span = self.span(&node);
                     let variable = self.variable(node, height);
                     let kind = match rule {
                         Rule::parameter_list => StatementKind::Param(variable),
+                        Rule::constant_list => StatementKind::Constant(variable),
                         _ => StatementKind::State(variable),
                     };
                     into.push(Statement { kind, span });

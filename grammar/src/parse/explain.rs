@@ -55,7 +55,9 @@ pub(super) fn unknown_item(word: &str, span: Span) -> Diagnostic {
         "function" | "def" | "func" | "fun" | "proc" => "a function is written `fn name(x: [n]) { … }`".to_owned(),
         "import" | "from" | "include" => "imports are written `use std.layer.{linear, mlp}`".to_owned(),
         "let" | "const" | "hyper" | "features" | "sequence" | "label" | "key" | "embedding" | "predict" | "train"
-        | "output" | "report" | "layer" | "param" => format!("`{word}` belongs inside `model name {{ … }}`"),
+        | "output" | "report" | "layer" | "param" | "constant" => {
+            format!("`{word}` belongs inside `model name {{ … }}`")
+        }
         _ => match nearest(word, ITEM_WORDS.into_iter().chain(["use", "edition"])) {
             Some(known) => return error.did_you_mean(span, known),
             None => return error,
@@ -257,7 +259,7 @@ impl<'c> Place<'c> {
     /// A statement's word where an expression was expected is a missing expression, not a name.
     fn begins_statement(&self, refusal: &ParseRefusal) -> bool {
         [Rule::expression, Rule::reported].iter().any(|rule| refusal.expected.contains(rule))
-            && matches!(self.found, "let" | "param" | "update" | "fn" | "use")
+            && matches!(self.found, "let" | "param" | "constant" | "update" | "fn" | "use")
             || matches!(self.found, "over" | "where" | "and" | "or" | "else" | "in" | "as")
                 && !refusal.expected.contains(&Rule::identifier)
     }
@@ -311,6 +313,7 @@ fn form(word: &str) -> Option<&'static str> {
         "common" => "common group, group by key",
         "request" => "request by key, request of 64",
         "param" => "param name: [n] = initial",
+        "constant" => "constant name: [n] = initial",
         "state" => "state name: [n] = initial",
         "update" => "update name = expression",
         "for" => "for name in list { … }",

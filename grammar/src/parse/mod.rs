@@ -30,9 +30,9 @@ use pest::Parser;
 pub const MAX_HEIGHT: usize = 256;
 
 /// Words that are never names.
-pub const RESERVED: [&str; 20] = [
-    "and", "as", "else", "false", "fn", "for", "if", "in", "layer", "let", "model", "not", "or", "over", "param",
-    "state", "true", "update", "use", "where",
+pub const RESERVED: [&str; 21] = [
+    "and", "as", "constant", "else", "false", "fn", "for", "if", "in", "layer", "let", "model", "not", "or", "over",
+    "param", "state", "true", "update", "use", "where",
 ];
 
 #[derive(pest_derive::Parser)]

@@ -17,6 +17,9 @@ impl Builder<'_> {
             Rule::parameter_list => {
                 MemberKind::Param(Children::new(node).map(|variable| self.variable(variable, 0)).collect())
             }
+            Rule::constant_list => {
+                MemberKind::Constant(Children::new(node).map(|variable| self.variable(variable, 0)).collect())
+            }
             Rule::embedding => MemberKind::Embedding(self.embedding(node)),
             Rule::train => {
                 let settings = self.settings(Children::new(node).need());

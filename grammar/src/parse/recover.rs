@@ -21,7 +21,7 @@ const MAX_ERRORS: usize = 50;
 /// Bodies within bodies that are cut: a model's members' fields, a function's loops.
 const MAX_LEVELS: usize = 3;
 pub(super) const TEST_WORDS: [&str; 4] = ["let", "layer", "given", "expect"];
-const STATEMENT_WORDS: [&str; 6] = ["let", "layer", "param", "state", "update", "for"];
+const STATEMENT_WORDS: [&str; 7] = ["let", "layer", "param", "constant", "state", "update", "for"];
 
 /// A token that the grammar sees, and whether it begins its line.
 #[derive(Clone, Copy)]

@@ -112,7 +112,7 @@ fn of_tokens(cutter: &Cutter, refusal: &ParseRefusal, place: &Place) -> Option<S
         _ if here && construct == "sequence" && previous == "(" && wants(k_keep) && found != "keep" => {
             "write `(keep last 100)`".to_owned()
         }
-        ":" if here && matches!(construct, "param" | "state") && place.depth == 0 && after_value => {
+        ":" if here && matches!(construct, "param" | "constant" | "state") && place.depth == 0 && after_value => {
             format!("the shape stands before the initial value: `{construct} name: [n] = 0`")
         }
         "B" | "KB" | "MB" | "GB" | "TB" | "KiB" | "MiB" | "GiB" | "TiB"

@@ -87,7 +87,9 @@ impl Scanner<'_> {
         let margin = self.at == 0 || self.text.as_bytes().get(self.at - 1) == Some(&b'\n');
         if margin && matches!(word, "fn" | "model" | "schema") && self.heads_definition(word) {
             self.definition_ends(Some(word.len()));
-        } else if matches!(word, "let" | "layer" | "param" | "state" | "update" | "use") || self.heads_member(word) {
+        } else if matches!(word, "let" | "layer" | "param" | "constant" | "state" | "update" | "use")
+            || self.heads_member(word)
+        {
             let here = self.span(self.at, self.at + word.len());
             while let Some(open) = self.open.pop_if(|open| open.mark != b'{') {
                 let error = self.unclosed(open).label(here, "the next statement begins here");

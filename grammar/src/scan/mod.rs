@@ -50,7 +50,7 @@ pub(crate) struct Scan {
 }
 
 /// Words that begin a member of a model.
-pub const MEMBER_WORDS: [&str; 16] = [
+pub const MEMBER_WORDS: [&str; 17] = [
     "features",
     "sequence",
     "label",
@@ -60,6 +60,7 @@ pub const MEMBER_WORDS: [&str; 16] = [
     "let",
     "layer",
     "param",
+    "constant",
     "predict",
     "train",
     "report",

@@ -143,8 +143,11 @@ fn open_file(path: &Path, binding: &Binding) -> Result<(DataFile, Vec<u64>), Dat
     }
 }
 
-/// What the first rows of a file show of its columns.
+/// What the first rows of a file, or of the first file of a folder, show of its columns.
 pub(super) fn sample(path: &Path, list_separator: u8) -> Result<Vec<SampledColumn>, DataError> {
+    let (mut found, mut left_out) = (Vec::new(), Vec::new());
+    expand(path, &mut found, &mut left_out)?;
+    let path = found.first().expect("a folder without data is an error");
     let format = format::of(path, &head(path)?)?;
     let file = File::open(path).map_err(|e| DataError::io(path, &e))?;
     match format {

@@ -142,6 +142,7 @@ impl<'a> Resolver<'a> {
             MemberKind::Let(_)
             | MemberKind::Layer(_)
             | MemberKind::Param(_)
+            | MemberKind::Constant(_)
             | MemberKind::Predict { .. }
             | MemberKind::Train(_)
             | MemberKind::Report { .. }

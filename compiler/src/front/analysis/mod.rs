@@ -65,6 +65,8 @@ pub enum SymbolKind {
     Layer,
     /// `param`
     Weight,
+    /// `constant`
+    Constant,
     /// `state`
     State,
     /// What a `for` binds.
@@ -287,6 +289,7 @@ impl SymbolKind {
             SymbolKind::Value => "value",
             SymbolKind::Layer => "layer",
             SymbolKind::Weight => "weight",
+            SymbolKind::Constant => "constant",
             SymbolKind::State => "state",
             SymbolKind::LoopVariable => "loop variable",
             SymbolKind::Features => "features",

@@ -361,6 +361,9 @@ impl<'a> Resolver<'a> {
             MemberKind::Param(variables) => {
                 variables.iter().for_each(|v| self.variable(v, SymbolKind::Weight, member.span));
             }
+            MemberKind::Constant(variables) => {
+                variables.iter().for_each(|v| self.variable(v, SymbolKind::Constant, member.span));
+            }
             MemberKind::Predict { target, distribution } => {
                 self.read_ident(target);
                 self.expr(distribution);
@@ -470,6 +473,7 @@ impl<'a> Resolver<'a> {
                     StatementKind::Let(l) => me.let_(l, statement.span),
                     StatementKind::Layer(l) => me.layer(l, statement.span),
                     StatementKind::Param(v) => me.variable(v, SymbolKind::Weight, statement.span),
+                    StatementKind::Constant(v) => me.variable(v, SymbolKind::Constant, statement.span),
                     StatementKind::State(v) => me.variable(v, SymbolKind::State, statement.span),
                     StatementKind::Update { name, value } | StatementKind::Assign { name, value } => {
                         me.expr(value);
