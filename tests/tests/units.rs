@@ -59,7 +59,7 @@ const UNITS: &[(&str, &str)] = &[
     ("interaction.cin", "cin(split(concat(q, sum(q * q)), 3), [2, 2])"),
     ("layer.project", "project(q, 3)"),
     ("layer.project", "tied(q, 3)"),
-    ("layer.{linear, project}", "sum(tied(linear(k, 4), 3) * project(k, 4) over many)"),
+    ("layer.linear", "sum(tied(linear(k, 4), 3) over many)"),
     ("layer.feed_forward|activation.tanh", "feed_forward(q, 3, tanh)"),
     ("layer.layer_norm", "layer_norm(q)"),
     ("layer.{layer_norm, linear}", "sum(layer_norm(linear(k, 4)) over many)"),

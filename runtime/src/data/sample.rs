@@ -37,7 +37,7 @@ pub struct SampledColumn {
     pub range: Option<(f64, f64)>,
 }
 
-/// The columns of a file, in its order.
+/// The columns of a file, in its order; of a folder, of its first file.
 ///
 /// # Errors
 /// The file is neither Parquet nor CSV, or its first rows cannot be read.
