@@ -122,12 +122,13 @@ module.exports = grammar({
     // ---- statements ------------------------------------------------------------------------------
 
     block: ($) => seq('{', repeat(choice($.for, seq($._statement, $._end))), '}'),
-    _statement: ($) => choice($.let, $.layer, $.param, $.state, $.update, $.assignment, $._expression),
+    _statement: ($) => choice($.let, $.layer, $.param, $.constant, $.state, $.update, $.assignment, $._expression),
     let: ($) => seq('let', field('pattern', $._pattern), '=', field('value', $._expression)),
     _pattern: ($) => choice($.identifier, $.tuple_pattern),
     tuple_pattern: ($) => seq('(', listWithEnd($._pattern), ')'),
     layer: ($) => seq('layer', field('name', $.identifier), '=', field('value', $._expression)),
     param: ($) => seq('param', list($.variable)),
+    constant: ($) => seq('constant', list($.variable)),
     state: ($) => seq('state', list($.variable)),
     variable: ($) => seq(field('name', $.identifier), optional($._typed), optional(seq('=', $._expression))),
     update: ($) => seq('update', field('name', $.identifier), '=', field('value', $._expression)),
@@ -228,7 +229,7 @@ module.exports = grammar({
       seq('given', field('name', $.identifier), ':', field('type', $.given_type), '=', field('value', $._expression)),
     given_type: ($) => seq(repeat(seq(field('axis', $.identifier), '=>')), $.shape),
     given_weight: ($) =>
-      seq('given', choice('param', 'state'), field('path', $.weight_path), '=', field('value', $._expression)),
+      seq('given', choice('param', 'constant', 'state'), field('path', $.weight_path), '=', field('value', $._expression)),
     weight_path: ($) => seq($.identifier, repeat(seq('.', choice($.identifier, $.index)))),
     index: (_) => /[0-9][A-Za-z0-9_]*/,
     expect: ($) =>
@@ -257,6 +258,7 @@ module.exports = grammar({
             $.let,
             $.layer,
             $.param,
+            $.constant,
             $.predict,
             $.output,
             $.report,

@@ -54,6 +54,7 @@
   "let"
   "layer"
   "param"
+  "constant"
   "state"
   "update"
   "predict"

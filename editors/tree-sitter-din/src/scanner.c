@@ -20,7 +20,7 @@ enum Token {
 // may end, no word but an operator could go on with it, so that a word of the wrong kind is an error
 // either way.
 static const char *const STARTS[] = {
-    "let",       "layer",   "param", "state",  "update", "for",    "given",  "expect",  "features",
+    "let",       "layer",   "param", "constant", "state",  "update", "for",    "given",  "expect",  "features",
     "sequence",  "label",   "key",   "hyper",  "output", "train",  "report", "predict", "embedding",
     "assert",    "common",  "request", NULL,
 };
