@@ -104,6 +104,7 @@ fn statement(s: &Statement) -> String {
         StatementKind::Let(l) => format!("let {} {}", pattern(&l.pattern), show(&l.value)),
         StatementKind::Layer(l) => format!("layer {} {}", l.name.name, show(&l.value)),
         StatementKind::Param(v) => format!("param {}", variable(v)),
+        StatementKind::Constant(v) => format!("constant {}", variable(v)),
         StatementKind::State(v) => format!("state {}", variable(v)),
         StatementKind::Update { name, value } => format!("update {} {}", name.name, show(value)),
         StatementKind::Assign { name, value } => format!("set {} {}", name.name, show(value)),
@@ -444,6 +445,7 @@ fn member(m: &Member) -> String {
             format!("hyper {} {} {space}{condition}", name.name, show(default))
         }
         MemberKind::Param(variables) => format!("param {}", list(variables.iter().map(variable).collect())),
+        MemberKind::Constant(constants) => format!("constant {}", list(constants.iter().map(variable).collect())),
         MemberKind::Let(l) => format!("let {} {}", pattern(&l.pattern), show(&l.value)),
         MemberKind::Layer(l) => format!("layer {} {}", l.name.name, show(&l.value)),
         MemberKind::Predict { target, distribution } => format!("predict {} {}", target.name, show(distribution)),
