@@ -102,7 +102,8 @@ mod tests {
             let record = embed(a)\nlet inside = concat(record.raw, b.scaled, log(1 + abs(b.logarithm)))\n\
             let h = mlp(concat(inside, record.filled, sum(embed(s).price over s)), [4], relu)\n\
             let n = linear(layer_norm(concat(b.normal, b.times)), 1)\n\
-            predict y ~ bernoulli(logit = linear(h, 1) + linear(b.times / 1000, 1) + n + linear(record.taken, 1) + a.alone)\n\
+            let t = linear(b.times / 1000, 1)\nlet k = linear(record.taken, 1)\n\
+            predict y ~ bernoulli(logit = linear(h, 1) + t + n + k + a.alone)\n\
             train { loss cross_entropy(y)  optimizer sgd(lr = 0.1)  batch 8  epochs 1 }\nreport auc(y)\n}\n";
         let checked = check("m.din", text, &NoFiles, &CheckOptions::default());
         let model = checked.model.unwrap_or_else(|| panic!("{:?}", checked.diagnostics));

@@ -15,7 +15,8 @@ const MPI: [&str; 7] = ["test", "--locked", "--workspace", "--test", "mpi", "--"
 
 pub fn test(options: &TestOptions) -> Outcome {
     if options.arguments.is_empty() {
-        // Plain `cargo test` would link the examples too, which clippy has checked; nothing runs them.
+        // Plain `cargo test` would link the examples too, which clippy has checked; nothing runs
+        // them.
         run(&mut cargo(["test", "--locked", "--workspace", "--tests"]))?;
         run(&mut cargo(["test", "--locked", "--workspace", "--doc"]))?;
     } else {

@@ -290,17 +290,17 @@ impl<'a> Elaborator<'a> {
                 Diagnostic::error("E0309", "the sizes of a matrix product differ", x.1, shape_text(&xs))
                     .label(w.1, shape_text(&ws))
                     .note(format!("expected [{k}] on the left\nfound {}", shape_text(&xs)))
-                    .help(match xs.0.as_slice() {
-                        &[width] if width == n && transposed => {
+                    .help(match *xs.0.as_slice() {
+                        [width] if width == n && transposed => {
                             "leave `transpose` out, `x @ w`: the size on the left is the matrix's first".to_owned()
                         }
-                        &[width] if width == n => {
+                        [width] if width == n => {
                             "the sizes of the matrix stand the other way round: first that of the value on the left, then \
                              that of the result; or write `x @ transpose(w)`"
                                 .to_owned()
                         }
-                        &[width] if transposed => format!("a matrix whose transpose fits it is `[{n}, {width}]`"),
-                        &[width] => format!("a matrix for it is `[{width}, {n}]`"),
+                        [width] if transposed => format!("a matrix whose transpose fits it is `[{n}, {width}]`"),
+                        [width] => format!("a matrix for it is `[{width}, {n}]`"),
                         _ => "the left side is a vector: `x @ w`".to_owned(),
                     }),
             );

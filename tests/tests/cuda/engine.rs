@@ -183,8 +183,8 @@ fn memory_is_used_again() {
         on_gpu(&mut trainer, batch).unwrap();
     }
     assert_eq!(trainer.engine.driver().allocations, before, "batches of sizes that have been there");
-    // One more sample each time: a block grows each time it is a quarter larger, not each time. Only
-    // allocations are looked at.
+    // One more sample each time: a block grows each time it is a quarter larger, not each time.
+    // Only allocations are looked at.
     trainer.engine.driver().idle.set(true);
     for n in 30..60 {
         on_gpu(&mut trainer, &case.batch(&mut r, n, 0)).unwrap();
