@@ -169,5 +169,5 @@ fn mutations_that_check_accepts_compile() {
     }
     let shown: Vec<&str> = failures.iter().take(3).map(String::as_str).collect();
     assert!(failures.is_empty(), "{} fail, among them\n{}", failures.len(), shown.join("\n\n"));
-    assert!(accepted >= 400, "{accepted} accepted");
+    assert!(accepted >= 300, "{accepted} accepted");
 }
