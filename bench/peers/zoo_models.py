@@ -330,8 +330,8 @@ class Bst(Attended):
 class Dien(Histories):
     """The update gate of an entry that is padding is 0, since its attention is: neither layer needs a mask."""
 
-    model, forms = "sequence/dien", ("joined", "packed")
-    width = 24
+    model, forms = "sequence/dien", ("joined", "packed", "stepped")
+    parts, width = ("step", "attention", "tail"), 24
 
     def build(self):
         gates = ("update", "reset", "candidate")
@@ -365,18 +365,22 @@ class Dien(Histories):
 
     def loss(self, table, b):
         one, history = self.look_up(table, b["ids"]), self.look_up(table, b["entries"])
-        candidate, mask = one[:, 8:], b["mask"].t()
         interests = self.extracted(history, b)
+        h = self.evolved(interests, self.attention(interests, one[:, 8:], b["mask"].t()), b)
+        return self.tail(one, h, b["click"])
+
+    def attention(self, interests, candidate, mask):
         scores = ((interests @ self.related) * candidate).sum(2).masked_fill(~mask, -torch.inf)
         # A sample without entries has no attention at all.
         scores = scores.masked_fill(~mask.any(0), 0.0)
-        attention = torch.softmax(scores, 0) * mask
-        h = self.evolved(interests, attention, b)
-        x = torch.cat([one[:, :8], candidate, h], 1)
+        return torch.softmax(scores, 0) * mask
+
+    def tail(self, one, h, click):
+        x = torch.cat([one, h], 1)
         for layer, slope in zip(self.deep, self.slopes):
             x = apply(layer, x)
             x = torch.where(x > 0, x, slope * x)
-        return cross_entropy(apply(self.out, x)[:, 0], b["click"])
+        return cross_entropy(apply(self.out, x)[:, 0], click)
 
     def extracted(self, history, b):
         wx, wh, bias = self.cells[0]
@@ -418,6 +422,7 @@ class Dien(Histories):
 
 class Dsin(Attended):
     model, scale = "sequence/dsin", 24**-0.5
+    forms, parts = (*Attended.forms, "stepped"), ("front", "step", "tail")
 
     def build(self):
         self.bias = nn.ParameterList(self.param(f"entries.{part}.table") for part in ("sessions", "places"))
@@ -472,8 +477,22 @@ class Dsin(Attended):
         return out | {n: zoo_log.padded(v, b["offsets"], longest, 20) for n, v in (("later", later), ("after", after))}
 
     def loss(self, table, b):
+        one, ways, gates = self.front(table, b)
+        h = c = gates.new_zeros(2, len(one), 12)
+        states = []
+        for entry in gates.unbind(0):
+            h, c = self.step(entry, h, c)
+            states.append(h)
+        return self.tail(one, ways, torch.stack(states), b)
+
+    def step(self, entry, h, c):
+        i, f, g, o = torch.baddbmm(entry, h, self.lstm_h).chunk(4, 2)
+        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+        return torch.sigmoid(o) * torch.tanh(c), c
+
+    def front(self, table, b):
+        """Vectors of samples; sessions from the first and from the last; what they give the recurrent layers' gates."""
         one, x = self.look_up(table, b["ids"]), self.look_up(table, b["entries"])
-        context, candidate, samples = one[:, :-24], one[:, -24:], len(one)
         for n, bias in zip(("later", "after"), self.bias):
             x = x + F.embedding(b[n], F.pad(bias, (0, 0, 0, 1)))
         x = x + self.component
@@ -493,18 +512,12 @@ class Dsin(Attended):
         if not ragged:
             x = x.flatten(0, 1).index_select(0, b["places"])
         interests = SegmentSum.apply(x, b["session"], b["begins"]) / b["sizes"][:, None]
-        shape = (self.most, samples)
-        ways = [spread(interests, b[n], shape) for n in ("forward", "back")]
+        ways = [spread(interests, b[n], (self.most, len(one))) for n in ("forward", "back")]
         # Both ways at once: [sessions, ways, samples, 4 * 12].
-        gates = torch.stack(ways, 1) @ self.lstm_x + self.lstm_bias[:, None]
-        h = c = x.new_zeros(2, samples, 12)
-        states = []
-        for entry in gates.unbind(0):
-            i, f, g, o = torch.baddbmm(entry, h, self.lstm_h).chunk(4, 2)
-            c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
-            h = torch.sigmoid(o) * torch.tanh(c)
-            states.append(h)
-        states = torch.stack(states)
+        return one, ways, torch.stack(ways, 1) @ self.lstm_x + self.lstm_bias[:, None]
+
+    def tail(self, one, ways, states, b):
+        candidate, shape = one[:, -24:], (len(states), len(one))
         back = states[:, 1].flatten(0, 1).index_select(0, b["back"])
         both = torch.cat([states[:, 0], spread(back, b["forward"], shape)], 2)
         mask, found = b["session_mask"].t(), []
@@ -512,7 +525,7 @@ class Dsin(Attended):
             scores = ((vectors @ near) * candidate).sum(2).masked_fill(~mask, -torch.inf)
             scores = scores.masked_fill(~mask.any(0), 0.0)
             found.append((vectors * (torch.softmax(scores, 0) * mask)[..., None]).sum(0))
-        x = mlp(self.deep, torch.cat([context, candidate, *found], 1))
+        x = mlp(self.deep, torch.cat([one, *found], 1))
         return cross_entropy(apply(self.out, x)[:, 0], b["click"])
 
 

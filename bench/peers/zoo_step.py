@@ -10,6 +10,8 @@
   one `embedding_bag`; recurrent layers without masks, their inputs multiplied in one product for all entries.
 - `sdpa`: `joined` whose attention is `scaled_dot_product_attention`; `joined` spells it out.
 - `ragged` (BST, DSIN): `sdpa`, but layers work on real entries alone; only the attention is padded.
+- `stepped` (DIEN, DSIN): `joined` or `sdpa` of which parts are compiled, one of them a step of the recurrence; the whole of one, unrolled,
+  takes the compiler many minutes.
 - `packed` (DIEN): the samples sorted by length, the first recurrent layer PyTorch's own, and the second on the samples that go on.
 - `dense`: fused `torch.optim.Adam` on whole tables. `sparse`: only the rows of the batch move, by hand as in `torch_step.py`.
 """
@@ -24,8 +26,6 @@ import zoo_log
 import zoo_models
 from data import Batch
 from torch_step import lazy_adam
-
-PAST = "visited_cate_ids"
 
 
 class Rows(torch.nn.Module):
@@ -86,7 +86,12 @@ class Joined:
         self.batches = [{n: torch.as_tensor(v) for n, v in b.items()} for b in self.net.batches(data)]
         self.call, self.rule = self.net.loss, lazy_adam
         if how == "compile":
-            self.call, self.rule = torch.compile(self.call), torch.compile(self.rule, dynamic=True)
+            self.rule = torch.compile(self.rule, dynamic=True)
+            if form == "stepped":
+                for part in self.net.parts:
+                    setattr(self.net, part, torch.compile(getattr(self.net, part)))
+            else:
+                self.call = torch.compile(self.call)
 
     def reset(self):
         with torch.no_grad():
