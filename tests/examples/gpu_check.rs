@@ -8,7 +8,7 @@
 //! - `graphs`: random graphs, forward and backward, against the interpreter, within 32 epsilon
 //!   times the magnitude of what was summed; and products on tensor cores within what their
 //!   operands' rounding allows.
-//! - `units`, `models`: ten training steps of every unit of the standard library, every
+//! - `units`, `models`: twenty training steps of every unit of the standard library, every
 //!   optimizer and every model, and inference, against the interpreter: every tensor within 1e-4 of
 //!   its norm; two runs equal bit for bit.
 //! - `steps`: 200 steps of DIN on batches of 1024, with the launches that users get: losses and

@@ -155,7 +155,11 @@ fn mutations_that_check_accepts_compile() {
     let mut compiler = Compiler::default();
     let mut failures = Vec::new();
     let mut accepted = 0;
-    for seed in 0..2000 {
+    // So many mutations, and more until so many were accepted: few are where many specs are wrong.
+    for seed in 0..4000 {
+        if seed >= 2000 && accepted >= 400 {
+            break;
+        }
         let mut random = Random::new(seed);
         // Three of four from a spec that is right.
         let list = if random.chance(0.75) { &right } else { &wrong };
@@ -169,5 +173,5 @@ fn mutations_that_check_accepts_compile() {
     }
     let shown: Vec<&str> = failures.iter().take(3).map(String::as_str).collect();
     assert!(failures.is_empty(), "{} fail, among them\n{}", failures.len(), shown.join("\n\n"));
-    assert!(accepted >= 300, "{accepted} accepted");
+    assert!(accepted >= 400, "{accepted} accepted");
 }

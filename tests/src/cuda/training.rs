@@ -39,7 +39,7 @@ pub const ROWS: usize = 37;
 /// The bias of a softmax's scores, in a unit: it changes nothing, so its gradient is rounding
 /// alone, and optimizers that divide by it differ.
 const UNSEEN: &str = "b.score.bias";
-pub const STEPS: u64 = 10;
+pub const STEPS: u64 = 20;
 
 /// Random samples of a model whose tables have [`ROWS`] rows; lists of at most `most` entries.
 pub fn samples(model: &CheckedModel, r: &mut Random, batch: usize, most: usize) -> Samples {

@@ -1,4 +1,4 @@
-//! Ten training steps of every model of `models/`, by the runtime's engine on the shim, against
+//! Twenty training steps of every model of `models/`, by the runtime's engine on the shim, against
 //! the interpreter, with the sparse updates: every tensor within 1e-4 of its norm. Equal bits
 //! whatever the order of threads and blocks.
 
