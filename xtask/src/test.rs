@@ -14,14 +14,7 @@ const NVRTC: [&str; 8] = ["test", "--locked", "--workspace", "--test", "cuda", "
 const MPI: [&str; 7] = ["test", "--locked", "--workspace", "--test", "mpi", "--", "--test-threads=1"];
 
 pub fn test(options: &TestOptions) -> Outcome {
-    if options.arguments.is_empty() {
-        // Plain `cargo test` would link the examples too, which clippy has checked; nothing runs
-        // them.
-        run(&mut cargo(["test", "--locked", "--workspace", "--tests"]))?;
-        run(&mut cargo(["test", "--locked", "--workspace", "--doc"]))?;
-    } else {
-        run(cargo(["test", "--locked", "--workspace"]).args(&options.arguments))?;
-    }
+    run(cargo(["test", "--locked", "--workspace"]).args(&options.arguments))?;
     if options.nvrtc {
         run(&mut cargo(NVRTC))?;
     }
