@@ -22,6 +22,7 @@ use din_runtime::leaves::DEFAULT_LEAVES;
 use din_runtime::placement::shard_plan;
 use din_runtime::session::{AskedRows, ModelState, Session};
 use din_runtime::threads::Threads;
+use din_tests::process::peak_kib;
 use safetensors::SafeTensors;
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -118,13 +119,6 @@ fn train_alone(session: &mut Session, batches: &[Batch]) -> Outcome<(Vec<f64>, V
         seconds.push(begin.elapsed().as_secs_f64());
     }
     Ok((seconds, losses))
-}
-
-/// Most memory that the process has held, in KiB; 0 where the system does not tell.
-fn peak_kib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
-    line.and_then(|l| l.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }
 
 fn main() -> Outcome<()> {

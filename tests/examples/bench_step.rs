@@ -31,6 +31,7 @@ use din_runtime::exec::{BatchCut, DenseState, StepInputs};
 use din_runtime::leaves::DEFAULT_LEAVES;
 use din_runtime::table::{self, Resolved, Table};
 use din_runtime::threads::Threads;
+use din_tests::process::peak_kib;
 use din_tests::tables::tables;
 use safetensors::SafeTensors;
 use std::collections::BTreeMap;
@@ -289,13 +290,6 @@ impl Side {
         }
         Ok((seconds, losses))
     }
-}
-
-/// Most memory that the process has held, in KiB; 0 where the system does not tell.
-fn peak_kib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
-    line.and_then(|l| l.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }
 
 fn main() -> Outcome<()> {

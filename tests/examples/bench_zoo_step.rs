@@ -1,4 +1,4 @@
-//! Our side of `bench/zoo.py compare`: training steps of a model of `models/` from given weights.
+//! Our side of `bench/zoo_compare.py`: training steps of a model of `models/` from given weights.
 //!
 //! ```text
 //! bench_zoo_step LOG MODEL [--start FILE] [--dense] [--serve] [--rounds 1] [--threads 2] [--batch 1024]
@@ -24,6 +24,7 @@ use din_runtime::exec::{BatchCut, StepInputs};
 use din_runtime::leaves::default_leaves;
 use din_runtime::session::ModelState;
 use din_runtime::threads::Threads;
+use din_tests::process::peak_kib;
 use din_tests::zoo::{MODELS, Zoo, in_order, with_dense_updates, without_dropout};
 use safetensors::tensor::{Dtype, TensorView};
 use std::error::Error;
@@ -150,13 +151,6 @@ fn round(
         seconds.push(begin.elapsed().as_secs_f64());
     }
     Ok((seconds, losses))
-}
-
-/// Most memory that the process has held, in KiB; 0 where the system does not tell.
-fn peak_kib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
-    line.and_then(|l| l.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }
 
 fn main() -> Outcome<()> {

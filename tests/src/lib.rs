@@ -9,6 +9,7 @@ pub mod fuzz;
 pub mod machine;
 pub mod mutations;
 pub mod primitives;
+pub mod process;
 pub mod random_graph;
 pub mod rank_training;
 pub mod requests;
