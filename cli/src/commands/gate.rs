@@ -247,7 +247,7 @@ impl GateReport {
     fn text(&self) -> String {
         let mut out = format!("{}\n", self.measured());
         let names = self.comparisons.iter().map(|c| c.metric.len()).chain(self.bounds.iter().map(|b| b.metric.len()));
-        let width = names.max().unwrap_or(0).max("metric".len());
+        let width = names.chain(["metric".len()]).max().expect("the heading is among them");
         // Writing to a string cannot fail.
         if !self.comparisons.is_empty() {
             let _ = writeln!(out, "{:width$}  baseline      run  gain [95 %]                    margin", "metric");
