@@ -1,4 +1,4 @@
-"""A training step of FuxiCTR's own models, for `zoo.py compare`: the classes of `model_zoo` in a checkout of reczoo/FuxiCTR.
+"""A training step of FuxiCTR's own models, for `zoo_compare.py`: the classes of `model_zoo` in a checkout of reczoo/FuxiCTR.
 
     python bench/peers/zoo_fuxictr_step.py --fuxictr CHECKOUT --data LOG --init START --model interaction/dcnv2 [--threads 2] [--serve]
 
@@ -7,9 +7,8 @@ Optimizer and step are FuxiCTR's too: `torch.optim.Adam` on whole tables, and gr
 
 - BST: the position is a vector of 8 beside an entry's 24, so that the attention has a width of 32 and its inner layer too; the mean is over
   entries and candidate.
-- DIEN: an attention of its own form (bilinear), and Dice is not used: ReLU.
-- AutoInt: heads of width 8, and no deep network, as here.
-- MMoE: the history is one field per list, its mean.
+- DIEN: ReLU where the model of `models/` has PReLU.
+- AutoInt: the second layer adds its input itself, where the model of `models/` multiplies it with a matrix first.
 - xDeepFM, FiBiNET: the first-order weights of the past are a sum, not a mean.
 """
 

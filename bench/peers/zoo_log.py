@@ -1,4 +1,4 @@
-"""The log of `din synth` and initial weights, for the peers of `zoo.py compare`: batches of row numbers, before timing begins."""
+"""The log of `din synth` and initial weights, for the peers of `zoo_compare.py`: batches of row numbers, before timing begins."""
 
 import sys
 from pathlib import Path

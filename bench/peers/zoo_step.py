@@ -1,4 +1,4 @@
-"""A training step of a model of `models/` in PyTorch, for `zoo.py compare`.
+"""A training step of a model of `models/` in PyTorch, for `zoo_compare.py`.
 
     python bench/peers/zoo_step.py --data LOG --init START --model interaction/dcnv2 --mode compile-joined-dense [--threads 2] [--batch 1024]
         [--steps 1000] [--rounds 1] [--serve]
@@ -10,7 +10,7 @@
   one `embedding_bag`; recurrent layers without masks, their inputs multiplied in one product for all entries.
 - `sdpa`: `joined` whose attention is `scaled_dot_product_attention`; `joined` spells it out.
 - `ragged` (BST, DSIN): `sdpa`, but layers work on real entries alone; only the attention is padded.
-- `stepped` (DIEN, DSIN): `joined` or `sdpa` of which parts are compiled, one of them a step of the recurrence; the whole of one, unrolled,
+- `stepped` (DIEN, DSIN): `joined` (DIEN) or `sdpa` (DSIN) of which parts are compiled, one of them a step of the recurrence; the whole of one, unrolled,
   takes the compiler many minutes.
 - `packed` (DIEN): the samples sorted by length, the first recurrent layer PyTorch's own, and the second on the samples that go on.
 - `dense`: fused `torch.optim.Adam` on whole tables. `sparse`: only the rows of the batch move, by hand as in `torch_step.py`.
